@@ -1,0 +1,63 @@
+"""Every error that costwhy raises on purpose.
+
+    CostwhyError                 base of all; `exit_code` is what the command line returns
+    ├── UsageError          2    the command line asks for something that does not exist
+    ├── InputError          3    an input file or the configuration is wrong
+    │   ├── ConfigError     3    costwhy.toml: names the key's path in the file
+    │   └── SourceError     3    a source's files: none found, unreadable as a whole
+    ├── LakeError           3    the lake is missing, of another format, or being written by somebody else
+    ├── UnreachableError    4    a source could not be reached (network, credentials, service down)
+    └── DifferenceError     5    `verify` found other numbers
+
+A message has three parts: what was wrong, what was found, what to do. A row that cannot be read is no
+error: it is set aside with its reason, counted and shown.
+"""
+
+
+class CostwhyError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is fit to be shown to a person."""
+
+    exit_code = 1
+
+    def __init__(self, wrong: str, *, found: str = "", todo: str = "") -> None:
+        self.wrong, self.found, self.todo = wrong, found, todo
+        parts = [wrong, f"Found: {found}" if found else "", f"To do: {todo}" if todo else ""]
+        super().__init__("\n".join(part for part in parts if part))
+
+
+class UsageError(CostwhyError):
+    """The command line, or a call, asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class InputError(CostwhyError):
+    """An input file or the configuration is wrong."""
+
+    exit_code = 3
+
+
+class ConfigError(InputError):
+    """costwhy.toml is wrong; the message names the key's path in the file."""
+
+
+class SourceError(InputError):
+    """A source's files are missing or unreadable as a whole."""
+
+
+class LakeError(CostwhyError):
+    """The lake is missing, of another format, or being written by somebody else."""
+
+    exit_code = 3
+
+
+class UnreachableError(CostwhyError):
+    """A source could not be reached: network, credentials, or the service is down."""
+
+    exit_code = 4
+
+
+class DifferenceError(CostwhyError):
+    """`verify` recomputed a case and found other numbers."""
+
+    exit_code = 5
