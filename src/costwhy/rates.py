@@ -1,0 +1,422 @@
+"""The rates behind the bill: demand, fan-out, retries, usage per call, capacity, price: each by the hour, with its normal.
+
+A bill moves because one of its rates moved. Each `Rate` is one term of the identity in DESIGN.md as a series over the
+hours: `level` is its logarithm (or its value over its mean, where zeros are ordinary), with the season taken out of
+what has one. Shifts of a rate are what `spikes.py` looks for; `behaviour.py` turns a rate set back to normal into money.
+"""
+
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from costwhy.observed import Array, Observed
+
+WEEK = 168
+TRANSFER_MARKS = ("AWS-Out-Bytes", "AWS-In-Bytes", "DataTransfer", "Out-Bytes", "In-Bytes", "Regional-Bytes", "NatGateway-Bytes",
+                  "VpcEndpoint-Bytes", "TransitGateway-Bytes", "InterZone", "Interregion", "Inter-Region", "xAZ")
+TIMED_UNITS = ("hr", "hour", "-mo", "month", "gb-hours", "day")
+USE_NOISE = 0.08       # usage per call of what is metered by use hardly moves: relative spread under this
+MOVES = 0.08           # calls that move less than this (relative) cannot tell use from time
+
+
+@dataclass(frozen=True)
+class AutoscalerRule:
+    """instances = max(floor, ceil(calls / each)), the highest of the last `hold` + 1 hours; usage = per_instance * instances."""
+
+    floor: float
+    each: float
+    per_instance: float
+    hold: int     # hours for which it waits before it scales in
+    match: float  # share of the hours that it tells exactly
+
+    def usage(self, calls: Array) -> Array:
+        """Usage that this rule keeps for these calls (T)."""
+        return _held(np.maximum(self.floor, np.ceil(calls / self.each - 1e-9)), self.hold) * self.per_instance
+
+
+@dataclass(frozen=True)
+class MeterModel:
+    """How one meter follows the calls of its service.
+
+    kind: `use` (usage = q N), `time` (usage = rule(N), or what it was before), `unlinked` (no signal), `unmetered` (no quantity).
+    `edge`: where usage follows the calls of one edge rather than all calls of the service (bytes to one far caller).
+    """
+
+    kind: str
+    service: int | None
+    edge: int | None
+    rule: AutoscalerRule | None
+    transfer: bool
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One rate over the hours. `row`: its edge (demand, schedule, fan_out, retries) or its meter (the others)."""
+
+    kind: str
+    row: int
+    service: str | None
+    caller: str | None
+    usage_type: str | None
+    level: Array           # T, NaN where it is not defined
+    born: int | None       # first hour in which it exists, where it did not exist from the start
+    spread: float          # noise of `level` from hour to hour
+    drift: float           # noise of its daily means: what wanders slowly wanders without a cause
+    seasonal: bool
+
+    @property
+    def name(self) -> tuple[str, str | None, str | None, str | None]:
+        """What the contract calls it: kind, service, caller, usage_type."""
+        return self.kind, self.service, self.caller, self.usage_type
+
+
+@dataclass(frozen=True)
+class Model:
+    """Observed data with unbilled hours estimated, every meter's way to follow the calls, every rate."""
+
+    observed: Observed
+    handled: Array                   # S x T
+    meters: tuple[MeterModel, ...]
+    usage: Array                     # M x T, estimated after the billed hours
+    cost: Array                      # M x T, likewise
+    price: Array                     # M x T, on demand
+    covered: Array                   # M x T
+    covered_price: Array             # M x T
+    rates: tuple[Rate, ...]
+    service_born: Array              # S, first hour with calls
+
+    def followed(self, m: int) -> Array:
+        """The calls that meter `m` follows (T): those of its service, or of one edge."""
+        meter = self.meters[m]
+        if meter.edge is not None:
+            return self.observed.calls[meter.edge]
+        return self.handled[meter.service] if meter.service is not None else np.zeros(len(self.observed.hours))
+
+
+def fit(observed: Observed) -> Model:
+    """Learn how usage follows calls, estimate the hours that are not billed yet, and lay out every rate."""
+    handled = observed.handled
+    born = np.array([_first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
+    models = tuple(_meter_model(observed, handled, born, m) for m in range(observed.meters.height))
+    price, covered_price = _prices(observed)
+    usage, covered = _nowcast_usage(observed, handled, models)
+    paid = np.maximum(usage - covered, 0.0) * price + covered * covered_price
+    cost = observed.cost.copy()
+    late = slice(observed.billed, None)
+    cost[:, late] = paid[:, late]
+    unmetered = [m for m, model in enumerate(models) if model.kind == "unmetered"]
+    for m in unmetered:
+        cost[m, late] = _same_hours(observed.cost[m], observed.billed)[late]
+    bare = Model(observed, handled, models, usage, cost, price, covered, covered_price, (), born)
+    return replace(bare, rates=tuple(_edge_rates(bare)) + tuple(_meter_rates(bare)))
+
+
+# ---------------------------------------------------------------- how a meter follows the calls
+
+
+def _first_active(row: Array) -> int:
+    seen = np.flatnonzero(row > 0)
+    return int(seen[0]) if seen.size else 0
+
+
+def _meter_model(o: Observed, handled: Array, born: Array, m: int) -> MeterModel:
+    usage = o.usage[m, :o.billed]
+    usage_type, unit, service = (o.meters[name][m] for name in ("x_UsageType", "ConsumedUnit", "service"))
+    transfer = any(mark.lower() in (usage_type or "").lower() for mark in TRANSFER_MARKS)
+    if not np.any(usage > 0) or o.meters["ChargeCategory"][m] not in {"Usage", None}:
+        return MeterModel("unmetered", None, None, None, transfer)
+    if service not in o.services or not handled[o.services.index(service)].any():
+        return MeterModel("unlinked", None, None, None, transfer)
+    s = o.services.index(service)
+    calls = handled[s, :o.billed]
+    timed = any(mark in (unit or "").lower() for mark in TIMED_UNITS) and "lcu" not in (unit or "").lower()
+    if born[s] > 48 and _first_active(usage) >= born[s] - 24:
+        return MeterModel("use", s, None, None, transfer)  # a service that begins brings all of its cost with its calls
+    edge = None if timed else _edge_followed(o, usage, calls, s)
+    if edge is not None or _follows(usage, calls, timed=timed):
+        return MeterModel("use", s, edge, None, transfer)
+    return MeterModel("time", s, None, _autoscaler(usage, calls), transfer)
+
+
+def _edge_followed(o: Observed, usage: Array, calls: Array, s: int) -> int | None:
+    """The edge into or out of the service whose calls the usage follows clearly better than all of the service's calls."""
+    name, on = o.services[s], usage > 0
+    if on.sum() < 24:
+        return None
+
+    def noise(series: Array) -> float:
+        both = on & (series > 0)
+        if both.sum() < 0.9 * max(on.sum(), (series > 0).sum()):
+            return np.inf
+        return _robust_spread(np.log(usage[both] / series[both]))
+
+    whole = noise(calls)
+    if whole < 0.03 or _robust_spread(np.log(usage[on])) < MOVES and whole < np.inf:
+        return None
+    near = [(noise(o.calls[e, :o.billed]), e) for e, edge in enumerate(o.edges) if edge.internal and name in {edge.service, edge.caller}]
+    best = min(near, default=(np.inf, -1))
+    return best[1] if best[0] < 0.6 * whole and best[0] < USE_NOISE else None
+
+
+def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
+    """Usage follows calls where usage per call hardly moves although the calls do; the unit decides where they do not."""
+    on = (calls > 0) & (usage > 0)
+    if on.sum() < 3:
+        return not timed
+    idle = calls == 0
+    if idle.any() and (usage[idle] > 0).mean() > 0.5:
+        return False
+    ratio = np.log(usage[on] / calls[on])
+    noise, moves, moved = _robust_spread(ratio), _robust_spread(np.log(calls[on])), _robust_spread(np.log(usage[on]))
+    if moves >= MOVES:
+        return not timed and (noise < USE_NOISE or noise < moved)
+    steps, level = float(np.std(ratio)), float(np.std(np.log(usage[on])))
+    if max(steps, level) > 3 * min(steps, level) + 0.02:  # an incident moved one and not the other: that tells
+        return steps < level
+    return not timed
+
+
+def _robust_spread(values: Array) -> float:
+    return 1.4826 * float(np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+
+
+def _held(wanted: Array, hold: int) -> Array:
+    """The highest of the last `hold` + 1 hours."""
+    out = np.array(wanted, dtype=float)
+    for k in range(1, hold + 1):
+        out[..., k:] = np.maximum(out[..., k:], wanted[..., :-k])
+    return out
+
+
+def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
+    """The rule that tells most hours exactly; None where usage has no steps or does not move with the calls."""
+    levels, counts = np.unique(np.round(usage[usage > 0], 6), return_counts=True)
+    common = levels[counts >= max(2, 0.002 * usage.size)]
+    if common.size < 2:
+        return None
+    step = float(np.min(np.diff(common)))
+    instances = np.round(usage / step)
+    if np.median(np.abs(instances * step - usage)) > 0.01 * step or common[0] < 0.5 * step:
+        return None
+    best: AutoscalerRule | None = None
+    for floor in (f for f in np.unique(instances[instances > 0])[:3] if ((instances > f) & (calls > 0)).sum() >= 10):
+        above = (instances > floor) & (calls > 0)
+        load = calls[above] / instances[above]
+        for hold in (0, 1, 2):
+            rule = _best_each(np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold))
+            fine = _best_each(rule.each * np.linspace(0.97, 1.03, 61), instances, calls, (float(floor), step, hold))
+            best = max((r for r in (best, rule, fine) if r is not None), key=lambda r: r.match)
+    return best if best is not None and best.match >= 0.5 else None
+
+
+def _best_each(candidates: Array, instances: Array, calls: Array, fixed: tuple[float, float, int]) -> AutoscalerRule:
+    floor, step, hold = fixed
+    told = _held(np.maximum(floor, np.ceil(calls[None, :] / candidates[:, None] - 1e-9)), hold)
+    match = (np.abs(told - instances[None, :]) < 0.5).mean(axis=1)
+    ties = np.flatnonzero(match == match.max())
+    k = int(ties[ties.size // 2])  # the middle of the interval that tells equally well
+    return AutoscalerRule(floor, float(candidates[k]), step, hold, float(match[k]))
+
+
+# ---------------------------------------------------------------- prices, and the hours that are not billed yet
+
+
+def _prices(o: Observed) -> tuple[Array, Array]:
+    """Price on demand and price of what a commitment covers (M x T); carried over hours without usage."""
+    standard_usage = o.usage - o.covered
+    with np.errstate(divide="ignore", invalid="ignore"):
+        standard = np.where(standard_usage > 1e-12, (o.cost - o.covered_cost) / standard_usage, np.nan)
+        covered = np.where(o.covered > 1e-12, o.covered_cost / o.covered, np.nan)
+    return _carry(standard), _carry(covered)
+
+
+def _carry(values: Array) -> Array:
+    """The last known value in each hour, the first known one before it; zero where nothing is known."""
+    known = np.isfinite(values)
+    index = np.where(known, np.arange(values.shape[1])[None, :], -1)
+    last = np.maximum.accumulate(index, axis=1)
+    first = np.where(known.any(axis=1), known.argmax(axis=1), 0)
+    filled = np.take_along_axis(values, np.where(last >= 0, last, first[:, None]), axis=1)
+    return np.nan_to_num(filled)
+
+
+def _same_hours(values: Array, billed: int) -> Array:
+    """Later hours as the same hours of the day were, over the last three days."""
+    out = values.copy()
+    for t in range(billed, values.size):
+        back = [k for k in range(t - 24, max(-1, t - 24 * 6), -24) if 0 <= k < billed][-3:]
+        out[t] = float(np.mean(values[back])) if back else 0.0
+    return out
+
+
+def _nowcast_usage(o: Observed, handled: Array, models: tuple[MeterModel, ...]) -> tuple[Array, Array]:
+    """Usage and covered usage with the unbilled hours estimated from the signals."""
+    usage, covered = o.usage.copy(), o.covered.copy()
+    late = slice(o.billed, None)
+    for m, model in enumerate(models):
+        estimate = _late_usage(o, handled, model, m)
+        usage[m, late] = estimate[late]
+        recent = o.covered[m, max(0, o.billed - 24):o.billed]
+        covered[m, late] = np.minimum(usage[m, late], float(np.median(recent)) if recent.size else 0.0)
+    return usage, covered
+
+
+def _late_usage(o: Observed, handled: Array, model: MeterModel, m: int) -> Array:
+    usage, billed = o.usage[m], o.billed
+    recent = slice(max(0, billed - 24), billed)
+    if model.kind == "use" and model.service is not None:
+        calls = handled[model.service] if model.edge is None else o.calls[model.edge]
+        wide = recent if calls[recent].sum() > 0 else slice(max(0, billed - WEEK), billed)
+        total = calls[wide].sum()
+        return calls * (usage[wide].sum() / total) if total > 0 else _same_hours(usage, billed)
+    if model.kind == "time" and model.service is not None:
+        name = o.services[model.service]
+        instances = o.capacity.get(name)
+        if instances is not None and np.isfinite(instances[recent]).all() and instances[recent].sum() > 0 and np.isfinite(instances[billed:]).all():
+            per = usage[recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
+            if np.nanstd(per) <= 0.05 * abs(np.nanmean(per)):
+                return np.asarray(instances * float(np.nanmean(per)))
+        if model.rule is not None:
+            told = model.rule.usage(handled[model.service])
+            gap = float(np.median((usage - told)[recent])) if billed else 0.0
+            return np.asarray(np.maximum(told + gap, 0.0))
+    return _same_hours(usage, billed)
+
+
+# ---------------------------------------------------------------- rates as series
+
+
+def _log_ratio(top: Array, bottom: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((top > 0) & (bottom > 0), np.log(top / np.where(bottom > 0, bottom, 1.0)), np.nan)
+
+
+def _edge_rates(model: Model) -> list[Rate]:
+    o, out = model.observed, []
+    for row, edge in enumerate(o.edges):
+        calls = o.calls[row]
+        begun = _first_active(calls)
+        born = begun if begun > 72 else None
+        if edge.internal and edge.caller is not None:
+            caller = o.services.index(edge.caller)
+            if born is not None and model.service_born[caller] > 72 and born - model.service_born[caller] <= 24:
+                continue  # a new caller's calls are its own: they go with the edge that calls it
+            first = calls - o.retries[row]
+            fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
+            out.append(_rate("fan_out", row, edge.service, edge.caller, None, fan_out, born))
+            out.append(_rate("retries", row, edge.service, edge.caller, None, retries, None))
+        elif edge.scheduled:
+            out.append(_additive("schedule", row, (edge.service, edge.caller, None), calls, born))
+        else:
+            level = np.where(calls > 0, np.log(np.where(calls > 0, calls, 1.0)), np.nan)
+            out.append(_seasonal("demand", row, (edge.service, None, None), level, born))
+    return out
+
+
+def _meter_rates(model: Model) -> list[Rate]:
+    o, out = model.observed, []
+    for m, meter in enumerate(model.meters):
+        usage, billed = model.usage[m], o.billed
+        name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
+        begun = _first_active(o.cost[m, :billed] if meter.kind == "unmetered" else usage)
+        born = begun if begun > 72 else None
+        if meter.kind == "use" and meter.service is not None:
+            s = meter.service
+            if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
+                continue  # the line of a new service goes with the edge that calls it
+            kind = "cross_region" if meter.transfer else "usage_per_call"
+            out.append(_rate(kind, m, *name, _log_ratio(usage, model.followed(m)), born))
+        elif meter.kind == "time" and meter.service is not None:
+            kind = "cross_region" if meter.transfer else "capacity"
+            told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
+            out.append(_additive(kind, m, name, usage - told, born, scale=float(usage[:billed].mean())))
+        elif meter.kind == "unlinked":
+            out.append(_additive("unlinked_usage", m, name, usage, born))
+        elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
+            out.append(_additive("unmetered", m, (None, None, None), np.where(np.arange(usage.size) < billed, o.cost[m], np.nan), born))
+        if meter.kind != "unmetered":
+            out.extend(_price_rates(model, m, name))
+    return out
+
+
+def _price_rates(model: Model, m: int, name: tuple[str | None, str | None, str | None]) -> list[Rate]:
+    o, billed = model.observed, model.observed.billed
+    known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
+    bought = np.where(o.usage[m] - o.covered[m] > 0, 1.0, np.nan)
+    out = [_rate("unit_price", m, *name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
+    if o.covered[m, :billed].any():
+        scale = float(np.max(o.covered[m, :billed]))
+        out.append(_additive("unit_price", m, name, o.covered[m] * known, None, scale=scale))
+    return out
+
+
+def _rate(kind: str, row: int, service: str | None, caller: str | None, usage_type: str | None, level: Array, born: int | None) -> Rate:
+    spread = max(_hourly_spread(level), 0.003)
+    return Rate(kind, row, service, caller, usage_type, level, born, spread, _daily_drift(level, spread), seasonal=False)
+
+
+def _additive(kind: str, row: int, name: tuple[str | None, str | None, str | None], values: Array, born: int | None, scale: float | None = None) -> Rate:
+    """Over its own mean, less what the same hours of other weeks had: for what is zero at times, or constant."""
+    defined = values[np.isfinite(values)]
+    unit = scale if scale else float(np.mean(np.abs(defined))) if defined.size else 1.0
+    level = values / (unit or 1.0)
+    level = level - (0.0 if born is not None else pattern(level))
+    spread = max(_hourly_spread(level), _robust_spread(level[np.isfinite(level)]), 0.01)
+    drift = _daily_drift(level, spread)
+    if kind in {"unlinked_usage", "unmetered"}:
+        drift = max(drift, _daily_reach(level))
+    return Rate(kind, row, *name, level, born, spread, drift, seasonal=True)
+
+
+def _seasonal(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
+    flat = level if born is not None else level - pattern(level)
+    defined = flat[np.isfinite(flat)]
+    around = defined - _running_median(defined, 73) if defined.size > 73 else defined
+    spread = max(_robust_spread(around), 0.01)
+    return Rate(kind, row, *name, flat, born, spread, _daily_drift(flat, spread), seasonal=True)
+
+
+def _day_means(level: Array) -> Array:
+    """Means of whole days that have at least half of their hours."""
+    whole = level[: level.size // 24 * 24].reshape(-1, 24)
+    full = whole[np.isfinite(whole).sum(axis=1) >= 12]
+    return np.nanmean(full, axis=1) if full.size else np.zeros(0)
+
+
+def _daily_drift(level: Array, spread: float) -> float:
+    """Noise of a day's mean, from the differences of neighbouring days; never less than independent hours would have."""
+    days = _day_means(level)
+    return max(spread / 24**0.5, _robust_spread(np.diff(days)) / 2**0.5 if days.size > 4 else 0.0)
+
+
+def _daily_reach(level: Array) -> float:
+    """How far the days of a line that follows nothing stray: a line with a batch every week strays far without a cause."""
+    days = _day_means(level)
+    return float(np.quantile(np.abs(days - np.median(days)), 0.9)) if days.size > 4 else 0.0
+
+
+def _hourly_spread(level: Array) -> float:
+    defined = level[np.isfinite(level)]
+    return _robust_spread(np.diff(defined)) / np.sqrt(2.0) if defined.size > 3 else 0.0
+
+
+def pattern(level: Array) -> Array:
+    """The week's pattern (T, mean of the medians zero is not forced): medians over the weeks of each hour of the week."""
+    size = level.size
+    padded = np.full(-(-size // WEEK) * WEEK, np.nan)
+    padded[:size] = level
+    weeks = padded.reshape(-1, WEEK)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # an hour of the week without any value is NaN, and stays so
+        weekly = np.nanmedian(weeks, axis=1, keepdims=True)
+        profile = np.nanmedian(weeks - weekly, axis=0)
+        middle = np.nanmedian(weekly)
+    profile = np.where(np.isfinite(profile), profile, 0.0) + (middle if np.isfinite(middle) else 0.0)
+    return np.tile(profile, weeks.shape[0])[:size]
+
+
+def _running_median(values: Array, width: int) -> Array:
+    half = width // 2
+    padded = np.pad(values, half, mode="edge")
+    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)

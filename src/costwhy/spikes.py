@@ -1,0 +1,230 @@
+"""Spikes: rates that left their normal, for how long, and for how much money; one incident is one spike.
+
+Cost lines are noisy because traffic is; the rates behind them are not. So spikes are looked for in the rates: each rate's
+series is cut into stretches of constant level, a stretch away from normal is an *episode*, an episode that matters in
+dollars is part of a spike. Episodes of the same hour on the same services are one spike.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from costwhy.behaviour import Reset, Window, cost_with, normal
+from costwhy.observed import Array
+from costwhy.rates import Model, Rate
+from costwhy.segments import boundaries
+
+SHORTEST = 3            # hours: what is over sooner is noise
+SHORTEST_SEASONAL = 10  # hours: a burst of traffic of a few hours is nobody's decision
+SAME_START = 3          # hours between episodes of one incident
+SMALL_SHARE = 0.03      # of a spike's dollars: smaller rows are noise of the same hours
+LEAST_SHARE = 0.012     # of the company's cost an hour: less is not worth a person's hour
+LEAST_HOURS = 6         # so many hours at LEAST_SHARE are the least worth of a spike
+WARM_UP = 96            # hours before the first onset that can be told
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A rate away from its normal in hours [start, end); end None: still. `dollars`: M x W of the window to the end or to now."""
+
+    rate: Rate
+    start: int
+    end: int | None
+    shift: float      # of the level: logarithm, or share of the mean
+    ramp: bool
+    reset: Reset
+    dollars: float
+
+    def window(self, now: int) -> Window:
+        """Its hours, up to now where it is still running."""
+        return Window(self.start, self.end if self.end is not None else now)
+
+
+@dataclass(frozen=True)
+class Spike:
+    """One incident: the episodes of one start, largest first."""
+
+    start: int
+    end: int | None
+    episodes: tuple[Episode, ...]
+
+    def window(self, now: int) -> Window:
+        """Its hours, up to now where it is still running."""
+        return Window(self.start, self.end if self.end is not None else now)
+
+
+def find(model: Model) -> tuple[Spike, ...]:
+    """All spikes, rises and falls, largest absolute dollars first."""
+    episodes = [e for rate in model.rates for e in _episodes(model, rate) if _matters(model, e)]
+    spikes = [_trimmed(model, group) for group in _groups(model, episodes)]
+    return tuple(sorted((s for s in spikes if s is not None), key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
+
+
+# ---------------------------------------------------------------- episodes of one rate
+
+
+def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
+    """Stretches of this rate away from its normal."""
+    defined = np.flatnonzero(np.isfinite(rate.level))
+    if rate.born is not None:
+        yield from _birth(model, rate)
+        return
+    if defined.size < 12 or not _screen(rate, rate.level[defined]):
+        return
+    level = rate.level[defined]
+    dense = defined.size > 0.3 * rate.level.size
+    # with noise that wanders, n hours tell as much as n / 24 days do: the spread that makes hours independent
+    spread = max(rate.spread, rate.drift * 24**0.5) if dense else rate.spread
+    starts = boundaries(level, spread, penalty=20.0, shortest=SHORTEST if dense else 2)
+    ends = [*starts[1:], level.size]
+    means = [float(np.median(level[a:b])) for a, b in zip(starts, ends, strict=True)]
+    quiet = np.ones(rate.level.size, dtype=bool)
+    for first, last, base in _away(means, starts, ends, rate):
+        start, end = _edge_hours(level, (starts[first], ends[last]), base, rate)
+        running = end >= level.size
+        hour, after = int(defined[start]), (None if running else int(defined[end - 1]) + 1)
+        if after is not None and rate.kind in {"unit_price", "unmetered"} and after >= model.observed.billed:
+            after = None
+        if hour < WARM_UP:
+            continue
+        quiet[hour:after] = False
+        inside = means[first:last + 1]
+        rising = len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
+        episode = _episode(model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising)
+        if episode is not None:
+            yield episode
+
+
+def _screen(rate: Rate, level: Array) -> bool:
+    """Cheap look: does any half day differ from the whole by more than noise can? Saves cutting thousands of quiet series."""
+    width = min(12, max(2, level.size // 8))
+    sums = np.concatenate([[0.0], np.cumsum(level)])
+    means = (sums[width:] - sums[:-width]) / width
+    return bool(np.abs(means - np.median(level)).max() > max(4 * rate.spread / width**0.5, 2 * rate.drift) + 1e-9)
+
+
+def _away(means: list[float], starts: list[int], ends: list[int], rate: Rate) -> Iterable[tuple[int, int, float]]:
+    """Runs of segments away from normal: (first, last, normal level). Normal is what it was before."""
+    base, k = means[0], 0
+    lengths = [b - a for a, b in zip(starts, ends, strict=True)]
+    if lengths[0] < 24 and len(means) > 1:
+        base = means[int(np.argmax(lengths))]
+    tolerance = max(0.02, 3.0 * rate.drift)
+    while k < len(means):
+        shift = means[k] - base
+        if abs(shift) <= tolerance:
+            base, k = means[k], k + 1
+            continue
+        first, peak = k, shift
+        while k < len(means) and (means[k] - base) * np.sign(shift) > max(tolerance, 0.25 * abs(peak)):
+            peak = max(peak, means[k] - base, key=abs)
+            k += 1
+        while abs(means[first] - base) < 0.12 * abs(peak):
+            first += 1
+        yield first, k - 1, base
+
+
+def _edge_hours(level: Array, span: tuple[int, int], base: float, rate: Rate) -> tuple[int, int]:
+    """The span with its edges put where the level steps, part hours that already, or still, stand out included."""
+    start, end = span
+    middle = float(np.median(level[start:end]))
+    sign = np.sign(middle - base)
+    if rate.seasonal and 24 <= start <= level.size - 6:
+        start = _sharpest(level, start, min(end, level.size))
+    clear = (1.5 if rate.kind == "demand" else 3.0) * rate.spread
+    left = start - (5 if rate.kind == "demand" else 2)
+    while start > max(0, left) and (level[start - 1] - base) * sign > clear:
+        start -= 1
+    while start < end - 1 and (level[start] - base) * sign <= min(clear, 0.5 * abs(middle - base)):
+        start += 1
+    while end < level.size and end - span[1] < 2 and (level[end] - base) * sign > clear:
+        end += 1
+    return start, end
+
+
+def _sharpest(level: Array, start: int, end: int) -> int:
+    """The hour near `start` at which the day after differs most from the day before."""
+    candidates = range(max(24, start - 72), min(end - 6, start + 72))
+    contrast = [abs(level[h:h + 24].mean() - level[h - 24:h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in candidates]
+    return candidates[int(np.argmax(contrast))] if contrast else start
+
+
+def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
+    """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
+    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in {"demand", "schedule", "fan_out", "retries"} \
+        else np.flatnonzero(model.usage[rate.row] > 0)
+    if not active.size or rate.born is None:
+        return
+    last = int(active[-1]) + 1
+    end = None if last >= rate.level.size - 26 else last
+    episode = _episode(model, rate, (rate.born, end), 1.0, quiet=np.ones(rate.level.size, dtype=bool), ramp=False)
+    if episode is not None:
+        yield episode
+
+
+def _episode(model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool) -> Episode | None:
+    window = Window(span[0], span[1] if span[1] is not None else len(model.observed.hours))
+    shortest = SHORTEST_SEASONAL if rate.kind in {"demand", "unlinked_usage", "unmetered"} else SHORTEST
+    if window.end - window.start < shortest:
+        return None
+    reset = normal(model, rate, window, quiet)
+    dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
+    return Episode(rate, span[0], span[1], shift, ramp, reset, dollars)
+
+
+def _matters(model: Model, episode: Episode) -> bool:
+    """Enough dollars an hour against what the company spends an hour, and a shift clear of the rate's own noise.
+
+    Fewer calls from outside, or less of what follows nothing, are holidays and ends of batches: nobody's decision.
+    """
+    company = _company(model)
+    window = episode.window(len(model.observed.hours))
+    loose = episode.rate.kind in {"demand", "unlinked_usage", "unmetered"}
+    if loose and (episode.dollars < 0 or abs(episode.shift) < 4 * episode.rate.drift):
+        return False
+    rate = abs(episode.dollars) / (window.end - window.start)
+    return rate >= LEAST_SHARE * company and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
+
+
+def _company(model: Model) -> float:
+    """What the whole company spends in a billed hour."""
+    return float(model.observed.cost[:, :model.observed.billed].sum()) / max(1, model.observed.billed)
+
+
+# ---------------------------------------------------------------- episodes of one incident
+
+
+def _groups(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
+    """Episodes that start together on services that have to do with each other."""
+    groups: list[list[Episode]] = []
+    for episode in sorted(episodes, key=lambda e: -abs(e.dollars)):
+        home = next((g for g in groups if any(_together(model, episode, other) for other in g)), None)
+        if home is None:
+            groups.append([episode])
+        else:
+            home.append(episode)
+    return groups
+
+
+def _together(model: Model, one: Episode, other: Episode) -> bool:
+    if abs(one.start - other.start) > SAME_START:
+        return False
+    if one.rate.kind == other.rate.kind and one.rate.kind in {"demand", "unit_price", "unmetered"}:
+        return True
+    mine, theirs = ({s for s in (e.rate.service, e.rate.caller) if s is not None} for e in (one, other))
+    if mine & theirs:
+        return True
+    near = {(e.service, e.caller) for e in model.observed.edges if e.internal}
+    return any((a, b) in near or (b, a) in near for a in mine for b in theirs)
+
+
+def _trimmed(model: Model, group: list[Episode]) -> Spike | None:
+    """The group without rows that are noise beside it; its start and end are those of its largest rows."""
+    whole = sum(abs(e.dollars) for e in group)
+    kept = sorted((e for e in group if abs(e.dollars) >= SMALL_SHARE * whole), key=lambda e: -abs(e.dollars))
+    lead = kept[0]
+    if abs(sum(e.dollars for e in kept)) < LEAST_HOURS * LEAST_SHARE * _company(model):
+        return None
+    start = min(e.start for e in kept if abs(e.dollars) >= 0.2 * abs(lead.dollars) and e.start >= lead.start - 1)
+    return Spike(start, lead.end, tuple(kept))
