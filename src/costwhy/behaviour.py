@@ -70,6 +70,26 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
     return Reset(rate, _level_before(model.usage[rate.row] - told, window, calm))
 
 
+def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
+    """The rate over these hours (T, mask): ratio of sums for ratios, mean by the hour for calls and levels; None: not defined there."""
+    o = model.observed
+    if rate.kind in {"fan_out", "retries"}:
+        first = o.calls[rate.row] - o.retries[rate.row]
+        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
+    elif rate.kind in {"demand", "schedule"}:
+        return float(o.calls[rate.row][hours].mean())
+    elif rate.kind == "unmetered":
+        return float(model.cost[rate.row][hours].mean())
+    elif rate.kind == "unit_price":
+        return float(model.covered[rate.row][hours].mean()) if _is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
+    elif model.meters[rate.row].kind == "use":
+        top, bottom = model.usage[rate.row], model.followed(rate.row)
+    else:
+        return float((model.usage[rate.row] - _told(model, rate.row, model.handled))[hours].mean())
+    total = float(bottom[hours].sum())
+    return float(top[hours].sum()) / total if total > 0 else None
+
+
 def _before(calm: np.ndarray, hours: int) -> np.ndarray:
     return np.flatnonzero(calm)[-hours:]
 

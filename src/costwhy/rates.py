@@ -319,7 +319,7 @@ def _meter_rates(model: Model) -> list[Rate]:
     for m, meter in enumerate(model.meters):
         usage, billed = model.usage[m], o.billed
         name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
-        begun = _first_active(o.cost[m, :billed] if meter.kind == "unmetered" else usage)
+        begun = _first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
         born = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service
@@ -332,7 +332,7 @@ def _meter_rates(model: Model) -> list[Rate]:
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
             out.append(_additive(kind, m, name, usage - told, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_additive("unlinked_usage", m, name, usage, born))
+            out.append(_additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(_additive("unmetered", m, (None, None, None), np.where(np.arange(usage.size) < billed, o.cost[m], np.nan), born))
         if meter.kind != "unmetered":

@@ -10,29 +10,33 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costwhy.behaviour import Reset, Window, cost_with, normal
+from costwhy.behaviour import Reset, Window, cost_with, mean_rate, normal
 from costwhy.observed import Array
 from costwhy.rates import Model, Rate
 from costwhy.segments import boundaries
 
 SHORTEST = 3            # hours: what is over sooner is noise
-SHORTEST_SEASONAL = 10  # hours: a burst of traffic of a few hours is nobody's decision
+SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's decision
 SAME_START = 3          # hours between episodes of one incident
 SMALL_SHARE = 0.03      # of a spike's dollars: smaller rows are noise of the same hours
 LEAST_SHARE = 0.012     # of the company's cost an hour: less is not worth a person's hour
+LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
+LEAST_GROWTH = 0.08     # of calls from outside: traffic wanders by a few per cent without a cause
 LEAST_HOURS = 6         # so many hours at LEAST_SHARE are the least worth of a spike
+MOST_ROWS = 16          # of a window that a person picks
 WARM_UP = 96            # hours before the first onset that can be told
 
 
 @dataclass(frozen=True)
 class Episode:
-    """A rate away from its normal in hours [start, end); end None: still. `dollars`: M x W of the window to the end or to now."""
+    """A rate away from its normal in hours [start, end); end None: still. `dollars`: what that alone cost, unbilled hours included."""
 
     rate: Rate
     start: int
     end: int | None
     shift: float      # of the level: logarithm, or share of the mean
     ramp: bool
+    quiet: np.ndarray  # T, hours that may serve as this rate's normal
     reset: Reset
     dollars: float
 
@@ -52,6 +56,16 @@ class Spike:
     def window(self, now: int) -> Window:
         """Its hours, up to now where it is still running."""
         return Window(self.start, self.end if self.end is not None else now)
+
+    @property
+    def shape(self) -> str:
+        """new: what it runs on began with it; ramp: it rose step by step; pulse: it is over; step: it goes on."""
+        lead = self.episodes[0]
+        if lead.rate.born is not None and not lead.reset.normal.any():
+            return "new"
+        if lead.ramp:
+            return "ramp"
+        return "step" if self.end is None else "pulse"
 
 
 def find(model: Model) -> tuple[Spike, ...]:
@@ -170,7 +184,7 @@ def _episode(model: Model, rate: Rate, span: tuple[int, int | None], shift: floa
         return None
     reset = normal(model, rate, window, quiet)
     dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
-    return Episode(rate, span[0], span[1], shift, ramp, reset, dollars)
+    return Episode(rate, span[0], span[1], shift, ramp, quiet.copy(), reset, dollars)
 
 
 def _matters(model: Model, episode: Episode) -> bool:
@@ -181,10 +195,12 @@ def _matters(model: Model, episode: Episode) -> bool:
     company = _company(model)
     window = episode.window(len(model.observed.hours))
     loose = episode.rate.kind in {"demand", "unlinked_usage", "unmetered"}
-    if loose and (episode.dollars < 0 or abs(episode.shift) < 4 * episode.rate.drift):
+    if loose and (episode.dollars < 0 or abs(episode.shift) < max(4 * episode.rate.drift, LEAST_GROWTH)):
+        return False
+    if loose and episode.end is not None and window.end - window.start < 24:
         return False
     rate = abs(episode.dollars) / (window.end - window.start)
-    return rate >= LEAST_SHARE * company and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
+    return rate >= (LEAST_SHARE_LOOSE if loose else LEAST_SHARE) * company and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
 
 
 def _company(model: Model) -> float:
@@ -228,3 +244,29 @@ def _trimmed(model: Model, group: list[Episode]) -> Spike | None:
         return None
     start = min(e.start for e in kept if abs(e.dollars) >= 0.2 * abs(lead.dollars) and e.start >= lead.start - 1)
     return Spike(start, lead.end, tuple(kept))
+
+
+# ---------------------------------------------------------------- any window that a person picks
+
+
+def moved_rates(model: Model, window: Window, against: Window | None) -> list[Reset]:
+    """The rates that differ most in a window, each with its normal from the hours before, or its mean of another window."""
+    found = []
+    for rate in model.rates:
+        reset = normal(model, rate, window) if against is None else _as_in(model, rate, window, against)
+        if reset is None:
+            continue
+        dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
+        noise = 0.0 if against is not None else 2.0 * rate.drift * abs(float(model.cost[:, window.hours].sum())) * 0.01
+        if abs(dollars) > max(0.01, noise):
+            found.append((abs(dollars), reset))
+    found.sort(key=lambda x: -x[0])
+    return [reset for _, reset in found[:MOST_ROWS]]
+
+
+def _as_in(model: Model, rate: Rate, window: Window, against: Window) -> Reset | None:
+    """The rate as its mean was in the other window: by the hour for calls and levels, ratio of sums for ratios."""
+    calm = np.zeros(len(model.observed.hours), dtype=bool)
+    calm[against.hours] = True
+    value = mean_rate(model, rate, calm)
+    return None if value is None else Reset(rate, np.full(window.end - window.start, value))
