@@ -429,6 +429,24 @@ def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     return frame.sort(pl.col("excess_cost") + pl.col("nowcast_excess_cost"), descending=True)
 
 
+def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated."""
+    s = study(lake, as_of)
+    actual = s.model.cost.sum(axis=0)
+    expected = actual.copy()
+    for spike in s.spikes:
+        a = account(s.model, spike)
+        expected[a.window.hours] -= a.hourly
+    return tables.TIMELINE.fit(pl.DataFrame({"hour": list(s.observed.hours), "actual_cost": actual, "expected_cost": expected,
+                                             "estimated": np.arange(actual.size) >= s.observed.billed}))
+
+
+def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
+    """Dollars of the last 30 billed days that carry neither service nor team, their share of usage, and the items (`tables.GAP`)."""
+    s = study(lake, as_of)
+    return ownership_gap(s.observed, s.frames, Directory(s.frames["catalog"], s.frames["series"]))
+
+
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     s = study(lake, as_of)
@@ -498,7 +516,7 @@ def explain(lake: Lake, spike_id: str | None = None, as_of: datetime | None = No
         found = [(a, spike_row(s.model, a)) for a in (account(s.model, spike) for spike in s.spikes)]
         found.sort(key=lambda x: -float(x[0].hourly.sum()))
         cases = [_case(s, a, row) for a, row in found]
-    lost, share, items = ownership_gap(s.observed, s.frames, Directory(s.frames["catalog"], s.frames["series"]))
+    lost, share, items = nobody_owns(lake, as_of)
     return {
         "costwhy": 1, "workspace": s.lake.workspace, "currency": s.lake.currency, "as_of": _time(s.observed.as_of),
         "billed_through": _time(s.observed.billed_through), "spikes": [document(case) for case in cases],
@@ -538,4 +556,4 @@ def _time(value: object) -> str | None:
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else None
 
 
-__all__ = ["METER", "Case", "Lake", "account", "document", "explain", "find_spikes", "investigate", "investigate_window", "study", "verdict"]
+__all__ = ["METER", "Case", "Lake", "account", "document", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview", "study", "verdict"]

@@ -15,16 +15,18 @@ def boundaries(values: Array, spread: float, *, penalty: float = 25.0, shortest:
         return [0]
     z = _clipped(values, spread) / spread
     sums, squares = np.concatenate([[0.0], np.cumsum(z)]), np.concatenate([[0.0], np.cumsum(z * z)])
-    best, back = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=int)
+    best, back = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=np.int64)
     best[0] = -penalty
-    alive = np.array([0])
+    alive, fixed = np.array([0]), np.array([-penalty])  # candidates s, and best[s] - squares[s]
     for t in range(shortest, n + 1):
-        width = t - alive
-        cost = squares[t] - squares[alive] - (sums[t] - sums[alive]) ** 2 / width
-        whole = best[alive] + cost + penalty
-        k = int(np.argmin(whole))
-        best[t], back[t] = whole[k], alive[k]
-        alive = np.append(alive[whole - penalty <= best[t]], t - shortest + 1) if t >= 2 * shortest - 1 else alive
+        gap = sums[t] - sums[alive]
+        whole = fixed - gap * gap / (t - alive)
+        k = whole.argmin()
+        best[t], back[t] = whole[k] + squares[t] + penalty, alive[k]
+        if t >= 2 * shortest - 1:
+            keep = whole <= whole[k] + penalty
+            new = t - shortest + 1
+            alive, fixed = np.append(alive[keep], new), np.append(fixed[keep], best[new] - squares[new])
     starts, t = [], n
     while t > 0:
         t = int(back[t])

@@ -111,11 +111,20 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
 
 
 def _screen(rate: Rate, level: Array) -> bool:
-    """Cheap look: does any half day differ from the whole by more than noise can? Saves cutting thousands of quiet series."""
-    width = min(12, max(2, level.size // 8))
+    """Cheap look: is any stretch of half a day, or of the last hours, as far from the middle as an episode must be?"""
+    middle, least = float(np.median(level)), 0.8 * _tolerance(rate)
     sums = np.concatenate([[0.0], np.cumsum(level)])
-    means = (sums[width:] - sums[:-width]) / width
-    return bool(np.abs(means - np.median(level)).max() > max(4 * rate.spread / width**0.5, 2 * rate.drift) + 1e-9)
+    for width in (w for w in (3, 12) if w < level.size):
+        means = (sums[width:] - sums[:-width]) / width
+        reach = least + (3 * rate.spread / width**0.5 if width < 12 else 0.0)
+        if np.abs(means - middle).max() > reach:
+            return True
+    return False
+
+
+def _tolerance(rate: Rate) -> float:
+    """How far a level may stray and still be normal."""
+    return max(0.02, 3.0 * rate.drift)
 
 
 def _away(means: list[float], starts: list[int], ends: list[int], rate: Rate) -> Iterable[tuple[int, int, float]]:
@@ -124,7 +133,7 @@ def _away(means: list[float], starts: list[int], ends: list[int], rate: Rate) ->
     lengths = [b - a for a, b in zip(starts, ends, strict=True)]
     if lengths[0] < 24 and len(means) > 1:
         base = means[int(np.argmax(lengths))]
-    tolerance = max(0.02, 3.0 * rate.drift)
+    tolerance = _tolerance(rate)
     while k < len(means):
         shift = means[k] - base
         if abs(shift) <= tolerance:

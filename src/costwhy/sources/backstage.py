@@ -1,108 +1,138 @@
-"""Backstage catalogues: components, resources, systems, groups and users from catalog-info.yaml files."""
+"""Backstage catalogue entities: which team owns a service, what it depends on, who is in the team, where to reach it.
 
+Source: Backstage, *Descriptor Format of Catalog Entities*; *Well-known Annotations*.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import polars as pl
-import yaml
 
-from costwhy import tables
 from costwhy.errors import SourceError
-from costwhy.sources.reading import Aside, Reading, aside_frame, read_text
+from costwhy.sources import files, yaml_documents
+from costwhy.sources.codeowners import repository_path
+from costwhy.sources.intake import Intake, to_text
+from costwhy.sources.reading import Reading
+from costwhy.tables import CATALOG
 
 ENDINGS = (".yaml", ".yml")
-KINDS = {"Component", "Resource", "System", "Domain", "API", "Group", "User", "Location", "Template"}
-MOST_BYTES = 1 << 20      # of one file: a catalogue entry is a page
-MOST_ALIASES = 20         # of one file: YAML bombs are made of aliases of aliases
-CONTACTS = ("slack.com/channel", "slack.com/channel-name", "backstage.io/slack", "slack")
-PAGERS = ("pagerduty.com/service-id", "pagerduty.com/integration-key", "opsgenie.com/team")
+KINDS = ("component", "resource", "system", "group", "user", "api", "domain")
+_WITHOUT_ROW = ("location", "template")
+_NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_PLACES = ("backstage.io/source-location", "backstage.io/managed-by-location", "backstage.io/view-url")
 
 
-def read(files: Sequence[Path]) -> Reading:
-    """Every entity of these files. A document that is none is set aside; nothing in it is ever run."""
-    rows, asides = [], []
-    for file in files:
+def find_files(path: str, folder: Path) -> tuple[Path, ...]:
+    """YAML files. Raises SourceError when there is none."""
+    return files.find_files(path, folder, ENDINGS)
+
+
+def read(sources: Sequence[Path]) -> Reading:
+    """Rows of the catalogue. Entities that break the rules, or are defined twice, are set aside; `seen` is empty."""
+    intake, known = Intake(CATALOG, "backstage"), dict[tuple[str, str, str], dict[str, Any]]()
+    members: dict[str, list[str]] = {}
+    for file in sources:
         try:
-            documents = _documents(file)
-        except (SourceError, yaml.YAMLError, ValueError, RecursionError) as error:
-            asides.append(Aside(file.name, "", f"not a catalogue: {str(error) or type(error).__name__}".replace("\n", "; ")))
+            text = files.read_bytes(file).decode("utf-8-sig", "replace")
+        except SourceError as error:
+            intake.set_aside(file, None, str(error))
             continue
-        for number, document in enumerate(documents, start=1):
-            if document is None:
-                continue
+        for document in yaml_documents.split(text):
             try:
-                rows.append(_row(document))
-            except (KeyError, TypeError, ValueError) as error:
-                asides.append(Aside(file.name, f"document {number}", f"not a catalogue entity: {error!r}", str(document)))
-    schema = {name: dtype for name, dtype in tables.CATALOG.schema.items() if name != "delivery"}
-    frame = pl.DataFrame(rows, schema=schema) if rows else tables.CATALOG.empty().drop("delivery")
-    return Reading(frame, aside_frame("backstage", asides), tables.SEEN.empty().drop("delivery"))
+                _read_entity(intake, yaml_documents.load(document), known, members)
+            except ValueError as error:
+                intake.set_aside(file, f"line {document.line}", str(error), document.text)
+    reading = intake.reading()
+    return Reading(rows=_with_members(reading.rows, members), set_aside=reading.set_aside, seen=reading.seen)
 
 
-def _documents(file: Path) -> list[object]:
-    """The documents of a file, with plain data only. Raises ValueError where it is too large or full of aliases."""
-    text = read_text(file)
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"{len(text)} characters; a catalogue file has at most {MOST_BYTES}")
-    aliases = 0
-    for token in yaml.scan(text, Loader=yaml.CSafeLoader if hasattr(yaml, "CSafeLoader") else yaml.SafeLoader):
-        aliases += isinstance(token, yaml.AliasToken)
-        if aliases > MOST_ALIASES:
-            raise ValueError(f"more than {MOST_ALIASES} aliases, as a YAML bomb has them")
-    return list(yaml.safe_load_all(text))
-
-
-def _row(document: object) -> dict[str, object]:
-    entity = _mapping(document, "the document")
-    kind = str(entity["kind"])
+def _read_entity(
+    intake: Intake, value: object, known: dict[tuple[str, str, str], dict[str, Any]], members: dict[str, list[str]]
+) -> None:
+    if value is None:
+        return
+    entity = _mapping(value)
+    kind = str(entity.get("kind", "")).lower()
+    if not str(entity.get("apiVersion", "")).startswith("backstage.io/"):
+        raise ValueError("no Backstage entity: apiVersion is not backstage.io/...")
+    if kind in _WITHOUT_ROW:
+        return
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(sorted(KINDS))}")
-    metadata, spec = _mapping(entity["metadata"], "metadata"), _mapping(entity.get("spec") or {}, "spec")
-    notes = _mapping(metadata.get("annotations") or {}, "annotations")
-    profile = _mapping(spec.get("profile") or {}, "spec.profile")
-    name = _name(metadata["name"])
-    email = _text(profile.get("email"))
-    contact = next((str(notes[key]) for key in CONTACTS if notes.get(key)), None) or email or next((str(notes[key]) for key in PAGERS if notes.get(key)), None)
+        raise ValueError(f"the kind {kind!r} is not used")
+    row = _row(entity, kind)
+    namespace = to_text(_mapping(entity.get("metadata")).get("namespace")) or "default"
+    key = (kind, namespace.lower(), row["name"].lower())
+    if known.setdefault(key, row) != row:
+        raise ValueError(f"{kind} {row['name']!r} is defined twice: the first one counts")
+    if known[key] is row:
+        intake.keep(row)
+        for user in _names(_mapping(entity.get("spec")).get("members")) if kind == "group" else []:
+            members.setdefault(user, []).append(row["name"])
+
+
+def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    metadata, spec = _mapping(entity.get("metadata")), _mapping(entity.get("spec"))
+    name, profile, notes = metadata.get("name"), _mapping(spec.get("profile")), _mapping(metadata.get("annotations"))
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("metadata.name breaks Backstage's rule: 1 to 63 letters, digits, and - _ . between them")
+    email = to_text(profile.get("email"))
     return {
-        "source": "backstage", "kind": kind.lower(), "name": name, "owner": _ref(spec.get("owner")), "title": _text(profile.get("displayName") or metadata.get("title")),
-        "email": email, "contact": contact, "depends_on": [r for r in map(_ref, _list(spec.get("dependsOn"))) if r],
-        "member_of": [r for r in map(_ref, _list(spec.get("memberOf"))) if r], "path": _path(notes), "position": None, "lifecycle": _text(spec.get("lifecycle")),
+        "source": "backstage",
+        "kind": kind,
+        "name": name,
+        "owner": _name(spec.get("owner")),
+        "title": to_text(metadata.get("title")) or to_text(profile.get("displayName")),
+        "email": email,
+        "contact": _slack(notes) or email or _pagerduty(notes),
+        "depends_on": _names(spec.get("dependsOn")),
+        "member_of": _names(spec.get("memberOf")),
+        "path": _path(notes),
+        "lifecycle": to_text(spec.get("lifecycle")),
     }
 
 
-def _mapping(value: object, what: str) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{what} is not a mapping but {type(value).__name__}")
-    return value
+def _name(reference: object) -> str | None:
+    """`group:default/data-products` -> data-products; null where it is none."""
+    text = to_text(reference)
+    return (text.rsplit(":", 1)[-1].rsplit("/", 1)[-1] or None) if text else None
 
 
-def _name(value: object) -> str:
-    """Backstage's rule: 1 to 63 characters of [a-zA-Z0-9], with [-_.] between them."""
-    name = str(value)
-    inner = name.replace("-", "").replace("_", "").replace(".", "")
-    if not 0 < len(name) <= 63 or not (inner.isascii() and inner.isalnum() and name[0].isalnum() and name[-1].isalnum()):
-        raise ValueError(f"metadata.name {name[:80]!r} breaks Backstage's rule for names")
-    return name
+def _names(references: object) -> list[str]:
+    texts = [_name(reference) for reference in references] if isinstance(references, list) else []
+    return list(dict.fromkeys(text for text in texts if text))
 
 
-def _ref(value: object) -> str | None:
-    """`group:default/data-products` is data-products; of an object, its name."""
-    if isinstance(value, dict):
-        value = value.get("name")
-    return str(value).rsplit("/", 1)[-1].rsplit(":", 1)[-1] if value else None
+def _slack(notes: Mapping[str, Any]) -> str | None:
+    """The Slack channel: `slack.com/channel` first, else any annotation that names Slack and a channel."""
+    keys = sorted((key for key in notes if "slack" in key.lower() and "channel" in key.lower()), key=len)
+    return next((text for key in keys if (text := to_text(notes[key]))), None)
 
 
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else [] if value is None else [value]
+def _pagerduty(notes: Mapping[str, Any]) -> str | None:
+    """The PagerDuty service id. An integration key opens incidents, so it is never shown: only that there is one."""
+    service = to_text(notes.get("pagerduty.com/service-id"))
+    return service or ("PagerDuty" if notes.get("pagerduty.com/integration-key") else None)
 
 
-def _path(notes: Mapping[str, object]) -> str | None:
-    """Repository path of a component: the last two parts of where its source lies."""
-    place = str(notes.get("backstage.io/source-location") or notes.get("backstage.io/managed-by-location") or "")
-    parts = [part for part in urlsplit(place.removeprefix("url:")).path.split("/") if part]
-    return "/" + "/".join(parts[-2:]) + "/" if len(parts) >= 2 else None
+def _path(notes: Mapping[str, Any]) -> str | None:
+    links = [(to_text(notes.get(key)) or "").removeprefix("url:") for key in _PLACES]
+    return next((path for link in links if (path := repository_path(link))), None)
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataFrame:
+    """Users with the groups that name them as members, besides those that they name themselves."""
+    if not members:
+        return rows
+    named = pl.DataFrame(
+        {"name": list(members), "groups": list(members.values())}, schema_overrides={"groups": pl.List(pl.String)}
+    )
+    both = pl.concat_list("member_of", pl.col("groups").fill_null([])).list.unique(maintain_order=True)
+    joined = rows.join(named, on="name", how="left", maintain_order="left")
+    member_of = pl.when(pl.col("kind") == "user").then(both).otherwise(pl.col("member_of"))
+    return joined.with_columns(member_of.alias("member_of")).drop("groups")
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}

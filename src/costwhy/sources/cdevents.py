@@ -1,104 +1,172 @@
-"""CDEvents: deployments, upgrades, rollbacks as delivery pipelines record them. JSON Lines, one event a line (cdevents.dev)."""
+"""CDEvents, JSON Lines: deployments and other changes as delivery systems announce them, with plans.
 
+Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData` as in the contract.
+"""
+
+import hashlib
+import math
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import msgspec
 
 from costwhy.errors import SourceError
-from costwhy.sources.reading import Aside, Reading, aside_frame, change_frame, parse_time, read_text, seen_frame
+from costwhy.sources import files
+from costwhy.sources.codeowners import repository_path
+from costwhy.sources.identity import kind_of
+from costwhy.sources.intake import Intake, to_text, to_time
+from costwhy.sources.reading import Reading
+from costwhy.tables import CHANGES
 
-ENDINGS = (".jsonl", ".ndjson", ".json", ".jsonl.gz")
-KINDS = {"deployed": "deploy", "upgraded": "deploy", "published": "deploy", "rolledback": "rollback", "removed": "delete"}
+ENDINGS = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")
+_TYPE = re.compile(r"dev\.cdevents(?:x)?\.(?P<subject>[a-z0-9_-]+)\.(?P<predicate>[a-z0-9_-]+)\.\d+\.\d+\.\d+\S*")
+_KINDS = {
+    ("service", "deployed"): "deploy",
+    ("service", "upgraded"): "deploy",
+    ("service", "published"): "deploy",
+    ("service", "rolledback"): "rollback",
+    ("service", "removed"): "delete",
+}
 
 
-def read(files: Sequence[Path]) -> Reading:
-    """Every event of these files. A line that is no CDEvent is set aside; an event delivered twice is one."""
-    rows: dict[str, dict[str, object]] = {}
-    asides, seen = [], []
-    for file in files:
+class _Context(msgspec.Struct):
+    id: str
+    type: str
+    timestamp: str
+
+
+class _Subject(msgspec.Struct):
+    id: str
+    source: Any = None
+    content: Any = None
+
+
+class _Event(msgspec.Struct):
+    context: _Context
+    subject: _Subject
+    customData: Any = None  # noqa: N815 - CDEvents' spelling
+
+
+def find_files(path: str, folder: Path) -> tuple[Path, ...]:
+    """JSON Lines files. Raises SourceError when there is none."""
+    return files.find_files(path, folder, ENDINGS)
+
+
+def read(sources: Sequence[Path]) -> Reading:
+    """Changes, records set aside, and records seen by hour.
+
+    The same event twice is one change; another event under the same `context.id` is set aside.
+    """
+    intake, known = Intake(CHANGES, "cdevents"), dict[str, bytes]()
+    for file in sources:
         try:
-            lines = read_text(file).splitlines()
+            for number, line in files.read_lines(file):
+                _read_line(intake, (file, f"line {number}"), line, known)
         except SourceError as error:
-            asides.append(Aside(file.name, "", str(error).replace("\n", "; ")))
-            continue
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row, notes = _row(msgspec.json.decode(line))
-            except (ValueError, TypeError, AttributeError, KeyError, msgspec.DecodeError) as error:
-                asides.append(Aside(file.name, f"line {number}", f"not a CDEvent: {error}", line))
-                continue
-            asides.extend(Aside(file.name, f"line {number}", note, line) for note in notes)
-            if rows.get(str(row["change_id"]), row) != row:
-                asides.append(Aside(file.name, f"line {number}", f"a second event with the id {row['change_id']}, of other content", line))
-                continue
-            rows[str(row["change_id"])] = row
-            seen.append((None, row["time"]))
-    return Reading(change_frame(list(rows.values())), aside_frame("cdevents", asides), seen_frame("cdevents", [(a, t) for a, t in seen if isinstance(t, datetime)]))
+            intake.set_aside(file, None, str(error))
+    return intake.reading()
 
 
-def _row(event: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
-    """The change that an event tells, and what of it could not be read."""
-    context, subject = _part(event, "context"), _part(event, "subject")
-    content, custom = _part(subject, "content"), _part(event, "customData")
-    name = str(context["type"])
-    if not name.startswith("dev.cdevents."):
-        raise ValueError(f"context.type is {name!r}")
-    verb = next((part for part in name.split(".") if part in KINDS), "")
-    service = _text(subject.get("id")) if ".service." in name else None
-    plan, notes = _plan(custom.get("planned"))
-    url = _text(custom.get("url"))
-    row: dict[str, object] = {
-        "change_id": str(context["id"]), "time": parse_time(context["timestamp"]), "known_at": None, "source": "cdevents",
-        "kind": KINDS.get(verb, "other"), "event": name, "service": service,
-        "environment": _text(_part(content, "environment").get("id")), "resource": _text(content.get("artifactId")), "account": None, "region": None,
-        "actor": _text(custom.get("actor")), "actor_kind": _actor_kind(_text(custom.get("actor"))), "role": None, "automated": False,
-        "summary": _text(custom.get("summary")), "url": url, "ticket": _text(custom.get("ticket")),
-        "path": _path(url or "") or _path(str(subject.get("source") or "")), "before": None, "after": None, **plan,
-    }
-    return row, notes
-
-
-def _part(record: Mapping[str, object], name: str) -> Mapping[str, object]:
-    value = record.get(name) or {}
-    if not isinstance(value, dict):
-        raise TypeError(f"{name} is not an object")
-    return value
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
-
-
-def _actor_kind(actor: str | None) -> str | None:
-    if actor is None:
-        return None
-    return "pipeline" if re.search(r"(\bbot\b|\[bot\]|pipeline|^ci[-_])", actor.lower()) else "person"
-
-
-def _plan(planned: object) -> tuple[dict[str, object], list[str]]:
-    none: dict[str, object] = {"planned_reason": None, "planned_cost_per_day": None, "planned_until": None}
-    if planned is None:
-        return none, []
+def _read_line(intake: Intake, at: tuple[Path, str], line: bytes | None, known: dict[str, bytes]) -> None:
+    if line is None:
+        intake.set_aside(*at, f"the line is longer than {files.MAX_LINE_BYTES // 2**20} MB")
+        return
     try:
-        if not isinstance(planned, dict):
-            raise TypeError("it is not an object")  # noqa: TRY301  one place says what is wrong with a plan
-        cost, until = planned.get("expected_cost_per_day"), planned.get("until")
-        return {"planned_reason": str(planned["reason"]), "planned_cost_per_day": None if cost is None else float(str(cost)),
-                "planned_until": None if until is None else parse_time(until)}, []
-    except (KeyError, ValueError, TypeError) as error:
-        return none, [f"the change is kept, its plan is not: {error}"]
+        _read_event(intake, at, line, known)
+    except msgspec.MsgspecError as error:
+        intake.set_aside(*at, f"no CDEvents event: {error}", line)
+    except (ValueError, RecursionError) as error:
+        intake.set_aside(*at, str(error), line)
 
 
-def _path(url: str) -> str | None:
-    """The repository path that a link names: https://git.example/platform/services/cart/pulls/7 is /services/cart/."""
-    parts = [part for part in urlsplit(url).path.split("/") if part]
-    for marker in ("services", "apps", "jobs", "packages"):
-        if marker in parts[:-1]:
-            return "/" + "/".join(parts[parts.index(marker):parts.index(marker) + 2]) + "/"
-    return None
+def _read_event(intake: Intake, at: tuple[Path, str], line: bytes, known: dict[str, bytes]) -> None:
+    raw = msgspec.json.decode(line)
+    if isinstance(raw, dict) and "context" not in raw and isinstance(raw.get("data"), dict):
+        raw = raw["data"]  # wrapped as a CloudEvent
+    event = msgspec.convert(raw, _Event)
+    if not event.context.id.strip() or not event.subject.id.strip():
+        raise ValueError("context.id or subject.id is empty")
+    kind, service = _meaning(event)
+    time = to_time(event.context.timestamp)
+    intake.see(None, time)
+    digest = hashlib.sha256(msgspec.json.encode(raw, order="sorted")).digest()
+    first = event.context.id not in known
+    if known.setdefault(event.context.id, digest) != digest:
+        raise ValueError("another event has the same context.id: the first one counts")
+    if first:
+        row = {
+            "change_id": to_text(event.context.id),
+            "time": time,
+            "source": "cdevents",
+            "kind": kind,
+            "service": service,
+        }
+        intake.keep({**row, **_subject(event), **_custom(intake, at, event, line)})
+
+
+def _meaning(event: _Event) -> tuple[str, str | None]:
+    """Kind of change, and the service: the subject of service events, else the service that the content names."""
+    found = _TYPE.fullmatch(event.context.type)
+    if not found:
+        raise ValueError("context.type is no CDEvents type (dev.cdevents.SUBJECT.PREDICATE.VERSION)")
+    subject, predicate = found["subject"], found["predicate"]
+    if subject == "service":
+        return _KINDS.get((subject, predicate), "other"), to_text(event.subject.id)
+    named = _mapping(_mapping(event.subject.content).get("service")).get("id")
+    return "flag" if "flag" in subject else "other", to_text(named)
+
+
+def _subject(event: _Event) -> dict[str, Any]:
+    content = _mapping(event.subject.content)
+    environment = content.get("environment")
+    return {
+        "event": to_text(event.context.type),
+        "environment": to_text(environment) or to_text(_mapping(environment).get("id")),
+        "resource": to_text(content.get("artifactId")) or to_text(event.subject.id),
+        "automated": False,
+    }
+
+
+def _custom(intake: Intake, at: tuple[Path, str], event: _Event, line: bytes) -> dict[str, Any]:
+    """What `customData` adds. A link that is no web address and an incomplete plan are set aside; the change stays."""
+    custom = _mapping(event.customData)
+    actor, url = to_text(custom.get("actor")), to_text(custom.get("url"))
+    if url and not url.startswith(("https://", "http://")):
+        intake.set_aside(*at, "customData.url is no web address: the change is kept without it", line)
+        url = None
+    source = event.subject.source if isinstance(event.subject.source, str) else None
+    plan: dict[str, Any] = {}
+    try:
+        plan = _plan(custom.get("planned"))
+    except ValueError as error:
+        intake.set_aside(*at, f"customData.planned is incomplete, the change is kept without it: {error}", line)
+    return {
+        "actor": actor,
+        "actor_kind": kind_of(actor),
+        "summary": to_text(custom.get("summary")),
+        "url": url,
+        "ticket": to_text(custom.get("ticket")),
+        "path": repository_path(url) or repository_path(source),
+        **plan,
+    }
+
+
+def _plan(planned: object) -> dict[str, Any]:
+    """The plan's columns; none where nothing is planned. Raises ValueError where a part is missing or wrong."""
+    if planned is None:
+        return {}
+    plan = _mapping(planned)
+    reason, cost = to_text(plan.get("reason")), plan.get("expected_cost_per_day")
+    if reason is None:
+        raise ValueError("reason is missing")
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not math.isfinite(cost):
+        raise ValueError("expected_cost_per_day is no number")
+    if plan.get("until") is None:
+        raise ValueError("until is missing")
+    return {"planned_reason": reason, "planned_cost_per_day": float(cost), "planned_until": to_time(plan["until"])}
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

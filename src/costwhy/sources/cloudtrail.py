@@ -1,175 +1,171 @@
-"""CloudTrail log files: API calls that change something, who made them, and what they touched."""
+"""CloudTrail log files: write events that succeeded become changes; every record is counted as seen.
 
-import json
+Source: AWS, *CloudTrail record contents*; file names `ACCOUNT_CloudTrail_REGION_20260923T1601Z_RANDOM.json.gz`.
+"""
+
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from costwhy.errors import SourceError
-from costwhy.sources.reading import Aside, Reading, aside_frame, change_frame, parse_time, read_text, seen_frame
-
-ENDINGS = (".json.gz", ".json", ".jsonl")
-READS = re.compile(r"^(Get|List|Describe|Head|Lookup|BatchGet|Search|Query|Scan|Select|Check|Test|Validate|Simulate|Estimate|Decode|AssumeRole|ConsoleLogin)")
-PIPELINE = re.compile(r"(^|[-_/])(ci|cd|deploy|deployer|pipeline|codepipeline|codebuild|github|gitlab|jenkins|terraform|atlantis|argo\w*|spinnaker)($|[-_/])", re.IGNORECASE)
-OWN_ROUTINE = re.compile(r"AWSServiceRoleFor|^(autoscaling|ec2|ecs|elasticloadbalancing|rds|lambda|config|guardduty|ssm|health)\.amazonaws\.com$")
-MOST_AFTER = 4096  # characters of the request that are kept
-KINDS: tuple[tuple[str, str], ...] = (  # the first pattern that matches eventSource:eventName tells the kind
-    (r"(CreateSavingsPlan|PurchaseReserved|PurchaseHostReservation|PurchaseScheduled|PurchaseSavings|ModifyReserved|ReturnSavings)", "commitment"),
-    (r":(CreateTags|DeleteTags|TagResources?|UntagResources?|AddTags\w*|RemoveTags\w*|Put\w*Tagging|Delete\w*Tagging|TagRole|UntagRole)", "tag"),
-    (r"(lambda\S*:UpdateFunctionCode|codedeploy\S*:CreateDeployment|ecs\S*:UpdateService|ecs\S*:RegisterTaskDefinition|ecr\S*:PutImage|elasticbeanstalk\S*:UpdateEnvironment"
-     r"|amplify\S*:StartDeployment|cloudformation\S*:(UpdateStack|ExecuteChangeSet)|apprunner\S*:StartDeployment|states\S*:UpdateStateMachine)", "deploy"),
-    (r"(application-autoscaling|autoscaling-plans)\S*:(Register|Deregister|Put|Delete|Update|Create)|autoscaling\S*:(Update|Put|Set|Attach|Detach|Resume|Suspend|Terminate|Delete)"
-     r"|:(ModifyInstanceAttribute|ModifyDBInstance|ModifyDBCluster|ModifyReplicationGroup\w*|IncreaseReplica\w*|DecreaseReplica\w*|ModifyCacheCluster|PutProvisionedConcurrency\w*"
-     r"|PutFunctionConcurrency|UpdateTable|UpdateNodegroup\w*|UpdateCapacityProvider|ModifyVolume|UpdateShardCount|UpdateProvisionedCapacity\w*)", "scaling"),
-    (r"(events|scheduler)\S*:(Put|Enable|Disable|Create|Update|Delete)", "schedule"),
-    (r"appconfig\S*:StartDeployment|evidently\S*:|:\w*FeatureFlag", "flag"),
-    (r":(UpdateFunctionConfiguration|PutParameter|PutSecretValue|RotateSecret|Modify\w*ParameterGroup|Modify\w*Attributes?|PutRetentionPolicy|PutBucketLifecycle\w*|PutLifecycle\w*"
-     r"|Put\w*Config\w*|Update\w*Config\w*|Put\w*Policy|PutMetricAlarm|SetQueueAttributes|UpdateEventSourceMapping|UpdateItem|ReplaceRoute|CreateRoute|ModifyListener|ModifyRule)", "config"),
-    (r":(Delete|Terminate|Remove|Deregister|Release|Stop)", "delete"),
-    (r":(Create|Run|Allocate|Launch|Start|Restore|Copy|Register|Import|Purchase|Request)", "create"),
-    (r":(Update|Modify|Put|Set|Enable|Disable|Change)", "config"),
+from costwhy.sources import files
+from costwhy.sources.calls import (
+    find_kind,
+    find_resource,
+    find_service,
+    plain_name,
+    summarise,
+    touched_names,
+    values_asked,
 )
-DECISIVE = ("scheduleExpression", "state", "minCapacity", "maxCapacity", "minSize", "maxSize", "desiredCapacity", "desiredCount", "memorySize", "timeout", "taskDefinition",
-            "instanceType", "dBInstanceClass", "retentionInDays", "provisionedThroughput", "allocatedStorage", "tagKeys", "cpu", "memory", "targetValue")
-NAMES = ("functionName", "service", "resourceId", "autoScalingGroupName", "name", "tableName", "bucketName", "logGroupName", "applicationName", "dBInstanceIdentifier", "dBClusterIdentifier",
-         "queueName", "queueUrl", "targetGroupArn", "secretId", "alarmName", "roleName", "repositoryName", "dBParameterGroupName", "streamName", "clusterName", "volumeId", "keyId", "groupId",
-         "stackName", "resourceArn", "resourceARN", "ruleName", "allocationId", "subnetId")
+from costwhy.sources.identity import find_actor
+from costwhy.sources.intake import Intake, to_text, to_time
+from costwhy.sources.reading import Reading
+from costwhy.tables import CHANGES
+
+__all__ = ["ENDINGS", "SERVICE_TAGS", "find_files", "match_service", "read", "touched_names"]
+
+ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
+SERVICE_TAGS = ("service", "app", "app.kubernetes.io/name")
+_NOT_EVENTS = ("CloudTrail-Digest", "CloudTrail-Insight")
+_READS = (
+    "Get", "List", "Describe", "Head", "Lookup", "BatchGet", "Batch Get", "Search", "Select", "Query", "Scan", "View",
+    "Preview", "Simulate", "Validate", "Test", "Check", "Estimate", "AssumeRole", "Filter", "Poll", "Receive",
+)  # fmt: skip
+_DELIVERED = re.compile(r"_(\d{8}T\d{4})Z_")
 
 
-def read(files: Sequence[Path]) -> Reading:
-    """Write calls of these files as changes. Read-only and failed calls are counted as seen, and are no changes."""
-    rows: dict[str, dict[str, object]] = {}
-    asides: list[Aside] = []
-    seen: list[tuple[str | None, datetime]] = []
-    for file in files:
-        try:
-            records = _records(read_text(file))
-        except (SourceError, msgspec.DecodeError) as error:
-            asides.append(Aside(file.name, "", f"not a CloudTrail log file: {error}".replace("\n", "; ")))
-            continue
-        delivered = _delivered(file.name)
-        for number, record in enumerate(records):
+class _Head(msgspec.Struct):
+    """What every record must have; enough to tell whether it is a change."""
+
+    eventTime: str  # noqa: N815 - CloudTrail's spelling
+    eventName: str  # noqa: N815
+    eventSource: str = ""  # noqa: N815
+    eventID: str | None = None  # noqa: N815
+    readOnly: bool | str | None = None  # noqa: N815
+    errorCode: str | None = None  # noqa: N815
+    eventCategory: str | None = None  # noqa: N815
+    recipientAccountId: str | None = None  # noqa: N815
+
+    @property
+    def is_change(self) -> bool:
+        """A write that succeeded."""
+        said = self.readOnly if self.readOnly is not None else self.eventName.startswith(_READS)
+        return str(said).lower() == "false" and not self.errorCode
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+
+
+def find_files(path: str, folder: Path) -> tuple[Path, ...]:
+    """Log files below `path`, without digests and insights. Raises SourceError when there is none."""
+    found = tuple(file for file in files.find_files(path, folder, ENDINGS) if not _is_no_log(file))
+    if not found:
+        raise SourceError(
+            f"there are no CloudTrail log files at {path!r}", found="digests or insights only", todo="name AWSLogs/"
+        )
+    return found
+
+
+def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) -> Reading:
+    """Changes, records set aside, and records seen by account and hour.
+
+    A record delivered twice (same eventID) is one change. Failed calls and reads are seen, and are no changes.
+    """
+    intake, known = Intake(CHANGES, "cloudtrail"), set[str]()
+    for file in sources:
+        if not _is_no_log(file):
+            _read_file(intake, file, known, service_tags)
+    return intake.reading()
+
+
+def _read_file(intake: Intake, file: Path, known: set[str], service_tags: Collection[str]) -> None:
+    delivered = _delivery_time(file)
+    try:
+        for place, text in files.read_records(file, ("Records",)):
             try:
-                time = parse_time(record["eventTime"])
-                seen.append((_text(record.get("recipientAccountId")), time))
-                if _is_change(record):
-                    rows.setdefault(str(record["eventID"]), _row(record, time, delivered))
-            except (KeyError, ValueError, TypeError, AttributeError) as error:
-                asides.append(Aside(file.name, f"record {number}", f"not a CloudTrail record: {error!r}", json.dumps(record, default=str)))
-    return Reading(change_frame(list(rows.values())), aside_frame("cloudtrail", asides), seen_frame("cloudtrail", seen))
+                _read_record(intake, text, known, (delivered, service_tags))
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+                intake.set_aside(file, place, _reason(error), text)
+    except SourceError as error:
+        intake.set_aside(file, None, str(error))
 
 
-def match_service(text: str, services: Collection[str]) -> str | None:
-    """The longest known service name in a text, on the boundaries of words: `index-refresh-sync` names `index-refresh`, `cart` is not in `art`."""
-    return _match(text.lower(), tuple(sorted(services, key=lambda s: (-len(s), s))))
+def _reason(error: Exception) -> str:
+    return f"no CloudTrail record: {error}" if isinstance(error, msgspec.MsgspecError) else str(error)
 
 
-@lru_cache(maxsize=65536)
-def _match(text: str, services: tuple[str, ...]) -> str | None:
-    return next((s for s in services if s and s.lower() in text and re.search(rf"(?<![a-z0-9]){re.escape(s.lower())}(?![a-z0-9])", text)), None)
+def _read_record(
+    intake: Intake, text: msgspec.Raw | bytes, known: set[str], about: tuple[datetime | None, Collection[str]]
+) -> None:
+    head = _HEAD.decode(text)
+    if head.eventCategory == "Insight":
+        return
+    time = to_time(head.eventTime)
+    if head.is_change and not head.eventID:
+        raise ValueError("the record has no eventID")
+    row = _row(msgspec.json.decode(text), head, (time, about[0]), about[1]) if head.is_change else None
+    intake.see(to_text(head.recipientAccountId), time)
+    if row and head.eventID and head.eventID not in known:
+        known.add(head.eventID)
+        intake.keep(row)
 
 
-def _records(text: str) -> list[dict[str, object]]:
-    if text.lstrip().startswith("{") and '"Records"' in text[:4096]:
-        return msgspec.json.decode(text, type=dict[str, list[dict[str, object]]])["Records"]
-    if '"digestS3Bucket"' in text[:4096] or '"digestStartTime"' in text[:4096]:
-        return []
-    return [msgspec.json.decode(line, type=dict[str, object]) for line in text.splitlines() if line.strip()]
-
-
-def _delivered(name: str) -> datetime | None:
-    """When the file was written, from its name: ACCOUNT_CloudTrail_REGION_20260923T1601Z_UNIQUE.json.gz."""
-    found = re.search(r"_(\d{8}T\d{4})Z_", name)
-    return datetime.strptime(found[1], "%Y%m%dT%H%M").replace(tzinfo=UTC) if found else None
-
-
-def _is_change(record: Mapping[str, object]) -> bool:
-    if record.get("errorCode") or record.get("eventType") in {"AwsCloudTrailInsight", "AwsConsoleSignIn"}:
-        return False
-    read_only = record.get("readOnly")
-    return not read_only if isinstance(read_only, bool) else not READS.match(str(record["eventName"]))
-
-
-def _row(record: Mapping[str, object], time: datetime, delivered: datetime | None) -> dict[str, object]:
-    event = f"{record['eventSource']}:{record['eventName']}"
-    asked = record.get("requestParameters")
-    asked = asked if isinstance(asked, dict) else {}
-    actor, actor_kind, role = _actor(record.get("userIdentity"))
-    resource = _resource(record, asked)
-    known = delivered if delivered is not None and delivered >= time else None
+def _row(
+    record: dict[str, Any], head: _Head, times: tuple[datetime, datetime | None], service_tags: Collection[str]
+) -> dict[str, Any]:
+    actor, (time, delivered) = find_actor(record), times
     return {
-        "change_id": str(record["eventID"]), "time": time, "known_at": known, "source": "cloudtrail", "kind": _kind(event, asked), "event": event,
-        "service": _service(event, asked), "environment": None, "resource": resource, "account": _text(record.get("recipientAccountId")),
-        "region": _text(record.get("awsRegion")), "actor": actor, "actor_kind": actor_kind, "role": role, "automated": _automated(record, actor_kind),
-        "summary": _summary(str(record["eventName"]), resource, asked), "url": None, "ticket": None, "path": None, "before": None,
-        "after": json.dumps(asked, sort_keys=True)[:MOST_AFTER], "planned_reason": None, "planned_cost_per_day": None, "planned_until": None,
+        "change_id": to_text(head.eventID),
+        "time": time,
+        "known_at": max(time, delivered) if delivered else None,
+        "source": "cloudtrail",
+        "kind": find_kind(record),
+        "event": to_text(f"{head.eventSource}:{head.eventName}"),
+        "service": find_service(record, service_tags),
+        "resource": find_resource(record),
+        "account": to_text(head.recipientAccountId),
+        "region": to_text(record.get("awsRegion")),
+        "actor": actor.name,
+        "actor_kind": actor.kind,
+        "role": actor.role,
+        "automated": actor.automated or _is_scaled(record),
+        "summary": summarise(record),
+        "after": values_asked(record),
     }
 
 
-def _kind(event: str, asked: Mapping[str, object]) -> str:
-    if "ecs" in event and event.endswith("UpdateService") and "taskDefinition" not in asked and "desiredCount" in asked:
-        return "scaling"
-    return next((kind for pattern, kind in KINDS if re.search(pattern, event)), "other")
+def _is_scaled(record: dict[str, Any]) -> bool:
+    """Instances that an Auto Scaling group started itself carry its tag."""
+    return plain_name(str(record.get("eventName"))) == "RunInstances" and "aws:autoscaling:groupName" in str(
+        values_asked(record)
+    )
 
 
-def _service(event: str, asked: Mapping[str, object]) -> str | None:
-    """Our service where the call itself names one: an ECS service, or a service tag."""
-    if "ecs" in event and isinstance(asked.get("service"), str):
-        return str(asked["service"]).rsplit("/", 1)[-1]
-    tags = re.findall(r'"key": "(?:service|app|app\.kubernetes\.io/name)", "value": "([^"]+)"', json.dumps(asked, sort_keys=True))
-    return tags[0] if tags else None
+def match_service(text: str, services: Collection[str]) -> str | None:
+    """The longest known service whose name stands in the text as whole words; null: none.
+
+    `index-refresh-sync` and `acme-index-refresh-logs` match `index-refresh`; `cart-api` does not match `art`.
+    """
+    low = text.lower()
+    for service in sorted(set(services), key=lambda name: (-len(name), name)):
+        if service and re.search(rf"(?<![a-z0-9]){re.escape(service.lower())}(?![a-z0-9])", low):
+            return service
+    return None
 
 
-def _resource(record: Mapping[str, object], asked: Mapping[str, object]) -> str | None:
-    for name in NAMES:
-        if isinstance(asked.get(name), str):
-            return str(asked[name])
-    listed = record.get("resources")
-    if isinstance(listed, list) and listed and isinstance(listed[0], dict):
-        return _text(listed[0].get("ARN") or listed[0].get("arn"))
-    answered = json.dumps([asked, record.get("responseElements")], default=str)
-    found = re.search(r'"(arn:aws[^"]*|(?:i|vol|nat|eipalloc|snap|ami|vpce|sg|fs|subnet)-[0-9a-f]{6,})"', answered)
-    return found[1] if found else None
+def _is_no_log(file: Path) -> bool:
+    return any(mark in str(file) for mark in _NOT_EVENTS)
 
 
-def _summary(name: str, resource: str | None, asked: Mapping[str, object]) -> str:
-    """The call in words, with the values that decide: PutRule index-refresh-sync: scheduleExpression rate(1 minute)."""
-    decisive = ", ".join(f"{key} {asked[key]}" for key in DECISIVE if key in asked and not isinstance(asked[key], dict | list))
-    plain = re.sub(r"\d{8}(v\d)?$", "", name)
-    return f"{plain} {resource or ''}".strip() + (f": {decisive}" if decisive else "")
-
-
-def _actor(identity: object) -> tuple[str | None, str | None, str | None]:
-    """Who: the person where one is named, else user, session or pipeline; what sort; and the role acted through."""
-    who = identity if isinstance(identity, dict) else {}
-    context = who.get("sessionContext") or {}
-    issuer = (context.get("sessionIssuer") or {}).get("userName")
-    arn = str(who.get("arn") or "")
-    session = arn.rsplit("/", 1)[-1] if "assumed-role" in arn else None
-    source = context.get("sourceIdentity")
-    if who.get("type") in {"AWSService", "AWSAccount"} or who.get("invokedBy"):
-        return _text(who.get("invokedBy") or issuer or session), "service", _text(issuer)
-    person = next((str(x) for x in (source, session) if x and "@" in str(x)), None)
-    if person is not None:
-        return person, "person", _text(issuer)
-    if who.get("type") in {"IAMUser", "Root", "IdentityCenterUser", "SAMLUser", "WebIdentityUser"}:
-        name = _text(who.get("userName") or who.get("principalId") or "root")
-        return name, "pipeline" if PIPELINE.search(name or "") else "person", None
-    if issuer and PIPELINE.search(str(issuer)):
-        return _text(source or issuer), "pipeline", _text(issuer)
-    return _text(source or session or issuer or who.get("principalId")), "role", _text(issuer)
-
-
-def _automated(record: Mapping[str, object], actor_kind: str | None) -> bool:
-    who = record.get("userIdentity")
-    who = who if isinstance(who, dict) else {}
-    issuer = str(((who.get("sessionContext") or {}).get("sessionIssuer") or {}).get("userName") or "")
-    return actor_kind == "service" or bool(OWN_ROUTINE.search(issuer) or OWN_ROUTINE.search(str(who.get("invokedBy") or "")))
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _delivery_time(file: Path) -> datetime | None:
+    """When CloudTrail delivered the file, from its name; null where the name does not say."""
+    found = _DELIVERED.search(file.name)
+    try:
+        return datetime.strptime(found[1], "%Y%m%dT%H%M").replace(tzinfo=UTC) if found else None
+    except ValueError:
+        return None

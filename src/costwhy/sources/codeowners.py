@@ -1,7 +1,7 @@
 """CODEOWNERS: which team owns which path of a repository; the last pattern that matches wins.
 
-Source: GitHub, *About code owners*: gitignore patterns, except that `!` and `[ ]` do not work, and that `docs/*` reaches the
-files in docs but none further down.
+Source: GitHub, *About code owners*: gitignore patterns, except that `!` and `[ ]` do not work, and that `docs/*`
+reaches the files in docs but none further down.
 """
 
 import re
@@ -26,7 +26,18 @@ MAX_STARS = 12
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
 _FORGES = ("github.", "gitlab.", "bitbucket.", "codeberg.")
 _VIEWS = ("tree", "blob", "edit", "raw", "src")
-_ITEMS = ("pull", "pulls", "pull-requests", "merge_requests", "commit", "commits", "issues", "releases", "compare", "actions")
+_ITEMS = (
+    "pull",
+    "pulls",
+    "pull-requests",
+    "merge_requests",
+    "commit",
+    "commits",
+    "issues",
+    "releases",
+    "compare",
+    "actions",
+)
 
 
 def find_files(path: str, folder: Path) -> tuple[Path, ...]:
@@ -128,7 +139,7 @@ def _spec(pattern: str) -> GitIgnoreSpec:
 def repository_path(url: str | None) -> str | None:
     """The path in the repository that a link is about, for CODEOWNERS; null where it is about the whole repository.
 
-    https://git.acme.example/platform/services/cart/pulls/7 -> /services/cart/     (one repository, its folders in the link)
+    https://git.acme.example/platform/services/cart/pulls/7 -> /services/cart/     (repository, its folders)
     https://github.com/acme/shop/tree/main/services/cart    -> /services/cart/
     https://github.com/acme/shop/pull/7                     -> null
     """

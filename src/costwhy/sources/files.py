@@ -96,7 +96,7 @@ def read_lines(file: Path) -> Iterator[tuple[int, bytes | None]]:
 def read_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, msgspec.Raw | bytes]]:
     """Place and JSON text of each record of a file: `{key: [...]}` for one of `keys`, `[...]`, or JSON Lines of these.
 
-    Records stay slices of the file's bytes, so memory is bounded by MAX_BYTES. Raises SourceError when the file is no JSON.
+    Records stay slices of the file's bytes: memory is bounded by MAX_BYTES. Raises SourceError when it is no JSON.
     """
     data = read_bytes(file)
     if not data.strip():

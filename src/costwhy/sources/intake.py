@@ -18,6 +18,8 @@ SHOWN = 300
 """Characters that are shown of a record that was set aside."""
 MAX_ALIKE = 20
 """Records of one file set aside for one reason that get a row each; further ones are counted in the last row."""
+MAX_ASIDE = 1000
+"""Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -31,6 +33,7 @@ class Intake:
         self._rows: list[dict[str, Any]] = []
         self._aside: list[dict[str, Any]] = []
         self._alike: Counter[tuple[str, str]] = Counter()
+        self._aside_of: Counter[str] = Counter()
         self._last: dict[tuple[str, str], dict[str, Any]] = {}
         self._seen: Counter[tuple[str | None, datetime]] = Counter()
 
@@ -40,18 +43,20 @@ class Intake:
         if len(self._rows) >= _BATCH:
             self._flush()
 
-    def see(self, account: str | None, time: datetime) -> None:
-        """Count a record, whether or not it becomes a row."""
-        self._seen[account, time.replace(minute=0, second=0, microsecond=0)] += 1
+    def see(self, account: str | None, time: datetime, records: int = 1) -> None:
+        """Count records of an hour, whether or not they become rows."""
+        self._seen[account, time.replace(minute=0, second=0, microsecond=0)] += records
 
-    def set_aside(self, file: Path, place: str | None, reason: str, record: object = None, records: int = 1) -> None:  # noqa: PLR0913, PLR0917 - the columns of the table
+    def set_aside(self, file: Path, place: str | None, reason: str, record: object = None, records: int = 1) -> None:
         """Set a record aside with its reason; many of one file and one reason share a row."""
-        key = (str(file), reason)
+        crowded = self._aside_of[str(file)] >= MAX_ASIDE and (str(file), reason) not in self._last
+        key = (str(file), "more records that cannot be read" if crowded else reason)
         self._alike[key] += 1
         if self._alike[key] > MAX_ALIKE:
             self._last[key]["records"] += records
             return
-        row = {"source": self.source, "file": str(file), "place": place, "reason": clean(reason, MAX_TEXT)}
+        row = {"source": self.source, "file": str(file), "place": place, "reason": clean(key[1], MAX_TEXT)}
+        self._aside_of[str(file)] += 1
         self._last[key] = row | {"record": beginning(record), "records": records}
         self._aside.append(self._last[key])
 

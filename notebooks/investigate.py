@@ -1,0 +1,140 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["costwhy", "marimo>=0.25.2,<0.26", "polars>=2.1,<3"]
+# [tool.marimo.display]
+# theme = "system"
+# ///
+
+import marimo
+
+__generated_with = "0.25.2"
+app = marimo.App(width="medium", app_title="costwhy")
+
+
+@app.cell
+def _():
+    import marimo as mo
+    import polars as pl
+
+    import costwhy as cw
+    from costwhy import charts, fragments, views
+
+    return charts, cw, fragments, mo, pl, views
+
+
+@app.cell
+def _(cw, mo):
+    lake = cw.open_lake(mo.cli_args().get("workspace") or ".")
+    spikes, spend = cw.find_spikes(lake), cw.overview(lake)
+    return lake, spend, spikes
+
+
+@app.cell
+def _(mo, spikes, views):
+    # what is shown lives in the URL: a spike's id, or the two times of a window
+    query = mo.query_params()
+    get_shown, set_shown = mo.state(views.read_shown(query.get("show"), spikes))
+
+    def show(shown):
+        if shown is not None and shown != get_shown():
+            set_shown(shown)
+            query["show"] = shown
+
+    return get_shown, show
+
+
+@app.cell
+def _(get_shown, lake, views):
+    case = views.case_of(lake, get_shown())
+    return (case,)
+
+
+@app.cell
+def _(case, fragments, lake, mo):
+    mo.Html(fragments.STYLE + fragments.top(lake.workspace, case))
+    return
+
+
+@app.cell
+def _(charts, get_shown, mo, show, spend, spikes, views):
+    # the chart keeps its own highlight when it is clicked; it is drawn anew only when the list picked
+    chart = mo.ui.altair_chart(
+        charts.spend(spend, spikes, get_shown()), chart_selection=False, legend_selection=False,
+        on_change=lambda _: show(views.clicked(chart.selections, spikes)))
+    chart
+    return
+
+
+@app.cell
+def _(get_shown, mo, show, spikes, views):
+    listed = mo.ui.table(
+        views.spike_list(spikes), selection="single", initial_selection=views.position(get_shown(), spikes), pagination=False, show_column_summaries=False,
+        show_data_types=False, show_download=False, show_search=False, max_columns=8, text_justify_columns={"excess": "right", "an hour now": "right"},
+        on_change=lambda rows: show(views.listed(rows, spikes)))
+    step = mo.hstack(
+        [mo.ui.button(label="← previous", on_click=lambda _: show(views.neighbour(get_shown(), spikes, -1))),
+         mo.ui.button(label="next →", on_click=lambda _: show(views.neighbour(get_shown(), spikes, 1)))], justify="start")
+    mo.vstack([listed, step])
+    return
+
+
+@app.cell
+def _(case, charts, fragments, mo, views):
+    mo.stop(case is None)
+    mo.vstack([
+        mo.Html(fragments.section("What moved", "Dollars by behaviour; they add up to the excess.")),
+        mo.as_html(charts.moved(views.moved(case))), mo.Html(fragments.behaviours(case)),
+        mo.accordion({"Where in the bill": mo.Html(fragments.drivers(case)), "Through which dependencies": mo.Html(fragments.paths(case))}),
+    ])
+    return
+
+
+@app.cell
+def _(case, charts, fragments, mo, views):
+    mo.stop(case is None)
+    axis = views.axis(case)
+    mo.vstack([
+        mo.Html(fragments.section("Traffic or inefficiency", "Spend and what it would have been; excess by behaviour; calls, what they would have been, and retries.")),
+        mo.as_html(charts.timeline(case.timeline, case.spike["start"])), mo.as_html(charts.ledger(views.ledger(case), axis)),
+        *[mo.vstack([mo.Html(fragments.note(name)), mo.as_html(charts.calls(rows, axis, case.spike["start"]))]) for name, rows in views.edges(case)],
+    ])
+    return (axis,)
+
+
+@app.cell
+def _(case, mo, views):
+    mo.stop(case is None)
+    lit = mo.ui.dropdown(options=views.change_options(case), value=next(iter(views.change_options(case)), None), label="light up", full_width=True)
+    return (lit,)
+
+
+@app.cell
+def _(axis, case, charts, fragments, lit, mo, views):
+    mo.stop(case is None)
+    mo.vstack([
+        mo.Html(fragments.section("What changed", "Recorded changes, weighed; the rest of the certainty belongs to changes that are not listed.")),
+        mo.as_html(charts.changes(views.changes(case), axis, lit.value)), lit, mo.Html(fragments.triggers(case)),
+        mo.accordion({"What the sources cover, and what cannot be ruled out": mo.Html(fragments.coverage(case))}),
+    ])
+    return
+
+
+@app.cell
+def _(axis, case, charts, fragments, mo, views):
+    mo.stop(case is None)
+    mo.vstack([
+        mo.Html(fragments.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart.")),
+        mo.Html(fragments.chain(case)), mo.as_html(charts.owners(views.lanes(case), axis)),
+        mo.Html(fragments.section("Is it still running")), mo.Html(fragments.story(case)),
+    ])
+    return
+
+
+@app.cell
+def _(cw, fragments, lake, mo):
+    mo.vstack([mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.gap(*cw.nobody_owns(lake), lake.currency))])
+    return
+
+
+if __name__ == "__main__":
+    app.run()

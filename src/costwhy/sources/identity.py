@@ -1,0 +1,153 @@
+"""Who acted, from a CloudTrail record's userIdentity: a person, a pipeline, a role, or the provider itself.
+
+Source: AWS, *CloudTrail userIdentity element*.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from costwhy.sources.intake import to_text
+
+_PIPELINE_PARTS = (
+    "github", "gitlab", "bitbucket", "jenkins", "circleci", "buildkite", "teamcity", "spinnaker", "argocd",
+    "terraform", "atlantis", "spacelift", "pulumi", "cloudformation", "codepipeline", "codebuild", "codedeploy",
+    "deploy", "pipeline",
+)  # fmt: skip
+_PIPELINE_WORDS = {
+    "ci",
+    "cd",
+    "cicd",
+    "cdk",
+    "cfn",
+    "argo",
+    "flux",
+    "release",
+    "releaser",
+    "drone",
+    "harness",
+    "bot",
+    "bot]",
+    "automation",
+}
+_ORCHESTRATORS = (
+    "cloudformation.",
+    "codepipeline.",
+    "codebuild.",
+    "codedeploy.",
+    "codestar.",
+    "servicecatalog.",
+    "amplify.",
+    "proton.",
+)
+"""Services that carry out what a person or pipeline decided: what they do is not their own routine."""
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+_PLAIN_NAME = re.compile(r"[^\W\d_]+([._ -][^\W\d_]+)+")
+_SSO = "AWSReservedSSO_"
+_LINKED = "AWSServiceRoleFor"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acted. `kind`: person, pipeline, role, service; `automated`: a machine's routine, not a decision."""
+
+    name: str | None
+    kind: str | None
+    role: str | None = None
+    automated: bool = False
+
+
+def is_pipeline(name: str) -> bool:
+    """Whether a role or user is named like a delivery pipeline: `ci-deployer`, `github-actions`, `terraform-apply`."""
+    low = name.lower()
+    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(
+        re.split(r"[^a-z0-9\]]+", low)
+    )
+
+
+def kind_of(name: str | None) -> str | None:
+    """`pipeline` where a name looks like one and is no mail address, else `person`; null for no name."""
+    if name is None:
+        return None
+    return "pipeline" if "@" not in name and is_pipeline(name) else "person"
+
+
+def find_actor(record: Mapping[str, Any]) -> Actor:
+    """The actor of a CloudTrail record."""
+    identity = _mapping(record.get("userIdentity"))
+    actor = _named(identity)
+    if actor.automated:
+        return actor
+    routine = _is_routine(record, identity)
+    return Actor(actor.name or to_text(identity.get("invokedBy")), actor.kind or "service", actor.role, routine)
+
+
+def _is_routine(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
+    """The provider itself acts: a service event, or a call by a service that does not carry out somebody's order."""
+    callers = [to_text(identity.get("invokedBy")), to_text(record.get("sourceIPAddress"))]
+    services = [caller for caller in callers if caller and caller.endswith(".amazonaws.com")]
+    if any(service.startswith(_ORCHESTRATORS) for service in services):
+        return False
+    return bool(services) or record.get("eventType") == "AwsServiceEvent"
+
+
+def _named(identity: Mapping[str, Any]) -> Actor:
+    match identity.get("type"):
+        case "Root":
+            return Actor("root", "person")
+        case "IAMUser":
+            user = to_text(identity.get("userName")) or _tail(identity.get("arn"))
+            return Actor(user, kind_of(user) or "person")
+        case "AssumedRole" | "FederatedUser" | "Role":
+            return _assumed(identity)
+        case "IdentityCenterUser" | "SAMLUser" | "WebIdentityUser" | "Directory":
+            user = to_text(identity.get("userName")) or to_text(identity.get("principalId"))
+            return Actor(user, kind_of(user) or "person")
+        case "AWSAccount":
+            return Actor(to_text(identity.get("arn")) or to_text(identity.get("accountId")), "role")
+        case _:
+            return Actor(None, None)
+
+
+def _assumed(identity: Mapping[str, Any]) -> Actor:
+    """A role's session: the person where one is named, else the pipeline, else the session of the role."""
+    context = _mapping(identity.get("sessionContext"))
+    role = to_text(_mapping(context.get("sessionIssuer")).get("userName")) or _role_of(identity)
+    session = _tail(identity.get("arn")) or _tail(identity.get("principalId"), ":")
+    source = to_text(context.get("sourceIdentity"))
+    if role and role.startswith(_LINKED):
+        return Actor(to_text(identity.get("invokedBy")) or role, "service", role, automated=True)
+    if session and _INSTANCE.fullmatch(session):
+        return Actor(session, "role", role, automated=True)
+    person = _person(source, session, role or "")
+    if person:
+        return Actor(person, "person", role)
+    return (
+        Actor(role, "pipeline", role) if role and is_pipeline(role) else Actor(source or session or role, "role", role)
+    )
+
+
+def _person(source: str | None, session: str | None, role: str) -> str | None:
+    """The person whom a session names: a mail address, an SSO session, or a source identity such as `dana.lee`."""
+    for name in (source, session):
+        if name and "@" in name:
+            return name
+    if role.startswith(_SSO):
+        return session
+    return source if source and _PLAIN_NAME.fullmatch(source) and not is_pipeline(source) else None
+
+
+def _role_of(identity: Mapping[str, Any]) -> str | None:
+    """arn:aws:sts::1:assumed-role/ROLE/SESSION -> ROLE"""
+    parts = (to_text(identity.get("arn")) or "").split("/")
+    return parts[1] if len(parts) == 3 and parts[0].endswith("assumed-role") else None
+
+
+def _tail(value: object, mark: str = "/") -> str | None:
+    text = to_text(value) or ""
+    return text.rsplit(mark, 1)[-1] or None if mark in text else None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

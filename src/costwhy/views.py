@@ -1,0 +1,145 @@
+"""What the investigation notebook shows: the case's tables in the words and shapes of its charts, and what is picked.
+
+Values that come from a browser (URL, clicks) are checked against what exists before they are used.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from costwhy.case import Case, Lake, investigate, investigate_window
+from costwhy.charts import CHANGE_COLOURS
+from costwhy.errors import CostwhyError
+from costwhy.story import behaviour_words, clock, money
+
+MOST_LANES = 8
+_WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
+
+
+def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
+    """What a URL asks for: a known spike's id or a window; else the first spike; None where there is none."""
+    if isinstance(value, str) and (value in spikes["spike_id"].to_list() or _WINDOW.match(value)):
+        return value
+    return spikes["spike_id"][0] if spikes.height else None
+
+
+def case_of(lake: Lake, shown: str | None) -> Case | None:
+    """The case of a spike or a window; None where nothing is shown, or the window has no data."""
+    if shown is None:
+        return None
+    window = _WINDOW.match(shown)
+    try:
+        if window is None:
+            return investigate(lake, shown)
+        first, last = (datetime.strptime(text, "%Y%m%dT%H").replace(tzinfo=UTC) for text in window.groups())
+        return investigate_window(lake, (first, last))
+    except (CostwhyError, ValueError):
+        return None
+
+
+def clicked(selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.DataFrame) -> str | None:
+    """What was clicked or dragged on the spend chart: a spike's id, or a window as FROM/TO; None for nothing known."""
+    picked = ((selections or {}).get("pick") or {}).get("spike_id")
+    picked = picked[0] if isinstance(picked, list) and picked else picked
+    span = ((selections or {}).get("drag") or {}).get("hour")
+    if isinstance(span, Sequence) and len(span) == 2:
+        first, last = (_hour(value) for value in span)
+        if first is not None and last is not None and last - first >= timedelta(hours=2):
+            return f"{first:%Y%m%dT%H}/{last:%Y%m%dT%H}"
+    return picked if isinstance(picked, str) and picked in spikes["spike_id"].to_list() else None
+
+
+def _hour(value: object) -> datetime | None:
+    """A whole hour from what a browser sends: milliseconds, or text."""
+    try:
+        time = datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
+    except (ValueError, OverflowError, OSError):
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
+    """The spikes as a person reads them; times and money as text."""
+    rows = [{"since": clock(r["start"]).removesuffix(" UTC"), "what": r["title"], "excess": money(r["excess_cost"] + (r["nowcast_excess_cost"] or 0.0)),
+             "an hour now": money(r["cost_per_hour_now"]) if r["status"] == "running" else "ended", "kind": r["verdict"]} for r in spikes.iter_rows(named=True)]
+    return pl.DataFrame(rows, schema={"since": pl.String, "what": pl.String, "excess": pl.String, "an hour now": pl.String, "kind": pl.String})
+
+
+def position(shown: str | None, spikes: pl.DataFrame) -> list[int]:
+    """The row of the list that is shown, for the table's selection."""
+    ids = spikes["spike_id"].to_list()
+    return [ids.index(shown)] if shown in ids else []
+
+
+def listed(rows: pl.DataFrame | None, spikes: pl.DataFrame) -> str | None:
+    """The spike of the row that was picked in the list."""
+    if rows is None or not rows.height:
+        return None
+    match = spike_list(spikes).with_columns(spike_id=spikes["spike_id"]).join(rows, on=rows.columns, how="semi", nulls_equal=True)
+    return match["spike_id"][0] if match.height else None
+
+
+def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
+    """The spike before or after the one that is shown; at the ends, the other end."""
+    ids = spikes["spike_id"].to_list()
+    if not ids:
+        return None
+    return ids[(ids.index(shown) + step) % len(ids)] if shown in ids else ids[0]
+
+
+def axis(case: Case) -> tuple[datetime, datetime]:
+    """The one time axis of all charts of the case."""
+    first, last = case.timeline["hour"].min(), case.timeline["hour"].max()
+    assert isinstance(first, datetime)  # noqa: S101  the table's type
+    assert isinstance(last, datetime)  # noqa: S101
+    return first, last + timedelta(hours=1)
+
+
+def moved(case: Case) -> pl.DataFrame:
+    """behaviour, kind, dollars, label: billed and estimated together, remainder left to the table."""
+    rows = [(behaviour_words(r), r["kind"], r["cost_change"] + (r["nowcast_change"] or 0.0)) for r in case.behaviour.iter_rows(named=True)]
+    frame = pl.DataFrame(rows, schema={"behaviour": pl.String, "kind": pl.String, "dollars": pl.Float64}, orient="row")
+    return frame.with_columns(label=pl.Series([f"{name}: {money(dollars, case.currency)}" for name, _, dollars in rows], dtype=pl.String))
+
+
+def ledger(case: Case) -> pl.DataFrame:
+    """The hourly ledger with behaviours in words and the end of each hour."""
+    words = pl.Series([behaviour_words(r) for r in case.ledger.iter_rows(named=True)], dtype=pl.String)
+    return case.ledger.with_columns(behaviour=words, until=pl.col("hour") + pl.duration(hours=1))
+
+
+def edges(case: Case) -> Iterable[tuple[str, pl.DataFrame]]:
+    """The calls of each edge of the spike, with its name."""
+    for (caller, service), rows in case.calls.partition_by("caller", "service", as_dict=True, maintain_order=True).items():
+        yield f"{str(caller).removeprefix('schedule:')} → {service}", rows
+
+
+def changes(case: Case) -> pl.DataFrame:
+    """Changes of the window on the services with most of them, and on those of the triggers; automated ones left out."""
+    near = case.changes.filter(~pl.col("automated").fill_null(value=False)).with_columns(
+        hour=pl.col("time"), kind=pl.when(pl.col("kind").is_in(list(CHANGE_COLOURS))).then("kind").otherwise(pl.lit("other")))
+    named = case.triggers.select("change_id", found=pl.col("service"))
+    near = near.join(named, on="change_id", how="left").with_columns(service=pl.coalesce("found", "service").fill_null("others"))
+    first = [s for s in case.triggers["service"].drop_nulls().unique(maintain_order=True).to_list()]
+    most = near.group_by("service").agg(pl.len()).sort("len", "service", descending=[True, False])["service"].to_list()
+    lanes = list(dict.fromkeys([*first, *most]))[:MOST_LANES]
+    return near.filter(pl.col("service").is_in(lanes)).select("hour", "change_id", "service", "kind", "summary", "actor")
+
+
+def change_options(case: Case) -> dict[str, str]:
+    """Words of each ranked change, and its id."""
+    return {f"{r['probability']:.0%}  {r['summary'] or r['change_id']}"[:110]: r["change_id"] for r in case.triggers.iter_rows(named=True)}
+
+
+def lanes(case: Case) -> pl.DataFrame:
+    """Who was involved, and when: a lane for each role."""
+    begin, now = axis(case)
+    start, end = case.spike["start"], case.spike["end"] or now
+    rows = []
+    for r in case.owners.iter_rows(named=True):
+        who = " · ".join(str(x) for x in (r["actor"], r["team"], r["contact"]) if x)
+        since = start if r["role"] == "decided_by" else begin
+        rows.append((since, end if r["role"] == "decided_by" else now, r["role"].replace("_", " "), who))
+    return pl.DataFrame(rows, schema={"hour": pl.Datetime("us", "UTC"), "until": pl.Datetime("us", "UTC"), "lane": pl.String, "who": pl.String}, orient="row")
