@@ -1,7 +1,22 @@
 """costwhy: why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running."""
 
-from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, nobody_owns, overview
-from costwhy.drivers import find_drivers
-from costwhy.lake import Lake, open_lake
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, nobody_owns, overview
+    from costwhy.drivers import find_drivers
+    from costwhy.lake import Lake, open_lake
+
+_ROOMS = {"case": ("Case", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview"),
+          "drivers": ("find_drivers",), "lake": ("Lake", "open_lake")}
 
 __all__ = ["Case", "Lake", "explain", "find_drivers", "find_spikes", "investigate", "investigate_window", "nobody_owns", "open_lake", "overview"]
+
+
+def __getattr__(name: str) -> object:
+    """The API's names, each imported when it is first used: `costwhy --help` need not load DuckDB."""
+    for room, names in _ROOMS.items():
+        if name in names:
+            return getattr(import_module(f"costwhy.{room}"), name)
+    raise AttributeError(f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}")
