@@ -38,12 +38,12 @@ def _newest(files: list[Path], manifests: Iterable[Path]) -> tuple[Path, ...]:
     listed = {key: names for manifest in manifests for key, names in [_listed(manifest)] if key and names}
     periods: dict[str, list[Path]] = {}
     for file in files:
-        periods.setdefault(_period(file), []).append(file)
+        periods.setdefault(period_of(file), []).append(file)
     kept = [file for key, group in periods.items() for file in _of_period(group, listed.get(key))]
     return tuple(sorted(kept))
 
 
-def _period(file: Path) -> str:
+def period_of(file: Path) -> str:
     """The folder of the billing period, by its name below the export; empty for other layouts."""
     parts = [k for k, part in enumerate(file.parts) if PERIOD.fullmatch(part)]
     return "/".join(p for p in file.parts[:parts[-1] + 1] if p not in {"data", "metadata"}) if parts else ""
@@ -55,7 +55,7 @@ def _of_period(group: list[Path], names: frozenset[str] | None) -> list[Path]:
         if named:
             return named
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
-    if not _period(group[0]) or len(executions) < 2:
+    if not period_of(group[0]) or len(executions) < 2:
         return group
     newest = max(executions, key=lambda e: (max(f.stat().st_mtime for f in group if f.parent == e), e.name))
     return [f for f in group if f.parent == newest]
@@ -66,6 +66,6 @@ def _listed(manifest: Path) -> tuple[str, frozenset[str]]:
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         names = content.get("dataFiles") or content.get("reportKeys") or []
-        return _period(manifest), frozenset(str(name).removeprefix("s3://").split("/", 1)[-1] for name in names)
+        return period_of(manifest), frozenset(str(name).removeprefix("s3://").split("/", 1)[-1] for name in names)
     except (OSError, ValueError, AttributeError):
         return "", frozenset()
