@@ -8,10 +8,24 @@ if TYPE_CHECKING:
     from costwhy.drivers import find_drivers
     from costwhy.lake import Lake, open_lake
 
-_ROOMS = {"case": ("Case", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview"),
-          "drivers": ("find_drivers",), "lake": ("Lake", "open_lake")}
+_ROOMS = {
+    "case": ("Case", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview"),
+    "drivers": ("find_drivers",),
+    "lake": ("Lake", "open_lake"),
+}
 
-__all__ = ["Case", "Lake", "explain", "find_drivers", "find_spikes", "investigate", "investigate_window", "nobody_owns", "open_lake", "overview"]
+__all__ = [
+    "Case",
+    "Lake",
+    "explain",
+    "find_drivers",
+    "find_spikes",
+    "investigate",
+    "investigate_window",
+    "nobody_owns",
+    "open_lake",
+    "overview",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -19,9 +19,9 @@ from costwhy.errors import InputError
 from costwhy.observed import Array
 from costwhy.rates import WEEK, Model, Rate, pattern
 
-MAX_ROUNDS = 400      # of the fixed point N = A N + d: enough for a spectral radius of 0.97
+MAX_ROUNDS = 400  # of the fixed point N = A N + d: enough for a spectral radius of 0.97
 CONVERGED = 1e-9
-BASE_HOURS = WEEK     # ratios hardly move: their normal is that of the last week before
+BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
 RECENT = 72
 
 
@@ -50,12 +50,16 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
     """What the rate would have been in the window, from the hours before it. `quiet` (T): hours that may serve as such."""
     o, width = model.observed, window.end - window.start
     calm = np.ones(len(o.hours), dtype=bool) if quiet is None else quiet.copy()
-    calm[window.start:] = False
+    calm[window.start :] = False
     if rate.born is not None and rate.born >= window.start - 24:
         return Reset(rate, np.zeros(width))
     if rate.kind in {"fan_out", "retries"}:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
+        top, bottom = (
+            (o.calls[rate.row], first)
+            if rate.kind == "retries"
+            else (first, model.handled[o.services.index(rate.caller or "")])
+        )
         return Reset(rate, np.full(width, _ratio_before(top, bottom, calm)))
     if rate.kind in {"demand", "schedule"}:
         return Reset(rate, _calls_before(model, rate, window, calm))
@@ -75,13 +79,21 @@ def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
     o = model.observed
     if rate.kind in {"fan_out", "retries"}:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
+        top, bottom = (
+            (o.calls[rate.row], first)
+            if rate.kind == "retries"
+            else (first, model.handled[o.services.index(rate.caller or "")])
+        )
     elif rate.kind in {"demand", "schedule"}:
         return float(o.calls[rate.row][hours].mean())
     elif rate.kind == "unmetered":
         return float(model.cost[rate.row][hours].mean())
     elif rate.kind == "unit_price":
-        return float(model.covered[rate.row][hours].mean()) if _is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
+        return (
+            float(model.covered[rate.row][hours].mean())
+            if _is_covered(model, rate)
+            else float(np.median(model.price[rate.row][hours]))
+        )
     elif model.meters[rate.row].kind == "use":
         top, bottom = model.usage[rate.row], model.followed(rate.row)
     else:
@@ -181,7 +193,9 @@ def calls_with(model: Model, window: Window, resets: Sequence[Reset]) -> tuple[A
         return calls, handled
     inner = [e for e, edge in enumerate(o.edges) if edge.internal]
     index = {name: row for row, name in enumerate(o.services)}
-    from_, to = (np.array([index[str(getattr(o.edges[e], side))] for e in inner], dtype=int) for side in ("caller", "service"))
+    from_, to = (
+        np.array([index[str(getattr(o.edges[e], side))] for e in inner], dtype=int) for side in ("caller", "service")
+    )
     base_from = handled[from_]
     ratio = np.where(base_from > 0, calls[inner] / np.where(base_from > 0, base_from, 1.0), 0.0)
     loose = np.where(base_from > 0, 0.0, calls[inner])  # calls of an hour in which the caller handled none
@@ -208,7 +222,9 @@ def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
     """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
     o = model.observed
     calls, first = o.calls[rate.row, hours], (o.calls[rate.row] - o.retries[rate.row])[hours]
-    top, bottom = (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
+    top, bottom = (
+        (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
+    )
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
 
 
@@ -223,7 +239,8 @@ def _settle(ratio: Array, from_: np.ndarray, into: sparse.csr_matrix, outside: A
     raise InputError(
         "the calls between the services do not settle: each call causes one more, or more than one",
         found="a cycle of calls whose gain is 1 or more (spectral radius of the call matrix not under 1)",
-        todo="look for a service that both calls and is called by another in the signals, and whether calls are counted twice")
+        todo="look for a service that both calls and is called by another in the signals, and whether calls are counted twice",
+    )
 
 
 def _told(model: Model, m: int, handled: Array) -> Array:
@@ -238,9 +255,22 @@ def cost_with(model: Model, window: Window, resets: Sequence[Reset]) -> Array:
     """Cost of every meter by hour (M x W) with these rates set back to normal."""
     hours = window.hours
     calls, handled = calls_with(model, window, resets)
-    usage, price, covered, cost = model.usage[:, hours].copy(), model.price[:, hours].copy(), model.covered[:, hours].copy(), model.cost[:, hours].copy()
-    by_meter = {(r.rate.kind == "unit_price", r.rate.row): r for r in resets if r.rate.kind not in {"demand", "schedule", "fan_out", "retries"}}
-    touched = np.flatnonzero(np.abs(handled - model.handled[:, hours]).max(axis=1, initial=0.0) > 0) if handled.size else np.zeros(0, dtype=int)
+    usage, price, covered, cost = (
+        model.usage[:, hours].copy(),
+        model.price[:, hours].copy(),
+        model.covered[:, hours].copy(),
+        model.cost[:, hours].copy(),
+    )
+    by_meter = {
+        (r.rate.kind == "unit_price", r.rate.row): r
+        for r in resets
+        if r.rate.kind not in {"demand", "schedule", "fan_out", "retries"}
+    }
+    touched = (
+        np.flatnonzero(np.abs(handled - model.handled[:, hours]).max(axis=1, initial=0.0) > 0)
+        if handled.size
+        else np.zeros(0, dtype=int)
+    )
     for m, meter in enumerate(model.meters):
         own, priced = by_meter.get((False, m)), by_meter.get((True, m))
         moved = meter.service is not None and bool(np.isin(meter.service, touched))
@@ -255,8 +285,10 @@ def cost_with(model: Model, window: Window, resets: Sequence[Reset]) -> Array:
         elif priced is not None:
             price[m] = priced.normal
         paid = np.maximum(usage[m] - covered[m], 0.0) * price[m] + covered[m] * model.covered_price[m, hours]
-        same = np.maximum(model.usage[m, hours] - model.covered[m, hours], 0.0) * model.price[m, hours] \
+        same = (
+            np.maximum(model.usage[m, hours] - model.covered[m, hours], 0.0) * model.price[m, hours]
             + model.covered[m, hours] * model.covered_price[m, hours]
+        )
         cost[m] += paid - same
     return cost
 
@@ -273,7 +305,9 @@ def _usage_with(model: Model, window: Window, m: int, state: tuple[Array, Array]
     if meter.kind == "time" and meter.service is not None and meter.rule is not None:
         now = meter.rule.usage(model.handled[meter.service])[hours]
         lead = min(window.start, 3)
-        joined = np.concatenate([model.handled[meter.service, window.start - lead:window.start], handled[meter.service]])
+        joined = np.concatenate(
+            [model.handled[meter.service, window.start - lead : window.start], handled[meter.service]]
+        )
         then = meter.rule.usage(joined)[lead:]
         if own is not None:
             return np.asarray(np.maximum(then + own.normal, 0.0))
@@ -288,7 +322,11 @@ def split(model: Model, window: Window, resets: Sequence[Reset]) -> list[Array]:
     window is taken out first, whole: what it cost is its own, not that of the calls that happened to use it.
     """
     total = [np.zeros((len(model.meters), window.end - window.start)) for _ in resets]
-    new_lines = [k for k, r in enumerate(resets) if r.rate.born is not None and r.rate.kind in {"cross_region", "usage_per_call", "capacity"}]
+    new_lines = [
+        k
+        for k, r in enumerate(resets)
+        if r.rate.born is not None and r.rate.kind in {"cross_region", "usage_per_call", "capacity"}
+    ]
     others = [k for k in range(len(resets)) if k not in new_lines]
     orders = [new_lines + others, new_lines + others[::-1]] if len(others) > 1 else [new_lines + others]
     for order in orders:

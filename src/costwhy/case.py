@@ -20,15 +20,15 @@ from costwhy.rates import WEEK, Model, Rate, fit
 from costwhy.spikes import Spike, find, moved_rates
 from costwhy.triggers import Suspicion, Weighed, weigh
 
-SHOWN_BEFORE = timedelta(days=7)     # of the timeline, before the spike
-NOW_HOURS = 3                        # the last hours, whose mean is *an hour now*
+SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
+NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
-WHERE_SHARE = 0.97                   # of the spike's dollars that a value of `where` must hold
+WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
-VERDICT_SHARE = 0.6                  # of the positive change, by the contract
+VERDICT_SHARE = 0.6  # of the positive change, by the contract
 INEFFICIENT = frozenset({"schedule", "fan_out", "retries", "usage_per_call", "capacity", "cross_region"})
 PLAN_SLACK = 1.25
-NOWCAST_ERROR = 0.06                 # relative, of an estimated hour's usage; see benchmarks
+NOWCAST_ERROR = 0.06  # relative, of an estimated hour's usage; see benchmarks
 QUANTILE_90 = 1.2816
 
 
@@ -94,7 +94,10 @@ def study(lake: Lake, as_of: datetime | None = None) -> Study:
         if key not in _STUDIES:
             observed = observe(lake, as_of)
             model = fit(observed)
-            frames = {name: lake.table(name) for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")}
+            frames = {
+                name: lake.table(name)
+                for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")
+            }
             if as_of is not None:
                 known = pl.coalesce("known_at", "time") <= as_of
                 frames["changes"] = frames["changes"].filter(known)
@@ -114,12 +117,12 @@ class Account:
     window: Window
     running: bool
     shape: str
-    resets: tuple[Reset, ...]    # largest first
-    doubts: tuple[float, ...]    # relative standard deviation of each reset's dollars
-    dollars: tuple[Array, ...]   # R arrays of M x W
-    excess: Array                # M x W; the sum of `dollars`, or the plain difference of two windows
+    resets: tuple[Reset, ...]  # largest first
+    doubts: tuple[float, ...]  # relative standard deviation of each reset's dollars
+    dollars: tuple[Array, ...]  # R arrays of M x W
+    excess: Array  # M x W; the sum of `dollars`, or the plain difference of two windows
     own: tuple[int, ...]
-    billed: int                  # hours of the window that are billed
+    billed: int  # hours of the window that are billed
 
     @property
     def hourly(self) -> Array:
@@ -149,26 +152,45 @@ def account_window(model: Model, window: Window, against: Window | None, where: 
     resets = moved_rates(model, window, against)
     keep = np.zeros((len(model.meters), 1))
     keep[rows] = 1.0
-    dollars = tuple(d * keep for d in split(model, window, resets)) if resets else (np.zeros((len(model.meters), window.end - window.start)),)
+    dollars = (
+        tuple(d * keep for d in split(model, window, resets))
+        if resets
+        else (np.zeros((len(model.meters), window.end - window.start)),)
+    )
     excess = np.asarray(sum(dollars[1:], start=dollars[0]))
     if against is not None:
         excess = (model.cost[:, window.hours] - model.cost[:, against.hours].mean(axis=1, keepdims=True)) * keep
     order = sorted(range(len(resets)), key=lambda k: -abs(float(dollars[k].sum())))
     kept = [k for k in order if abs(float(dollars[k].sum())) >= 0.005]
     running = window.end == len(model.observed.hours)
-    return Account(window, running, "step" if running else "pulse", tuple(resets[k] for k in kept), tuple(0.1 for _ in kept),
-                   tuple(dollars[k] for k in kept), excess, tuple(rows), _billed(model, window))
+    return Account(
+        window,
+        running,
+        "step" if running else "pulse",
+        tuple(resets[k] for k in kept),
+        tuple(0.1 for _ in kept),
+        tuple(dollars[k] for k in kept),
+        excess,
+        tuple(rows),
+        _billed(model, window),
+    )
 
 
 def _selected(o: Observed, where: Mapping[str, str]) -> list[int]:
     """Meters that have these values. Raises UsageError for an unknown column or where nothing has them."""
     unknown = [name for name in where if name not in METER]
     if unknown:
-        raise UsageError(f"--where knows no column {unknown[0]!r}", found=", ".join(METER), todo="use one of these columns")
+        raise UsageError(
+            f"--where knows no column {unknown[0]!r}", found=", ".join(METER), todo="use one of these columns"
+        )
     match = pl.all_horizontal([pl.lit(value=True), *(pl.col(name) == value for name, value in where.items())])
     rows = o.meters.with_row_index("m").filter(match)["m"].to_list()
     if not rows:
-        raise UsageError("no cost row has these values", found=json.dumps(dict(where)), todo="see the drivers of `costwhy explain` for values that exist")
+        raise UsageError(
+            "no cost row has these values",
+            found=json.dumps(dict(where)),
+            todo="see the drivers of `costwhy explain` for values that exist",
+        )
     return rows
 
 
@@ -177,22 +199,34 @@ def spike_row(model: Model, a: Account) -> dict[str, object]:
     o, hours, billed = model.observed, a.hourly, a.billed
     own = list(a.own)
     excess = round(float(hours[:billed].sum()), 2)
-    actual = round(float(model.cost[own, a.window.start:a.window.start + billed].sum()), 2)
+    actual = round(float(model.cost[own, a.window.start : a.window.start + billed].sum()), 2)
     late, late_sd = float(hours[billed:].sum()), _late_error(hours[billed:])
     running = a.running
-    now = float(hours[-min(NOW_HOURS, hours.size):].mean()) if running else 0.0
+    now = float(hours[-min(NOW_HOURS, hours.size) :].mean()) if running else 0.0
     where = _where(o, a)
     start = o.hours[a.window.start]
     lead = a.resets[0].rate if a.resets else None
     spread = QUANTILE_90 * _excess_error(a)
     return {
-        "spike_id": _spike_id(start, where, lead), "title": _title(lead, where), "start": start,
-        "end": None if running else o.hours[0] + timedelta(hours=a.window.end), "status": "running" if running else "ended",
-        "shape": a.shape, "where": json.dumps(where), "expected_cost": round(actual - excess, 2), "actual_cost": actual, "excess_cost": excess,
-        "excess_low": round(excess - spread, 2), "excess_high": round(excess + spread, 2),
-        "nowcast_hours": int(hours.size - billed), "nowcast_excess_cost": round(late, 2),
-        "nowcast_low": round(late - QUANTILE_90 * late_sd, 2), "nowcast_high": round(late + QUANTILE_90 * late_sd, 2),
-        "cost_per_hour_now": round(now, 2), "month_end_excess_cost": round(_month_end(model, a), 2), "verdict": _verdict(a),
+        "spike_id": _spike_id(start, where, lead),
+        "title": _title(lead, where),
+        "start": start,
+        "end": None if running else o.hours[0] + timedelta(hours=a.window.end),
+        "status": "running" if running else "ended",
+        "shape": a.shape,
+        "where": json.dumps(where),
+        "expected_cost": round(actual - excess, 2),
+        "actual_cost": actual,
+        "excess_cost": excess,
+        "excess_low": round(excess - spread, 2),
+        "excess_high": round(excess + spread, 2),
+        "nowcast_hours": int(hours.size - billed),
+        "nowcast_excess_cost": round(late, 2),
+        "nowcast_low": round(late - QUANTILE_90 * late_sd, 2),
+        "nowcast_high": round(late + QUANTILE_90 * late_sd, 2),
+        "cost_per_hour_now": round(now, 2),
+        "month_end_excess_cost": round(_month_end(model, a), 2),
+        "verdict": _verdict(a),
     }
 
 
@@ -203,7 +237,9 @@ def _late_error(hours: Array) -> float:
 
 def _excess_error(a: Account) -> float:
     """Standard deviation of the billed excess: each rate's normal is known as well as the noise of its days allows."""
-    return float(np.sqrt(sum((doubt * float(d[:, :a.billed].sum())) ** 2 for d, doubt in zip(a.dollars, a.doubts, strict=True))))
+    return float(
+        np.sqrt(sum((doubt * float(d[:, : a.billed].sum())) ** 2 for d, doubt in zip(a.dollars, a.doubts, strict=True)))
+    )
 
 
 def _month_end(model: Model, a: Account) -> float:
@@ -222,8 +258,13 @@ def _month_end(model: Model, a: Account) -> float:
     if service is None:
         return whole + float(a.hourly.mean()) * left
     weight = model.handled[service]
-    week, inside = weight[max(0, a.window.start - WEEK):a.window.start], weight[max(0, a.window.start - WEEK):max(1, a.window.end - WEEK)]
-    usual = float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
+    week, inside = (
+        weight[max(0, a.window.start - WEEK) : a.window.start],
+        weight[max(0, a.window.start - WEEK) : max(1, a.window.end - WEEK)],
+    )
+    usual = (
+        float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
+    )
     return whole + float(a.hourly.mean()) * float(np.clip(usual, 0.3, 3.0)) * left
 
 
@@ -240,7 +281,10 @@ def _where(o: Observed, a: Account) -> dict[str, str]:
 
 
 def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> str:
-    parts = [where.get("service") or (rate.service if rate else None) or "", where.get("ServiceName") or (rate.usage_type or rate.kind if rate else "window")]
+    parts = [
+        where.get("service") or (rate.service if rate else None) or "",
+        where.get("ServiceName") or (rate.usage_type or rate.kind if rate else "window"),
+    ]
     words = ["".join(ch if ch.isalnum() else "-" for ch in part.lower()).strip("-") for part in parts if part]
     return "-".join([f"{start:%Y%m%dT%H}", *words])[:100]
 
@@ -248,9 +292,18 @@ def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> s
 def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
     if rate is None:
         return "nothing moved"
-    words = {"demand": "traffic to", "schedule": "runs of", "fan_out": "calls to", "retries": "retries against", "usage_per_call": "usage per call of",
-             "capacity": "capacity of", "cross_region": "bytes between regions from", "unit_price": "price of", "unlinked_usage": "usage of",
-             "unmetered": "charges"}
+    words = {
+        "demand": "traffic to",
+        "schedule": "runs of",
+        "fan_out": "calls to",
+        "retries": "retries against",
+        "usage_per_call": "usage per call of",
+        "capacity": "capacity of",
+        "cross_region": "bytes between regions from",
+        "unit_price": "price of",
+        "unlinked_usage": "usage of",
+        "unmetered": "charges",
+    }
     return f"{words[rate.kind]} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
 
 
@@ -263,8 +316,15 @@ def verdict(rows: Sequence[tuple[str, float]]) -> str:
     sign = 1.0 if sum(d for _, d in rows) >= 0 else -1.0
     gains = [(kind, max(0.0, sign * d)) for kind, d in rows]
     whole = sum(d for _, d in gains) or 1.0
-    share = {name: sum(d for kind, d in gains if kind in kinds) / whole for name, kinds in
-             (("growth", {"demand"}), ("price", {"unit_price"}), ("accounting", {"unmetered"}), ("inefficiency", INEFFICIENT))}
+    share = {
+        name: sum(d for kind, d in gains if kind in kinds) / whole
+        for name, kinds in (
+            ("growth", {"demand"}),
+            ("price", {"unit_price"}),
+            ("accounting", {"unmetered"}),
+            ("inefficiency", INEFFICIENT),
+        )
+    }
     return next((name for name, value in share.items() if value >= VERDICT_SHARE), "mixed")
 
 
@@ -272,22 +332,33 @@ def verdict(rows: Sequence[tuple[str, float]]) -> str:
 
 
 def _behaviour(a: Account, excess: float) -> tuple[pl.DataFrame, float]:
-    rows = [(*r.rate.name, round(float(d[:, :a.billed].sum()), 2), round(float(d[:, a.billed:].sum()), 2))
-            for r, d in zip(a.resets, a.dollars, strict=True)]
+    rows = [
+        (*r.rate.name, round(float(d[:, : a.billed].sum()), 2), round(float(d[:, a.billed :].sum()), 2))
+        for r, d in zip(a.resets, a.dollars, strict=True)
+    ]
     frame = pl.DataFrame(rows, schema=tables.BEHAVIOUR.schema, orient="row")
-    frame = frame.group_by("kind", "service", "caller", "usage_type", maintain_order=True).agg(pl.col("cost_change").sum(), pl.col("nowcast_change").sum())
-    frame = frame.with_columns(pl.col("cost_change", "nowcast_change").round(2)).sort((pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True)
+    frame = frame.group_by("kind", "service", "caller", "usage_type", maintain_order=True).agg(
+        pl.col("cost_change").sum(), pl.col("nowcast_change").sum()
+    )
+    frame = frame.with_columns(pl.col("cost_change", "nowcast_change").round(2)).sort(
+        (pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True
+    )
     return tables.BEHAVIOUR.fit(frame), round(excess - float(frame["cost_change"].sum()), 2)
 
 
 def _drivers(model: Model, a: Account, excess: float) -> tuple[pl.DataFrame, float]:
     own, span = list(a.own), slice(a.window.start, a.window.start + a.billed)
     actual = model.cost[own, span].sum(axis=1)
-    leaves = model.observed.meters[own].select(DRIVER_DIMENSIONS).with_columns(
-        actual_cost=actual, expected_cost=actual - a.excess[own, :a.billed].sum(axis=1))
+    leaves = (
+        model.observed.meters[own]
+        .select(DRIVER_DIMENSIONS)
+        .with_columns(actual_cost=actual, expected_cost=actual - a.excess[own, : a.billed].sum(axis=1))
+    )
     found = find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS))
-    rows = [(json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), round(float(row["cost_change"]), 2))
-            for row in found.iter_rows(named=True)]
+    rows = [
+        (json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), round(float(row["cost_change"]), 2))
+        for row in found.iter_rows(named=True)
+    ]
     kept = [row for row in rows if row[1] != 0]
     return pl.DataFrame(kept, schema=tables.DRIVERS.schema, orient="row"), round(excess - sum(d for _, d in kept), 2)
 
@@ -297,10 +368,17 @@ def _timeline(model: Model, a: Account) -> pl.DataFrame:
     first = max(0, a.window.start - int(SHOWN_BEFORE / timedelta(hours=1)))
     actual = model.cost[own, first:].sum(axis=0)
     expected = actual.copy()
-    expected[a.window.start - first:a.window.end - first] -= a.hourly
-    return tables.TIMELINE.fit(pl.DataFrame({
-        "hour": list(o.hours[first:]), "actual_cost": actual, "expected_cost": expected,
-        "estimated": np.arange(first, len(o.hours)) >= o.billed}))
+    expected[a.window.start - first : a.window.end - first] -= a.hourly
+    return tables.TIMELINE.fit(
+        pl.DataFrame(
+            {
+                "hour": list(o.hours[first:]),
+                "actual_cost": actual,
+                "expected_cost": expected,
+                "estimated": np.arange(first, len(o.hours)) >= o.billed,
+            }
+        )
+    )
 
 
 def _ledger(model: Model, a: Account) -> pl.DataFrame:
@@ -308,9 +386,15 @@ def _ledger(model: Model, a: Account) -> pl.DataFrame:
     estimated = np.arange(len(hours)) >= a.billed
     if not a.resets:
         return tables.LEDGER.empty()
-    frames = [pl.DataFrame({"hour": hours, "cost_change": d.sum(axis=0), "estimated": estimated}).with_columns(
-        kind=pl.lit(r.rate.kind), service=pl.lit(r.rate.service, dtype=pl.String), caller=pl.lit(r.rate.caller, dtype=pl.String),
-        usage_type=pl.lit(r.rate.usage_type, dtype=pl.String)) for r, d in zip(a.resets, a.dollars, strict=True)]
+    frames = [
+        pl.DataFrame({"hour": hours, "cost_change": d.sum(axis=0), "estimated": estimated}).with_columns(
+            kind=pl.lit(r.rate.kind),
+            service=pl.lit(r.rate.service, dtype=pl.String),
+            caller=pl.lit(r.rate.caller, dtype=pl.String),
+            usage_type=pl.lit(r.rate.usage_type, dtype=pl.String),
+        )
+        for r, d in zip(a.resets, a.dollars, strict=True)
+    ]
     return tables.LEDGER.fit(pl.concat(frames))
 
 
@@ -328,9 +412,17 @@ def _calls(model: Model, a: Account) -> pl.DataFrame:
     frames = []
     for e in edges[:4]:
         expected = o.calls[e, first:].copy()
-        expected[a.window.start - first:a.window.end - first] = then[e]
-        frames.append(pl.DataFrame({"hour": list(o.hours[first:]), "calls": o.calls[e, first:], "retries": o.retries[e, first:], "expected_calls": expected})
-                      .with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside")))
+        expected[a.window.start - first : a.window.end - first] = then[e]
+        frames.append(
+            pl.DataFrame(
+                {
+                    "hour": list(o.hours[first:]),
+                    "calls": o.calls[e, first:],
+                    "retries": o.retries[e, first:],
+                    "expected_calls": expected,
+                }
+            ).with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside"))
+        )
     return tables.CALLS.fit(pl.concat(frames))
 
 
@@ -338,7 +430,7 @@ def _dependencies(model: Model, a: Account) -> pl.DataFrame:
     """Paths from the caller who caused it, over the services on the way, to the provider's service whose bill grew."""
     o, rows = model.observed, []
     for reset, dollars in zip(a.resets, a.dollars, strict=True):
-        by_meter = dollars[:, :a.billed].sum(axis=1) if a.billed else dollars.sum(axis=1)
+        by_meter = dollars[:, : a.billed].sum(axis=1) if a.billed else dollars.sum(axis=1)
         sums: dict[tuple[str | None, str | None], float] = {}
         for m in a.own:
             key = (o.meters["service"][m], o.meters["ServiceName"][m])
@@ -376,11 +468,22 @@ def _suspicion(model: Model, a: Account) -> Suspicion:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
     seasonal = bool(a.resets) and a.resets[0].rate.kind in {"demand", "unlinked_usage", "unmetered"}
-    newborn = frozenset(s for k, s in enumerate(o.services) if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6)
+    newborn = frozenset(
+        s
+        for k, s in enumerate(o.services)
+        if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
+    )
     accounts = frozenset(x for x in o.meters[list(a.own)]["SubAccountId"].to_list() if x is not None)
     names = frozenset(o.services) | frozenset(o.meters["service"].drop_nulls().to_list())
-    return Suspicion(tuple((*r.rate.name, w / whole) for r, w in zip(a.resets, weights, strict=True)), o.hours[a.window.start],
-                     timedelta(hours=2 if seasonal else 1), names, callers, newborn, accounts)
+    return Suspicion(
+        tuple((*r.rate.name, w / whole) for r, w in zip(a.resets, weights, strict=True)),
+        o.hours[a.window.start],
+        timedelta(hours=2 if seasonal else 1),
+        names,
+        callers,
+        newborn,
+        accounts,
+    )
 
 
 def _planned(weighed: Weighed, row: Mapping[str, object], hours: int, as_of: datetime) -> bool:
@@ -400,8 +503,13 @@ def _coverage(s: Study, a: Account) -> pl.DataFrame:
     """Which sources covered the week before the spike and the spike, with gaps, and what each would not show."""
     seen, o = s.frames["seen"], s.observed
     begin = max(o.hours[0], o.hours[a.window.start] - SHOWN_BEFORE)
-    notes = {"cost": "what was used by a resource that the bill does not name", "signals": "calls that no signal is recorded for",
-             "cloudtrail": "a change made by data-plane calls", "cdevents": "a change deployed without the delivery pipeline", "autoscaling": None}
+    notes = {
+        "cost": "what was used by a resource that the bill does not name",
+        "signals": "calls that no signal is recorded for",
+        "cloudtrail": "a change made by data-plane calls",
+        "cdevents": "a change deployed without the delivery pipeline",
+        "autoscaling": None,
+    }
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
@@ -415,7 +523,11 @@ def _coverage(s: Study, a: Account) -> pl.DataFrame:
 def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
     """Stretches without records: any hour where each should have some, two days where records are rare."""
     least = timedelta(hours=2) if usual else timedelta(hours=48)
-    return [f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}" for a, b in zip(hours, hours[1:], strict=False) if b - a >= least]
+    return [
+        f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}"
+        for a, b in zip(hours, hours[1:], strict=False)
+        if b - a >= least
+    ]
 
 
 # ---------------------------------------------------------------- the API
@@ -437,8 +549,16 @@ def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     for spike in s.spikes:
         a = account(s.model, spike)
         expected[a.window.hours] -= a.hourly
-    return tables.TIMELINE.fit(pl.DataFrame({"hour": list(s.observed.hours), "actual_cost": actual, "expected_cost": expected,
-                                             "estimated": np.arange(actual.size) >= s.observed.billed}))
+    return tables.TIMELINE.fit(
+        pl.DataFrame(
+            {
+                "hour": list(s.observed.hours),
+                "actual_cost": actual,
+                "expected_cost": expected,
+                "estimated": np.arange(actual.size) >= s.observed.billed,
+            }
+        )
+    )
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
@@ -450,21 +570,37 @@ def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     s = study(lake, as_of)
-    accounts = {str(row["spike_id"]): (a, row) for a in (account(s.model, spike) for spike in s.spikes) for row in [spike_row(s.model, a)]}
+    accounts = {
+        str(row["spike_id"]): (a, row)
+        for a in (account(s.model, spike) for spike in s.spikes)
+        for row in [spike_row(s.model, a)]
+    }
     if spike_id not in accounts:
-        raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(accounts) or "no spike at all", todo="see `costwhy spikes`")
+        raise UsageError(
+            f"there is no spike {spike_id!r}",
+            found=", ".join(accounts) or "no spike at all",
+            todo="see `costwhy spikes`",
+        )
     return _case(s, *accounts[spike_id])
 
 
-def investigate_window(lake: Lake, window: tuple[datetime, datetime], *, against: tuple[datetime, datetime] | None = None,
-                       where: Mapping[str, str] | None = None, as_of: datetime | None = None) -> Case:
+def investigate_window(
+    lake: Lake,
+    window: tuple[datetime, datetime],
+    *,
+    against: tuple[datetime, datetime] | None = None,
+    where: Mapping[str, str] | None = None,
+    as_of: datetime | None = None,
+) -> Case:
     """Any window that a person picks, explained like a spike: against what the hours before it let expect, or against another window.
 
     Windows of unequal length are compared by the hour: expected is the other window's rate times this window's hours.
     Raises UsageError where the window is empty or outside the data.
     """
     s = study(lake, as_of)
-    a = account_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
+    a = account_window(
+        s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {}
+    )
     row = spike_row(s.model, a)
     return _case(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
 
@@ -472,8 +608,11 @@ def investigate_window(lake: Lake, window: tuple[datetime, datetime], *, against
 def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
     first, last = (round((t.astimezone(UTC) - o.hours[0]) / timedelta(hours=1)) for t in window)
     if not 0 <= first < last <= len(o.hours):
-        raise UsageError(f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
-                         found=f"data from {o.hours[0]:%Y-%m-%dT%H:%MZ} to {o.as_of:%Y-%m-%dT%H:%MZ}", todo="pick a window inside the data, first hour before last")
+        raise UsageError(
+            f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
+            found=f"data from {o.hours[0]:%Y-%m-%dT%H:%MZ} to {o.as_of:%Y-%m-%dT%H:%MZ}",
+            todo="pick a window inside the data, first hour before last",
+        )
     return Window(first, last)
 
 
@@ -487,16 +626,34 @@ def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
     begin = s.observed.hours[a.window.start] - SHOWN_BEFORE
     changes = s.frames["changes"].filter(pl.col("time").is_between(begin, s.observed.as_of))
     return Case(
-        s.lake.workspace, s.lake.currency, s.observed.as_of, s.observed.billed_through, s.lake.version, row,
-        drivers, drivers_remainder, behaviour, behaviour_remainder, weighed.triggers, weighed.no_recorded_change,
+        s.lake.workspace,
+        s.lake.currency,
+        s.observed.as_of,
+        s.observed.billed_through,
+        s.lake.version,
+        row,
+        drivers,
+        drivers_remainder,
+        behaviour,
+        behaviour_remainder,
+        weighed.triggers,
+        weighed.no_recorded_change,
         _planned(weighed, row, a.hourly.size, s.observed.as_of),
         find_owners(directory, _costly_service(s.observed, a), best, budget_owner(s.observed, a.own)),
-        _timeline(s.model, a), _ledger(s.model, a), _calls(s.model, a), changes, _dependencies(s.model, a), _coverage(s, a))
+        _timeline(s.model, a),
+        _ledger(s.model, a),
+        _calls(s.model, a),
+        changes,
+        _dependencies(s.model, a),
+        _coverage(s, a),
+    )
 
 
 def _costly_service(o: Observed, a: Account) -> str | None:
     """The service whose bill the spike moved most."""
-    rows = o.meters[list(a.own)].select("service").with_columns(d=a.excess[list(a.own)].sum(axis=1)).drop_nulls("service")
+    rows = (
+        o.meters[list(a.own)].select("service").with_columns(d=a.excess[list(a.own)].sum(axis=1)).drop_nulls("service")
+    )
     best = rows.group_by("service").agg(pl.col("d").sum()).sort(pl.col("d").abs(), "service", descending=[True, False])
     return best["service"][0] if best.height else None
 
@@ -504,8 +661,15 @@ def _costly_service(o: Observed, a: Account) -> str | None:
 # ---------------------------------------------------------------- the contract's document
 
 
-def explain(lake: Lake, spike_id: str | None = None, as_of: datetime | None = None, *, window: tuple[datetime, datetime] | None = None,
-            against: tuple[datetime, datetime] | None = None, where: Mapping[str, str] | None = None) -> dict[str, object]:
+def explain(
+    lake: Lake,
+    spike_id: str | None = None,
+    as_of: datetime | None = None,
+    *,
+    window: tuple[datetime, datetime] | None = None,
+    against: tuple[datetime, datetime] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> dict[str, object]:
     """The document that `costwhy explain --json` prints: see the contract, section 4."""
     s = study(lake, as_of)
     if window is not None:
@@ -518,9 +682,17 @@ def explain(lake: Lake, spike_id: str | None = None, as_of: datetime | None = No
         cases = [_case(s, a, row) for a, row in found]
     lost, share, items = nobody_owns(lake, as_of)
     return {
-        "costwhy": 1, "workspace": s.lake.workspace, "currency": s.lake.currency, "as_of": _time(s.observed.as_of),
-        "billed_through": _time(s.observed.billed_through), "spikes": [document(case) for case in cases],
-        "ownership_gap": {"cost": round(lost, 2), "share": round(share, 6), "items": [{**r, "where": json.loads(r["where"])} for r in items.iter_rows(named=True)]},
+        "costwhy": 1,
+        "workspace": s.lake.workspace,
+        "currency": s.lake.currency,
+        "as_of": _time(s.observed.as_of),
+        "billed_through": _time(s.observed.billed_through),
+        "spikes": [document(case) for case in cases],
+        "ownership_gap": {
+            "cost": round(lost, 2),
+            "share": round(share, 6),
+            "items": [{**r, "where": json.loads(r["where"])} for r in items.iter_rows(named=True)],
+        },
         "rows_set_aside": int(s.frames["set_aside"]["records"].sum()),
     }
 
@@ -532,22 +704,51 @@ def document(case: Case) -> dict[str, object]:
     owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
     money = ("expected_cost", "actual_cost", "excess_cost")
     return {
-        "spike_id": s["spike_id"], "title": s["title"], "start": _time(s["start"]), "end": _time(s["end"]) if s["end"] else None,
-        "status": s["status"], "shape": s["shape"], "where": json.loads(str(s["where"])), **{name: s[name] for name in money},
-        "excess_low": s["excess_low"], "excess_high": s["excess_high"],
-        "nowcast": {"hours": s["nowcast_hours"], "excess_cost": s["nowcast_excess_cost"], "low": s["nowcast_low"], "high": s["nowcast_high"]}
-        if s["nowcast_hours"] else None,
-        "cost_per_hour_now": s["cost_per_hour_now"], "month_end_excess_cost": s["month_end_excess_cost"],
-        "drivers": [{"where": json.loads(r["where"]), "cost_change": r["cost_change"]} for r in case.drivers.iter_rows(named=True)],
-        "drivers_remainder": case.drivers_remainder, "behaviour": case.behaviour.to_dicts(), "behaviour_remainder": case.behaviour_remainder,
-        "verdict": s["verdict"], "planned": case.planned,
-        "triggers": [{**{k: r[k] for k in ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")}, "also": r["also"] or [],
-                      "time": _time(r["time"]), "probability": round(r["probability"], 4)} for r in case.triggers.iter_rows(named=True)],
+        "spike_id": s["spike_id"],
+        "title": s["title"],
+        "start": _time(s["start"]),
+        "end": _time(s["end"]) if s["end"] else None,
+        "status": s["status"],
+        "shape": s["shape"],
+        "where": json.loads(str(s["where"])),
+        **{name: s[name] for name in money},
+        "excess_low": s["excess_low"],
+        "excess_high": s["excess_high"],
+        "nowcast": {
+            "hours": s["nowcast_hours"],
+            "excess_cost": s["nowcast_excess_cost"],
+            "low": s["nowcast_low"],
+            "high": s["nowcast_high"],
+        }
+        if s["nowcast_hours"]
+        else None,
+        "cost_per_hour_now": s["cost_per_hour_now"],
+        "month_end_excess_cost": s["month_end_excess_cost"],
+        "drivers": [
+            {"where": json.loads(r["where"]), "cost_change": r["cost_change"]}
+            for r in case.drivers.iter_rows(named=True)
+        ],
+        "drivers_remainder": case.drivers_remainder,
+        "behaviour": case.behaviour.to_dicts(),
+        "behaviour_remainder": case.behaviour_remainder,
+        "verdict": s["verdict"],
+        "planned": case.planned,
+        "triggers": [
+            {
+                **{k: r[k] for k in ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")},
+                "also": r["also"] or [],
+                "time": _time(r["time"]),
+                "probability": round(r["probability"], 4),
+            }
+            for r in case.triggers.iter_rows(named=True)
+        ],
         "no_recorded_change": round(case.no_recorded_change, 4),
         "owner": {k: owner[k] for k in ("service", "team", "contact", "source")} if owner else None,
         "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
         "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
-        "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],
+        "coverage": [
+            {**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)
+        ],
         "dependencies": case.dependencies.to_dicts(),
     }
 
@@ -556,4 +757,18 @@ def _time(value: object) -> str | None:
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else None
 
 
-__all__ = ["METER", "Case", "Lake", "account", "document", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview", "study", "verdict"]
+__all__ = [
+    "METER",
+    "Case",
+    "Lake",
+    "account",
+    "document",
+    "explain",
+    "find_spikes",
+    "investigate",
+    "investigate_window",
+    "nobody_owns",
+    "overview",
+    "study",
+    "verdict",
+]

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import altair as alt
 import polars as pl
 
-INK = "#7d8590"        # axes and words: readable on white and on near-black
+INK = "#7d8590"  # axes and words: readable on white and on near-black
 GRID = "#8b949e33"
 ACTUAL = "#4c8dd6"
 EXPECTED = "#8b949e"
@@ -13,20 +13,42 @@ EXCESS = "#e5734f"
 SAVED = "#3fa37a"
 PICKED = "#e5734f"
 KIND_COLOURS = {
-    "demand": "#4c8dd6", "schedule": "#b57edc", "fan_out": "#e0a030", "retries": "#e5734f", "usage_per_call": "#d66a9b", "capacity": "#3fa37a",
-    "cross_region": "#2aa6b8", "unit_price": "#9a8c62", "unlinked_usage": "#8b949e", "unmetered": "#6e7681",
+    "demand": "#4c8dd6",
+    "schedule": "#b57edc",
+    "fan_out": "#e0a030",
+    "retries": "#e5734f",
+    "usage_per_call": "#d66a9b",
+    "capacity": "#3fa37a",
+    "cross_region": "#2aa6b8",
+    "unit_price": "#9a8c62",
+    "unlinked_usage": "#8b949e",
+    "unmetered": "#6e7681",
 }
-CHANGE_COLOURS = {"deploy": "#4c8dd6", "rollback": "#e5734f", "scaling": "#3fa37a", "schedule": "#b57edc", "config": "#e0a030", "create": "#2aa6b8"}
-LEFT = 62              # pixels of every left axis, so that stacked charts share their time axis to the pixel
-LEAST_BAND = 0.012     # of the axis: narrower bands cannot be hit with a finger
+CHANGE_COLOURS = {
+    "deploy": "#4c8dd6",
+    "rollback": "#e5734f",
+    "scaling": "#3fa37a",
+    "schedule": "#b57edc",
+    "config": "#e0a030",
+    "create": "#2aa6b8",
+}
+LEFT = 62  # pixels of every left axis, so that stacked charts share their time axis to the pixel
+LEAST_BAND = 0.012  # of the axis: narrower bands cannot be hit with a finger
 FEW_POINTS = 6000
 
 Domain = tuple[datetime, datetime]
 
 
 def _x(domain: Domain, *, labels: bool = True) -> alt.X:
-    axis = alt.Axis(title=None, labels=labels, ticks=labels, grid=True, tickCount="day" if domain[1] - domain[0] < timedelta(days=12) else "week",
-                    format="%d %b", labelOverlap=True)
+    axis = alt.Axis(
+        title=None,
+        labels=labels,
+        ticks=labels,
+        grid=True,
+        tickCount="day" if domain[1] - domain[0] < timedelta(days=12) else "week",
+        format="%d %b",
+        labelOverlap=True,
+    )
     return alt.X("hour:T", scale=alt.Scale(type="utc", domain=[_ms(domain[0]), _ms(domain[1])], nice=False), axis=axis)
 
 
@@ -35,15 +57,55 @@ def _ms(time: datetime) -> dict[str, int] | float:
 
 
 def _y(title: str, field: str, fmt: str = "$,.0f") -> alt.Y:
-    return alt.Y(field, title=None, axis=alt.Axis(format=fmt, tickCount=4, minExtent=LEFT, maxExtent=LEFT, title=title, titleAlign="left", titleAngle=0,
-                                                  titleAnchor="end", titleY=-8, titleX=-LEFT, titleFontWeight="normal"))
+    return alt.Y(
+        field,
+        title=None,
+        axis=alt.Axis(
+            format=fmt,
+            tickCount=4,
+            minExtent=LEFT,
+            maxExtent=LEFT,
+            title=title,
+            titleAlign="left",
+            titleAngle=0,
+            titleAnchor="end",
+            titleY=-8,
+            titleX=-LEFT,
+            titleFontWeight="normal",
+        ),
+    )
 
 
 def _finish(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
-    return chart.properties(width="container", height=height, background="transparent", padding={"left": 2, "right": 8, "top": 16, "bottom": 2}) \
-        .configure_view(stroke=None).configure_axis(
-            labelColor=INK, titleColor=INK, gridColor=GRID, domainColor=GRID, tickColor=GRID, labelFontSize=11, titleFontSize=11) \
-        .configure_legend(labelColor=INK, titleColor=INK, orient="top", direction="horizontal", title=None, labelLimit=240, symbolType="square", padding=0, offset=4)
+    return (
+        chart.properties(
+            width="container",
+            height=height,
+            background="transparent",
+            padding={"left": 2, "right": 8, "top": 16, "bottom": 2},
+        )
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            gridColor=GRID,
+            domainColor=GRID,
+            tickColor=GRID,
+            labelFontSize=11,
+            titleFontSize=11,
+        )
+        .configure_legend(
+            labelColor=INK,
+            titleColor=INK,
+            orient="top",
+            direction="horizontal",
+            title=None,
+            labelLimit=240,
+            symbolType="square",
+            padding=0,
+            offset=4,
+        )
+    )
 
 
 def _money_tip(field: str, title: str) -> alt.Tooltip:
@@ -69,16 +131,45 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     assert isinstance(domain[1], datetime)  # noqa: S101
     least = (domain[1] - domain[0]) * LEAST_BAND
     bands = spikes.with_columns(
-        hour=pl.col("start"), until=pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least),
-        excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost")).select("spike_id", "title", "hour", "until", "excess", "status")
-    pick = alt.selection_point(name="pick", fields=["spike_id"], on="click", empty=False, toggle=False, value=[{"spike_id": picked}] if picked else [])
-    drag = alt.selection_interval(name="drag", encodings=["x"], empty=False, mark=alt.BrushConfig(fill=ACTUAL, fillOpacity=0.12, stroke=ACTUAL, strokeOpacity=0.5))
+        hour=pl.col("start"),
+        until=pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least),
+        excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost"),
+    ).select("spike_id", "title", "hour", "until", "excess", "status")
+    pick = alt.selection_point(
+        name="pick",
+        fields=["spike_id"],
+        on="click",
+        empty=False,
+        toggle=False,
+        value=[{"spike_id": picked}] if picked else [],
+    )
+    drag = alt.selection_interval(
+        name="drag",
+        encodings=["x"],
+        empty=False,
+        mark=alt.BrushConfig(fill=ACTUAL, fillOpacity=0.12, stroke=ACTUAL, strokeOpacity=0.5),
+    )
     x = _x((domain[0], domain[1]))
-    area = alt.Chart(bands).mark_rect(cursor="pointer").encode(
-        x=x, x2="until:T", color=alt.condition(pick, alt.value(PICKED), alt.value(EXPECTED)), opacity=alt.condition(pick, alt.value(0.34), alt.value(0.17)),
-        tooltip=[alt.Tooltip("title:N", title="spike"), _money_tip("excess:Q", "excess"), alt.Tooltip("status:N", title="status")]).add_params(pick)
+    area = (
+        alt.Chart(bands)
+        .mark_rect(cursor="pointer")
+        .encode(
+            x=x,
+            x2="until:T",
+            color=alt.condition(pick, alt.value(PICKED), alt.value(EXPECTED)),
+            opacity=alt.condition(pick, alt.value(0.34), alt.value(0.17)),
+            tooltip=[
+                alt.Tooltip("title:N", title="spike"),
+                _money_tip("excess:Q", "excess"),
+                alt.Tooltip("status:N", title="status"),
+            ],
+        )
+        .add_params(pick)
+    )
     rows = _thin(overview)
-    lines = alt.Chart(rows).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")])
+    lines = alt.Chart(rows).encode(
+        x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")]
+    )
     expected = lines.mark_line(color=EXPECTED, strokeWidth=1, strokeDash=[4, 3]).encode(y=_y("", "expected_cost:Q"))
     actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4).encode(y=_y("an hour", "actual_cost:Q"))
     return _finish(alt.layer(expected, actual.add_params(drag), area), 230)  # type: ignore[return-value]
@@ -88,12 +179,25 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     """The spike's own rows: spend, what it would have been, and the gap between them; estimated hours dashed."""
     domain = _domain(frame)
     x = _x(domain, labels=False)
-    base = alt.Chart(_thin(frame)).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected"),
-                                                        alt.Tooltip("estimated:N", title="estimated")])
+    base = alt.Chart(_thin(frame)).encode(
+        x=x,
+        tooltip=[
+            HOUR_TIP,
+            _money_tip("actual_cost:Q", "spend"),
+            _money_tip("expected_cost:Q", "expected"),
+            alt.Tooltip("estimated:N", title="estimated"),
+        ],
+    )
     gap = base.mark_area(color=EXCESS, opacity=0.28).encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q")
     expected = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2).encode(y="expected_cost:Q")
-    billed = base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
-    late = base.transform_filter("datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]).encode(y="actual_cost:Q")
+    billed = (
+        base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
+    )
+    late = (
+        base.transform_filter("datum.estimated")
+        .mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2])
+        .encode(y="actual_cost:Q")
+    )
     return _finish(alt.layer(gap, expected, billed, late, _onset(start, domain)), 170)  # type: ignore[return-value]
 
 
@@ -101,18 +205,36 @@ def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
     """Excess by behaviour over time, stacked. frame: hour, behaviour (words), kind, cost_change."""
     kinds = frame.unique("behaviour", maintain_order=True).select("behaviour", "kind")
     colours = [KIND_COLOURS.get(kind, EXPECTED) for kind in kinds["kind"]]
-    chart = alt.Chart(_thin(frame)).mark_bar(binSpacing=0).encode(
-        x=_x(domain, labels=False), x2="until:T", y=_y("excess an hour", "cost_change:Q"),
-        color=alt.Color("behaviour:N", scale=alt.Scale(domain=kinds["behaviour"].to_list(), range=colours), legend=alt.Legend(columns=1)),
-        tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")])
+    chart = (
+        alt.Chart(_thin(frame))
+        .mark_bar(binSpacing=0)
+        .encode(
+            x=_x(domain, labels=False),
+            x2="until:T",
+            y=_y("excess an hour", "cost_change:Q"),
+            color=alt.Color(
+                "behaviour:N",
+                scale=alt.Scale(domain=kinds["behaviour"].to_list(), range=colours),
+                legend=alt.Legend(columns=1),
+            ),
+            tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")],
+        )
+    )
     return _finish(alt.layer(chart), 130)  # type: ignore[return-value]
 
 
 def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChart:
     """Calls, what they would have been, and retries among them. frame: tables.CALLS of one edge."""
     x = _x(domain, labels=False)
-    base = alt.Chart(_thin(frame)).encode(x=x, tooltip=[HOUR_TIP, alt.Tooltip("calls:Q", format=",.0f"), alt.Tooltip("retries:Q", format=",.0f"),
-                                                        alt.Tooltip("expected_calls:Q", title="expected", format=",.0f")])
+    base = alt.Chart(_thin(frame)).encode(
+        x=x,
+        tooltip=[
+            HOUR_TIP,
+            alt.Tooltip("calls:Q", format=",.0f"),
+            alt.Tooltip("retries:Q", format=",.0f"),
+            alt.Tooltip("expected_calls:Q", title="expected", format=",.0f"),
+        ],
+    )
     retries = base.mark_area(color=EXCESS, opacity=0.4).encode(y=_y("calls an hour", "retries:Q", "~s"))
     expected = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2).encode(y="expected_calls:Q")
     made = base.mark_line(color=ACTUAL, strokeWidth=1.5).encode(y="calls:Q")
@@ -123,22 +245,56 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
     """Recorded changes as marks, one lane for each service; the picked one is lit. frame: hour, change_id, service, kind, summary, actor."""
     lanes = frame["service"].unique().sort().to_list()
     lit = frame.filter(pl.col("change_id") == picked) if picked else frame.head(0)
-    y = alt.Y("service:N", title=None, sort=lanes, axis=alt.Axis(minExtent=LEFT, maxExtent=LEFT, labelLimit=LEFT - 4, domain=False, ticks=False))
-    tips = [alt.Tooltip("hour:T", title="time (UTC)", format="%d %b %Y %H:%M", formatType="utc"), alt.Tooltip("service:N"), alt.Tooltip("kind:N"),
-            alt.Tooltip("summary:N"), alt.Tooltip("actor:N")]
-    colour = alt.Color("kind:N", legend=alt.Legend(columns=6), scale=alt.Scale(domain=list(CHANGE_COLOURS) + ["other"], range=[*CHANGE_COLOURS.values(), EXPECTED]))
+    y = alt.Y(
+        "service:N",
+        title=None,
+        sort=lanes,
+        axis=alt.Axis(minExtent=LEFT, maxExtent=LEFT, labelLimit=LEFT - 4, domain=False, ticks=False),
+    )
+    tips = [
+        alt.Tooltip("hour:T", title="time (UTC)", format="%d %b %Y %H:%M", formatType="utc"),
+        alt.Tooltip("service:N"),
+        alt.Tooltip("kind:N"),
+        alt.Tooltip("summary:N"),
+        alt.Tooltip("actor:N"),
+    ]
+    colour = alt.Color(
+        "kind:N",
+        legend=alt.Legend(columns=6),
+        scale=alt.Scale(domain=list(CHANGE_COLOURS) + ["other"], range=[*CHANGE_COLOURS.values(), EXPECTED]),
+    )
     marks = alt.Chart(frame).mark_tick(thickness=2, height=12).encode(x=_x(domain), y=y, color=colour, tooltip=tips)
-    light = alt.Chart(lit).mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED).encode(x=_x(domain), y=y, tooltip=tips)
+    light = (
+        alt.Chart(lit)
+        .mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED)
+        .encode(x=_x(domain), y=y, tooltip=tips)
+    )
     return _finish(alt.layer(marks, light), max(46, 20 * len(lanes)))  # type: ignore[return-value]
 
 
 def owners(frame: pl.DataFrame, domain: Domain) -> alt.Chart:
     """Who is involved and for how long: a lane for each. frame: hour, until, lane, who."""
     lanes = frame["lane"].unique(maintain_order=True).to_list()
-    bars = alt.Chart(frame).mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.75).encode(
-        x=_x(domain), x2="until:T", y=alt.Y("lane:N", title=None, sort=lanes, axis=alt.Axis(minExtent=LEFT, maxExtent=LEFT, domain=False, ticks=False, labelLimit=LEFT - 4)),
-        tooltip=[alt.Tooltip("lane:N", title="role"), alt.Tooltip("who:N")])
-    words = alt.Chart(frame).mark_text(align="left", dx=6, color=INK, fontSize=11).encode(x=_x(domain), y=alt.Y("lane:N", sort=lanes), text="who:N")
+    bars = (
+        alt.Chart(frame)
+        .mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.75)
+        .encode(
+            x=_x(domain),
+            x2="until:T",
+            y=alt.Y(
+                "lane:N",
+                title=None,
+                sort=lanes,
+                axis=alt.Axis(minExtent=LEFT, maxExtent=LEFT, domain=False, ticks=False, labelLimit=LEFT - 4),
+            ),
+            tooltip=[alt.Tooltip("lane:N", title="role"), alt.Tooltip("who:N")],
+        )
+    )
+    words = (
+        alt.Chart(frame)
+        .mark_text(align="left", dx=6, color=INK, fontSize=11)
+        .encode(x=_x(domain), y=alt.Y("lane:N", sort=lanes), text="who:N")
+    )
     return _finish(alt.layer(bars, words), 22 * max(1, len(lanes)))  # type: ignore[return-value]
 
 
@@ -146,18 +302,26 @@ def moved(frame: pl.DataFrame) -> alt.LayerChart:
     """What moved: a bar for each behaviour, its dollars at its end. frame: behaviour (words), kind, dollars."""
     order = frame["behaviour"].to_list()
     y = alt.Y("behaviour:N", title=None, sort=order, axis=alt.Axis(labels=False, ticks=False, domain=False))
-    colours = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=list(KIND_COLOURS), range=list(KIND_COLOURS.values())))
+    colours = alt.Color(
+        "kind:N", legend=None, scale=alt.Scale(domain=list(KIND_COLOURS), range=list(KIND_COLOURS.values()))
+    )
     base = alt.Chart(frame)
     bars = base.mark_bar(height=12, cornerRadius=2, yOffset=8).encode(
-        x=alt.X("dollars:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=4, grid=True)), y=y, color=colours,
-        tooltip=[alt.Tooltip("behaviour:N"), _money_tip("dollars:Q", "dollars")])
+        x=alt.X("dollars:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=4, grid=True)),
+        y=y,
+        color=colours,
+        tooltip=[alt.Tooltip("behaviour:N"), _money_tip("dollars:Q", "dollars")],
+    )
     words = base.mark_text(align="left", yOffset=-7, fontSize=12, color=INK).encode(x=alt.value(2), y=y, text="label:N")
     return _finish(alt.layer(bars, words), 40 * max(1, frame.height))  # type: ignore[return-value]
 
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
-    return alt.Chart(pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")})).mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2) \
+    return (
+        alt.Chart(pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")}))
+        .mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2)
         .encode(x=_x(domain, labels=False))
+    )
 
 
 def _domain(frame: pl.DataFrame) -> Domain:

@@ -52,23 +52,38 @@ def clean(text: object) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="costwhy", description="Why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running.")
+    parser = argparse.ArgumentParser(
+        prog="costwhy",
+        description="Why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = _command(commands, "demo", run_demo, "open the investigation on the sample company")
-    ingest = _command(commands, "ingest", run_ingest, "read every source of a workspace into its lake; safe to run again")
+    ingest = _command(
+        commands, "ingest", run_ingest, "read every source of a workspace into its lake; safe to run again"
+    )
     spikes = _command(commands, "spikes", run_spikes, "the spikes, largest excess first")
     explain = _command(commands, "explain", run_explain, "the whole answer; all spikes where none is named")
     app = _command(commands, "app", run_app, "the investigation notebook as an app")
     for command in (ingest, spikes, explain, app):
-        command.add_argument("workspace", nargs="?", default=".", metavar="WORKSPACE", help="folder with costwhy.toml (default: this folder)")
+        command.add_argument(
+            "workspace",
+            nargs="?",
+            default=".",
+            metavar="WORKSPACE",
+            help="folder with costwhy.toml (default: this folder)",
+        )
     for command in (spikes, explain, ingest):
         command.add_argument("--json", action="store_true", help="one JSON document on standard output")
     explain.add_argument("spike", nargs="?", metavar="SPIKE", help="a spike's id, see `costwhy spikes`")
     explain.add_argument("--as-of", type=_time, metavar="TIME", help="the answer as it could have been given then")
     explain.add_argument("--from", dest="start", type=_time, metavar="TIME", help="explain this window, from")
     explain.add_argument("--to", dest="end", type=_time, metavar="TIME", help="... to")
-    explain.add_argument("--against", nargs=2, type=_time, metavar=("FROM", "TO"), help="against another window, by the hour")
-    explain.add_argument("--where", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="only cost rows with this value")
+    explain.add_argument(
+        "--against", nargs=2, type=_time, metavar=("FROM", "TO"), help="against another window, by the hour"
+    )
+    explain.add_argument(
+        "--where", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="only cost rows with this value"
+    )
     for command in (app, demo):
         command.add_argument("--port", type=int, default=0, help="of the app on 127.0.0.1 (default: a free one)")
         command.add_argument("--headless", action="store_true", help="do not open a browser")
@@ -77,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: object, words: str) -> argparse.ArgumentParser:
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: object, words: str
+) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=words, description=words)
     command.set_defaults(run=run, name=name)
     return command
@@ -106,10 +123,24 @@ def run_ingest(wish: argparse.Namespace) -> None:
     report = _ingest(wish.workspace)
     totals = report.totals.to_dicts()
     if wish.json:
-        print(json.dumps({"version": report.version, "files_read": report.read, "files_skipped": report.skipped, "rows": report.rows,
-                          "rows_set_aside": report.rows_set_aside, "totals": totals, "messages": report.messages}, indent=1))
+        print(
+            json.dumps(
+                {
+                    "version": report.version,
+                    "files_read": report.read,
+                    "files_skipped": report.skipped,
+                    "rows": report.rows,
+                    "rows_set_aside": report.rows_set_aside,
+                    "totals": totals,
+                    "messages": report.messages,
+                },
+                indent=1,
+            )
+        )
         return
-    out.print(f"version {report.version}: {report.read} files read, {report.skipped} unchanged, {report.rows:,} rows, {report.rows_set_aside:,} set aside")
+    out.print(
+        f"version {report.version}: {report.read} files read, {report.skipped} unchanged, {report.rows:,} rows, {report.rows_set_aside:,} set aside"
+    )
     for row in totals:
         out.print(f"  {row['billing_period']}  {row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed")
 
@@ -122,7 +153,12 @@ def _ingest(workspace: str) -> "IngestReport":
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task("reading", total=None)
-        report = ingest(read_workspace(workspace), lambda name, done, total: bar.update(task, description=escape(clean(name))[:48], completed=done, total=total))
+        report = ingest(
+            read_workspace(workspace),
+            lambda name, done, total: bar.update(
+                task, description=escape(clean(name))[:48], completed=done, total=total
+            ),
+        )
     for message in report.messages:
         errors.print(f"[yellow]set aside:[/] {escape(clean(message))}")
     return report
@@ -137,15 +173,32 @@ def run_spikes(wish: argparse.Namespace) -> None:
     lake = open_lake(wish.workspace)
     spikes = find_spikes(lake)
     if wish.json:
-        rows = [{**r, "where": json.loads(r["where"]), "start": _iso(r["start"]), "end": _iso(r["end"])} for r in spikes.iter_rows(named=True)]
-        print(json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1))
+        rows = [
+            {**r, "where": json.loads(r["where"]), "start": _iso(r["start"]), "end": _iso(r["end"])}
+            for r in spikes.iter_rows(named=True)
+        ]
+        print(
+            json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1)
+        )
         return
     table = Table(box=None, pad_edge=False)
-    for name, side in (("spike", "left"), ("what", "left"), ("excess", "right"), ("an hour now", "right"), ("kind", "left")):
+    for name, side in (
+        ("spike", "left"),
+        ("what", "left"),
+        ("excess", "right"),
+        ("an hour now", "right"),
+        ("kind", "left"),
+    ):
         table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
     for r in spikes.iter_rows(named=True):
         now = money(r["cost_per_hour_now"], lake.currency) if r["status"] == "running" else "ended"
-        table.add_row(escape(clean(r["spike_id"])), escape(clean(r["title"])), money(r["excess_cost"] + r["nowcast_excess_cost"], lake.currency), now, r["verdict"])
+        table.add_row(
+            escape(clean(r["spike_id"])),
+            escape(clean(r["title"])),
+            money(r["excess_cost"] + r["nowcast_excess_cost"], lake.currency),
+            now,
+            r["verdict"],
+        )
     out.print(table if spikes.height else "no spike")
 
 
@@ -164,10 +217,19 @@ def run_explain(wish: argparse.Namespace) -> None:
     if wish.start is None and (wish.against or wish.where):
         raise UsageError("--against and --where explain a window", todo="give --from and --to as well")
     if wish.start is not None and wish.spike is not None:
-        raise UsageError("a spike and a window are two questions", found=f"{wish.spike} and --from", todo="ask one of them")
+        raise UsageError(
+            "a spike and a window are two questions", found=f"{wish.spike} and --from", todo="ask one of them"
+        )
     workspace, spike = _workspace_and_spike(wish.workspace, wish.spike)
     window = (wish.start, wish.end) if wish.start else None
-    document = explain(open_lake(workspace), spike, wish.as_of, window=window, against=tuple(wish.against) if wish.against else None, where=dict(wish.where))  # type: ignore[arg-type]
+    document = explain(
+        open_lake(workspace),
+        spike,
+        wish.as_of,
+        window=window,
+        against=tuple(wish.against) if wish.against else None,
+        where=dict(wish.where),
+    )  # type: ignore[arg-type]
     if wish.json:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
@@ -205,7 +267,11 @@ def run_demo(wish: argparse.Namespace) -> None:
 def demo_workspace() -> Path:
     """A copy of the sample company that a lake can be written beside; a new one where the sample has changed."""
     sample = _shipped("data/sample", "_sample")
-    names = sorted(f"{f.relative_to(sample)}:{f.stat().st_size}" for f in sample.rglob("*") if f.is_file() and "lake" not in f.relative_to(sample).parts)
+    names = sorted(
+        f"{f.relative_to(sample)}:{f.stat().st_size}"
+        for f in sample.rglob("*")
+        if f.is_file() and "lake" not in f.relative_to(sample).parts
+    )
     digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"demo-{digest}"
     if not (cache / "costwhy.toml").is_file():
@@ -222,7 +288,11 @@ def _shipped(in_repository: str, in_wheel: str) -> Path:
     places = (here.parent.parent / in_repository, here / in_wheel)
     found = next((p for p in places if p.is_dir()), None)
     if found is None:
-        raise UsageError(f"{in_repository} is not installed", found=f"neither {places[0]} nor {places[1]}", todo="install costwhy again")
+        raise UsageError(
+            f"{in_repository} is not installed",
+            found=f"neither {places[0]} nor {places[1]}",
+            todo="install costwhy again",
+        )
     return found
 
 
@@ -231,12 +301,30 @@ def _open_app(workspace: Path, wish: argparse.Namespace) -> None:
     notebook = _shipped("notebooks", "_notebooks") / "investigate.py"
     port = wish.port or _free_port()
     errors.print(f"[bold]http://127.0.0.1:{port}[/]  (Ctrl+C ends it)")
-    headless = wish.headless or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in {"darwin", "win32"})
-    command = [sys.executable, "-m", "marimo", "-q", "run", str(notebook), "--host", "127.0.0.1", "--port", str(port), *(["--headless"] if headless else []),
-               "--", "--workspace", str(workspace)]
+    headless = wish.headless or not (
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in {"darwin", "win32"}
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "marimo",
+        "-q",
+        "run",
+        str(notebook),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        *(["--headless"] if headless else []),
+        "--",
+        "--workspace",
+        str(workspace),
+    ]
     code = subprocess.run(command, check=False).returncode  # noqa: S603  our own interpreter and notebook
     if code not in {0, -2, 130}:
-        raise CostwhyError("the app stopped", found=f"marimo ended with code {code}", todo=f"is port {port} free? try --port")
+        raise CostwhyError(
+            "the app stopped", found=f"marimo ended with code {code}", todo=f"is port {port} free? try --port"
+        )
 
 
 def _free_port() -> int:

@@ -49,9 +49,14 @@ def page(*parts: str) -> str:
 def top(workspace: str, case: Case | None) -> str:
     """Whose bill, as of when, and the answer."""
     if case is None:
-        return page(f'<p class="eyebrow"><span>{esc(workspace)}</span></p>', "<h1>No spike: nothing costs more than its traffic explains.</h1>")
+        return page(
+            f'<p class="eyebrow"><span>{esc(workspace)}</span></p>',
+            "<h1>No spike: nothing costs more than its traffic explains.</h1>",
+        )
     until = f"billed through {clock(case.billed_through)}, known until {clock(case.as_of)}"
-    return page(f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span><span>{esc(until)}</span></p>') + answer(case)
+    return page(
+        f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span><span>{esc(until)}</span></p>'
+    ) + answer(case)
 
 
 def note(text: str) -> str:
@@ -62,15 +67,33 @@ def note(text: str) -> str:
 def answer(case: Case) -> str:
     """The answer line first, then the numbers that everybody asks for."""
     s, cur = case.spike, case.currency
-    late = f"<small>{money(float(str(s['nowcast_excess_cost'])), cur)} estimated, not billed yet</small>" if s["nowcast_hours"] else "<small>billed</small>"
+    late = (
+        f"<small>{money(float(str(s['nowcast_excess_cost'])), cur)} estimated, not billed yet</small>"
+        if s["nowcast_hours"]
+        else "<small>billed</small>"
+    )
     total = float(str(s["excess_cost"])) + float(str(s["nowcast_excess_cost"]))
     running = s["status"] == "running"
     facts = [
         ("Excess so far", money(total, cur) + late),
-        ("Now, an hour", (money(float(str(s["cost_per_hour_now"])), cur) + f"<small>{money(24 * float(str(s['cost_per_hour_now'])), cur)} a day of waiting</small>")
-         if running else "nothing<small>it is over</small>"),
-        ("By the end of the month", money(float(str(s["month_end_excess_cost"])), cur) + ("<small>if nothing is done</small>" if running else "<small>final</small>")),
-        ("Kind", esc(VERDICT_WORDS[str(s["verdict"])]) + f"<small>{'planned' if case.planned else 'not planned'}</small>"),
+        (
+            "Now, an hour",
+            (
+                money(float(str(s["cost_per_hour_now"])), cur)
+                + f"<small>{money(24 * float(str(s['cost_per_hour_now'])), cur)} a day of waiting</small>"
+            )
+            if running
+            else "nothing<small>it is over</small>",
+        ),
+        (
+            "By the end of the month",
+            money(float(str(s["month_end_excess_cost"])), cur)
+            + ("<small>if nothing is done</small>" if running else "<small>final</small>"),
+        ),
+        (
+            "Kind",
+            esc(VERDICT_WORDS[str(s["verdict"])]) + f"<small>{'planned' if case.planned else 'not planned'}</small>",
+        ),
         ("Status", esc(s["status"]) + f"<small>since {esc(clock(s['start']))}</small>"),  # type: ignore[arg-type]
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
@@ -94,8 +117,13 @@ def section(title: str, note: str = "") -> str:
 
 def triggers(case: Case) -> str:
     """Changes ranked, and *no recorded change* among them."""
-    rows = [_change(r["probability"], r["summary"] or r["change_id"], _meta(r), "; ".join(r["reasons"])) for r in case.triggers.head(5).iter_rows(named=True)]
-    none = _change(case.no_recorded_change, "No recorded change", "", "nothing that was recorded explains it", cls=" none")
+    rows = [
+        _change(r["probability"], r["summary"] or r["change_id"], _meta(r), "; ".join(r["reasons"]))
+        for r in case.triggers.head(5).iter_rows(named=True)
+    ]
+    none = _change(
+        case.no_recorded_change, "No recorded change", "", "nothing that was recorded explains it", cls=" none"
+    )
     place = sum(p > case.no_recorded_change for p in case.triggers.head(5)["probability"])
     rows.insert(place, none)
     return page(*rows)
@@ -117,57 +145,104 @@ def chain(case: Case) -> str:
     by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
     owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
-    best = case.triggers.row(0, named=True) if case.triggers.height and case.triggers["probability"][0] > case.no_recorded_change else None
+    best = (
+        case.triggers.row(0, named=True)
+        if case.triggers.height and case.triggers["probability"][0] > case.no_recorded_change
+        else None
+    )
     total = float(str(case.spike["excess_cost"])) + float(str(case.spike["nowcast_excess_cost"]))
-    steps = [("dollars", money(total, case.currency)), ("behaviour", behaviour_words(lead) if lead else "unknown"),
-             ("change", (best["summary"] or best["change_id"]) if best else "none recorded")]
+    steps = [
+        ("dollars", money(total, case.currency)),
+        ("behaviour", behaviour_words(lead) if lead else "unknown"),
+        ("change", (best["summary"] or best["change_id"]) if best else "none recorded"),
+    ]
     if best is not None and decided is not None:
-        steps += [("changed by", decided["actor"] or "unknown"), ("of team", decided["team"] or "unknown"), ("contact", decided["contact"] or "not known")]
-    steps.append(("run by", f"{owner['team']} ({owner['service']}, {owner['contact'] or 'no contact'}; from {owner['source']})" if owner else "nobody is recorded"))
+        steps += [
+            ("changed by", decided["actor"] or "unknown"),
+            ("of team", decided["team"] or "unknown"),
+            ("contact", decided["contact"] or "not known"),
+        ]
+    steps.append(
+        (
+            "run by",
+            f"{owner['team']} ({owner['service']}, {owner['contact'] or 'no contact'}; from {owner['source']})"
+            if owner
+            else "nobody is recorded",
+        )
+    )
     if budget is not None:
         steps.append(("paid by", f"{budget['team']} (from {budget['source']})"))
-    return page('<dl class="chain">', *(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in steps), "</dl>")
+    return page(
+        '<dl class="chain">', *(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in steps), "</dl>"
+    )
 
 
 def drivers(case: Case) -> str:
     """Where in the bill the change sits, with the remainder."""
-    rows = [(" · ".join(f"{v}" for v in json.loads(r["where"]).values()) or "everything", r["cost_change"]) for r in case.drivers.head(8).iter_rows(named=True)]
+    rows = [
+        (" · ".join(f"{v}" for v in json.loads(r["where"]).values()) or "everything", r["cost_change"])
+        for r in case.drivers.head(8).iter_rows(named=True)
+    ]
     rest = float(str(case.spike["excess_cost"])) - sum(d for _, d in rows)
-    body = "".join(f'<tr><td>{esc(name)}</td><td class="n">{money(value, case.currency)}</td></tr>' for name, value in [*rows, ("the rest", rest)])
+    body = "".join(
+        f'<tr><td>{esc(name)}</td><td class="n">{money(value, case.currency)}</td></tr>'
+        for name, value in [*rows, ("the rest", rest)]
+    )
     total = f'<tr><td>billed excess</td><td class="n">{money(float(str(case.spike["excess_cost"])), case.currency)}</td></tr>'
     return page(f'<table><tr><th>where in the bill</th><th class="n">change</th></tr>{body}{total}</table>')
 
 
 def behaviours(case: Case) -> str:
     """Behaviour rows with dollars that add up to the excess."""
-    rows = "".join(f'<tr><td>{esc(behaviour_words(r))}</td><td><code>{esc(r["kind"])}</code></td><td class="n">{money(r["cost_change"], case.currency)}</td>'
-                   f'<td class="n">{money(r["nowcast_change"] or 0.0, case.currency)}</td></tr>' for r in case.behaviour.iter_rows(named=True))
+    rows = "".join(
+        f'<tr><td>{esc(behaviour_words(r))}</td><td><code>{esc(r["kind"])}</code></td><td class="n">{money(r["cost_change"], case.currency)}</td>'
+        f'<td class="n">{money(r["nowcast_change"] or 0.0, case.currency)}</td></tr>'
+        for r in case.behaviour.iter_rows(named=True)
+    )
     rest = f'<tr><td>remainder</td><td></td><td class="n">{money(case.behaviour_remainder, case.currency)}</td><td></td></tr>'
-    total = f'<tr><td>excess</td><td></td><td class="n">{money(float(str(case.spike["excess_cost"])), case.currency)}</td>' \
-            f'<td class="n">{money(float(str(case.spike["nowcast_excess_cost"])), case.currency)}</td></tr>'
-    return page(f'<table><tr><th>behaviour</th><th></th><th class="n">billed</th><th class="n">estimated</th></tr>{rows}{rest}{total}</table>')
+    total = (
+        f'<tr><td>excess</td><td></td><td class="n">{money(float(str(case.spike["excess_cost"])), case.currency)}</td>'
+        f'<td class="n">{money(float(str(case.spike["nowcast_excess_cost"])), case.currency)}</td></tr>'
+    )
+    return page(
+        f'<table><tr><th>behaviour</th><th></th><th class="n">billed</th><th class="n">estimated</th></tr>{rows}{rest}{total}</table>'
+    )
 
 
 def paths(case: Case) -> str:
     """Which dependencies carried the money: from the caller to the bill line."""
-    rows = "".join(f'<tr><td>{esc(" → ".join(r["path"]))}</td><td class="n">{money(r["cost_change"], case.currency)}</td></tr>'
-                   for r in case.dependencies.head(8).iter_rows(named=True))
-    return page(f'<table><tr><th>path</th><th class="n">change</th></tr>{rows}</table>') if rows else page("<p>No dependency is recorded for it.</p>")
+    rows = "".join(
+        f'<tr><td>{esc(" → ".join(r["path"]))}</td><td class="n">{money(r["cost_change"], case.currency)}</td></tr>'
+        for r in case.dependencies.head(8).iter_rows(named=True)
+    )
+    return (
+        page(f'<table><tr><th>path</th><th class="n">change</th></tr>{rows}</table>')
+        if rows
+        else page("<p>No dependency is recorded for it.</p>")
+    )
 
 
 def coverage(case: Case) -> str:
     """What was covered, with gaps, and what cannot be ruled out."""
+
     def times(r: Mapping[str, object]) -> str:
         return f"{clock(r['from'])} to {clock(r['to'])}" if r["from"] is not None else "no record"  # type: ignore[arg-type]
 
-    rows = "".join(f'<tr><td>{esc(r["source"])}</td><td>{esc(times(r))}</td><td>{len(r["gaps"] or [])}</td><td>{esc(r["cannot_rule_out"])}</td></tr>'
-                   for r in case.coverage.iter_rows(named=True))
-    return page(f"<table><tr><th>source</th><th>covered</th><th>gaps</th><th>cannot be ruled out</th></tr>{rows}</table>")
+    rows = "".join(
+        f"<tr><td>{esc(r['source'])}</td><td>{esc(times(r))}</td><td>{len(r['gaps'] or [])}</td><td>{esc(r['cannot_rule_out'])}</td></tr>"
+        for r in case.coverage.iter_rows(named=True)
+    )
+    return page(
+        f"<table><tr><th>source</th><th>covered</th><th>gaps</th><th>cannot be ruled out</th></tr>{rows}</table>"
+    )
 
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:
     """What nobody owns, ranked."""
-    rows = "".join(f'<tr><td>{esc(" · ".join(str(v) for v in json.loads(r["where"]).values()))}</td><td>{esc(r["likely_team"] or "nobody known")}'
-                   f'{esc(", " + r["source"] if r["source"] else "")}</td><td class="n">{money(r["cost"], currency)}</td></tr>' for r in items.head(10).iter_rows(named=True))
+    rows = "".join(
+        f"<tr><td>{esc(' · '.join(str(v) for v in json.loads(r['where']).values()))}</td><td>{esc(r['likely_team'] or 'nobody known')}"
+        f'{esc(", " + r["source"] if r["source"] else "")}</td><td class="n">{money(r["cost"], currency)}</td></tr>'
+        for r in items.head(10).iter_rows(named=True)
+    )
     lead = f"<p>{money(cost, currency)} of the last 30 billed days, {share:.1%} of all usage, carries neither a service nor a team.</p>"
     return page(lead, f'<table><tr><th>what</th><th>likely team</th><th class="n">cost</th></tr>{rows}</table>')

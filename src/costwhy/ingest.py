@@ -20,8 +20,12 @@ from costwhy.reduce import FileCube, merge, reduce_file
 from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, signals
 
 READERS: dict[str, tuple[ModuleType, str]] = {
-    "cloudtrail": (cloudtrail, "changes"), "cdevents": (cdevents, "changes"), "autoscaling": (autoscaling, "changes"), "signals": (signals, "signals"),
-    "backstage": (backstage, "catalog"), "codeowners": (codeowners, "catalog"),
+    "cloudtrail": (cloudtrail, "changes"),
+    "cdevents": (cdevents, "changes"),
+    "autoscaling": (autoscaling, "changes"),
+    "signals": (signals, "signals"),
+    "backstage": (backstage, "catalog"),
+    "codeowners": (codeowners, "catalog"),
 }
 NOT_FILES = {"prometheus", "cloudwatch", "xray"}
 CUBE_TABLES = ("hourly", "daily", "overview", "seen", "set_aside")
@@ -37,8 +41,8 @@ class IngestReport:
     skipped: int
     rows: int
     rows_set_aside: int
-    totals: pl.DataFrame           # billing_period, EffectiveCost, BilledCost, ListCost of the periods that were read
-    messages: tuple[str, ...]      # files that were set aside whole
+    totals: pl.DataFrame  # billing_period, EffectiveCost, BilledCost, ListCost of the periods that were read
+    messages: tuple[str, ...]  # files that were set aside whole
 
 
 @dataclass
@@ -46,7 +50,7 @@ class _Batch:
     """What is new, collected until it is written at once."""
 
     lake: Lake | None
-    known: dict[str, str]                    # delivery: digest
+    known: dict[str, str]  # delivery: digest
     rows: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
     drop: dict[str, set[str]] = field(default_factory=dict)
     records: list[dict[str, object]] = field(default_factory=list)
@@ -55,7 +59,9 @@ class _Batch:
     skipped: int = 0
 
     def add(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
-        self.rows.setdefault(name, []).append(frame if name == "series" else frame.with_columns(delivery=pl.lit(delivery)))
+        self.rows.setdefault(name, []).append(
+            frame if name == "series" else frame.with_columns(delivery=pl.lit(delivery))
+        )
         if name != "series":
             self.drop.setdefault(name, set()).add(delivery)
 
@@ -66,9 +72,16 @@ def ingest(workspace: Workspace, progress: Progress | None = None) -> IngestRepo
     Raises ConfigError where a source's path is wrong, SourceError where nothing of a source could be read; the lake is then as before.
     """
     plan = _plan(workspace)
-    lake = open_lake(workspace.lake_path) if Path(workspace.lake_path, "snapshots").is_dir() and any(Path(workspace.lake_path, "snapshots").iterdir()) else None
+    lake = (
+        open_lake(workspace.lake_path)
+        if Path(workspace.lake_path, "snapshots").is_dir() and any(Path(workspace.lake_path, "snapshots").iterdir())
+        else None
+    )
     if lake is not None and lake.currency != workspace.currency:
-        raise ConfigError(f"`workspace.currency` is {workspace.currency}, the lake is in {lake.currency}", todo="give the workspace another lake, or its former currency")
+        raise ConfigError(
+            f"`workspace.currency` is {workspace.currency}, the lake is in {lake.currency}",
+            todo="give the workspace another lake, or its former currency",
+        )
     known = dict(lake.table("deliveries").select("delivery", "digest").iter_rows()) if lake is not None else {}
     batch, tell = _Batch(lake, known), progress or (lambda *_: None)
     total, done = sum(len(found) for _, _, _, found in plan), 0
@@ -85,13 +98,21 @@ def ingest(workspace: Workspace, progress: Progress | None = None) -> IngestRepo
 def _plan(workspace: Workspace) -> list[tuple[str, str, str, tuple[Path, ...]]]:
     """Every source with its files. Raises ConfigError naming the key of the first whose path has none, InputError for sources that are no files."""
     plan = []
-    for kind, sources in (("cost", workspace.cost), ("changes", workspace.changes), ("signals", workspace.signals), ("owners", workspace.owners)):
+    for kind, sources in (
+        ("cost", workspace.cost),
+        ("changes", workspace.changes),
+        ("signals", workspace.signals),
+        ("owners", workspace.owners),
+    ):
         for number, source in enumerate(sources):
             key = f"{kind}[{number}]"
             if source.format == "tags":
                 continue
             if source.format in NOT_FILES:
-                raise InputError(f"`{key}.format` is {source.format!r}, which this version does not read", todo="export it to files of format signals")
+                raise InputError(
+                    f"`{key}.format` is {source.format!r}, which this version does not read",
+                    todo="export it to files of format signals",
+                )
             if not source.path:
                 raise ConfigError(f"`{key}.path` is missing", todo="name a file, a folder or a glob")
             find = billing_files.find_files if kind == "cost" else READERS[source.format][0].find_files
@@ -121,7 +142,9 @@ def _name(path: Path, folder: Path) -> str:
 # ---------------------------------------------------------------- billing files
 
 
-def _read_cost(workspace: Workspace, source: tuple[str, str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]) -> None:
+def _read_cost(
+    workspace: Workspace, source: tuple[str, str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]
+) -> None:
     """Groups of files that belong to one period, each read only where one of its files is new or changed."""
     form, path, found = source
     groups: dict[str, list[Path]] = {}
@@ -144,15 +167,28 @@ def _read_cost(workspace: Workspace, source: tuple[str, str, tuple[Path, ...]], 
         failed += len(errors)
         _take_cost((form, path), marker, batch, (group, digest, cubes, errors))
     if failed == len(found):
-        raise SourceError(f"none of the billing files at {path} could be read", found=batch.messages[0] if batch.messages else "", todo="deliver them again; the lake is as before")
+        raise SourceError(
+            f"none of the billing files at {path} could be read",
+            found=batch.messages[0] if batch.messages else "",
+            todo="deliver them again; the lake is as before",
+        )
 
 
-def _take_cost(source: tuple[str, str], marker: str, batch: _Batch, read: tuple[list[Path], str, list[FileCube], list[tuple[Path, SourceError]]]) -> None:
+def _take_cost(
+    source: tuple[str, str],
+    marker: str,
+    batch: _Batch,
+    read: tuple[list[Path], str, list[FileCube], list[tuple[Path, SourceError]]],
+) -> None:
     group, digest, cubes, errors = read
     if errors:  # half a period would be wrong money: the period stays as it was delivered before
         for file, error in errors:
-            batch.messages.append(f"{file.name} was set aside, and its period stays as it was: {error.wrong}. {error.found}")
-            aside = pl.DataFrame([{"source": "cost", "file": file.name, "reason": f"{error.wrong}: {error.found}", "records": 1}])
+            batch.messages.append(
+                f"{file.name} was set aside, and its period stays as it was: {error.wrong}. {error.found}"
+            )
+            aside = pl.DataFrame(
+                [{"source": "cost", "file": file.name, "reason": f"{error.wrong}: {error.found}", "records": 1}]
+            )
             batch.add("set_aside", f"{marker}:unreadable", tables.SET_ASIDE.fit(aside).drop("delivery"))
         return
     cube = merge(cubes)
@@ -166,17 +202,35 @@ def _take_cost(source: tuple[str, str], marker: str, batch: _Batch, read: tuple[
             batch.add(name, delivery, getattr(cube, name).filter(pl.col("billing_period") == period))
         totals = cube.totals.filter(pl.col("billing_period") == period).row(0, named=True)
         inside = cube.hourly.filter(pl.col("billing_period") == period)
-        batch.records.append({"delivery": delivery, "digest": digest, "files": [f.name for f in group], "rows": int(inside["rows"].sum()), "rows_set_aside": 0,
-                              **{k: v for k, v in totals.items() if k != "billing_period"}})
+        batch.records.append(
+            {
+                "delivery": delivery,
+                "digest": digest,
+                "files": [f.name for f in group],
+                "rows": int(inside["rows"].sum()),
+                "rows_set_aside": 0,
+                **{k: v for k, v in totals.items() if k != "billing_period"},
+            }
+        )
     for name in ("overview", "seen", "set_aside"):
         batch.add(name, marker, getattr(cube, name))
-    batch.records.append({"delivery": marker, "digest": digest, "files": [f.name for f in group], "rows": cube.rows, "rows_set_aside": cube.rows_set_aside})
+    batch.records.append(
+        {
+            "delivery": marker,
+            "digest": digest,
+            "files": [f.name for f in group],
+            "rows": cube.rows,
+            "rows_set_aside": cube.rows_set_aside,
+        }
+    )
 
 
 # ---------------------------------------------------------------- everything else
 
 
-def _read_records(workspace: Workspace, source: tuple[str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]) -> None:
+def _read_records(
+    workspace: Workspace, source: tuple[str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]
+) -> None:
     form, found = source
     reader, target = READERS[form]
     for file in found:
@@ -189,11 +243,23 @@ def _read_records(workspace: Workspace, source: tuple[str, tuple[Path, ...]], ba
         for name, frame in ((target, reading.rows), ("seen", reading.seen), ("set_aside", reading.set_aside)):
             if frame.height or delivery in batch.known:
                 batch.add(name, delivery, frame)
-        batch.records.append({"delivery": delivery, "digest": digest, "files": [file.name], "rows": reading.rows.height, "rows_set_aside": int(reading.set_aside["records"].sum())})
+        batch.records.append(
+            {
+                "delivery": delivery,
+                "digest": digest,
+                "files": [file.name],
+                "rows": reading.rows.height,
+                "rows_set_aside": int(reading.set_aside["records"].sum()),
+            }
+        )
 
 
 def _write(workspace: Workspace, batch: _Batch) -> IngestReport:
-    totals = pl.concat(batch.totals).group_by("billing_period").agg(pl.all().sum()).sort("billing_period") if batch.totals else pl.DataFrame()
+    totals = (
+        pl.concat(batch.totals).group_by("billing_period").agg(pl.all().sum()).sort("billing_period")
+        if batch.totals
+        else pl.DataFrame()
+    )
     version = batch.lake.version if batch.lake is not None else 0
     if batch.records:
         now = datetime.now(UTC)
@@ -212,8 +278,15 @@ def _write(workspace: Workspace, batch: _Batch) -> IngestReport:
         version = write(workspace.lake_path, (workspace.name, workspace.currency), changes)
     rows = sum(int(str(r["rows"])) for r in batch.records if "EffectiveCost" not in r)
     aside = sum(int(str(r["rows_set_aside"])) for r in batch.records)
-    return IngestReport(version, sum(len(r["files"]) for r in batch.records if "EffectiveCost" not in r),  # type: ignore[misc, arg-type]
-                        batch.skipped, rows, aside + len(batch.messages), totals, tuple(batch.messages))
+    return IngestReport(
+        version,
+        sum(len(r["files"]) for r in batch.records if "EffectiveCost" not in r),  # type: ignore[misc, arg-type]
+        batch.skipped,
+        rows,
+        aside + len(batch.messages),
+        totals,
+        tuple(batch.messages),
+    )
 
 
 def _table(name: str) -> tables.Table:

@@ -61,11 +61,17 @@ class Lake:
             raise LakeError(f"the lake has no table {name!r}", found=", ".join(BY_NAME))
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        return pl.scan_delta(_table_path(self.place, name), version=self._versions[name]).select(BY_NAME[name].schema.names())
+        return pl.scan_delta(_table_path(self.place, name), version=self._versions[name]).select(
+            BY_NAME[name].schema.names()
+        )
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
-        return list(DeltaTable(_table_path(self.place, name), version=self._versions[name]).file_uris()) if name in self._versions else []
+        return (
+            list(DeltaTable(_table_path(self.place, name), version=self._versions[name]).file_uris())
+            if name in self._versions
+            else []
+        )
 
     def versions(self) -> list[int]:
         """All versions that can be opened, oldest first."""
@@ -82,10 +88,19 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     if not known:
         raise LakeError(f"there is no lake at {place}", found=f"nothing in {folder}", todo="run `costwhy ingest` first")
     if version is not None and version not in known:
-        raise LakeError(f"the lake has no version {version}", found=f"versions {known[0]} to {known[-1]}", todo="open one of these")
+        raise LakeError(
+            f"the lake has no version {version}", found=f"versions {known[0]} to {known[-1]}", todo="open one of these"
+        )
     chosen = version if version is not None else known[-1]
     content = _read_snapshot(folder, chosen)
-    return Lake(folder, chosen, content["workspace"], content["currency"], datetime.fromisoformat(content["created_at"]), content["tables"])
+    return Lake(
+        folder,
+        chosen,
+        content["workspace"],
+        content["currency"],
+        datetime.fromisoformat(content["created_at"]),
+        content["tables"],
+    )
 
 
 def write(place: str | Path, about: tuple[str, str], changes: Mapping[str, Replacement]) -> int:
@@ -104,8 +119,18 @@ def write(place: str | Path, about: tuple[str, str], changes: Mapping[str, Repla
             _step(f"after {name}")
         version = (known[-1] if known else 0) + 1
         _step("before the snapshot")
-        _write_snapshot(folder, version, {"costwhy_lake": FORMAT, "version": version, "created_at": datetime.now(UTC).isoformat(), "workspace": about[0],
-                                          "currency": about[1], "tables": versions})
+        _write_snapshot(
+            folder,
+            version,
+            {
+                "costwhy_lake": FORMAT,
+                "version": version,
+                "created_at": datetime.now(UTC).isoformat(),
+                "workspace": about[0],
+                "currency": about[1],
+                "tables": versions,
+            },
+        )
         return version
 
 
@@ -131,10 +156,17 @@ def _read_snapshot(folder: str, version: int) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise LakeError(f"snapshot {version} of the lake cannot be read", found=str(error), todo="open an older version, or ingest again") from error
+        raise LakeError(
+            f"snapshot {version} of the lake cannot be read",
+            found=str(error),
+            todo="open an older version, or ingest again",
+        ) from error
     if not isinstance(content, dict) or content.get("costwhy_lake") != FORMAT:
-        raise LakeError("the lake is of another format", found=f"{file} says {content.get('costwhy_lake') if isinstance(content, dict) else content!r}",
-                        todo=f"this costwhy reads format {FORMAT}; ingest into a new folder")
+        raise LakeError(
+            "the lake is of another format",
+            found=f"{file} says {content.get('costwhy_lake') if isinstance(content, dict) else content!r}",
+            todo=f"this costwhy reads format {FORMAT}; ingest into a new folder",
+        )
     return content
 
 
@@ -150,7 +182,9 @@ def _write_snapshot(folder: str, version: int, content: Mapping[str, object]) ->
     try:
         os.link(draft, file)
     except FileExistsError as error:
-        raise LakeError("somebody else wrote the lake at the same time", found=f"{file} is there", todo="run it again") from error
+        raise LakeError(
+            "somebody else wrote the lake at the same time", found=f"{file} is there", todo="run it again"
+        ) from error
     finally:
         draft.unlink()
 
@@ -174,7 +208,9 @@ def _write_table(folder: str, name: str, change: Replacement, *, exists: bool) -
         rows = rows.join(pl.scan_delta(path).select("series_id").collect(), on="series_id", how="anti")
     if change.drop and exists:
         listed = ", ".join("'" + d.replace("'", "''") + "'" for d in change.drop)
-        write_deltalake(path, rows.to_arrow(), mode="overwrite", predicate=f"delivery IN ({listed})", writer_properties=WRITER)
+        write_deltalake(
+            path, rows.to_arrow(), mode="overwrite", predicate=f"delivery IN ({listed})", writer_properties=WRITER
+        )
     elif rows.height or not exists:
         write_deltalake(path, rows.to_arrow(), mode="append", writer_properties=WRITER)
     return DeltaTable(path).version()
@@ -192,7 +228,11 @@ def _lock(folder: str) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > until:
-                    raise LakeError("the lake is being written by another costwhy", found=f"a lock on {folder}/writer.lock", todo="wait until it is done, and run it again") from error
+                    raise LakeError(
+                        "the lake is being written by another costwhy",
+                        found=f"a lock on {folder}/writer.lock",
+                        todo="wait until it is done, and run it again",
+                    ) from error
                 time.sleep(0.05)
         yield
 

@@ -19,13 +19,25 @@ Array = npt.NDArray[np.float64]
 
 PRICING = ("PricingCategory", "CommitmentDiscountStatus")
 TAGGED = ("service", "team", "budget_owner")
-PHYSICAL = ("ProviderName", "BillingAccountId", "SubAccountId", "SubAccountName", "RegionId", "ServiceCategory", "ServiceName",
-            "x_ServiceCode", "x_UsageType", "x_Operation", "ChargeCategory", "ConsumedUnit")
+PHYSICAL = (
+    "ProviderName",
+    "BillingAccountId",
+    "SubAccountId",
+    "SubAccountName",
+    "RegionId",
+    "ServiceCategory",
+    "ServiceName",
+    "x_ServiceCode",
+    "x_UsageType",
+    "x_Operation",
+    "ChargeCategory",
+    "ConsumedUnit",
+)
 METER = (*PHYSICAL, *TAGGED)
 
-REGULAR_SHARE = 0.5   # an account that bills in half of its hours or more is expected to bill in each
-HEIR_SLACK = 3        # hours between the end of a tagged line and the begin of its untagged heir
-HEIR_LIKENESS = 0.5   # share of the lost usage that the heir must carry
+REGULAR_SHARE = 0.5  # an account that bills in half of its hours or more is expected to bill in each
+HEIR_SLACK = 3  # hours between the end of a tagged line and the begin of its untagged heir
+HEIR_LIKENESS = 0.5  # share of the lost usage that the heir must carry
 
 
 class Tables(Protocol):
@@ -72,14 +84,14 @@ class Observed:
     billed: int
     services: tuple[str, ...]
     edges: tuple[Edge, ...]
-    calls: Array          # E x T, attempts
-    retries: Array        # E x T, attempts that repeat an earlier one
+    calls: Array  # E x T, attempts
+    retries: Array  # E x T, attempts that repeat an earlier one
     capacity: dict[str, Array]  # by service, T, mean instances; NaN: not reported
     meters: pl.DataFrame  # M rows, the columns of METER
-    usage: Array          # M x T, in ConsumedUnit; what a commitment covers included
-    cost: Array           # M x T, EffectiveCost
-    covered: Array        # M x T, usage that a commitment covers
-    covered_cost: Array   # M x T
+    usage: Array  # M x T, in ConsumedUnit; what a commitment covers included
+    cost: Array  # M x T, EffectiveCost
+    covered: Array  # M x T, usage that a commitment covers
+    covered_cost: Array  # M x T
     tag_losses: tuple[TagLoss, ...]
 
     @property
@@ -143,8 +155,10 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
     """End of the last hour that every account which bills regularly has delivered."""
     rows = hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
     by_account = rows.group_by("SubAccountId").agg(
-        last=pl.col("hour").max(), share=pl.col("hour").n_unique() / ((pl.col("hour").max() - pl.col("hour").min()).dt.total_hours() + 1),
-        n=pl.col("hour").n_unique())
+        last=pl.col("hour").max(),
+        share=pl.col("hour").n_unique() / ((pl.col("hour").max() - pl.col("hour").min()).dt.total_hours() + 1),
+        n=pl.col("hour").n_unique(),
+    )
     span = float(by_account["n"].max() or 1)  # type: ignore[arg-type]
     regular = by_account.filter((pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * span))
     last = (regular if regular.height else by_account)["last"].min()
@@ -164,17 +178,29 @@ def _grid(rows: pl.DataFrame, row: str, value: str, shape: tuple[int, int], fill
     return grid
 
 
-def _signals(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> tuple[tuple[Edge, ...], Array, Array, dict[str, Array]]:
+def _signals(
+    signals: pl.DataFrame, hours: tuple[datetime, ...]
+) -> tuple[tuple[Edge, ...], Array, Array, dict[str, Array]]:
     placed = _place(signals, hours)
     sums = placed.group_by("service", "caller", "metric", "t").agg(pl.col("value").sum())
-    keys = sums.filter(pl.col("metric") == "calls").select("service", "caller").unique().sort("service", "caller", nulls_last=False)
+    keys = (
+        sums.filter(pl.col("metric") == "calls")
+        .select("service", "caller")
+        .unique()
+        .sort("service", "caller", nulls_last=False)
+    )
     edges = tuple(Edge(service, caller) for service, caller in keys.iter_rows())
     numbered = sums.join(keys.with_row_index("e"), on=["service", "caller"], how="inner", nulls_equal=True)
     shape = (len(edges), len(hours))
     grids = [_grid(numbered.filter(pl.col("metric") == metric), "e", "value", shape) for metric in ("calls", "retries")]
-    retries = np.minimum(grids[1], np.maximum(grids[0] - 1.0, 0.0))  # more repeats than attempts is a fault of the counter
-    means = placed.filter(pl.col("metric") == "capacity").group_by("service", "t").agg(
-        value=(pl.col("value") * pl.col("buckets")).sum() / pl.col("buckets").sum())
+    retries = np.minimum(
+        grids[1], np.maximum(grids[0] - 1.0, 0.0)
+    )  # more repeats than attempts is a fault of the counter
+    means = (
+        placed.filter(pl.col("metric") == "capacity")
+        .group_by("service", "t")
+        .agg(value=(pl.col("value") * pl.col("buckets")).sum() / pl.col("buckets").sum())
+    )
     capacity = {}
     for (service,), rows in means.partition_by("service", as_dict=True).items():
         grid = np.full(len(hours), np.nan)
@@ -183,21 +209,28 @@ def _signals(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> tuple[tuple[
     return edges, grids[0], retries, capacity
 
 
-def _meters(hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, ...], billed: int) -> tuple[pl.DataFrame, tuple[Array, ...]]:
+def _meters(
+    hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, ...], billed: int
+) -> tuple[pl.DataFrame, tuple[Array, ...]]:
     keys = series.select(METER).unique(maintain_order=True).sort(METER)
     numbered = series.join(keys.with_row_index("m"), on=METER, nulls_equal=True)
     covered = (pl.col("PricingCategory") == "Committed").fill_null(value=False)
     rows = _place(hourly, hours[:billed] if billed else hours[:1]).join(
-        numbered.select("series_id", "m", is_covered=covered), on="series_id")
+        numbered.select("series_id", "m", is_covered=covered), on="series_id"
+    )
     sums = rows.group_by("m", "t").agg(
-        usage=pl.col("ConsumedQuantity").fill_null(0).sum(), cost=pl.col("EffectiveCost").sum(),
+        usage=pl.col("ConsumedQuantity").fill_null(0).sum(),
+        cost=pl.col("EffectiveCost").sum(),
         covered=(pl.col("ConsumedQuantity").fill_null(0) * pl.col("is_covered")).sum(),
-        covered_cost=(pl.col("EffectiveCost") * pl.col("is_covered")).sum())
+        covered_cost=(pl.col("EffectiveCost") * pl.col("is_covered")).sum(),
+    )
     shape = (keys.height, len(hours))
     return keys, tuple(_grid(sums, "m", name, shape) for name in ("usage", "cost", "covered", "covered_cost"))
 
 
-def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[pl.DataFrame, tuple[Array, ...], tuple[TagLoss, ...]]:
+def _heirs(
+    meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int
+) -> tuple[pl.DataFrame, tuple[Array, ...], tuple[TagLoss, ...]]:
     """Usage that goes on without its tags stays on its meter: tags lost move no money.
 
     A tagged meter that ends while an untagged one of the same physical key takes up its usage within
@@ -210,13 +243,18 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
     for group in (g for g in groups if len(g) > 1):
         for lost in group:
             seen = np.flatnonzero(active[lost])
-            if meters["service"][lost] is None and meters["team"][lost] is None or seen.size < 48 or seen[-1] >= billed - HEIR_SLACK:
+            if (
+                meters["service"][lost] is None
+                and meters["team"][lost] is None
+                or seen.size < 48
+                or seen[-1] >= billed - HEIR_SLACK
+            ):
                 continue
             end = int(seen[-1]) + 1
             heir = _heir(lost, end, group, usage[:, :billed], meters)
             if heir is None:
                 continue
-            own = usage[heir, max(0, end - 168):end].mean() if end else 0.0
+            own = usage[heir, max(0, end - 168) : end].mean() if end else 0.0
             whole = np.where(usage[heir, end:] > 0, usage[heir, end:], 1.0)
             share = np.clip(1.0 - own / whole, 0.0, 1.0) * (usage[heir, end:] > 0)
             for array in arrays:
@@ -227,8 +265,13 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
 
 
 def _heir(lost: int, end: int, group: list[int], usage: Array, meters: pl.DataFrame) -> int | None:
-    before = usage[:, max(0, end - 168):end].mean(axis=1)
-    after = usage[:, end + HEIR_SLACK:end + 72].mean(axis=1) if usage.shape[1] > end + HEIR_SLACK else before
-    gains = [(after[m] - before[m], m) for m in group
-             if m != lost and (meters["service"][m] is None or meters["team"][m] is None) and after[m] - before[m] >= HEIR_LIKENESS * before[lost]]
+    before = usage[:, max(0, end - 168) : end].mean(axis=1)
+    after = usage[:, end + HEIR_SLACK : end + 72].mean(axis=1) if usage.shape[1] > end + HEIR_SLACK else before
+    gains = [
+        (after[m] - before[m], m)
+        for m in group
+        if m != lost
+        and (meters["service"][m] is None or meters["team"][m] is None)
+        and after[m] - before[m] >= HEIR_LIKENESS * before[lost]
+    ]
     return max(gains)[1] if gains else None

@@ -61,9 +61,14 @@ class Directory:
         if not actor:
             return None
         person = actor.split("@")[0].lower()
-        users = self.catalog.filter((pl.col("kind") == "user") & (
-            (pl.col("name").str.to_lowercase() == person) | (pl.col("email").str.to_lowercase() == actor.lower())
-            | (pl.col("title").str.to_lowercase() == actor.lower())))
+        users = self.catalog.filter(
+            (pl.col("kind") == "user")
+            & (
+                (pl.col("name").str.to_lowercase() == person)
+                | (pl.col("email").str.to_lowercase() == actor.lower())
+                | (pl.col("title").str.to_lowercase() == actor.lower())
+            )
+        )
         groups = users["member_of"][0] if users.height else None
         return None if groups is None or not len(groups) else str(groups[0])
 
@@ -71,7 +76,9 @@ class Directory:
         """Mail address of a person known by another spelling; the actor as given otherwise."""
         if not actor or "@" in actor:
             return actor
-        users = self.catalog.filter((pl.col("kind") == "user") & ((pl.col("name") == actor) | (pl.col("title") == actor)))
+        users = self.catalog.filter(
+            (pl.col("kind") == "user") & ((pl.col("name") == actor) | (pl.col("title") == actor))
+        )
         return users["email"][0] or actor if users.height else actor
 
     def _entity(self, kind: str, name: str) -> dict[str, str] | None:
@@ -82,7 +89,9 @@ class Directory:
         return self.catalog.filter(pl.col("kind") == "path").sort("position")
 
 
-def find_owners(directory: Directory, service: str | None, trigger: dict[str, object] | None, budget: Answer | None) -> pl.DataFrame:
+def find_owners(
+    directory: Directory, service: str | None, trigger: dict[str, object] | None, budget: Answer | None
+) -> pl.DataFrame:
     """The three answers as rows of `tables.OWNERS`; a role that nobody is known for has no row."""
     rows = []
     owner = directory.owner(service)
@@ -102,7 +111,9 @@ def decided_by(directory: Directory, change: dict[str, object]) -> Answer:
     person = directory.person(str(actor)) if actor else None
     by_service = directory.owner(str(service) if service else None, str(path) if path else None)
     team = directory.team_of(person) or by_service.team
-    return Answer(str(service) if service else None, team, directory.contact(team), str(change.get("source") or ""), person)
+    return Answer(
+        str(service) if service else None, team, directory.contact(team), str(change.get("source") or ""), person
+    )
 
 
 def budget_owner(observed: Observed, meters: Sequence[int]) -> Answer | None:
@@ -116,13 +127,22 @@ def budget_owner(observed: Observed, meters: Sequence[int]) -> Answer | None:
 
 
 def _row(role: str, answer: Answer) -> dict[str, str | None]:
-    return {"role": role, "service": answer.service, "team": answer.team, "actor": answer.actor, "contact": answer.contact, "source": answer.source}
+    return {
+        "role": role,
+        "service": answer.service,
+        "team": answer.team,
+        "actor": answer.actor,
+        "contact": answer.contact,
+        "source": answer.source,
+    }
 
 
 # ---------------------------------------------------------------- what nobody owns
 
 
-def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], directory: Directory) -> tuple[float, float, pl.DataFrame]:
+def ownership_gap(
+    observed: Observed, lake_tables: dict[str, pl.DataFrame], directory: Directory
+) -> tuple[float, float, pl.DataFrame]:
     """Usage charges of the last 30 billed days with neither service nor team: dollars, share of all usage, items (tables.GAP).
 
     Items are resources where the bill names them, else the provider's service and usage type; their dollars are by the day,
@@ -131,20 +151,46 @@ def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], dire
     end = observed.billed_through
     begin = max(observed.hours[0], end - timedelta(days=GAP_DAYS))
     series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
-    hourly = lake_tables["hourly"].filter(pl.col("hour").is_between(begin, end, closed="left")).join(series, on="series_id")
+    hourly = (
+        lake_tables["hourly"].filter(pl.col("hour").is_between(begin, end, closed="left")).join(series, on="series_id")
+    )
     nobody = pl.col("service").is_null() & pl.col("team").is_null()
     whole = float(hourly["EffectiveCost"].sum())
     lost = float(hourly.filter(nobody)["EffectiveCost"].sum())
-    inside = hourly.filter(nobody).group_by("series_id", day=pl.col("hour").dt.truncate("1d")).agg(inside=pl.col("EffectiveCost").sum())
-    daily = lake_tables["daily"].join(series.filter(nobody), on="series_id").with_columns(whole=pl.col("EffectiveCost").sum().over("series_id", "day"))
+    inside = (
+        hourly.filter(nobody)
+        .group_by("series_id", day=pl.col("hour").dt.truncate("1d"))
+        .agg(inside=pl.col("EffectiveCost").sum())
+    )
+    daily = (
+        lake_tables["daily"]
+        .join(series.filter(nobody), on="series_id")
+        .with_columns(whole=pl.col("EffectiveCost").sum().over("series_id", "day"))
+    )
     shares = daily.join(inside, on=["series_id", "day"]).with_columns(
-        cost=pl.when(pl.col("whole") != 0).then(pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole")).otherwise(0.0))
-    items = shares.group_by("ResourceId", "ServiceName", "x_UsageType", "SubAccountId").agg(pl.col("cost").sum(), last=pl.col("day").max())
+        cost=pl.when(pl.col("whole") != 0)
+        .then(pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole"))
+        .otherwise(0.0)
+    )
+    items = shares.group_by("ResourceId", "ServiceName", "x_UsageType", "SubAccountId").agg(
+        pl.col("cost").sum(), last=pl.col("day").max()
+    )
     items = items.filter(pl.col("cost").abs() >= 0.005).sort("cost", descending=True).head(GAP_ITEMS)
     guesses = _guesses(lake_tables, directory, items)
-    rows = [{"where": _item_where(item), "cost": round(item["cost"], 2), "likely_team": guesses[k][0], "source": guesses[k][1]}
-            for k, item in enumerate(items.iter_rows(named=True))]
-    return lost, (lost / whole if whole else 0.0), pl.DataFrame(rows, schema=tables.GAP.schema) if rows else tables.GAP.empty()
+    rows = [
+        {
+            "where": _item_where(item),
+            "cost": round(item["cost"], 2),
+            "likely_team": guesses[k][0],
+            "source": guesses[k][1],
+        }
+        for k, item in enumerate(items.iter_rows(named=True))
+    ]
+    return (
+        lost,
+        (lost / whole if whole else 0.0),
+        pl.DataFrame(rows, schema=tables.GAP.schema) if rows else tables.GAP.empty(),
+    )
 
 
 def _item_where(item: dict[str, object]) -> str:
@@ -153,17 +199,29 @@ def _item_where(item: dict[str, object]) -> str:
     return json.dumps({k: item[k] for k in ("ServiceName", "x_UsageType", "SubAccountId") if item[k] is not None})
 
 
-def _guesses(lake_tables: dict[str, pl.DataFrame], directory: Directory, items: pl.DataFrame) -> list[tuple[str | None, str | None]]:
+def _guesses(
+    lake_tables: dict[str, pl.DataFrame], directory: Directory, items: pl.DataFrame
+) -> list[tuple[str | None, str | None]]:
     """A likely team for each item: the tags it once had, who created it, the service that its name names."""
-    tagged = lake_tables["daily"].join(lake_tables["series"].filter(pl.col("team").is_not_null()), on="series_id") \
-        .filter(pl.col("ResourceId").is_not_null()).sort("day").group_by("ResourceId").agg(pl.col("team").last())
+    tagged = (
+        lake_tables["daily"]
+        .join(lake_tables["series"].filter(pl.col("team").is_not_null()), on="series_id")
+        .filter(pl.col("ResourceId").is_not_null())
+        .sort("day")
+        .group_by("ResourceId")
+        .agg(pl.col("team").last())
+    )
     former = dict(tagged.iter_rows())
-    changes = lake_tables["changes"].filter(pl.col("kind").is_in(["create", "tag"]) & ~pl.col("automated").fill_null(value=False))
+    changes = lake_tables["changes"].filter(
+        pl.col("kind").is_in(["create", "tag"]) & ~pl.col("automated").fill_null(value=False)
+    )
     known = sorted({s for s in lake_tables["series"]["service"].drop_nulls().unique().to_list()}, key=len, reverse=True)
     return [_guess(item, former, changes, (directory, known)) for item in items.iter_rows(named=True)]
 
 
-def _guess(item: dict[str, object], former: dict[str, str], changes: pl.DataFrame, context: tuple[Directory, list[str]]) -> tuple[str | None, str | None]:
+def _guess(
+    item: dict[str, object], former: dict[str, str], changes: pl.DataFrame, context: tuple[Directory, list[str]]
+) -> tuple[str | None, str | None]:
     directory, known = context
     resource = str(item["ResourceId"] or "")
     if not resource:
@@ -171,7 +229,13 @@ def _guess(item: dict[str, object], former: dict[str, str], changes: pl.DataFram
     if resource in former:
         return former[resource], "tags before they were lost"
     tail = re.split(r"[:/]", resource)[-1]
-    made = changes.filter(pl.col("resource").str.contains(tail, literal=True) | pl.col("after").str.contains(tail, literal=True)) if len(tail) > 5 else changes.head(0)
+    made = (
+        changes.filter(
+            pl.col("resource").str.contains(tail, literal=True) | pl.col("after").str.contains(tail, literal=True)
+        )
+        if len(tail) > 5
+        else changes.head(0)
+    )
     for actor in made.filter(pl.col("kind") == "create").sort("time")["actor"].drop_nulls().to_list():
         team = directory.team_of(actor)
         if team is not None:

@@ -13,11 +13,24 @@ import numpy as np
 from costwhy.observed import Array, Observed
 
 WEEK = 168
-TRANSFER_MARKS = ("AWS-Out-Bytes", "AWS-In-Bytes", "DataTransfer", "Out-Bytes", "In-Bytes", "Regional-Bytes", "NatGateway-Bytes",
-                  "VpcEndpoint-Bytes", "TransitGateway-Bytes", "InterZone", "Interregion", "Inter-Region", "xAZ")
+TRANSFER_MARKS = (
+    "AWS-Out-Bytes",
+    "AWS-In-Bytes",
+    "DataTransfer",
+    "Out-Bytes",
+    "In-Bytes",
+    "Regional-Bytes",
+    "NatGateway-Bytes",
+    "VpcEndpoint-Bytes",
+    "TransitGateway-Bytes",
+    "InterZone",
+    "Interregion",
+    "Inter-Region",
+    "xAZ",
+)
 TIMED_UNITS = ("hr", "hour", "-mo", "month", "gb-hours", "day")
-USE_NOISE = 0.08       # usage per call of what is metered by use hardly moves: relative spread under this
-MOVES = 0.08           # calls that move less than this (relative) cannot tell use from time
+USE_NOISE = 0.08  # usage per call of what is metered by use hardly moves: relative spread under this
+MOVES = 0.08  # calls that move less than this (relative) cannot tell use from time
 
 
 @dataclass(frozen=True)
@@ -27,7 +40,7 @@ class AutoscalerRule:
     floor: float
     each: float
     per_instance: float
-    hold: int     # hours for which it waits before it scales in
+    hold: int  # hours for which it waits before it scales in
     match: float  # share of the hours that it tells exactly
 
     def usage(self, calls: Array) -> Array:
@@ -59,10 +72,10 @@ class Rate:
     service: str | None
     caller: str | None
     usage_type: str | None
-    level: Array           # T, NaN where it is not defined
-    born: int | None       # first hour in which it exists, where it did not exist from the start
-    spread: float          # noise of `level` from hour to hour
-    drift: float           # noise of its daily means: what wanders slowly wanders without a cause
+    level: Array  # T, NaN where it is not defined
+    born: int | None  # first hour in which it exists, where it did not exist from the start
+    spread: float  # noise of `level` from hour to hour
+    drift: float  # noise of its daily means: what wanders slowly wanders without a cause
     seasonal: bool
 
     @property
@@ -76,15 +89,15 @@ class Model:
     """Observed data with unbilled hours estimated, every meter's way to follow the calls, every rate."""
 
     observed: Observed
-    handled: Array                   # S x T
+    handled: Array  # S x T
     meters: tuple[MeterModel, ...]
-    usage: Array                     # M x T, estimated after the billed hours
-    cost: Array                      # M x T, likewise
-    price: Array                     # M x T, on demand
-    covered: Array                   # M x T
-    covered_price: Array             # M x T
+    usage: Array  # M x T, estimated after the billed hours
+    cost: Array  # M x T, likewise
+    price: Array  # M x T, on demand
+    covered: Array  # M x T
+    covered_price: Array  # M x T
     rates: tuple[Rate, ...]
-    service_born: Array              # S, first hour with calls
+    service_born: Array  # S, first hour with calls
 
     def followed(self, m: int) -> Array:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
@@ -121,7 +134,7 @@ def _first_active(row: Array) -> int:
 
 
 def _meter_model(o: Observed, handled: Array, born: Array, m: int) -> MeterModel:
-    usage = o.usage[m, :o.billed]
+    usage = o.usage[m, : o.billed]
     usage_type, unit, service = (o.meters[name][m] for name in ("x_UsageType", "ConsumedUnit", "service"))
     transfer = any(mark.lower() in (usage_type or "").lower() for mark in TRANSFER_MARKS)
     if not np.any(usage > 0) or o.meters["ChargeCategory"][m] not in {"Usage", None}:
@@ -129,7 +142,7 @@ def _meter_model(o: Observed, handled: Array, born: Array, m: int) -> MeterModel
     if service not in o.services or not handled[o.services.index(service)].any():
         return MeterModel("unlinked", None, None, None, transfer)
     s = o.services.index(service)
-    calls = handled[s, :o.billed]
+    calls = handled[s, : o.billed]
     timed = any(mark in (unit or "").lower() for mark in TIMED_UNITS) and "lcu" not in (unit or "").lower()
     if born[s] > 48 and _first_active(usage) >= born[s] - 24:
         return MeterModel("use", s, None, None, transfer)  # a service that begins brings all of its cost with its calls
@@ -154,7 +167,11 @@ def _edge_followed(o: Observed, usage: Array, calls: Array, s: int) -> int | Non
     whole = noise(calls)
     if whole < 0.03 or _robust_spread(np.log(usage[on])) < MOVES and whole < np.inf:
         return None
-    near = [(noise(o.calls[e, :o.billed]), e) for e, edge in enumerate(o.edges) if edge.internal and name in {edge.service, edge.caller}]
+    near = [
+        (noise(o.calls[e, : o.billed]), e)
+        for e, edge in enumerate(o.edges)
+        if edge.internal and name in {edge.service, edge.caller}
+    ]
     best = min(near, default=(np.inf, -1))
     return best[1] if best[0] < 0.6 * whole and best[0] < USE_NOISE else None
 
@@ -204,7 +221,9 @@ def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
         above = (instances > floor) & (calls > 0)
         load = calls[above] / instances[above]
         for hold in (0, 1, 2):
-            rule = _best_each(np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold))
+            rule = _best_each(
+                np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold)
+            )
             fine = _best_each(rule.each * np.linspace(0.97, 1.03, 61), instances, calls, (float(floor), step, hold))
             best = max((r for r in (best, rule, fine) if r is not None), key=lambda r: r.match)
     return best if best is not None and best.match >= 0.5 else None
@@ -257,7 +276,7 @@ def _nowcast_usage(o: Observed, handled: Array, models: tuple[MeterModel, ...]) 
     for m, model in enumerate(models):
         estimate = _late_usage(o, handled, model, m)
         usage[m, late] = estimate[late]
-        recent = o.covered[m, max(0, o.billed - 24):o.billed]
+        recent = o.covered[m, max(0, o.billed - 24) : o.billed]
         covered[m, late] = np.minimum(usage[m, late], float(np.median(recent)) if recent.size else 0.0)
     return usage, covered
 
@@ -273,7 +292,12 @@ def _late_usage(o: Observed, handled: Array, model: MeterModel, m: int) -> Array
     if model.kind == "time" and model.service is not None:
         name = o.services[model.service]
         instances = o.capacity.get(name)
-        if instances is not None and np.isfinite(instances[recent]).all() and instances[recent].sum() > 0 and np.isfinite(instances[billed:]).all():
+        if (
+            instances is not None
+            and np.isfinite(instances[recent]).all()
+            and instances[recent].sum() > 0
+            and np.isfinite(instances[billed:]).all()
+        ):
             per = usage[recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
             if np.nanstd(per) <= 0.05 * abs(np.nanmean(per)):
                 return np.asarray(instances * float(np.nanmean(per)))
@@ -323,7 +347,12 @@ def _meter_rates(model: Model) -> list[Rate]:
         born = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service
-            if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
+            if (
+                born is not None
+                and model.service_born[s] > 72
+                and born <= model.service_born[s] + 24
+                and not meter.transfer
+            ):
                 continue  # the line of a new service goes with the edge that calls it
             kind = "cross_region" if meter.transfer else "usage_per_call"
             out.append(_rate(kind, m, *name, _log_ratio(usage, model.followed(m)), born))
@@ -332,9 +361,19 @@ def _meter_rates(model: Model) -> list[Rate]:
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
             out.append(_additive(kind, m, name, usage - told, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born))
+            out.append(
+                _additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born)
+            )
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
-            out.append(_additive("unmetered", m, (None, None, None), np.where(np.arange(usage.size) < billed, o.cost[m], np.nan), born))
+            out.append(
+                _additive(
+                    "unmetered",
+                    m,
+                    (None, None, None),
+                    np.where(np.arange(usage.size) < billed, o.cost[m], np.nan),
+                    born,
+                )
+            )
         if meter.kind != "unmetered":
             out.extend(_price_rates(model, m, name))
     return out
@@ -351,12 +390,23 @@ def _price_rates(model: Model, m: int, name: tuple[str | None, str | None, str |
     return out
 
 
-def _rate(kind: str, row: int, service: str | None, caller: str | None, usage_type: str | None, level: Array, born: int | None) -> Rate:
+def _rate(
+    kind: str, row: int, service: str | None, caller: str | None, usage_type: str | None, level: Array, born: int | None
+) -> Rate:
     spread = max(_hourly_spread(level), 0.003)
-    return Rate(kind, row, service, caller, usage_type, level, born, spread, _daily_drift(level, spread), seasonal=False)
+    return Rate(
+        kind, row, service, caller, usage_type, level, born, spread, _daily_drift(level, spread), seasonal=False
+    )
 
 
-def _additive(kind: str, row: int, name: tuple[str | None, str | None, str | None], values: Array, born: int | None, scale: float | None = None) -> Rate:
+def _additive(
+    kind: str,
+    row: int,
+    name: tuple[str | None, str | None, str | None],
+    values: Array,
+    born: int | None,
+    scale: float | None = None,
+) -> Rate:
     """Over its own mean, less what the same hours of other weeks had: for what is zero at times, or constant."""
     defined = values[np.isfinite(values)]
     unit = scale if scale else float(np.mean(np.abs(defined))) if defined.size else 1.0
@@ -369,7 +419,9 @@ def _additive(kind: str, row: int, name: tuple[str | None, str | None, str | Non
     return Rate(kind, row, *name, level, born, spread, drift, seasonal=True)
 
 
-def _seasonal(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
+def _seasonal(
+    kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None
+) -> Rate:
     flat = level if born is not None else level - pattern(level)
     defined = flat[np.isfinite(flat)]
     around = defined - _running_median(defined, 73) if defined.size > 73 else defined

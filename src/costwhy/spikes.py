@@ -15,16 +15,16 @@ from costwhy.observed import Array
 from costwhy.rates import Model, Rate
 from costwhy.segments import boundaries
 
-SHORTEST = 3            # hours: what is over sooner is noise
+SHORTEST = 3  # hours: what is over sooner is noise
 SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's decision
-SAME_START = 3          # hours between episodes of one incident
-SMALL_SHARE = 0.03      # of a spike's dollars: smaller rows are noise of the same hours
-LEAST_SHARE = 0.012     # of the company's cost an hour: less is not worth a person's hour
+SAME_START = 3  # hours between episodes of one incident
+SMALL_SHARE = 0.03  # of a spike's dollars: smaller rows are noise of the same hours
+LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
-LEAST_GROWTH = 0.08     # of calls from outside: traffic wanders by a few per cent without a cause
-LEAST_HOURS = 6         # so many hours at LEAST_SHARE are the least worth of a spike
-MOST_ROWS = 16          # of a window that a person picks
-WARM_UP = 96            # hours before the first onset that can be told
+LEAST_GROWTH = 0.08  # of calls from outside: traffic wanders by a few per cent without a cause
+LEAST_HOURS = 6  # so many hours at LEAST_SHARE are the least worth of a spike
+MOST_ROWS = 16  # of a window that a person picks
+WARM_UP = 96  # hours before the first onset that can be told
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Episode:
     rate: Rate
     start: int
     end: int | None
-    shift: float      # of the level: logarithm, or share of the mean
+    shift: float  # of the level: logarithm, or share of the mean
     ramp: bool
     quiet: np.ndarray  # T, hours that may serve as this rate's normal
     reset: Reset
@@ -103,9 +103,11 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
         if hour < WARM_UP:
             continue
         quiet[hour:after] = False
-        inside = means[first:last + 1]
+        inside = means[first : last + 1]
         rising = len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
-        episode = _episode(model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising)
+        episode = _episode(
+            model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising
+        )
         if episode is not None:
             yield episode
 
@@ -169,14 +171,19 @@ def _edge_hours(level: Array, span: tuple[int, int], base: float, rate: Rate) ->
 def _sharpest(level: Array, start: int, end: int) -> int:
     """The hour near `start` at which the day after differs most from the day before."""
     candidates = range(max(24, start - 72), min(end - 6, start + 72))
-    contrast = [abs(level[h:h + 24].mean() - level[h - 24:h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in candidates]
+    contrast = [
+        abs(level[h : h + 24].mean() - level[h - 24 : h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in candidates
+    ]
     return candidates[int(np.argmax(contrast))] if contrast else start
 
 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
-    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in {"demand", "schedule", "fan_out", "retries"} \
+    active = (
+        np.flatnonzero(model.observed.calls[rate.row] > 0)
+        if rate.kind in {"demand", "schedule", "fan_out", "retries"}
         else np.flatnonzero(model.usage[rate.row] > 0)
+    )
     if not active.size or rate.born is None:
         return
     last = int(active[-1]) + 1
@@ -186,7 +193,9 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
         yield episode
 
 
-def _episode(model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool) -> Episode | None:
+def _episode(
+    model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool
+) -> Episode | None:
     window = Window(span[0], span[1] if span[1] is not None else len(model.observed.hours))
     shortest = SHORTEST_SEASONAL if rate.kind in {"demand", "unlinked_usage", "unmetered"} else SHORTEST
     if window.end - window.start < shortest:
@@ -209,12 +218,15 @@ def _matters(model: Model, episode: Episode) -> bool:
     if loose and episode.end is not None and window.end - window.start < 24:
         return False
     rate = abs(episode.dollars) / (window.end - window.start)
-    return rate >= (LEAST_SHARE_LOOSE if loose else LEAST_SHARE) * company and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
+    return (
+        rate >= (LEAST_SHARE_LOOSE if loose else LEAST_SHARE) * company
+        and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
+    )
 
 
 def _company(model: Model) -> float:
     """What the whole company spends in a billed hour."""
-    return float(model.observed.cost[:, :model.observed.billed].sum()) / max(1, model.observed.billed)
+    return float(model.observed.cost[:, : model.observed.billed].sum()) / max(1, model.observed.billed)
 
 
 # ---------------------------------------------------------------- episodes of one incident

@@ -8,12 +8,23 @@ from costwhy.case import Case
 
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 KIND_WORDS = {
-    "demand": "more traffic", "schedule": "a timer that runs more often", "fan_out": "more calls for each call", "retries": "retries",
-    "usage_per_call": "more usage for each call", "capacity": "capacity out of step with the calls", "cross_region": "bytes between regions",
-    "unit_price": "a higher price", "unlinked_usage": "usage that no signal is linked to", "unmetered": "charges without usage",
+    "demand": "more traffic",
+    "schedule": "a timer that runs more often",
+    "fan_out": "more calls for each call",
+    "retries": "retries",
+    "usage_per_call": "more usage for each call",
+    "capacity": "capacity out of step with the calls",
+    "cross_region": "bytes between regions",
+    "unit_price": "a higher price",
+    "unlinked_usage": "usage that no signal is linked to",
+    "unmetered": "charges without usage",
 }
 VERDICT_WORDS = {
-    "growth": "Traffic growth", "inefficiency": "Inefficiency", "price": "Price", "accounting": "Accounting", "mixed": "Several causes",
+    "growth": "Traffic growth",
+    "inefficiency": "Inefficiency",
+    "price": "Price",
+    "accounting": "Accounting",
+    "mixed": "Several causes",
 }
 
 
@@ -42,10 +53,16 @@ def behaviour_words(row: Mapping[str, object]) -> str:
     kind, service, caller, usage = (row[name] for name in ("kind", "service", "caller", "usage_type"))
     timer = str(caller or "").removeprefix("schedule:")
     return {
-        "demand": f"traffic from outside to {service}", "schedule": f"the timer {timer} of {service}", "fan_out": f"{_whose(caller)} calls to {service}",
-        "retries": f"{_whose(caller)} retries against {service}", "usage_per_call": f"{_whose(service)} {usage} for each call",
-        "capacity": f"{_whose(service)} {usage}, out of step with its calls", "cross_region": f"{_whose(service)} {usage}, bytes between regions",
-        "unit_price": f"the price of {service or 'untagged'} {usage}", "unlinked_usage": f"usage of {usage}", "unmetered": "charges without usage",
+        "demand": f"traffic from outside to {service}",
+        "schedule": f"the timer {timer} of {service}",
+        "fan_out": f"{_whose(caller)} calls to {service}",
+        "retries": f"{_whose(caller)} retries against {service}",
+        "usage_per_call": f"{_whose(service)} {usage} for each call",
+        "capacity": f"{_whose(service)} {usage}, out of step with its calls",
+        "cross_region": f"{_whose(service)} {usage}, bytes between regions",
+        "unit_price": f"the price of {service or 'untagged'} {usage}",
+        "unlinked_usage": f"usage of {usage}",
+        "unmetered": "charges without usage",
     }[str(kind)]
 
 
@@ -54,7 +71,11 @@ def headline(case: Case) -> str:
     s = case.spike
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
     dollars = _lead_total(case) if lead else _total(case)
-    when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
+    when = (
+        f"since {clock(_at(s['start']))}"
+        if s["status"] == "running"
+        else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
+    )
     cause = behaviour_words(lead) if lead else "nothing that is measured here moved it"
     return f"{money(abs(dollars), case.currency)} {'more' if dollars >= 0 else 'less'} {when}: {cause}"
 
@@ -74,16 +95,30 @@ def lines(document: Mapping[str, object]) -> list[str]:
     spikes = document["spikes"]
     assert isinstance(spikes, list)  # noqa: S101  the document is our own
     currency = str(document["currency"])
-    out = [f"{document['workspace']}: {len(spikes)} spikes as of {document['as_of']}, billed through {document['billed_through']}"]
+    out = [
+        f"{document['workspace']}: {len(spikes)} spikes as of {document['as_of']}, billed through {document['billed_through']}"
+    ]
     for s in spikes:
         out.append("")
-        out.append(f"{s['spike_id']}  {money(s['excess_cost'] + ((s['nowcast'] or {}).get('excess_cost') or 0.0), currency)}  {s['verdict']}"
-                   f"{', planned' if s['planned'] else ''}, {s['status']} since {s['start']}")
-        out.extend(f"  {money(b['cost_change'] + (b['nowcast_change'] or 0.0), currency):>10}  {behaviour_words(b)}" for b in s["behaviour"])
-        out.extend(f"  {t['probability']:>9.0%}  {t['summary'] or t['change_id']} ({'; '.join(t['reasons'])})" for t in s["triggers"][:3])
+        out.append(
+            f"{s['spike_id']}  {money(s['excess_cost'] + ((s['nowcast'] or {}).get('excess_cost') or 0.0), currency)}  {s['verdict']}"
+            f"{', planned' if s['planned'] else ''}, {s['status']} since {s['start']}"
+        )
+        out.extend(
+            f"  {money(b['cost_change'] + (b['nowcast_change'] or 0.0), currency):>10}  {behaviour_words(b)}"
+            for b in s["behaviour"]
+        )
+        out.extend(
+            f"  {t['probability']:>9.0%}  {t['summary'] or t['change_id']} ({'; '.join(t['reasons'])})"
+            for t in s["triggers"][:3]
+        )
         out.append(f"  {s['no_recorded_change']:>9.0%}  no recorded change")
         owner, decided = s["owner"], s["decided_by"]
-        out.append(f"  runs it: {owner['team']} ({owner['contact'] or 'no contact'}, from {owner['source']})" if owner else "  runs it: nobody is recorded")
+        out.append(
+            f"  runs it: {owner['team']} ({owner['contact'] or 'no contact'}, from {owner['source']})"
+            if owner
+            else "  runs it: nobody is recorded"
+        )
         if decided:
             out.append(f"  changed it: {decided['actor']} of {decided['team']} ({decided['contact'] or 'no contact'})")
     return out
@@ -105,9 +140,16 @@ def _at(value: object) -> datetime:
 
 def _impact(case: Case) -> Sentence:
     s, cur = case.spike, case.currency
-    late = f", and about {money(_f(s['nowcast_excess_cost']), cur)} in {s['nowcast_hours']} hours that are not billed yet" if s["nowcast_hours"] else ""
-    return Sentence(f"Billed: {money(_f(s['actual_cost']), cur)} instead of {money(_f(s['expected_cost']), cur)}, "
-                    f"{money(_f(s['excess_cost']), cur)} more{late}.", "timeline")
+    late = (
+        f", and about {money(_f(s['nowcast_excess_cost']), cur)} in {s['nowcast_hours']} hours that are not billed yet"
+        if s["nowcast_hours"]
+        else ""
+    )
+    return Sentence(
+        f"Billed: {money(_f(s['actual_cost']), cur)} instead of {money(_f(s['expected_cost']), cur)}, "
+        f"{money(_f(s['excess_cost']), cur)} more{late}.",
+        "timeline",
+    )
 
 
 def _f(value: object) -> float:
@@ -118,7 +160,9 @@ def _why(case: Case) -> Sentence | None:
     rows = case.behaviour.head(3).to_dicts()
     if not rows:
         return None
-    parts = [f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows]
+    parts = [
+        f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows
+    ]
     return Sentence(f"{VERDICT_WORDS[str(case.spike['verdict'])]}: {'; '.join(parts)}.", "behaviour")
 
 
@@ -130,7 +174,10 @@ def _counterfactual(case: Case) -> Sentence | None:
     if not rest:
         return Sentence("It is traffic alone: every call costs what it did before.", "behaviour")
     words = KIND_WORDS[rest[0][1]]
-    return Sentence(f"Traffic alone would have cost {money(demand, case.currency)} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.", "behaviour")
+    return Sentence(
+        f"Traffic alone would have cost {money(demand, case.currency)} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.",
+        "behaviour",
+    )
 
 
 def _change(case: Case) -> Sentence:
@@ -138,13 +185,20 @@ def _change(case: Case) -> Sentence:
         return Sentence(f"No recorded change explains it ({case.no_recorded_change:.0%}).", "triggers")
     best = case.triggers.row(0, named=True)
     plan = " It was planned." if case.planned else ""
-    return Sentence(f"Most likely change ({best['probability']:.0%}): “{best['summary'] or best['change_id']}”, {'; '.join(best['reasons'])}.{plan}", "triggers")
+    return Sentence(
+        f"Most likely change ({best['probability']:.0%}): “{best['summary'] or best['change_id']}”, {'; '.join(best['reasons'])}.{plan}",
+        "triggers",
+    )
 
 
 def _who(case: Case) -> Sentence:
     by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
     owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
-    parts = [f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})" if owner else "nobody is recorded as owner"]
+    parts = [
+        f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"
+        if owner
+        else "nobody is recorded as owner"
+    ]
     if decided:
         parts.append(f"{decided['actor'] or 'somebody'} of {decided['team'] or 'an unknown team'} made the change")
     if budget:
@@ -157,11 +211,16 @@ def _still(case: Case) -> Sentence:
     if s["status"] == "ended":
         return Sentence(f"It ended at {clock(_at(s['end']))}.", "timeline")
     now = _f(s["cost_per_hour_now"])
-    return Sentence(f"It is still running at {money(now, cur)} an hour: a day of waiting costs {money(24 * now, cur)}; "
-                    f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.", "timeline")
+    return Sentence(
+        f"It is still running at {money(now, cur)} an hour: a day of waiting costs {money(24 * now, cur)}; "
+        f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.",
+        "timeline",
+    )
 
 
 def _doubt(case: Case) -> Sentence | None:
-    notes = [f"{r['source']}: {r['cannot_rule_out']}" for r in case.coverage.iter_rows(named=True) if r["cannot_rule_out"]]
+    notes = [
+        f"{r['source']}: {r['cannot_rule_out']}" for r in case.coverage.iter_rows(named=True) if r["cannot_rule_out"]
+    ]
     gaps = [f"{r['source']} has {len(r['gaps'])} gaps" for r in case.coverage.iter_rows(named=True) if r["gaps"]]
     return Sentence(f"Cannot be ruled out: {'; '.join([*gaps, *notes])}.", "coverage") if notes or gaps else None

@@ -25,14 +25,77 @@ LEAST = 0.005
 
 # How well a kind of change fits a kind of behaviour: 1 ordinary cause, towards 0 hardly ever. Rows: behaviour; columns: change.
 MECHANISM: dict[str, dict[str, float]] = {
-    "retries": {"deploy": 1.0, "config": 1.0, "flag": 0.8, "rollback": 0.3, "scaling": 0.15, "create": 0.1, "schedule": 0.02, "other": 0.1},
-    "fan_out": {"deploy": 1.0, "config": 0.7, "flag": 0.9, "rollback": 0.3, "create": 0.8, "scaling": 0.05, "schedule": 0.1, "other": 0.1},
-    "schedule": {"schedule": 1.0, "deploy": 0.35, "config": 0.4, "create": 0.3, "flag": 0.2, "rollback": 0.1, "scaling": 0.02, "other": 0.1},
-    "usage_per_call": {"deploy": 1.0, "config": 1.0, "flag": 0.7, "rollback": 0.3, "create": 0.3, "scaling": 0.1, "schedule": 0.05, "other": 0.15},
-    "capacity": {"scaling": 1.0, "config": 0.35, "deploy": 0.3, "create": 0.6, "rollback": 0.15, "flag": 0.1, "delete": 0.3, "schedule": 0.1, "other": 0.1},
-    "cross_region": {"deploy": 1.0, "create": 0.9, "config": 0.7, "flag": 0.5, "rollback": 0.2, "scaling": 0.05, "schedule": 0.1, "other": 0.2},
+    "retries": {
+        "deploy": 1.0,
+        "config": 1.0,
+        "flag": 0.8,
+        "rollback": 0.3,
+        "scaling": 0.15,
+        "create": 0.1,
+        "schedule": 0.02,
+        "other": 0.1,
+    },
+    "fan_out": {
+        "deploy": 1.0,
+        "config": 0.7,
+        "flag": 0.9,
+        "rollback": 0.3,
+        "create": 0.8,
+        "scaling": 0.05,
+        "schedule": 0.1,
+        "other": 0.1,
+    },
+    "schedule": {
+        "schedule": 1.0,
+        "deploy": 0.35,
+        "config": 0.4,
+        "create": 0.3,
+        "flag": 0.2,
+        "rollback": 0.1,
+        "scaling": 0.02,
+        "other": 0.1,
+    },
+    "usage_per_call": {
+        "deploy": 1.0,
+        "config": 1.0,
+        "flag": 0.7,
+        "rollback": 0.3,
+        "create": 0.3,
+        "scaling": 0.1,
+        "schedule": 0.05,
+        "other": 0.15,
+    },
+    "capacity": {
+        "scaling": 1.0,
+        "config": 0.35,
+        "deploy": 0.3,
+        "create": 0.6,
+        "rollback": 0.15,
+        "flag": 0.1,
+        "delete": 0.3,
+        "schedule": 0.1,
+        "other": 0.1,
+    },
+    "cross_region": {
+        "deploy": 1.0,
+        "create": 0.9,
+        "config": 0.7,
+        "flag": 0.5,
+        "rollback": 0.2,
+        "scaling": 0.05,
+        "schedule": 0.1,
+        "other": 0.2,
+    },
     "unit_price": {"commitment": 1.0, "config": 0.1, "scaling": 0.05, "create": 0.05, "deploy": 0.02, "other": 0.02},
-    "unlinked_usage": {"create": 0.8, "config": 0.7, "deploy": 0.4, "scaling": 0.4, "delete": 0.2, "schedule": 0.3, "other": 0.15},
+    "unlinked_usage": {
+        "create": 0.8,
+        "config": 0.7,
+        "deploy": 0.4,
+        "scaling": 0.4,
+        "delete": 0.2,
+        "schedule": 0.3,
+        "other": 0.15,
+    },
     "demand": {"deploy": 0.06, "flag": 0.06, "config": 0.02, "create": 0.02, "other": 0.02},
     "unmetered": {"commitment": 0.5, "other": 0.02},
 }
@@ -51,7 +114,7 @@ class Suspicion:
 
     rows: tuple[tuple[str, str | None, str | None, str | None, float], ...]
     start: datetime
-    blur: timedelta      # the onset lies in [start, start + blur)
+    blur: timedelta  # the onset lies in [start, start + blur)
     services: frozenset[str]
     callers_of: dict[str, frozenset[str]]
     newborn: frozenset[str]
@@ -69,15 +132,26 @@ class Weighed:
 def weigh(changes: pl.DataFrame, suspicion: Suspicion) -> Weighed:
     """Every recorded change before the onset, weighed against what it must explain."""
     latest = suspicion.start + suspicion.blur
-    near = changes.filter((pl.col("time") < latest) & (pl.col("time") >= suspicion.start - LOOK_BACK)
-                          & ~pl.col("automated").fill_null(value=False)).unique("change_id", maintain_order=True)
+    near = changes.filter(
+        (pl.col("time") < latest)
+        & (pl.col("time") >= suspicion.start - LOOK_BACK)
+        & ~pl.col("automated").fill_null(value=False)
+    ).unique("change_id", maintain_order=True)
     named = [_named(row, suspicion.services) for row in near.iter_rows(named=True)]
     scored = [(weight, row, reasons) for row in named for weight, reasons in [_weight(row, suspicion)] if weight > 0]
     decisions = _decisions(scored)
     none = _none_weight(suspicion)
     total = none + sum(weight for weight, _, _, _ in decisions)
-    rows = [{**{k: v for k, v in row.items() if k in tables.TRIGGERS.schema}, "also": also, "probability": weight / total, "reasons": reasons}
-            for weight, row, also, reasons in decisions[:LISTED] if weight / total >= LEAST]
+    rows = [
+        {
+            **{k: v for k, v in row.items() if k in tables.TRIGGERS.schema},
+            "also": also,
+            "probability": weight / total,
+            "reasons": reasons,
+        }
+        for weight, row, also, reasons in decisions[:LISTED]
+        if weight / total >= LEAST
+    ]
     frame = tables.TRIGGERS.fit(pl.DataFrame(rows, schema=tables.TRIGGERS.schema)) if rows else tables.TRIGGERS.empty()
     return Weighed(frame, none / total)
 
@@ -126,7 +200,11 @@ def _place(row: dict[str, object], behaviour: tuple[str, str | None, str | None]
     touched = row["service"]
     if touched is None:
         same_account = row["account"] in s.accounts
-        return (0.03, "in the same account, touching no known service") if same_account and kind in {"unlinked_usage", "unit_price"} else (0.002, "elsewhere")
+        return (
+            (0.03, "in the same account, touching no known service")
+            if same_account and kind in {"unlinked_usage", "unit_price"}
+            else (0.002, "elsewhere")
+        )
     if touched in s.newborn:
         return 1.0, f"changed {touched}, which began with the spike"
     if kind in {"retries", "fan_out"}:
@@ -151,7 +229,9 @@ def _lag_reason(time: datetime, s: Suspicion) -> str:
     return f"{minutes} min before the onset" if minutes < 120 else f"{minutes / 60:.0f} h before the onset"
 
 
-def _decisions(scored: Sequence[tuple[float, dict[str, object], list[str]]]) -> list[tuple[float, dict[str, object], list[str], list[str]]]:
+def _decisions(
+    scored: Sequence[tuple[float, dict[str, object], list[str]]],
+) -> list[tuple[float, dict[str, object], list[str], list[str]]]:
     """Records of one decision joined: the same service within SAME_DECISION, from different sources; the heaviest leads."""
     out: list[tuple[float, dict[str, object], list[str], list[str]]] = []
     for weight, row, reasons in sorted(scored, key=lambda x: (-x[0], str(x[1]["change_id"]))):
