@@ -101,7 +101,7 @@ def _services(rng: np.random.Generator, accounts: tuple[tuple[str, str], ...]) -
         store = ("none", "dynamodb", "s3", "rds")[0 if name in entries else 1 + (k % 3)]
         region = REGIONS[0] if k < 8 else REGIONS[1 + k % 2]
         account = accounts[0] if k < 9 else accounts[1]
-        out.append(Service(str(name), TEAMS[k % len(TEAMS)], account[0], region[0], runtime, store, int(rng.integers(2, 4)), float(rng.uniform(0.16, 0.3))))
+        out.append(Service(str(name), TEAMS[k % len(TEAMS)], account[0], region[0], runtime, store, int(rng.integers(2, 4)), float(rng.uniform(0.09, 0.2))))
     for k, name in enumerate(rng.choice(JOBS, 2, replace=False)):
         out.append(Service(str(name), TEAMS[(k + 3) % len(TEAMS)], accounts[1][0], REGIONS[0][0], "fargate", "dynamodb", 4 + 4 * k, 1.0,
                            f"schedule:{name}-{'hourly' if k else 'nightly'}"))

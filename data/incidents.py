@@ -85,7 +85,7 @@ def schedule_of(company: Company, hours: int, seed: int, sorts: tuple[str, ...])
     jobs = [s for s in company.services if s.schedule is not None]
     inner = [e for e in company.edges if e.caller in {s.name for s in plain}]
     big = sorted(inner, key=lambda e: -_edge_weight(company, e))
-    scaled = [s for s in plain if s.runtime != "lambda"]
+    scaled = sorted((s for s in plain if s.runtime != "lambda"), key=lambda s: -sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "instances"))
     entries = [name for name, _ in company.demand]
     plan = {  # day of the start and of the end; None: goes on
         "retry_loop": (12.4, 15.2), "tag_loss": (17.6, None), "autoscaler": (20.45, 24.1), "cron_frequency": (27.4, 30.6), "planned_launch": (33.3, 40.0),
@@ -93,8 +93,8 @@ def schedule_of(company: Company, hours: int, seed: int, sorts: tuple[str, ...])
     }
     place = {
         "retry_loop": (big[0].service, big[0].caller, 2.6), "fan_out": (big[1].service, big[1].caller, 2.4),
-        "autoscaler": (scaled[int(rng.integers(len(scaled)))].name, None, 3.0), "cron_frequency": (jobs[-1].name, jobs[-1].schedule, 6.0),
-        "cross_region": (plain[-1].name, jobs[-1].name, 1.0), "commitment_lapse": (scaled[0].name, None, 1.0),
+        "autoscaler": (scaled[0].name, None, 2.6), "cron_frequency": (jobs[-1].name, jobs[-1].schedule, 6.0),
+        "cross_region": (plain[-1].name, jobs[-1].name, 1.0), "commitment_lapse": (scaled[1].name, None, 1.0),
         "traffic_growth": (entries[1], None, 1.24), "planned_launch": (entries[0], None, 1.27), "tag_loss": (plain[4].name, None, 1.0), "unowned": ("", None, 8.0),
     }
     if len(sorts) == 1:  # alone in its company: near the end, still going on, as a pager would meet it
@@ -140,7 +140,7 @@ def with_incident_meters(company: Company, incidents: tuple[Incident, ...]) -> C
 
 
 def _commit(m: Meter) -> Meter:
-    return replace(m, covered=6.0 * m.amount, covered_price=0.55 * m.price)
+    return replace(m, covered=8.0 * m.amount, covered_price=0.45 * m.price)
 
 
 def run(company: Company, incidents: tuple[Incident, ...], noise: Noise) -> Run:

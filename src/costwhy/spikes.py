@@ -12,13 +12,15 @@ import numpy as np
 
 from costwhy.behaviour import Reset, Window, cost_with, mean_rate, normal
 from costwhy.observed import Array
-from costwhy.rates import Model, Rate
+from costwhy.rates import WEEK, Model, Rate
 from costwhy.segments import boundaries
 
 SHORTEST = 3  # hours: what is over sooner is noise
 SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's decision
 SAME_START = 3  # hours between episodes of one incident
 SMALL_SHARE = 0.03  # of a spike's dollars: smaller rows are noise of the same hours
+LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise of its own that wanders
+LEAST_ROW = 0.001       # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
 LEAST_GROWTH = 0.08  # of calls from outside: traffic wanders by a few per cent without a cause
@@ -169,12 +171,21 @@ def _edge_hours(level: Array, span: tuple[int, int], base: float, rate: Rate) ->
 
 
 def _sharpest(level: Array, start: int, end: int) -> int:
-    """The hour near `start` at which the day after differs most from the day before."""
-    candidates = range(max(24, start - 72), min(end - 6, start + 72))
-    contrast = [
-        abs(level[h : h + 24].mean() - level[h - 24 : h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in candidates
-    ]
-    return candidates[int(np.argmax(contrast))] if contrast else start
+    """Where the level steps: the one cut of the week before and the stretch that leaves least unexplained, then the hour of sharpest contrast near it.
+
+    A level that wanders may have left its normal before it steps; what is to be dated is the step.
+    """
+    first = max(0, start - WEEK)
+    part = level[first:end]
+    sums = np.concatenate([[0.0], np.cumsum(part)])
+    cuts = np.arange(24, part.size - 6)
+    if not cuts.size:
+        return start
+    before, after = sums[cuts] / cuts, (sums[-1] - sums[cuts]) / (part.size - cuts)
+    cut = first + int(cuts[np.argmax(cuts * (part.size - cuts) * (after - before) ** 2)])
+    near = range(max(24, cut - 8), min(end - 6, cut + 9))
+    contrast = [abs(level[h:h + 24].mean() - level[h - 24:h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in near]
+    return near[int(np.argmax(contrast))] if contrast else cut
 
 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
@@ -197,7 +208,7 @@ def _episode(
     model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool
 ) -> Episode | None:
     window = Window(span[0], span[1] if span[1] is not None else len(model.observed.hours))
-    shortest = SHORTEST_SEASONAL if rate.kind in {"demand", "unlinked_usage", "unmetered"} else SHORTEST
+    shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
     if window.end - window.start < shortest:
         return None
     reset = normal(model, rate, window, quiet)
@@ -206,22 +217,24 @@ def _episode(
 
 
 def _matters(model: Model, episode: Episode) -> bool:
-    """Enough dollars an hour against what the company spends an hour, and a shift clear of the rate's own noise.
+    """A shift clear of the rate's own noise, and not next to nothing; whether its spike is worth a person's time, the group decides.
 
     Fewer calls from outside, or less of what follows nothing, are holidays and ends of batches: nobody's decision.
     """
-    company = _company(model)
+    hours = _length(model, episode)
+    rate, company = abs(episode.dollars) / hours, _company(model)
+    if episode.rate.kind not in LOOSE:
+        return rate >= LEAST_ROW * company
+    if episode.dollars < 0 or (episode.end is not None and hours < 24):
+        return False
+    if episode.rate.born is None and abs(episode.shift) < max(4 * episode.rate.drift, LEAST_GROWTH):
+        return False
+    return rate >= LEAST_SHARE_LOOSE * company
+
+
+def _length(model: Model, episode: Episode) -> int:
     window = episode.window(len(model.observed.hours))
-    loose = episode.rate.kind in {"demand", "unlinked_usage", "unmetered"}
-    if loose and (episode.dollars < 0 or abs(episode.shift) < max(4 * episode.rate.drift, LEAST_GROWTH)):
-        return False
-    if loose and episode.end is not None and window.end - window.start < 24:
-        return False
-    rate = abs(episode.dollars) / (window.end - window.start)
-    return (
-        rate >= (LEAST_SHARE_LOOSE if loose else LEAST_SHARE) * company
-        and abs(episode.dollars) >= LEAST_HOURS * LEAST_SHARE * company
-    )
+    return window.end - window.start
 
 
 def _company(model: Model) -> float:
@@ -261,7 +274,8 @@ def _trimmed(model: Model, group: list[Episode]) -> Spike | None:
     whole = sum(abs(e.dollars) for e in group)
     kept = sorted((e for e in group if abs(e.dollars) >= SMALL_SHARE * whole), key=lambda e: -abs(e.dollars))
     lead = kept[0]
-    if abs(sum(e.dollars for e in kept)) < LEAST_HOURS * LEAST_SHARE * _company(model):
+    whole = abs(sum(e.dollars for e in kept))
+    if whole < LEAST_HOURS * LEAST_SHARE * _company(model) or whole / _length(model, lead) < LEAST_SHARE * _company(model):
         return None
     start = min(e.start for e in kept if abs(e.dollars) >= 0.2 * abs(lead.dollars) and e.start >= lead.start - 1)
     return Spike(start, lead.end, tuple(kept))
