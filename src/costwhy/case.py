@@ -21,6 +21,7 @@ from costwhy.spikes import Spike, find, moved_rates
 from costwhy.triggers import Suspicion, Weighed, weigh
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
+FEW_HOURS = 12                       # a charge that occurs in fewer hours is a fee, not spend by the hour
 NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
@@ -71,7 +72,7 @@ class Study:
     lake: "Lake"
     observed: Observed
     model: Model
-    spikes: tuple[Spike, ...]
+    found: "tuple[tuple[Account, dict[str, object]], ...]"  # each spike in money, with its row; largest rise first
     frames: dict[str, pl.DataFrame]
 
 
@@ -101,10 +102,15 @@ def study(lake: Lake, as_of: datetime | None = None) -> Study:
             if as_of is not None:
                 known = pl.coalesce("known_at", "time") <= as_of
                 frames["changes"] = frames["changes"].filter(known)
-            _STUDIES[key] = Study(lake, observed, model, find(model), frames)
+            _STUDIES[key] = Study(lake, observed, model, _found(model), frames)
             while len(_STUDIES) > 4:
                 _STUDIES.popitem(last=False)
         return _STUDIES[key]
+
+
+def _found(model: Model) -> "tuple[tuple[Account, dict[str, object]], ...]":
+    found = [(a, spike_row(model, a)) for a in (account(model, spike) for spike in find(model))]
+    return tuple(sorted(found, key=lambda x: -float(x[0].hourly.sum())))
 
 
 # ---------------------------------------------------------------- one spike in money
@@ -536,19 +542,21 @@ def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
 def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """All spikes as `tables.SPIKES`: rises by excess, largest first (billed and estimated), then falls."""
     s = study(lake, as_of)
-    rows = [spike_row(s.model, account(s.model, spike)) for spike in s.spikes]
-    frame = pl.DataFrame(rows, schema=tables.SPIKES.schema) if rows else tables.SPIKES.empty()
-    return frame.sort(pl.col("excess_cost") + pl.col("nowcast_excess_cost"), descending=True)
+    rows = [row for _, row in s.found]
+    return pl.DataFrame(rows, schema=tables.SPIKES.schema) if rows else tables.SPIKES.empty()
 
 
 def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated."""
+    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated.
+
+    Fees that are charged once (tax, support, refunds) are left out: an hour's chart cannot show a month's fee.
+    """
     s = study(lake, as_of)
-    actual = s.model.cost.sum(axis=0)
+    hourly = np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS
+    actual = s.model.cost[hourly].sum(axis=0)
     expected = actual.copy()
-    for spike in s.spikes:
-        a = account(s.model, spike)
-        expected[a.window.hours] -= a.hourly
+    for a, _ in s.found:
+        expected[a.window.hours] -= a.excess[hourly].sum(axis=0)
     return tables.TIMELINE.fit(
         pl.DataFrame(
             {
@@ -570,18 +578,10 @@ def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     s = study(lake, as_of)
-    accounts = {
-        str(row["spike_id"]): (a, row)
-        for a in (account(s.model, spike) for spike in s.spikes)
-        for row in [spike_row(s.model, a)]
-    }
-    if spike_id not in accounts:
-        raise UsageError(
-            f"there is no spike {spike_id!r}",
-            found=", ".join(accounts) or "no spike at all",
-            todo="see `costwhy spikes`",
-        )
-    return _case(s, *accounts[spike_id])
+    by_id = {str(row["spike_id"]): (a, row) for a, row in s.found}
+    if spike_id not in by_id:
+        raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(by_id) or "no spike at all", todo="see `costwhy spikes`")
+    return _case(s, *by_id[spike_id])
 
 
 def investigate_window(
@@ -677,9 +677,7 @@ def explain(
     elif spike_id is not None:
         cases = [investigate(lake, spike_id, as_of)]
     else:
-        found = [(a, spike_row(s.model, a)) for a in (account(s.model, spike) for spike in s.spikes)]
-        found.sort(key=lambda x: -float(x[0].hourly.sum()))
-        cases = [_case(s, a, row) for a, row in found]
+        cases = [_case(s, a, row) for a, row in s.found]
     lost, share, items = nobody_owns(lake, as_of)
     return {
         "costwhy": 1,

@@ -205,22 +205,18 @@ def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
     """Excess by behaviour over time, stacked. frame: hour, behaviour (words), kind, cost_change."""
     kinds = frame.unique("behaviour", maintain_order=True).select("behaviour", "kind")
     colours = [KIND_COLOURS.get(kind, EXPECTED) for kind in kinds["kind"]]
+    scale = alt.Scale(domain=kinds["behaviour"].to_list(), range=colours)
     chart = (
         alt.Chart(_thin(frame))
-        .mark_bar(binSpacing=0)
+        .mark_area(interpolate="step-after", opacity=0.8)
         .encode(
             x=_x(domain, labels=False),
-            x2="until:T",
             y=_y("excess an hour", "cost_change:Q"),
-            color=alt.Color(
-                "behaviour:N",
-                scale=alt.Scale(domain=kinds["behaviour"].to_list(), range=colours),
-                legend=alt.Legend(columns=1),
-            ),
+            color=alt.Color("behaviour:N", scale=scale, legend=alt.Legend(columns=1, orient="top-left", offset=0)),
             tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")],
         )
     )
-    return _finish(alt.layer(chart), 130)  # type: ignore[return-value]
+    return _finish(alt.layer(chart), 130)
 
 
 def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChart:
@@ -277,7 +273,7 @@ def owners(frame: pl.DataFrame, domain: Domain) -> alt.Chart:
     lanes = frame["lane"].unique(maintain_order=True).to_list()
     bars = (
         alt.Chart(frame)
-        .mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.75)
+        .mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.22)
         .encode(
             x=_x(domain),
             x2="until:T",

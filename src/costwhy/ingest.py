@@ -1,23 +1,34 @@
-"""Every source of a workspace into its lake, as one new version; what was read before and has not changed is not read again.
+"""Every source of a workspace into its lake, as one new version; what has not changed is not read again.
 
-A *delivery* is what is replaced whole: of billing files, one period of one source; of other sources, one file.
+A *part* is what is read together: the billing files of one period, one file of changes, all signals, one catalogue. A
+*delivery* is what is replaced whole. Of most parts that is the part itself; of signals each day, and of billing files
+without a period in their path each period that their rows name: what has vanished from the folder stays in the lake.
+
+    focus:billing:2026-10            a period          cloudtrail:cloudtrail/AWSLogs/.../x.json.gz   a file of changes
+    signals:signals:2026-10-14       a day             backstage:catalog                             a catalogue
+
+A part with a file that cannot be read keeps what it delivered before: half a month would be wrong money.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 
+import msgspec
 import polars as pl
 
 from costwhy import tables
-from costwhy.config import Workspace
+from costwhy.config import Mapping, Workspace
 from costwhy.errors import ConfigError, InputError, SourceError
-from costwhy.lake import Lake, Replacement, open_lake, write
-from costwhy.reduce import FileCube, merge, reduce_file
+from costwhy.lake import BY_NAME, About, Replacement, has_lake, open_lake, write
+from costwhy.reduce import COSTS, FileCube, merge, reduce_file
 from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, signals
+from costwhy.sources.reading import Reading
 
 READERS: dict[str, tuple[ModuleType, str]] = {
     "cloudtrail": (cloudtrail, "changes"),
@@ -27,111 +38,231 @@ READERS: dict[str, tuple[ModuleType, str]] = {
     "backstage": (backstage, "catalog"),
     "codeowners": (codeowners, "catalog"),
 }
-NOT_FILES = {"prometheus", "cloudwatch", "xray"}
-CUBE_TABLES = ("hourly", "daily", "overview", "seen", "set_aside")
-Progress = Callable[[str, int, int], None]  # what is being read, how many are done, how many there are
+NOT_FILES = ("prometheus", "cloudwatch", "xray")
+REVISION = 1  # raise it where the same files are to be read anew: it is part of every digest
+SPOOLED = 200_000  # rows: a larger frame waits on disk until it is written
+UNREADABLE = ":unreadable"
+Progress = Callable[[str, int, int], None]
+"""Told what is being read, how many files are done, and how many there are."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did. `version`: of the lake, the former one where nothing was new."""
+    """What an ingest did. `version`: of the lake, the former one where nothing was new; `read`, `skipped`: files."""
 
     version: int
     read: int
     skipped: int
     rows: int
     rows_set_aside: int
-    totals: pl.DataFrame  # billing_period, EffectiveCost, BilledCost, ListCost of the periods that were read
-    messages: tuple[str, ...]  # files that were set aside whole
+    totals: pl.DataFrame  # billing_period and the cost columns, of the periods that were read
+    messages: tuple[str, ...]  # files that were set aside whole, deliveries that were left out
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One entry of costwhy.toml with its files. key: where it stands, `cost[0]`."""
+
+    key: str
+    form: str
+    path: str
+    files: tuple[Path, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.form}:{PurePosixPath(self.path)}"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Files that are read together under one digest."""
+
+    name: str
+    files: tuple[Path, ...]
+    digest: str
 
 
 @dataclass
 class _Batch:
     """What is new, collected until it is written at once."""
 
-    lake: Lake | None
+    workspace: Workspace
     known: dict[str, str]  # delivery: digest
-    rows: dict[str, list[pl.DataFrame]] = field(default_factory=dict)
+    spool: Path
+    tell: Callable[[str, int], None]
+    frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(default_factory=dict)  # table: delivery and rows
+    files: dict[str, list[Path]] = field(default_factory=dict)  # table: spooled rows
     drop: dict[str, set[str]] = field(default_factory=dict)
-    records: list[dict[str, object]] = field(default_factory=list)
+    records: dict[str, dict[str, object]] = field(default_factory=dict)  # delivery: row of `deliveries`
     totals: list[pl.DataFrame] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
-    skipped: int = 0
+    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "skipped", "rows", "aside"), 0))
 
     def add(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
-        self.rows.setdefault(name, []).append(
-            frame if name == "series" else frame.with_columns(delivery=pl.lit(delivery))
-        )
-        if name != "series":
-            self.drop.setdefault(name, set()).add(delivery)
+        """Rows of a table, in place of those that the delivery had before."""
+        self.drop.setdefault(name, set()).add(delivery)
+        if frame.height < SPOOLED:
+            if frame.height:
+                self.frames.setdefault(name, []).append((delivery, frame))
+            return
+        paths = self.files.setdefault(name, [])
+        paths.append(self.spool / f"{name}-{len(paths)}.parquet")
+        BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery))).write_parquet(paths[-1])
+
+    def record(self, part: _Part, delivery: str = "", rows: int = 0, aside: int = 0, **costs: object) -> None:
+        """That a delivery was read, and that it can be read again."""
+        name = delivery or part.name
+        names = [_name(file, self.workspace.folder) for file in part.files]
+        counts = {"rows": rows, "rows_set_aside": aside}
+        self.records[name] = {"delivery": name, "digest": part.digest, "files": names, **counts, **costs}
+        self.counts["rows"] += rows
+        self.counts["aside"] += aside
 
 
 def ingest(workspace: Workspace, progress: Progress | None = None) -> IngestReport:
     """Read every source into the lake. Safe to run again: the same input changes nothing.
 
-    Raises ConfigError where a source's path is wrong, SourceError where nothing of a source could be read; the lake is then as before.
+    Raises ConfigError where a source's path is wrong, InputError where a format is not built, SourceError where nothing
+    of a source could be read, LakeError where somebody else is writing; the lake is then as before.
     """
-    plan = _plan(workspace)
-    lake = (
-        open_lake(workspace.lake_path)
-        if Path(workspace.lake_path, "snapshots").is_dir() and any(Path(workspace.lake_path, "snapshots").iterdir())
-        else None
-    )
-    if lake is not None and lake.currency != workspace.currency:
-        raise ConfigError(
-            f"`workspace.currency` is {workspace.currency}, the lake is in {lake.currency}",
-            todo="give the workspace another lake, or its former currency",
-        )
-    known = dict(lake.table("deliveries").select("delivery", "digest").iter_rows()) if lake is not None else {}
-    batch, tell = _Batch(lake, known), progress or (lambda *_: None)
-    total, done = sum(len(found) for _, _, _, found in plan), 0
-    for kind, form, path, found in plan:
-        if kind == "cost":
-            _read_cost(workspace, (form, path, found), batch, lambda name, at=done: tell(name, at, total))
-        else:
-            _read_records(workspace, (form, found), batch, lambda name, at=done: tell(name, at, total))
-        done += len(found)
-        tell(path, done, total)
-    return _write(workspace, batch)
+    sources = _find_sources(workspace)
+    known = _known(workspace)
+    with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
+        batch = _Batch(workspace, known, Path(spool), _teller(sources, progress))
+        for source in sources:
+            _read_source(source, batch)
+        _leave_out(sources, batch)
+        return _write(sources, batch)
 
 
-def _plan(workspace: Workspace) -> list[tuple[str, str, str, tuple[Path, ...]]]:
-    """Every source with its files. Raises ConfigError naming the key of the first whose path has none, InputError for sources that are no files."""
-    plan = []
-    for kind, sources in (
-        ("cost", workspace.cost),
-        ("changes", workspace.changes),
-        ("signals", workspace.signals),
-        ("owners", workspace.owners),
-    ):
-        for number, source in enumerate(sources):
-            key = f"{kind}[{number}]"
-            if source.format == "tags":
-                continue
-            if source.format in NOT_FILES:
-                raise InputError(
-                    f"`{key}.format` is {source.format!r}, which this version does not read",
-                    todo="export it to files of format signals",
-                )
-            if not source.path:
-                raise ConfigError(f"`{key}.path` is missing", todo="name a file, a folder or a glob")
-            find = billing_files.find_files if kind == "cost" else READERS[source.format][0].find_files
-            try:
-                plan.append((kind, source.format, source.path, find(source.path, workspace.folder)))
-            except SourceError as error:
-                raise ConfigError(f"`{key}.path`: {error.wrong}", found=error.found, todo=error.todo) from error
-    if not any(kind == "cost" for kind, *_ in plan):
-        raise ConfigError("no [[cost]] source in costwhy.toml", todo="add one: format and path of the billing files")
-    return plan
+def _known(workspace: Workspace) -> dict[str, str]:
+    """The deliveries that the lake holds, with their digests."""
+    if not has_lake(workspace.lake_path):
+        return {}
+    lake = open_lake(workspace.lake_path)
+    if lake.currency != workspace.currency:
+        wrong = f"`workspace.currency` is {workspace.currency}, the lake is in {lake.currency}"
+        todo = "give the workspace another lake, or its former currency"
+        raise ConfigError(wrong, found=lake.place, todo=todo)
+    return dict(lake.table("deliveries").select("delivery", "digest").iter_rows())
 
 
-def _digest(paths: Sequence[Path], folder: Path) -> str:
-    """SHA-256 over names and contents."""
-    whole = hashlib.sha256()
-    for path in paths:
-        whole.update(_name(path, folder).encode() + b"\0")
-        with path.open("rb") as stream:
-            whole.update(hashlib.file_digest(stream, "sha256").digest())
+def _teller(sources: Sequence[_Source], progress: Progress | None) -> Callable[[str, int], None]:
+    total, done = sum(len(source.files) for source in sources), 0
+
+    def tell(name: str, more: int) -> None:
+        nonlocal done
+        done += more
+        if progress is not None:
+            progress(name, done, total)
+
+    return tell
+
+
+# ---------------------------------------------------------------- sources and their parts
+
+
+def _find_sources(workspace: Workspace) -> list[_Source]:
+    """Every source with its files. Raises ConfigError naming the key of the first that has none."""
+    kinds = {name: getattr(workspace, name) for name in ("cost", "changes", "signals", "owners")}
+    entries = [(f"{kind}[{n}]", source) for kind, listed in kinds.items() for n, source in enumerate(listed)]
+    if not workspace.cost:
+        todo = "add one: the format and the path of the billing files"
+        raise ConfigError("`cost` is missing: there is no [[cost]] source in costwhy.toml", todo=todo)
+    sources = [
+        _find(key, entry.format, entry.path, workspace.folder) for key, entry in entries if entry.format != "tags"
+    ]
+    _refuse_overlap([source for source in sources if source.key.startswith(("cost", "signals"))])
+    return sources
+
+
+def _find(key: str, form: str, path: str | None, folder: Path) -> _Source:
+    if form in NOT_FILES:
+        todo = 'export it to files, `format = "signals"`'
+        raise InputError(f"`{key}.format`: {form} is not built yet in this version", found=form, todo=todo)
+    if not path:
+        raise ConfigError(f"`{key}.path` is missing", found=f"a {form} source", todo="name a file, a folder or a glob")
+    if "://" in path:
+        todo = "copy the files to a local folder and name that"
+        raise InputError(f"`{key}.path`: addresses are not built yet in this version", found=path, todo=todo)
+    find = READERS[form][0].find_files if form in READERS else billing_files.find_files
+    try:
+        return _Source(key, form, path, find(path, folder))
+    except (SourceError, OSError, ValueError, NotImplementedError) as error:  # a glob that pathlib refuses
+        wrong, found = (error.wrong, error.found) if isinstance(error, SourceError) else (str(error), path)
+        raise ConfigError(f"`{key}.path`: {wrong}", found=found, todo="mend the path, or put files there") from error
+
+
+def _refuse_overlap(sources: Sequence[_Source]) -> None:
+    """The same file in two sources would be the same money, or the same calls, twice."""
+    first: dict[Path, str] = {}
+    for source in sources:
+        for file in source.files:
+            other = first.setdefault(file.resolve(), source.key)
+            if other != source.key:
+                wrong = f"`{other}.path` and `{source.key}.path` name the same file"
+                raise ConfigError(wrong, found=str(file), todo="name every file once")
+
+
+def _parts(source: _Source, batch: _Batch) -> Iterator[_Part]:
+    """The parts of a source, in a fixed order."""
+    folder = batch.workspace.folder
+    for name, files in sorted(_groups(source, folder).items()):
+        salt = repr((REVISION, source.form, _mapping(source, batch.workspace)))
+        yield _Part(name, files, _digest(files, folder, salt))
+
+
+def _mapping(source: _Source, workspace: Workspace) -> Mapping | None:
+    """Which tags name a service: bills and CloudTrail are read anew where this changes."""
+    return workspace.mapping if source.key.startswith("cost") or source.form == "cloudtrail" else None
+
+
+def _groups(source: _Source, folder: Path) -> dict[str, tuple[Path, ...]]:
+    if source.form in READERS and READERS[source.form][1] == "changes":
+        return {f"{source.form}:{_name(file, folder)}": (file,) for file in source.files}
+    if source.form in READERS:
+        return {source.name: source.files}
+    groups: dict[str, list[Path]] = {}
+    for file in source.files:
+        groups.setdefault(_period_name(source, file, folder), []).append(file)
+    if source.name in groups and len(groups) > 1:
+        wrong = f"`{source.key}.path` holds folders of billing periods and, outside of them, billing files"
+        raise ConfigError(wrong, found=str(groups[source.name][0]), todo="give each of the two its own [[cost]] entry")
+    return {name: tuple(sorted(files)) for name, files in groups.items()}
+
+
+def _period_name(source: _Source, file: Path, folder: Path) -> str:
+    """focus:billing:2026-10, or focus:billing:EXPORT/2026-10 where the folder holds several exports."""
+    above, slash, last = billing_files.period_of(file).rpartition("/")
+    if not last:
+        return source.name
+    month = last.removeprefix("BILLING_PERIOD=") if "=" in last else f"{last[:4]}-{last[4:6]}"
+    root = _fixed(folder / source.path)
+    export = PurePosixPath(above.replace("//", "/"))
+    inside = export.relative_to(root).as_posix() if slash and export.is_relative_to(root) else "."
+    return f"{source.name}:{month}" if inside == "." else f"{source.name}:{inside}/{month}"
+
+
+def _fixed(path: Path) -> PurePosixPath:
+    """The folders before the first one with a wildcard, named as `billing_files.period_of` names them."""
+    fixed: list[str] = []
+    for part in path.parts:
+        if any(mark in part for mark in "*?[") or billing_files.PERIOD.fullmatch(part):
+            break
+        fixed.append(part)
+    return PurePosixPath("/".join(part for part in fixed if part not in {"data", "metadata"}).replace("//", "/"))
+
+
+def _digest(files: Iterable[Path], folder: Path, salt: str) -> str:
+    """SHA-256 over names and contents, and over what else decides how they are read."""
+    whole = hashlib.sha256(salt.encode())
+    for path in files:
+        whole.update(b"\0" + _name(path, folder).encode("utf-8", "surrogateescape") + b"\0")
+        try:
+            with path.open("rb") as stream:
+                whole.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:  # its reader will say so
+            whole.update(str(error).encode())
     return whole.hexdigest()
 
 
@@ -139,158 +270,238 @@ def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 
-# ---------------------------------------------------------------- billing files
+# ---------------------------------------------------------------- reading
 
 
-def _read_cost(
-    workspace: Workspace, source: tuple[str, str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]
-) -> None:
-    """Groups of files that belong to one period, each read only where one of its files is new or changed."""
-    form, path, found = source
-    groups: dict[str, list[Path]] = {}
-    for file in found:
-        groups.setdefault(billing_files.period_of(file), []).append(file)
-    failed = 0
-    for group in groups.values():
-        digest = _digest(group, workspace.folder)
-        marker = f"{form}:{path}:{_name(group[0].parent, workspace.folder) if len(groups) > 1 else ''}"
-        if batch.known.get(marker) == digest:
-            batch.skipped += len(group)
+def _read_source(source: _Source, batch: _Batch) -> None:
+    """All parts that are new or changed. Raises SourceError where no file could be read, now or ever."""
+    sound, failed, first = False, 0, ""
+    for part in _parts(source, batch):
+        if batch.known.get(part.name) == part.digest or part.name in batch.records:
+            batch.counts["skipped"] += len(part.files)
+            batch.tell(source.path, len(part.files))
+            sound = True
             continue
-        cubes, errors = [], []
-        for file in group:
-            tell(file.name)
-            try:
-                cubes.append(reduce_file(file, form, workspace.mapping, workspace.currency))
-            except SourceError as error:
-                errors.append((file, error))
-        failed += len(errors)
-        _take_cost((form, path), marker, batch, (group, digest, cubes, errors))
-    if failed == len(found):
-        raise SourceError(
-            f"none of the billing files at {path} could be read",
-            found=batch.messages[0] if batch.messages else "",
-            todo="deliver them again; the lake is as before",
-        )
+        faults = (_read_records if source.form in READERS else _read_cost)(source, part, batch)
+        batch.counts["read"] += len(part.files)
+        failed += len(faults)
+        sound = sound or not faults
+        first = first or next((f"{file.name}: {fault}" for file, fault in faults.items()), "")
+    held = any(name == source.name or name.startswith(f"{source.name}:") for name in _held(batch.known))
+    if failed and not sound and (failed == len(source.files) or not held):
+        todo = "deliver them again; the lake is as before"
+        raise SourceError(f"`{source.key}.path`: nothing at {source.path} could be read", found=first, todo=todo)
 
 
-def _take_cost(
-    source: tuple[str, str],
-    marker: str,
-    batch: _Batch,
-    read: tuple[list[Path], str, list[FileCube], list[tuple[Path, SourceError]]],
-) -> None:
-    group, digest, cubes, errors = read
-    if errors:  # half a period would be wrong money: the period stays as it was delivered before
-        for file, error in errors:
-            batch.messages.append(
-                f"{file.name} was set aside, and its period stays as it was: {error.wrong}. {error.found}"
-            )
-            aside = pl.DataFrame(
-                [{"source": "cost", "file": file.name, "reason": f"{error.wrong}: {error.found}", "records": 1}]
-            )
-            batch.add("set_aside", f"{marker}:unreadable", tables.SET_ASIDE.fit(aside).drop("delivery"))
-        return
-    cube = merge(cubes)
-    batch.add("series", "", cube.series)
+def _held(names: Iterable[str]) -> list[str]:
+    return [name for name in names if not name.endswith(UNREADABLE)]
+
+
+def _read_cost(source: _Source, part: _Part, batch: _Batch) -> dict[Path, str]:
+    """One period, or all files where paths name none. Returns the files that could not be read, with the reason."""
+    cubes: list[FileCube] = []
+    faults: dict[Path, str] = {}
+    for file in part.files:
+        try:
+            cubes.append(reduce_file(file, source.form, batch.workspace.mapping, batch.workspace.currency))
+        except SourceError as error:
+            faults[file] = f"{error.wrong}. {error.found}"
+        batch.tell(file.name, 1)
+    cube = merge(cubes) if cubes else None
+    if not faults and cube is not None and cube.hourly.is_empty() and cube.set_aside.height:
+        faults = dict.fromkeys(part.files, f"no row could be read: {cube.set_aside['reason'][0]}")
+    if faults or cube is None:
+        _keep_former(source, part, faults, batch)
+    else:
+        _take_cost(source, part, cube, batch)
+    return faults
+
+
+def _take_cost(source: _Source, part: _Part, cube: FileCube, batch: _Batch) -> None:
+    batch.frames.setdefault("series", []).append(("", cube.series))
     batch.totals.append(cube.totals)
-    batch.drop.setdefault("set_aside", set()).add(f"{marker}:unreadable")
-    periods = cube.hourly["billing_period"].unique().sort().to_list()
-    for period in periods:
-        delivery = f"{source[0]}:{source[1]}:{period}"
-        for name in ("hourly", "daily"):
-            batch.add(name, delivery, getattr(cube, name).filter(pl.col("billing_period") == period))
-        totals = cube.totals.filter(pl.col("billing_period") == period).row(0, named=True)
-        inside = cube.hourly.filter(pl.col("billing_period") == period)
-        batch.records.append(
-            {
-                "delivery": delivery,
-                "digest": digest,
-                "files": [f.name for f in group],
-                "rows": int(inside["rows"].sum()),
-                "rows_set_aside": 0,
-                **{k: v for k, v in totals.items() if k != "billing_period"},
-            }
-        )
-    for name in ("overview", "seen", "set_aside"):
-        batch.add(name, marker, getattr(cube, name))
-    batch.records.append(
-        {
-            "delivery": marker,
-            "digest": digest,
-            "files": [f.name for f in group],
-            "rows": cube.rows,
-            "rows_set_aside": cube.rows_set_aside,
-        }
+    _forget_fault(part, batch)
+    batch.add("set_aside", part.name, cube.set_aside)
+    pieces = {part.name: cube}
+    if part.name == source.name:  # paths name no period: the rows do
+        pieces = {f"{part.name}:{month}": _of_period(cube, month) for month in cube.totals["billing_period"].sort()}
+        batch.record(part, aside=cube.rows_set_aside)
+    for delivery, piece in pieces.items():
+        for name in ("hourly", "daily", "overview", "seen"):
+            batch.add(name, delivery, getattr(piece, name))
+        costs = piece.totals.select(pl.col(COSTS).sum()).row(0, named=True)
+        aside = cube.rows_set_aside if delivery == part.name else 0
+        batch.record(part, delivery, int(piece.hourly["rows"].sum()), aside, **costs)
+
+
+def _of_period(cube: FileCube, month: str) -> FileCube:
+    """The part of a cube that belongs to one billing period."""
+    this = pl.col("billing_period") == month
+    hourly = cube.hourly.filter(this)
+    wide = hourly.join(cube.series.select("series_id", "SubAccountId", "service"), on="series_id")
+    keys = ["hour", "SubAccountId", "service"]
+    seen = wide.group_by("hour", account="SubAccountId").agg(records=pl.col("rows").sum()).sort("hour", "account")
+    return replace(
+        cube,
+        hourly=hourly,
+        daily=cube.daily.filter(this),
+        overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys),
+        seen=seen.with_columns(source=pl.lit("cost")),
+        totals=cube.totals.filter(this),
     )
 
 
-# ---------------------------------------------------------------- everything else
+def _read_records(source: _Source, part: _Part, batch: _Batch) -> dict[Path, str]:
+    """Changes, signals or a catalogue. Returns the files that could not be read, with the reason."""
+    reader, table = READERS[source.form]
+    mapping = _mapping(source, batch.workspace)
+    options = {} if mapping is None else {"service_tags": mapping.service_tags}
+    reading = _relative(reader.read(part.files, **options), part, batch.workspace.folder)
+    batch.tell(part.files[-1].name, len(part.files))
+    faults = _whole_files(reading, part, batch.workspace.folder)
+    held = any(n == part.name or n.startswith(f"{part.name}:") for n in _held(batch.known)) if faults else False
+    if faults and (held or len(faults) == len(part.files)):
+        _keep_former(source, part, faults, batch)
+        return faults
+    _forget_fault(part, batch)
+    for file, fault in faults.items():
+        batch.messages.append(f"{_name(file, batch.workspace.folder)} was set aside: {fault}")
+    aside = int(reading.set_aside["records"].sum())
+    batch.add("set_aside", part.name, reading.set_aside)
+    days = _by_day(reading) if table == "signals" else {}
+    for delivery, piece in days.items():
+        name = f"{part.name}:{delivery}"
+        batch.add(table, name, piece.rows)
+        batch.add("seen", name, piece.seen)
+        batch.record(part, name, piece.rows.height)
+    if table != "signals":
+        batch.add(table, part.name, reading.rows)
+        batch.add("seen", part.name, reading.seen)
+    batch.record(part, rows=0 if days else reading.rows.height, aside=aside)
+    return {} if len(faults) < len(part.files) else faults
 
 
-def _read_records(
-    workspace: Workspace, source: tuple[str, tuple[Path, ...]], batch: _Batch, tell: Callable[[str], None]
-) -> None:
-    form, found = source
-    reader, target = READERS[form]
-    for file in found:
-        delivery, digest = f"{form}:{_name(file, workspace.folder)}", _digest([file], workspace.folder)
-        if batch.known.get(delivery) == digest:
-            batch.skipped += 1
-            continue
-        tell(file.name)
-        reading = reader.read([file])
-        for name, frame in ((target, reading.rows), ("seen", reading.seen), ("set_aside", reading.set_aside)):
-            if frame.height or delivery in batch.known:
-                batch.add(name, delivery, frame)
-        batch.records.append(
-            {
-                "delivery": delivery,
-                "digest": digest,
-                "files": [file.name],
-                "rows": reading.rows.height,
-                "rows_set_aside": int(reading.set_aside["records"].sum()),
-            }
-        )
-
-
-def _write(workspace: Workspace, batch: _Batch) -> IngestReport:
-    totals = (
-        pl.concat(batch.totals).group_by("billing_period").agg(pl.all().sum()).sort("billing_period")
-        if batch.totals
-        else pl.DataFrame()
+def _by_day(reading: Reading) -> dict[str, Reading]:
+    """Signals of each day on their own."""
+    day = pl.col("hour").dt.strftime("%Y-%m-%d")
+    names = pl.concat([frame.select(day) for frame in (reading.rows, reading.seen)]).to_series().unique().sort()
+    rows, seen = (
+        {str(key[0]): piece for key, piece in frame.group_by(day.alias("day"))}
+        for frame in (reading.rows, reading.seen)
     )
-    version = batch.lake.version if batch.lake is not None else 0
+    return {
+        d: Reading(rows.get(d, reading.rows.clear()), reading.set_aside, seen.get(d, reading.seen.clear()))
+        for d in names
+    }
+
+
+def _relative(reading: Reading, part: _Part, folder: Path) -> Reading:
+    """The files of records that were set aside, named from the workspace's folder."""
+    if reading.set_aside.is_empty():
+        return reading
+    names = {str(file): _name(file, folder) for file in part.files}
+    return replace(reading, set_aside=reading.set_aside.with_columns(pl.col("file").replace(names)))
+
+
+def _whole_files(reading: Reading, part: _Part, folder: Path) -> dict[Path, str]:
+    """Files that were set aside whole: no place is named."""
+    whole = reading.set_aside.filter(pl.col("place").is_null()).select("file", "reason")
+    reasons = {str(name): str(reason) for name, reason in whole.iter_rows()}
+    return {file: reasons[name] for file in part.files if (name := _name(file, folder)) in reasons}
+
+
+def _keep_former(source: _Source, part: _Part, faults: dict[Path, str], batch: _Batch) -> None:
+    """The part stays as it was delivered before; what could not be read is set aside, once."""
+    kind = "cost" if source.form not in READERS else source.form
+    names = {_name(file, batch.workspace.folder): fault for file, fault in faults.items()}
+    batch.messages += [f"{name} was set aside, {part.name} stays as it was: {fault}" for name, fault in names.items()]
+    bad = replace(part, name=part.name + UNREADABLE)
+    if batch.known.get(bad.name) == bad.digest:
+        batch.counts["aside"] += len(names)
+        return
+    rows = [{"source": kind, "file": name, "reason": fault, "records": 1} for name, fault in names.items()]
+    batch.add("set_aside", bad.name, tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery"))
+    batch.record(bad, aside=len(names))
+
+
+def _forget_fault(part: _Part, batch: _Batch) -> None:
+    """What could not be read before can be read now."""
+    if part.name + UNREADABLE in batch.known:
+        for name in ("set_aside", "deliveries"):
+            batch.drop.setdefault(name, set()).add(part.name + UNREADABLE)
+
+
+# ---------------------------------------------------------------- writing
+
+
+def _leave_out(sources: Sequence[_Source], batch: _Batch) -> None:
+    """Deliveries of sources that costwhy.toml no longer names: the same bill under a new path would count twice."""
+    gone = {name for name in batch.known if not any(_belongs(name, s, batch.workspace.folder) for s in sources)}
+    for name in BY_NAME.keys() - {"series"} if gone else ():
+        batch.drop.setdefault(name, set()).update(gone)
+    if gone:
+        shown = ", ".join(sorted(gone)[:3])
+        batch.messages.append(f"{len(gone)} deliveries left out, costwhy.toml no longer names their source: {shown}")
+
+
+def _belongs(delivery: str, source: _Source, folder: Path) -> bool:
+    name = delivery.removesuffix(UNREADABLE)
+    table = READERS[source.form][1] if source.form in READERS else "cost"
+    if table == "catalog":
+        return name == source.name
+    if table != "changes":
+        return name == source.name or name.startswith(f"{source.name}:")
+    form, _, file = name.partition(":")
+    place, wanted = folder / file, folder / source.path
+    return form == source.form and (place.is_relative_to(wanted) or fnmatch(str(place), str(wanted)))
+
+
+def _write(sources: Sequence[_Source], batch: _Batch) -> IngestReport:
+    """Everything at once; nothing where nothing is new."""
     if batch.records:
         now = datetime.now(UTC)
-        records = pl.DataFrame([{**r, "read_at": now} for r in batch.records], schema=tables.DELIVERIES.schema)
-        batch.rows["deliveries"] = [records]
-        batch.drop["deliveries"] = set(records["delivery"].to_list())
-        former = set(batch.known)
-        changes = {}
-        for name in sorted(set(batch.rows) | set(batch.drop)):
-            frames = [_table(name).fit(f) for f in batch.rows.get(name, [])]
-            rows = pl.concat(frames) if frames else _table(name).empty()
-            rows = rows.unique("series_id") if name == "series" else rows
-            drop = tuple(sorted(d for d in batch.drop.get(name, set()) if d in former or d.endswith(":unreadable")))
-            if rows.height or drop:
-                changes[name] = Replacement(rows, drop)
-        version = write(workspace.lake_path, (workspace.name, workspace.currency), changes)
-    rows = sum(int(str(r["rows"])) for r in batch.records if "EffectiveCost" not in r)
-    aside = sum(int(str(r["rows_set_aside"])) for r in batch.records)
-    return IngestReport(
-        version,
-        sum(len(r["files"]) for r in batch.records if "EffectiveCost" not in r),  # type: ignore[misc, arg-type]
-        batch.skipped,
-        rows,
-        aside + len(batch.messages),
-        totals,
-        tuple(batch.messages),
-    )
+        rows = [{**record, "read_at": now} for record in batch.records.values()]
+        batch.frames["deliveries"] = [("", pl.DataFrame(rows, schema=tables.DELIVERIES.schema))]
+        batch.drop.setdefault("deliveries", set()).update(batch.records)
+    names = sorted(batch.frames.keys() | batch.files.keys() | batch.drop.keys())
+    changes = {name: Replacement(_rows(name, batch), tuple(sorted(batch.drop.get(name, ())))) for name in names}
+    workspace = batch.workspace
+    about = About(workspace.name, workspace.currency, _config(workspace, sources))
+    version = write(workspace.lake_path, about, changes)
+    empty = pl.DataFrame(schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64))
+    totals = pl.concat([empty, *batch.totals]).group_by("billing_period").agg(pl.all().sum()).sort("billing_period")
+    counts = batch.counts
+    figures = (counts["read"], counts["skipped"], counts["rows"], counts["aside"])
+    return IngestReport(version, *figures, totals, tuple(batch.messages))
 
 
-def _table(name: str) -> tables.Table:
-    return next(t for t in tables.LAKE_TABLES if t.name == name)
+def _rows(name: str, batch: _Batch) -> pl.DataFrame | tuple[Path, ...]:
+    """The new rows of a table, with their deliveries."""
+    table, found = BY_NAME[name], batch.frames.pop(name, [])
+    frame = pl.concat([frame for _, frame in found]) if found else table.empty()
+    if name == "series":
+        return frame.unique("series_id").sort("series_id")
+    if found and name != "deliveries":
+        frame = frame.with_columns(_deliveries(found))
+    files = batch.files.get(name)
+    if not files:
+        return table.fit(frame)
+    last = batch.spool / f"{name}-last.parquet"
+    table.fit(frame).write_parquet(last)
+    return (*files, last)
 
 
-__all__ = ["CUBE_TABLES", "IngestReport", "ingest"]
+def _deliveries(found: Sequence[tuple[str, pl.DataFrame]]) -> pl.Series:
+    """One column for all frames at once: ten thousand small frames must not take minutes."""
+    counts = pl.DataFrame({"delivery": [d for d, _ in found], "n": [frame.height for _, frame in found]})
+    return counts.select(pl.col("delivery").repeat_by("n").explode()).to_series()
+
+
+def _config(workspace: Workspace, sources: Sequence[_Source]) -> dict[str, object]:
+    """What decides how the lake is read: kept in the snapshot."""
+    named = [{"key": source.key, "format": source.form, "path": source.path} for source in sources]
+    tags = [{"key": f"owners[{n}]", "format": "tags"} for n, s in enumerate(workspace.owners) if s.format == "tags"]
+    return {"mapping": msgspec.to_builtins(workspace.mapping), "sources": named + tags}
+
+
+__all__ = ["IngestReport", "Progress", "ingest"]

@@ -172,9 +172,9 @@ def ownership_gap(
         .then(pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole"))
         .otherwise(0.0)
     )
-    items = shares.group_by("ResourceId", "ServiceName", "x_UsageType", "SubAccountId").agg(
-        pl.col("cost").sum(), last=pl.col("day").max()
-    )
+    named = pl.col("ResourceId").is_not_null()
+    keys = [pl.when(named).then(None).otherwise(pl.col(name)).alias(name) for name in ("ServiceName", "x_UsageType", "SubAccountId")]
+    items = shares.group_by("ResourceId", *keys).agg(pl.col("cost").sum())
     items = items.filter(pl.col("cost").abs() >= 0.005).sort("cost", descending=True).head(GAP_ITEMS)
     guesses = _guesses(lake_tables, directory, items)
     rows = [

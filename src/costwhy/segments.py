@@ -1,8 +1,10 @@
-"""Where the level of a noisy series changes: optimal partitioning (Jackson et al. 2005; pruned as in PELT, Killick et al. 2012)."""
+"""Where the level of a noisy series changes: optimal partitioning (Jackson et al. 2005), cuts tried where neighbours differ most."""
 
 import numpy as np
 
 from costwhy.observed import Array
+
+NEAR = 3  # values on each side of a possible cut that are held against each other
 
 
 def boundaries(values: Array, spread: float, *, penalty: float = 25.0, shortest: int = 3) -> list[int]:
@@ -15,23 +17,33 @@ def boundaries(values: Array, spread: float, *, penalty: float = 25.0, shortest:
         return [0]
     z = _clipped(values, spread) / spread
     sums, squares = np.concatenate([[0.0], np.cumsum(z)]), np.concatenate([[0.0], np.cumsum(z * z)])
-    best, back = np.full(n + 1, np.inf), np.zeros(n + 1, dtype=np.int64)
+    ends = np.append(_possible(sums, shortest), n)
+    starts = np.concatenate([[0], ends])
+    best, back = np.full(starts.size, np.inf), np.zeros(starts.size, dtype=np.int64)
     best[0] = -penalty
-    alive, fixed = np.array([0]), np.array([-penalty])  # candidates s, and best[s] - squares[s]
-    for t in range(shortest, n + 1):
-        gap = sums[t] - sums[alive]
-        whole = fixed - gap * gap / (t - alive)
-        k = whole.argmin()
-        best[t], back[t] = whole[k] + squares[t] + penalty, alive[k]
-        if t >= 2 * shortest - 1:
-            keep = whole <= whole[k] + penalty
-            new = t - shortest + 1
-            alive, fixed = np.append(alive[keep], new), np.append(fixed[keep], best[new] - squares[new])
-    starts, t = [], n
-    while t > 0:
-        t = int(back[t])
-        starts.append(t)
-    return starts[::-1]
+    for k, end in enumerate(ends, start=1):
+        open_ = np.flatnonzero(end - starts[:k] >= shortest)
+        gap = sums[end] - sums[starts[open_]]
+        whole = best[open_] - squares[starts[open_]] - gap * gap / (end - starts[open_])
+        if whole.size:
+            i = int(whole.argmin())
+            best[k], back[k] = whole[i] + squares[end] + penalty, open_[i]
+    cuts, k = [], starts.size - 1
+    while k > 0:
+        k = int(back[k])
+        cuts.append(int(starts[k]))
+    return cuts[::-1]
+
+
+def _possible(sums: Array, shortest: int) -> np.ndarray:
+    """Where a cut may lie: the difference of the means of the NEAR values on both sides is as large as any within NEAR - 1 of it."""
+    n = sums.size - 1
+    t = np.arange(shortest, n - shortest + 1)
+    left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
+    step = np.abs((sums[right] - sums[t]) / (right - t) - (sums[t] - sums[left]) / (t - left))
+    padded = np.pad(step, NEAR - 1, constant_values=-1.0)
+    highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR - 1).max(axis=1)
+    return t[step >= highest]
 
 
 def _clipped(values: Array, spread: float) -> Array:

@@ -1,0 +1,46 @@
+"""Where things are, and a lake of the sample company that is read once for the whole session."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from costwhy.config import read_workspace
+from costwhy.ingest import ingest
+from costwhy.lake import Lake, open_lake
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "data" / "sample"
+SHARED = ROOT.parent / "shared"
+CHROMIUM = next((p for p in (os.environ.get("COSTWHY_CHROMIUM", ""), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if p and Path(p).exists()), None)
+
+
+def cases() -> list[str]:
+    """Names of the cases with known answers beside the project; none where they are absent."""
+    return sorted(p.name.removesuffix(".truth.json") for p in (SHARED / "cases").glob("*.truth.json"))
+
+
+@pytest.fixture(scope="session")
+def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sample company with its lake."""
+    folder = tmp_path_factory.mktemp("sample") / "marigold"
+    shutil.copytree(SAMPLE, folder, ignore=shutil.ignore_patterns("lake"))
+    ingest(read_workspace(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_lake(sample_workspace: Path) -> Lake:
+    """The sample company's lake."""
+    return open_lake(sample_workspace)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; the test is skipped where there is none, unless COSTWHY_REQUIRE_BROWSER=1."""
+    if CHROMIUM is None:
+        if os.environ.get("COSTWHY_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium found, and COSTWHY_REQUIRE_BROWSER=1")
+        pytest.skip("no Chromium on this machine: install Debian's package `chromium`, or set COSTWHY_CHROMIUM")
+    return CHROMIUM

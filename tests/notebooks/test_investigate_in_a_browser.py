@@ -1,0 +1,147 @@
+"""The investigation app in a real Chromium: what a person clicks and sees, in two time zones, at two widths."""
+
+import json
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from costwhy.case import find_spikes
+from costwhy.lake import Lake
+from costwhy.story import money
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+WAYS = [(1440, "UTC"), (1440, "America/Los_Angeles"), (375, "UTC"), (375, "America/Los_Angeles")]
+PATIENCE = 60_000  # milliseconds: machines are shared
+
+pytestmark = pytest.mark.browser
+
+
+@dataclass
+class Visit:
+    """A page, and what it asked for and complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def address(sample_workspace: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "costwhy.cli", "app", str(sample_workspace), "--headless", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as app:
+        try:
+            yield _ready(f"http://127.0.0.1:{port}", app)
+        finally:
+            subprocess.run(["pkill", "-TERM", "-s", str(app.pid)], check=False)
+            app.wait(timeout=20)
+
+
+def _ready(address: str, app: "subprocess.Popen[bytes]") -> str:
+    for _ in range(300):
+        assert app.poll() is None, "the app ended before it answered"
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310  our own loopback address
+                return address
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("the app did not answer in a minute")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]}px-{way[1]}")
+def visit(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Visit]:
+    width, zone = request.param
+    context = browser.new_context(viewport={"width": width, "height": 900}, timezone_id=zone)
+    context.set_default_timeout(PATIENCE)
+    seen = Visit(context.new_page())
+    seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
+    seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
+    seen.page.on("request", lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else seen.elsewhere.append(r.url))
+    seen.page.goto(address)
+    seen.page.wait_for_selector(".cw h1")
+    yield seen
+    context.close()
+
+
+def headline_has(page: Page, amount: str) -> None:
+    """Wait until the answer line starts with this amount."""
+    page.wait_for_function("amount => (document.querySelector('.cw h1')?.innerText || '').startsWith(amount)", arg=amount)
+
+
+def amount(spikes: pl.DataFrame, row: int) -> str:
+    """The dollars of the first behaviour, which the answer line begins with; whole dollars are told from 100 on."""
+    r = spikes.row(row, named=True)
+    return money(r["excess_cost"] + r["nowcast_excess_cost"])
+
+
+def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_numbers(visit: Visit, sample_lake: Lake) -> None:
+    spikes, page = find_spikes(sample_lake), visit.page
+    headline_has(page, amount(spikes, 0))
+    _pick_by_list(page, row=3)
+    headline_has(page, amount(spikes, 3))
+    assert spikes["spike_id"][3] in page.url, "what is shown lives in the URL"
+    retries = spikes["title"].to_list().index("retries against shipping")
+    _pick_by_chart(page, spikes, retries)
+    headline_has(page, amount(spikes, retries))
+    facts = page.locator(".cw .facts").first.inner_text()
+    assert amount(spikes, retries) in facts
+    assert "ended" in facts
+    assert visit.complaints == []
+    assert visit.elsewhere == [], "no request leaves the machine"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing hangs over the edge"
+
+
+def test_the_url_opens_the_same_spike_again(visit: Visit, sample_lake: Lake) -> None:
+    spikes, page = find_spikes(sample_lake), visit.page
+    page.goto(re.sub(r"\?.*", "", page.url) + f"?show={spikes['spike_id'][2]}")
+    headline_has(page, amount(spikes, 2))
+    page.goto(re.sub(r"\?.*", "", page.url) + "?show=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
+    headline_has(page, amount(spikes, 0))
+    assert visit.complaints == []
+
+
+def _pick_by_list(page: Page, row: int) -> None:
+    page.get_by_role("checkbox").nth(row).click()
+
+
+def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
+    """A click in the middle of the spike's band: the axis goes from the first to the last hour, right of the labels."""
+    canvas = page.locator("marimo-vega canvas, marimo-vega svg.marks").first
+    canvas.scroll_into_view_if_needed()
+    page.wait_for_timeout(1500)
+    box = canvas.bounding_box()
+    assert box is not None
+    start, end = spikes["start"][row], spikes["end"][row]
+    first, last = _axis()
+    middle = (start + (end - start) / 2 - first) / (last - first)
+    left, right = box["x"] + 2 + 62, box["x"] + box["width"] - 8
+    page.mouse.click(left + middle * (right - left), box["y"] + box["height"] * 0.5)
+
+
+def _axis() -> tuple[object, object]:
+    from datetime import datetime, timedelta  # noqa: PLC0415
+
+    answers = json.loads((ROOT / "data" / "sample-answers.json").read_text())
+    last = datetime.fromisoformat(answers["as_of"])
+    return last - timedelta(days=56), last - timedelta(hours=1)
