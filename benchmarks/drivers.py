@@ -1,6 +1,6 @@
 """Accuracy and speed of `find_drivers` on ../shared/data/drivers, by its own scorer. Prints one table.
 
-    uv run python benchmarks/drivers.py [--cases N]     N: only the first N cases of each family
+uv run python benchmarks/drivers.py [--cases N]     N: only the first N cases of each family
 """
 
 import argparse
@@ -26,8 +26,8 @@ def predict(family: str, most: int | None) -> tuple[dict[str, list[str]], float,
     frame = pl.read_parquet(DATA / f"{family}.parquet")
     dims = [c for c in frame.columns if c not in VALUES]
     said, spent, exact = {}, 0.0, True
-    for (case,), rows in list(frame.partition_by("case_id", as_dict=True, maintain_order=True).items())[:most]:
-        rows = rows.select([c for c in dims if rows[c].null_count() < rows.height] + list(VALUES[1:]))
+    for (case,), whole in list(frame.partition_by("case_id", as_dict=True, maintain_order=True).items())[:most]:
+        rows = whole.select([c for c in dims if whole[c].null_count() < whole.height] + list(VALUES[1:]))
         begin = time.perf_counter()
         found = find_drivers(rows, [c for c in rows.columns if c in dims], expected="expected_cents", actual="actual_cents")
         spent += time.perf_counter() - begin
@@ -68,7 +68,14 @@ def main() -> None:
         truth = {k: v for k, v in json.loads((DATA / "truth.json").read_text()).items() if k in said}
         (Path(folder) / "said.json").write_text(json.dumps(said))
         (Path(folder) / "truth.json").write_text(json.dumps(truth))
-        print(subprocess.run([sys.executable, DATA / "score.py", f"{folder}/said.json", f"{folder}/truth.json"], capture_output=True, text=True, check=False).stdout)
+        print(
+            subprocess.run(
+                [sys.executable, DATA / "score.py", f"{folder}/said.json", f"{folder}/truth.json"],
+                capture_output=True,
+                text=True,
+                check=False,
+            ).stdout
+        )
     print(f"100,000 leaves x 5 dimensions: {speed():.0f} ms")
 
 

@@ -1,8 +1,8 @@
 """Make the sample company: `uv run python data/generate.py`. The same seed gives the same company.
 
-    --seed N          another company
-    --out DIR         elsewhere (default: data/sample beside this file)
-    --incidents A,B   only these sorts (default: one of each); `none` for a quiet company
+--seed N          another company
+--out DIR         elsewhere (default: data/sample beside this file)
+--incidents A,B   only these sorts (default: one of each); `none` for a quiet company
 """
 
 import argparse
@@ -22,9 +22,18 @@ from incidents import NEW_SERVICE, SORTS, Incident, Noise, Run, draw_noise, run,
 
 HERE = Path(__file__).parent
 END = datetime(2026, 11, 20, 6)  # noqa: DTZ001  naive UTC, as bills spell it
-LATE = 11                        # hours that are not billed yet
-KINDS = {"retry_loop": "retries", "fan_out": "fan_out", "autoscaler": "capacity", "cron_frequency": "schedule", "cross_region": "cross_region", "commitment_lapse": "unit_price",
-         "traffic_growth": "demand", "planned_launch": "demand", "unowned": "unlinked_usage"}
+LATE = 11  # hours that are not billed yet
+KINDS = {
+    "retry_loop": "retries",
+    "fan_out": "fan_out",
+    "autoscaler": "capacity",
+    "cron_frequency": "schedule",
+    "cross_region": "cross_region",
+    "commitment_lapse": "unit_price",
+    "traffic_growth": "demand",
+    "planned_launch": "demand",
+    "unowned": "unlinked_usage",
+}
 VERDICTS = {"demand": "growth", "unit_price": "price", "unlinked_usage": "mixed"}
 
 
@@ -60,12 +69,19 @@ def simulate(settings: Settings) -> Simulation:
     company = with_incident_meters(plain, incidents)
     noise = draw_noise(company, hours, first.weekday(), first.hour, settings.seed)
     whole, billed = run(company, incidents, noise), hours - LATE
-    answers = {"seed": settings.seed, "workspace": company.name, "as_of": f"{END:%Y-%m-%dT%H:%M:%SZ}", "billed_through": f"{END - timedelta(hours=LATE):%Y-%m-%dT%H:%M:%SZ}",
-               "incidents": [_answer(company, incidents, i, (whole, noise), (first, billed)) for i in incidents]}
+    answers = {
+        "seed": settings.seed,
+        "workspace": company.name,
+        "as_of": f"{END:%Y-%m-%dT%H:%M:%SZ}",
+        "billed_through": f"{END - timedelta(hours=LATE):%Y-%m-%dT%H:%M:%SZ}",
+        "incidents": [_answer(company, incidents, i, (whole, noise), (first, billed)) for i in incidents],
+    }
     return Simulation(company, incidents, noise, whole, first, hours, billed, answers)
 
 
-def _answer(company: Company, incidents: tuple[Incident, ...], i: Incident, runs: tuple[Run, Noise], axis: tuple[datetime, int]) -> dict[str, object]:
+def _answer(
+    company: Company, incidents: tuple[Incident, ...], i: Incident, runs: tuple[Run, Noise], axis: tuple[datetime, int]
+) -> dict[str, object]:
     (whole, noise), (first, billed) = runs, axis
     excess = whole.cost - run(company, tuple(x for x in incidents if x != i), noise).cost
     by_meter = excess[:, :billed].sum(axis=1)
@@ -74,12 +90,24 @@ def _answer(company: Company, incidents: tuple[Incident, ...], i: Incident, runs
     kind = KINDS.get(i.sort)
     lead = max(range(len(by_meter)), key=lambda m: abs(by_meter[m]))
     costly = {s.name: sum(float(d) for d, m in zip(by_meter, company.meters, strict=True) if m.service == s.name) for s in company.services}
-    owner = next((s for s in company.services if s.name == max(costly, key=lambda n: abs(costly[n]))), None) if abs(total) > 1 and i.sort != "unowned" else None
+    owner = (
+        next((s for s in company.services if s.name == max(costly, key=lambda n: abs(costly[n]))), None)
+        if abs(total) > 1 and i.sort != "unowned"
+        else None
+    )
     return {
-        "incident_id": i.sort, "kind": i.sort, "start": _iso(first + timedelta(hours=i.start)), "end": None if i.end is None else _iso(first + timedelta(hours=i.end)),
-        "status": "running" if i.end is None else "ended", "excess_cost": round(total, 2), "unbilled_excess_cost": round(float(excess[:, billed:].sum()), 2),
-        "behaviour": _rows(company, i, by_meter, lead, kind), "verdict": VERDICTS.get(kind or "", "inefficiency"), "planned": i.sort == "planned_launch",
-        "trigger": {"none": not ids, "change_ids": ids}, "owner": {"service": owner.name, "team": owner.team} if owner else None,
+        "incident_id": i.sort,
+        "kind": i.sort,
+        "start": _iso(first + timedelta(hours=i.start)),
+        "end": None if i.end is None else _iso(first + timedelta(hours=i.end)),
+        "status": "running" if i.end is None else "ended",
+        "excess_cost": round(total, 2),
+        "unbilled_excess_cost": round(float(excess[:, billed:].sum()), 2),
+        "behaviour": _rows(company, i, by_meter, lead, kind),
+        "verdict": VERDICTS.get(kind or "", "inefficiency"),
+        "planned": i.sort == "planned_launch",
+        "trigger": {"none": not ids, "change_ids": ids},
+        "owner": {"service": owner.name, "team": owner.team} if owner else None,
         "decided_by": {"actor": actor} if actor else None,
     }
 
@@ -90,16 +118,27 @@ def _rows(company: Company, i: Incident, by_meter: "object", lead: int, kind: st
     total = float(sum(dollars))
     if kind is None:
         return []
-    row = {"kind": kind, "service": i.service or None, "caller": i.caller if kind in {"retries", "fan_out", "schedule"} else None, "usage_type": None}
+    row = {
+        "kind": kind,
+        "service": i.service or None,
+        "caller": i.caller if kind in {"retries", "fan_out", "schedule"} else None,
+        "usage_type": None,
+    }
     if kind in {"capacity", "unit_price"}:
-        return [{**row, "usage_type": m.usage_type, "cost_change": round(float(d), 2)} for d, m in zip(dollars, company.meters, strict=True) if abs(d) > 0.005]
+        return [
+            {**row, "usage_type": m.usage_type, "cost_change": round(float(d), 2)}
+            for d, m in zip(dollars, company.meters, strict=True)
+            if abs(d) > 0.005
+        ]
     if kind == "unlinked_usage":
         return [{**row, "service": None, "usage_type": company.meters[lead].usage_type, "cost_change": round(total, 2)}]
     if kind == "cross_region":
         bytes_ = sum(float(d) for d, m in zip(dollars, company.meters, strict=True) if m.follows == "far")
         line = next(m for m in company.meters if m.follows == "far")
-        return [{**row, "caller": None, "usage_type": line.usage_type, "cost_change": round(bytes_, 2)},
-                {"kind": "fan_out", "service": NEW_SERVICE, "caller": i.caller, "usage_type": None, "cost_change": round(total - bytes_, 2)}]
+        return [
+            {**row, "caller": None, "usage_type": line.usage_type, "cost_change": round(bytes_, 2)},
+            {"kind": "fan_out", "service": NEW_SERVICE, "caller": i.caller, "usage_type": None, "cost_change": round(total - bytes_, 2)},
+        ]
     return [{**row, "cost_change": round(total, 2)}]
 
 
@@ -117,7 +156,9 @@ def write(simulation: Simulation, out: Path) -> None:
     frame = signals(s.whole, (s.first, s.hours), {})
     (out / "signals").mkdir(exist_ok=True)
     for (month,), part in sorted(frame.with_columns(m=pl.col("time").dt.strftime("%Y-%m")).partition_by("m", as_dict=True).items()):
-        part.drop("m").sort("metric", "service", "caller", "time").write_parquet(out / "signals" / f"{month}.parquet", compression="zstd", compression_level=15)
+        part.drop("m").sort("metric", "service", "caller", "time").write_parquet(
+            out / "signals" / f"{month}.parquet", compression="zstd", compression_level=15
+        )
     events, records = ordinary(s.company, (s.first, s.hours), s.answers["seed"])  # type: ignore[arg-type]
     for i in s.incidents:
         more = of_incident(s.company, i, s.first)

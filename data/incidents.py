@@ -8,11 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-
 from company import Company, Edge, Meter, Service
 
 Array = npt.NDArray[np.float64]
-SORTS = ("retry_loop", "autoscaler", "cron_frequency", "cross_region", "fan_out", "commitment_lapse", "traffic_growth", "planned_launch", "tag_loss", "unowned")
+SORTS = (
+    "retry_loop",
+    "autoscaler",
+    "cron_frequency",
+    "cross_region",
+    "fan_out",
+    "commitment_lapse",
+    "traffic_growth",
+    "planned_launch",
+    "tag_loss",
+    "unowned",
+)
 NEW_SERVICE = "insights"
 
 
@@ -59,7 +69,9 @@ def draw_noise(company: Company, hours: int, first_weekday: int, first_hour: int
     rng = np.random.default_rng([seed, 2])
     clock = np.arange(hours) + first_hour
     hour, weekday = clock % 24, (first_weekday + clock // 24) % 7
-    season = (1 + 0.42 * np.sin((hour - 9) / 24 * 2 * np.pi) + 0.1 * np.sin((hour - 3) / 12 * 2 * np.pi)) * np.where(weekday >= 5, 0.86, 1.0)
+    season = (1 + 0.42 * np.sin((hour - 9) / 24 * 2 * np.pi) + 0.1 * np.sin((hour - 3) / 12 * 2 * np.pi)) * np.where(
+        weekday >= 5, 0.86, 1.0
+    )
     holidays = tuple(int(h) for h in rng.choice(np.arange(5, hours // 24 - 3), 1))
     demand = {}
     for entry, mean in company.demand:
@@ -71,7 +83,7 @@ def draw_noise(company: Company, hours: int, first_weekday: int, first_hour: int
         for day in holidays:
             level[(clock // 24) == day] *= 0.72
         burst = int(rng.integers(100, hours - 100))
-        level[burst:burst + int(rng.integers(2, 6))] *= 1.35
+        level[burst : burst + int(rng.integers(2, 6))] *= 1.35
         demand[entry] = level
     edges = {(e.caller, e.service): np.exp(rng.normal(0, 0.014, hours)) for e in company.edges}
     edges |= {(NEW_SERVICE, s.name): np.exp(rng.normal(0, 0.014, hours)) for s in company.services}
@@ -85,17 +97,34 @@ def schedule_of(company: Company, hours: int, seed: int, sorts: tuple[str, ...])
     jobs = [s for s in company.services if s.schedule is not None]
     inner = [e for e in company.edges if e.caller in {s.name for s in plain}]
     big = sorted(inner, key=lambda e: -_edge_weight(company, e))
-    scaled = sorted((s for s in plain if s.runtime != "lambda"), key=lambda s: -sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "instances"))
+    scaled = sorted(
+        (s for s in plain if s.runtime != "lambda"),
+        key=lambda s: -sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "instances"),
+    )
     entries = [name for name, _ in company.demand]
     plan = {  # day of the start and of the end; None: goes on
-        "retry_loop": (12.4, 15.2), "tag_loss": (17.6, None), "autoscaler": (20.45, 24.1), "cron_frequency": (27.4, 30.6), "planned_launch": (33.3, 40.0),
-        "commitment_lapse": (39.0, None), "unowned": (42.6, None), "traffic_growth": (46.1, None), "cross_region": (50.6, None), "fan_out": (53.4, None),
+        "retry_loop": (12.4, 15.2),
+        "tag_loss": (17.6, None),
+        "autoscaler": (20.45, 24.1),
+        "cron_frequency": (27.4, 30.6),
+        "planned_launch": (33.3, 40.0),
+        "commitment_lapse": (39.0, None),
+        "unowned": (42.6, None),
+        "traffic_growth": (46.1, None),
+        "cross_region": (50.6, None),
+        "fan_out": (53.4, None),
     }
     place = {
-        "retry_loop": (big[0].service, big[0].caller, 2.6), "fan_out": (big[1].service, big[1].caller, 2.4),
-        "autoscaler": (scaled[0].name, None, 2.6), "cron_frequency": (jobs[-1].name, jobs[-1].schedule, 6.0),
-        "cross_region": (plain[-1].name, jobs[-1].name, 1.0), "commitment_lapse": (scaled[1].name, None, 1.0),
-        "traffic_growth": (entries[1], None, 1.24), "planned_launch": (entries[0], None, 1.27), "tag_loss": (plain[4].name, None, 1.0), "unowned": ("", None, 8.0),
+        "retry_loop": (big[0].service, big[0].caller, 2.6),
+        "fan_out": (big[1].service, big[1].caller, 2.4),
+        "autoscaler": (scaled[0].name, None, 2.6),
+        "cron_frequency": (jobs[-1].name, jobs[-1].schedule, 6.0),
+        "cross_region": (plain[-1].name, jobs[-1].name, 1.0),
+        "commitment_lapse": (scaled[1].name, None, 1.0),
+        "traffic_growth": (entries[1], None, 1.24),
+        "planned_launch": (entries[0], None, 1.27),
+        "tag_loss": (plain[4].name, None, 1.0),
+        "unowned": ("", None, 8.0),
     }
     if len(sorts) == 1:  # alone in its company: near the end, still going on, as a pager would meet it
         day = float(rng.uniform(0.86, 0.94)) * hours / 24
@@ -103,12 +132,22 @@ def schedule_of(company: Company, hours: int, seed: int, sorts: tuple[str, ...])
     out = []
     for sort in (s for s in SORTS if s in sorts):
         (first, last), (service, caller, size) = plan[sort], place[sort]
-        out.append(Incident(sort, int(first * 24), None if last is None else int(last * 24), int(rng.integers(4, 50)), size * float(rng.uniform(0.95, 1.05)), service, caller))
+        out.append(
+            Incident(
+                sort,
+                int(first * 24),
+                None if last is None else int(last * 24),
+                int(rng.integers(4, 50)),
+                size * float(rng.uniform(0.95, 1.05)),
+                service,
+                caller,
+            )
+        )
     return tuple(out)
 
 
 def _edge_weight(company: Company, e: Edge) -> float:
-    calls = {name: mean for name, mean in company.demand}
+    calls = dict(company.demand)
     for edge in company.edges:
         calls[edge.service] = calls.get(edge.service, 0.0) + calls.get(edge.caller, 0.0) * edge.first
     own = sum(m.price * m.amount for m in company.meters if m.service == e.service and m.follows == "calls")
@@ -126,16 +165,68 @@ def with_incident_meters(company: Company, incidents: tuple[Incident, ...]) -> C
             services.append(Service(NEW_SERVICE, "data-products", company.accounts[1][0], home[0], "lambda", "none", 1, 1.0))
             fn = f"arn:aws:lambda:{home[0]}:{company.accounts[1][0]}:function:{NEW_SERVICE}-handler"
             short = {"eu-west-1": "EU", "us-east-1": "USE1", "eu-central-1": "EUC1"}[far.region]
-            new += [Meter(NEW_SERVICE, "data-products", "AWS Lambda", "AWSLambda", "Compute", f"{home[1]}-Lambda-GB-Second", "Invoke", "Lambda-GB-Second", 1.66667e-5, "calls", 0.2,
-                          company.accounts[1][0], home[0], fn, only="cross_region"),
-                    Meter(far.name, far.team, "AWS Data Transfer", "AWSDataTransfer", "Networking", f"{short}-{home[1]}-AWS-Out-Bytes", "InterRegion-Out", "GB", 0.02, "far", 4.6e-3,
-                          far.account, far.region, f"arn:aws:s3:::marigold-{far.name}-store", only="cross_region")]
+            new += [
+                Meter(
+                    NEW_SERVICE,
+                    "data-products",
+                    "AWS Lambda",
+                    "AWSLambda",
+                    "Compute",
+                    f"{home[1]}-Lambda-GB-Second",
+                    "Invoke",
+                    "Lambda-GB-Second",
+                    1.66667e-5,
+                    "calls",
+                    0.2,
+                    company.accounts[1][0],
+                    home[0],
+                    fn,
+                    only="cross_region",
+                ),
+                Meter(
+                    far.name,
+                    far.team,
+                    "AWS Data Transfer",
+                    "AWSDataTransfer",
+                    "Networking",
+                    f"{short}-{home[1]}-AWS-Out-Bytes",
+                    "InterRegion-Out",
+                    "GB",
+                    0.02,
+                    "far",
+                    4.6e-3,
+                    far.account,
+                    far.region,
+                    f"arn:aws:s3:::marigold-{far.name}-store",
+                    only="cross_region",
+                ),
+            ]
             edges += [Edge(incident.caller or "", NEW_SERVICE, 9.0e3, 0.004), Edge(NEW_SERVICE, far.name, 5.0, 0.006)]
         if incident.sort == "unowned":
-            new.append(Meter(None, None, "Amazon Elastic Compute Cloud", "AmazonEC2", "Compute", "EU-BoxUsage:p3.2xlarge", "RunInstances", "Hrs", 3.305, "alone", 1.0,
-                             company.accounts[3][0], "eu-west-1", "i-0f9c3be1177aa42d0", only="unowned"))
+            new.append(
+                Meter(
+                    None,
+                    None,
+                    "Amazon Elastic Compute Cloud",
+                    "AmazonEC2",
+                    "Compute",
+                    "EU-BoxUsage:p3.2xlarge",
+                    "RunInstances",
+                    "Hrs",
+                    3.305,
+                    "alone",
+                    1.0,
+                    company.accounts[3][0],
+                    "eu-west-1",
+                    "i-0f9c3be1177aa42d0",
+                    only="unowned",
+                )
+            )
         if incident.sort == "commitment_lapse":
-            company = replace(company, meters=tuple(_commit(m) if m.service == incident.service and m.follows == "instances" else m for m in company.meters))
+            company = replace(
+                company,
+                meters=tuple(_commit(m) if m.service == incident.service and m.follows == "instances" else m for m in company.meters),
+            )
     return replace(company, services=tuple(services), edges=tuple(edges), meters=company.meters + tuple(new))
 
 
@@ -151,7 +242,12 @@ def run(company: Company, incidents: tuple[Incident, ...], noise: Noise) -> Run:
     instances = {s.name: _instances(s, handled[s.name], active) for s in company.services if s.runtime != "lambda" and s.schedule is None}
     usage = np.array([_usage(m, k, (calls, handled, instances), active, noise) for k, m in enumerate(company.meters)])
     usage = np.round(usage, 6)
-    covered = np.array([np.minimum(u, m.covered * (1 - active["commitment_lapse"][1]) if "commitment_lapse" in active else m.covered) for u, m in zip(usage, company.meters, strict=True)])
+    covered = np.array(
+        [
+            np.minimum(u, m.covered * (1 - active["commitment_lapse"][1]) if "commitment_lapse" in active else m.covered)
+            for u, m in zip(usage, company.meters, strict=True)
+        ]
+    )
     price = np.array([m.price for m in company.meters])[:, None]
     cost = (usage - covered) * price + covered * np.array([m.covered_price for m in company.meters])[:, None]
     return Run(company.meters, usage, cost, covered, calls, retries, handled, instances)
@@ -160,12 +256,14 @@ def run(company: Company, incidents: tuple[Incident, ...], noise: Noise) -> Run:
 def _when(i: Incident, hours: int) -> Array:
     """Share of each hour in which it is on; the first hour in part."""
     on = np.zeros(hours)
-    on[i.start:i.end] = 1.0
+    on[i.start : i.end] = 1.0
     on[i.start] = 1 - i.minute / 60
     return on
 
 
-def _traffic(company: Company, active: dict[str, tuple[Incident, Array]], noise: Noise) -> tuple[dict[tuple[str | None, str], Array], dict[tuple[str | None, str], Array], dict[str, Array]]:
+def _traffic(
+    company: Company, active: dict[str, tuple[Incident, Array]], noise: Noise
+) -> tuple[dict[tuple[str | None, str], Array], dict[tuple[str | None, str], Array], dict[str, Array]]:
     hours = noise.season.size
     handled = {s.name: np.zeros(hours) for s in company.services}
     calls: dict[tuple[str | None, str], Array] = {}
@@ -182,7 +280,7 @@ def _traffic(company: Company, active: dict[str, tuple[Incident, Array]], noise:
         handled[s.name] += calls[s.schedule, s.name]
     for e in _ordered(company):
         first, repeated = _rates(e, active)
-        if e.caller == NEW_SERVICE or e.service == NEW_SERVICE:
+        if NEW_SERVICE in {e.caller, e.service}:
             if "cross_region" not in active:
                 continue
             first = first * active["cross_region"][1]
@@ -230,7 +328,13 @@ def _instances(s: Service, handled: Array, active: dict[str, tuple[Incident, Arr
     return kept
 
 
-def _usage(m: Meter, k: int, state: tuple[dict[tuple[str | None, str], Array], dict[str, Array], dict[str, Array]], active: dict[str, tuple[Incident, Array]], noise: Noise) -> Array:
+def _usage(
+    m: Meter,
+    k: int,
+    state: tuple[dict[tuple[str | None, str], Array], dict[str, Array], dict[str, Array]],
+    active: dict[str, tuple[Incident, Array]],
+    noise: Noise,
+) -> Array:
     calls, handled, instances = state
     hours, small = noise.season.size, noise.meters[k % noise.meters.shape[0]]
     zero = np.zeros(hours)

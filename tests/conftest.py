@@ -13,7 +13,14 @@ from costwhy.lake import Lake, open_lake
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
 SHARED = ROOT.parent / "shared"
-CHROMIUM = next((p for p in (os.environ.get("COSTWHY_CHROMIUM", ""), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if p and Path(p).exists()), None)
+CHROMIUM = next(
+    (
+        p
+        for p in (os.environ.get("COSTWHY_CHROMIUM", ""), "/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
+        if p and Path(p).exists()
+    ),
+    None,
+)
 
 
 def cases() -> list[str]:

@@ -55,11 +55,7 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
         return Reset(rate, np.zeros(width))
     if rate.kind in {"fan_out", "retries"}:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (
-            (o.calls[rate.row], first)
-            if rate.kind == "retries"
-            else (first, model.handled[o.services.index(rate.caller or "")])
-        )
+        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
         return Reset(rate, np.full(width, _ratio_before(top, bottom, calm)))
     if rate.kind in {"demand", "schedule"}:
         return Reset(rate, _calls_before(model, rate, window, calm))
@@ -79,21 +75,13 @@ def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
     o = model.observed
     if rate.kind in {"fan_out", "retries"}:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (
-            (o.calls[rate.row], first)
-            if rate.kind == "retries"
-            else (first, model.handled[o.services.index(rate.caller or "")])
-        )
+        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
     elif rate.kind in {"demand", "schedule"}:
         return float(o.calls[rate.row][hours].mean())
     elif rate.kind == "unmetered":
         return float(model.cost[rate.row][hours].mean())
     elif rate.kind == "unit_price":
-        return (
-            float(model.covered[rate.row][hours].mean())
-            if _is_covered(model, rate)
-            else float(np.median(model.price[rate.row][hours]))
-        )
+        return float(model.covered[rate.row][hours].mean()) if _is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
     elif model.meters[rate.row].kind == "use":
         top, bottom = model.usage[rate.row], model.followed(rate.row)
     else:
@@ -193,9 +181,7 @@ def calls_with(model: Model, window: Window, resets: Sequence[Reset]) -> tuple[A
         return calls, handled
     inner = [e for e, edge in enumerate(o.edges) if edge.internal]
     index = {name: row for row, name in enumerate(o.services)}
-    from_, to = (
-        np.array([index[str(getattr(o.edges[e], side))] for e in inner], dtype=int) for side in ("caller", "service")
-    )
+    from_, to = (np.array([index[str(getattr(o.edges[e], side))] for e in inner], dtype=int) for side in ("caller", "service"))
     base_from = handled[from_]
     ratio = np.where(base_from > 0, calls[inner] / np.where(base_from > 0, base_from, 1.0), 0.0)
     loose = np.where(base_from > 0, 0.0, calls[inner])  # calls of an hour in which the caller handled none
@@ -222,9 +208,7 @@ def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
     """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
     o = model.observed
     calls, first = o.calls[rate.row, hours], (o.calls[rate.row] - o.retries[rate.row])[hours]
-    top, bottom = (
-        (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
-    )
+    top, bottom = (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
 
 
@@ -262,14 +246,10 @@ def cost_with(model: Model, window: Window, resets: Sequence[Reset]) -> Array:
         model.cost[:, hours].copy(),
     )
     by_meter = {
-        (r.rate.kind == "unit_price", r.rate.row): r
-        for r in resets
-        if r.rate.kind not in {"demand", "schedule", "fan_out", "retries"}
+        (r.rate.kind == "unit_price", r.rate.row): r for r in resets if r.rate.kind not in {"demand", "schedule", "fan_out", "retries"}
     }
     touched = (
-        np.flatnonzero(np.abs(handled - model.handled[:, hours]).max(axis=1, initial=0.0) > 0)
-        if handled.size
-        else np.zeros(0, dtype=int)
+        np.flatnonzero(np.abs(handled - model.handled[:, hours]).max(axis=1, initial=0.0) > 0) if handled.size else np.zeros(0, dtype=int)
     )
     for m, meter in enumerate(model.meters):
         own, priced = by_meter.get((False, m)), by_meter.get((True, m))
@@ -305,9 +285,7 @@ def _usage_with(model: Model, window: Window, m: int, state: tuple[Array, Array]
     if meter.kind == "time" and meter.service is not None and meter.rule is not None:
         now = meter.rule.usage(model.handled[meter.service])[hours]
         lead = min(window.start, 3)
-        joined = np.concatenate(
-            [model.handled[meter.service, window.start - lead : window.start], handled[meter.service]]
-        )
+        joined = np.concatenate([model.handled[meter.service, window.start - lead : window.start], handled[meter.service]])
         then = meter.rule.usage(joined)[lead:]
         if own is not None:
             return np.asarray(np.maximum(then + own.normal, 0.0))
@@ -323,9 +301,7 @@ def split(model: Model, window: Window, resets: Sequence[Reset]) -> list[Array]:
     """
     total = [np.zeros((len(model.meters), window.end - window.start)) for _ in resets]
     new_lines = [
-        k
-        for k, r in enumerate(resets)
-        if r.rate.born is not None and r.rate.kind in {"cross_region", "usage_per_call", "capacity"}
+        k for k, r in enumerate(resets) if r.rate.born is not None and r.rate.kind in {"cross_region", "usage_per_call", "capacity"}
     ]
     others = [k for k in range(len(resets)) if k not in new_lines]
     orders = [new_lines + others, new_lines + others[::-1]] if len(others) > 1 else [new_lines + others]

@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -21,7 +23,7 @@ from costwhy.spikes import Spike, find, moved_rates
 from costwhy.triggers import Suspicion, Weighed, weigh
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
-FEW_HOURS = 12                       # a charge that occurs in fewer hours is a fee, not spend by the hour
+FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
@@ -76,12 +78,28 @@ class Study:
     frames: dict[str, pl.DataFrame]
 
 
-class Lake(Tables):
+class Lake(Tables, Protocol):
     """What an investigation needs of a lake: the tables, and whose they are."""
 
-    workspace: str
-    currency: str
-    version: int
+    @property
+    def workspace(self) -> str:
+        """Name of the workspace."""
+        ...
+
+    @property
+    def currency(self) -> str:
+        """Its one currency."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Version of the lake."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where the lake is; with the version, what a lake is known by."""
+        ...
 
 
 _STUDIES: OrderedDict[tuple[str, int, datetime | None], Study] = OrderedDict()
@@ -90,15 +108,12 @@ _LOCK = threading.Lock()  # viewers of the app are threads of one process: each 
 
 def study(lake: Lake, as_of: datetime | None = None) -> Study:
     """The lake understood; kept for the last few lake versions, shared by all viewers."""
-    key = (str(getattr(lake, "place", id(lake))), lake.version, as_of)
+    key = (lake.place, lake.version, as_of)
     with _LOCK:
         if key not in _STUDIES:
             observed = observe(lake, as_of)
             model = fit(observed)
-            frames = {
-                name: lake.table(name)
-                for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")
-            }
+            frames = {name: lake.table(name) for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")}
             if as_of is not None:
                 known = pl.coalesce("known_at", "time") <= as_of
                 frames["changes"] = frames["changes"].filter(known)
@@ -159,9 +174,7 @@ def account_window(model: Model, window: Window, against: Window | None, where: 
     keep = np.zeros((len(model.meters), 1))
     keep[rows] = 1.0
     dollars = (
-        tuple(d * keep for d in split(model, window, resets))
-        if resets
-        else (np.zeros((len(model.meters), window.end - window.start)),)
+        tuple(d * keep for d in split(model, window, resets)) if resets else (np.zeros((len(model.meters), window.end - window.start)),)
     )
     excess = np.asarray(sum(dollars[1:], start=dollars[0]))
     if against is not None:
@@ -186,9 +199,7 @@ def _selected(o: Observed, where: Mapping[str, str]) -> list[int]:
     """Meters that have these values. Raises UsageError for an unknown column or where nothing has them."""
     unknown = [name for name in where if name not in METER]
     if unknown:
-        raise UsageError(
-            f"--where knows no column {unknown[0]!r}", found=", ".join(METER), todo="use one of these columns"
-        )
+        raise UsageError(f"--where knows no column {unknown[0]!r}", found=", ".join(METER), todo="use one of these columns")
     match = pl.all_horizontal([pl.lit(value=True), *(pl.col(name) == value for name, value in where.items())])
     rows = o.meters.with_row_index("m").filter(match)["m"].to_list()
     if not rows:
@@ -243,9 +254,7 @@ def _late_error(hours: Array) -> float:
 
 def _excess_error(a: Account) -> float:
     """Standard deviation of the billed excess: each rate's normal is known as well as the noise of its days allows."""
-    return float(
-        np.sqrt(sum((doubt * float(d[:, : a.billed].sum())) ** 2 for d, doubt in zip(a.dollars, a.doubts, strict=True)))
-    )
+    return float(np.sqrt(sum((doubt * float(d[:, : a.billed].sum())) ** 2 for d, doubt in zip(a.dollars, a.doubts, strict=True))))
 
 
 def _month_end(model: Model, a: Account) -> float:
@@ -268,9 +277,7 @@ def _month_end(model: Model, a: Account) -> float:
         weight[max(0, a.window.start - WEEK) : a.window.start],
         weight[max(0, a.window.start - WEEK) : max(1, a.window.end - WEEK)],
     )
-    usual = (
-        float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
-    )
+    usual = float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
     return whole + float(a.hourly.mean()) * float(np.clip(usual, 0.3, 3.0)) * left
 
 
@@ -475,9 +482,7 @@ def _suspicion(model: Model, a: Account) -> Suspicion:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
     seasonal = bool(a.resets) and a.resets[0].rate.kind in {"demand", "unlinked_usage", "unmetered"}
     newborn = frozenset(
-        s
-        for k, s in enumerate(o.services)
-        if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
+        s for k, s in enumerate(o.services) if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
     )
     accounts = frozenset(x for x in o.meters[list(a.own)]["SubAccountId"].to_list() if x is not None)
     names = frozenset(o.services) | frozenset(o.meters["service"].drop_nulls().to_list())
@@ -529,11 +534,7 @@ def _coverage(s: Study, a: Account) -> pl.DataFrame:
 def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
     """Stretches without records: any hour where each should have some, two days where records are rare."""
     least = timedelta(hours=2) if usual else timedelta(hours=48)
-    return [
-        f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}"
-        for a, b in zip(hours, hours[1:], strict=False)
-        if b - a >= least
-    ]
+    return [f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}" for a, b in pairwise(hours) if b - a >= least]
 
 
 # ---------------------------------------------------------------- the API
@@ -598,9 +599,7 @@ def investigate_window(
     Raises UsageError where the window is empty or outside the data.
     """
     s = study(lake, as_of)
-    a = account_window(
-        s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {}
-    )
+    a = account_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
     row = spike_row(s.model, a)
     return _case(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
 
@@ -651,9 +650,7 @@ def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
 
 def _costly_service(o: Observed, a: Account) -> str | None:
     """The service whose bill the spike moved most."""
-    rows = (
-        o.meters[list(a.own)].select("service").with_columns(d=a.excess[list(a.own)].sum(axis=1)).drop_nulls("service")
-    )
+    rows = o.meters[list(a.own)].select("service").with_columns(d=a.excess[list(a.own)].sum(axis=1)).drop_nulls("service")
     best = rows.group_by("service").agg(pl.col("d").sum()).sort(pl.col("d").abs(), "service", descending=[True, False])
     return best["service"][0] if best.height else None
 
@@ -722,10 +719,7 @@ def document(case: Case) -> dict[str, object]:
         else None,
         "cost_per_hour_now": s["cost_per_hour_now"],
         "month_end_excess_cost": s["month_end_excess_cost"],
-        "drivers": [
-            {"where": json.loads(r["where"]), "cost_change": r["cost_change"]}
-            for r in case.drivers.iter_rows(named=True)
-        ],
+        "drivers": [{"where": json.loads(r["where"]), "cost_change": r["cost_change"]} for r in case.drivers.iter_rows(named=True)],
         "drivers_remainder": case.drivers_remainder,
         "behaviour": case.behaviour.to_dicts(),
         "behaviour_remainder": case.behaviour_remainder,
@@ -744,9 +738,7 @@ def document(case: Case) -> dict[str, object]:
         "owner": {k: owner[k] for k in ("service", "team", "contact", "source")} if owner else None,
         "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
         "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
-        "coverage": [
-            {**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)
-        ],
+        "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],
         "dependencies": case.dependencies.to_dicts(),
     }
 

@@ -76,8 +76,8 @@ def _y(title: str, field: str, fmt: str = "$,.0f") -> alt.Y:
     )
 
 
-def _finish(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.LayerChart:
-    return (
+def _finish(chart: alt.LayerChart, height: int) -> alt.LayerChart:
+    finished: alt.LayerChart = (
         chart.properties(
             width="container",
             height=height,
@@ -106,6 +106,11 @@ def _finish(chart: alt.Chart | alt.LayerChart, height: int) -> alt.Chart | alt.L
             offset=4,
         )
     )
+    return finished
+
+
+def _layer(*charts: alt.Chart) -> alt.LayerChart:
+    return alt.LayerChart(layer=list(charts))
 
 
 def _money_tip(field: str, title: str) -> alt.Tooltip:
@@ -115,7 +120,7 @@ def _money_tip(field: str, title: str) -> alt.Tooltip:
 HOUR_TIP = alt.Tooltip("hour:T", title="hour (UTC)", format="%d %b %Y %H:%M", formatType="utc")
 
 
-def _thin(frame: pl.DataFrame, column: str = "hour") -> pl.DataFrame:
+def _thin(frame: pl.DataFrame) -> pl.DataFrame:
     """Every k-th row where there are too many points for a browser to draw at once."""
     step = max(1, frame.height // FEW_POINTS)
     return frame.gather_every(step) if step > 1 else frame
@@ -167,12 +172,10 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
         .add_params(pick)
     )
     rows = _thin(overview)
-    lines = alt.Chart(rows).encode(
-        x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")]
-    )
+    lines = alt.Chart(rows).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")])
     expected = lines.mark_line(color=EXPECTED, strokeWidth=1, strokeDash=[4, 3]).encode(y=_y("", "expected_cost:Q"))
     actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4).encode(y=_y("an hour", "actual_cost:Q"))
-    return _finish(alt.layer(expected, actual.add_params(drag), area), 230)  # type: ignore[return-value]
+    return _finish(_layer(expected, actual.add_params(drag), area), 230)
 
 
 def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
@@ -190,15 +193,9 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     )
     gap = base.mark_area(color=EXCESS, opacity=0.28).encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q")
     expected = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2).encode(y="expected_cost:Q")
-    billed = (
-        base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
-    )
-    late = (
-        base.transform_filter("datum.estimated")
-        .mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2])
-        .encode(y="actual_cost:Q")
-    )
-    return _finish(alt.layer(gap, expected, billed, late, _onset(start, domain)), 170)  # type: ignore[return-value]
+    billed = base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
+    late = base.transform_filter("datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]).encode(y="actual_cost:Q")
+    return _finish(_layer(gap, expected, billed, late, _onset(start, domain)), 170)
 
 
 def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
@@ -216,7 +213,7 @@ def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
             tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")],
         )
     )
-    return _finish(alt.layer(chart), 130)
+    return _finish(_layer(chart), 130)
 
 
 def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChart:
@@ -234,7 +231,7 @@ def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChar
     retries = base.mark_area(color=EXCESS, opacity=0.4).encode(y=_y("calls an hour", "retries:Q", "~s"))
     expected = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2).encode(y="expected_calls:Q")
     made = base.mark_line(color=ACTUAL, strokeWidth=1.5).encode(y="calls:Q")
-    return _finish(alt.layer(retries, expected, made, _onset(start, domain)), 120)  # type: ignore[return-value]
+    return _finish(_layer(retries, expected, made, _onset(start, domain)), 120)
 
 
 def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.LayerChart:
@@ -257,18 +254,14 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
     colour = alt.Color(
         "kind:N",
         legend=alt.Legend(columns=6),
-        scale=alt.Scale(domain=list(CHANGE_COLOURS) + ["other"], range=[*CHANGE_COLOURS.values(), EXPECTED]),
+        scale=alt.Scale(domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED]),
     )
     marks = alt.Chart(frame).mark_tick(thickness=2, height=12).encode(x=_x(domain), y=y, color=colour, tooltip=tips)
-    light = (
-        alt.Chart(lit)
-        .mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED)
-        .encode(x=_x(domain), y=y, tooltip=tips)
-    )
-    return _finish(alt.layer(marks, light), max(46, 20 * len(lanes)))  # type: ignore[return-value]
+    light = alt.Chart(lit).mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED).encode(x=_x(domain), y=y, tooltip=tips)
+    return _finish(_layer(marks, light), max(46, 20 * len(lanes)))
 
 
-def owners(frame: pl.DataFrame, domain: Domain) -> alt.Chart:
+def owners(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
     """Who is involved and for how long: a lane for each. frame: hour, until, lane, who."""
     lanes = frame["lane"].unique(maintain_order=True).to_list()
     bars = (
@@ -291,16 +284,14 @@ def owners(frame: pl.DataFrame, domain: Domain) -> alt.Chart:
         .mark_text(align="left", dx=6, color=INK, fontSize=11)
         .encode(x=_x(domain), y=alt.Y("lane:N", sort=lanes), text="who:N")
     )
-    return _finish(alt.layer(bars, words), 22 * max(1, len(lanes)))  # type: ignore[return-value]
+    return _finish(_layer(bars, words), 22 * max(1, len(lanes)))
 
 
 def moved(frame: pl.DataFrame) -> alt.LayerChart:
     """What moved: a bar for each behaviour, its dollars at its end. frame: behaviour (words), kind, dollars."""
     order = frame["behaviour"].to_list()
     y = alt.Y("behaviour:N", title=None, sort=order, axis=alt.Axis(labels=False, ticks=False, domain=False))
-    colours = alt.Color(
-        "kind:N", legend=None, scale=alt.Scale(domain=list(KIND_COLOURS), range=list(KIND_COLOURS.values()))
-    )
+    colours = alt.Color("kind:N", legend=None, scale=alt.Scale(domain=list(KIND_COLOURS), range=list(KIND_COLOURS.values())))
     base = alt.Chart(frame)
     bars = base.mark_bar(height=12, cornerRadius=2, yOffset=8).encode(
         x=alt.X("dollars:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=4, grid=True)),
@@ -309,15 +300,16 @@ def moved(frame: pl.DataFrame) -> alt.LayerChart:
         tooltip=[alt.Tooltip("behaviour:N"), _money_tip("dollars:Q", "dollars")],
     )
     words = base.mark_text(align="left", yOffset=-7, fontSize=12, color=INK).encode(x=alt.value(2), y=y, text="label:N")
-    return _finish(alt.layer(bars, words), 40 * max(1, frame.height))  # type: ignore[return-value]
+    return _finish(_layer(bars, words), 40 * max(1, frame.height))
 
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
-    return (
+    rule: alt.Chart = (
         alt.Chart(pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")}))
         .mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2)
         .encode(x=_x(domain, labels=False))
     )
+    return rule
 
 
 def _domain(frame: pl.DataFrame) -> Domain:

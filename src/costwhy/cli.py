@@ -1,4 +1,8 @@
-"""The command line: parse, call one function, print. `--json` prints one JSON document on standard output and nothing else there."""
+"""The command line: parse, call one function, print.
+
+`--json` prints one JSON document on standard output and nothing else there; progress, messages and errors go to standard
+error. What comes from files is stripped of what a terminal would obey.
+"""
 
 import argparse
 import hashlib
@@ -6,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -19,36 +24,49 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from costwhy.errors import CostwhyError, LakeError, UsageError
+from costwhy.errors import CostwhyError, InputError, UsageError
 
 if TYPE_CHECKING:
     from costwhy.ingest import IngestReport
 
 LATER = ("publish", "serve", "postmortem", "verify", "watch")
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
+ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
 errors = Console(stderr=True, highlight=False)
 out = Console(highlight=False, soft_wrap=True)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code: 0 done, 2 command line, 3 input or configuration, 4 unreachable, 5 difference."""
+    """Run one command and return its exit code: 0 done, 2 command line, 3 input, 4 unreachable, 5 difference."""
     wish = _parser().parse_args(words)
     try:
         wish.run(wish)
     except CostwhyError as error:
-        errors.print(f"[bold red]costwhy:[/] {escape(clean(str(error)))}")
+        _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # `costwhy spikes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        _complain(InputError("a file could not be read or written", found=str(error), todo="mend it, and run it again"))
+        return InputError.exit_code
     return 0
 
 
+def _complain(error: CostwhyError) -> None:
+    errors.print(f"[bold red]costwhy:[/] {escape(clean(error))}", soft_wrap=True)
+
+
 def clean(text: object) -> str:
-    """External text without what a terminal would obey."""
+    """External text without what a terminal would obey: control, direction and invisible characters."""
     return _UNSAFE.sub("", str(text))
+
+
+def _line(text: object) -> str:
+    """External text for one line: it cannot pose as a line of ours, and no markup in it counts."""
+    return escape(" ".join(clean(text).split()))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = _command(commands, "demo", run_demo, "open the investigation on the sample company")
-    ingest = _command(
-        commands, "ingest", run_ingest, "read every source of a workspace into its lake; safe to run again"
-    )
+    ingest = _command(commands, "ingest", run_ingest, "read every source of a workspace into its lake; safe to run again")
     spikes = _command(commands, "spikes", run_spikes, "the spikes, largest excess first")
     explain = _command(commands, "explain", run_explain, "the whole answer; all spikes where none is named")
     app = _command(commands, "app", run_app, "the investigation notebook as an app")
@@ -78,17 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--as-of", type=_time, metavar="TIME", help="the answer as it could have been given then")
     explain.add_argument("--from", dest="start", type=_time, metavar="TIME", help="explain this window, from")
     explain.add_argument("--to", dest="end", type=_time, metavar="TIME", help="... to")
-    explain.add_argument(
-        "--against", nargs=2, type=_time, metavar=("FROM", "TO"), help="against another window, by the hour"
-    )
-    explain.add_argument(
-        "--where", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="only cost rows with this value"
-    )
+    explain.add_argument("--against", nargs=2, type=_time, metavar=("FROM", "TO"), help="against another window, by the hour")
+    explain.add_argument("--where", action="append", default=[], type=_pair, metavar="KEY=VALUE", help="only cost rows with this value")
     for command in (app, demo):
         command.add_argument("--port", type=int, default=0, help="of the app on 127.0.0.1 (default: a free one)")
         command.add_argument("--headless", action="store_true", help="do not open a browser")
     for name in LATER:
-        _command(commands, name, run_later, "not in this version yet").add_argument("rest", nargs="*")
+        _command(commands, name, run_later, "not in this version yet").add_argument("rest", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -135,6 +147,7 @@ def run_ingest(wish: argparse.Namespace) -> None:
                     "messages": report.messages,
                 },
                 indent=1,
+                allow_nan=False,
             )
         )
         return
@@ -142,7 +155,7 @@ def run_ingest(wish: argparse.Namespace) -> None:
         f"version {report.version}: {report.read} files read, {report.skipped} unchanged, {report.rows:,} rows, {report.rows_set_aside:,} set aside"
     )
     for row in totals:
-        out.print(f"  {row['billing_period']}  {row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed")
+        out.print(f"  {_line(row['billing_period'])}  {row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed")
 
 
 def _ingest(workspace: str) -> "IngestReport":
@@ -155,12 +168,10 @@ def _ingest(workspace: str) -> "IngestReport":
         task = bar.add_task("reading", total=None)
         report = ingest(
             read_workspace(workspace),
-            lambda name, done, total: bar.update(
-                task, description=escape(clean(name))[:48], completed=done, total=total
-            ),
+            lambda name, done, total: bar.update(task, description=_line(name[-48:]), completed=done, total=total),
         )
     for message in report.messages:
-        errors.print(f"[yellow]set aside:[/] {escape(clean(message))}")
+        errors.print(f"[yellow]note:[/] {_line(message)}", soft_wrap=True)
     return report
 
 
@@ -174,12 +185,9 @@ def run_spikes(wish: argparse.Namespace) -> None:
     spikes = find_spikes(lake)
     if wish.json:
         rows = [
-            {**r, "where": json.loads(r["where"]), "start": _iso(r["start"]), "end": _iso(r["end"])}
-            for r in spikes.iter_rows(named=True)
+            {**r, "where": json.loads(r["where"]), "start": _iso(r["start"]), "end": _iso(r["end"])} for r in spikes.iter_rows(named=True)
         ]
-        print(
-            json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1)
-        )
+        print(json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1))
         return
     table = Table(box=None, pad_edge=False)
     for name, side in (
@@ -189,15 +197,15 @@ def run_spikes(wish: argparse.Namespace) -> None:
         ("an hour now", "right"),
         ("kind", "left"),
     ):
-        table.add_column(name, justify=side, overflow="fold")  # type: ignore[arg-type]
+        table.add_column(name, justify=side, overflow="fold", no_wrap=name == "spike")  # type: ignore[arg-type]  # an id is copied whole
     for r in spikes.iter_rows(named=True):
         now = money(r["cost_per_hour_now"], lake.currency) if r["status"] == "running" else "ended"
         table.add_row(
-            escape(clean(r["spike_id"])),
-            escape(clean(r["title"])),
+            _line(r["spike_id"]),
+            _line(r["title"]),
             money(r["excess_cost"] + r["nowcast_excess_cost"], lake.currency),
             now,
-            r["verdict"],
+            _line(r["verdict"]),
         )
     out.print(table if spikes.height else "no spike")
 
@@ -217,24 +225,30 @@ def run_explain(wish: argparse.Namespace) -> None:
     if wish.start is None and (wish.against or wish.where):
         raise UsageError("--against and --where explain a window", todo="give --from and --to as well")
     if wish.start is not None and wish.spike is not None:
-        raise UsageError(
-            "a spike and a window are two questions", found=f"{wish.spike} and --from", todo="ask one of them"
-        )
+        raise UsageError("a spike and a window are two questions", found=f"{wish.spike} and --from", todo="ask one of them")
+    window = _window((wish.start, wish.end), "--from and --to") if wish.start is not None else None
+    against = _window(wish.against, "--against") if wish.against else None
     workspace, spike = _workspace_and_spike(wish.workspace, wish.spike)
-    window = (wish.start, wish.end) if wish.start else None
     document = explain(
         open_lake(workspace),
         spike,
         wish.as_of,
         window=window,
-        against=tuple(wish.against) if wish.against else None,
+        against=against,
         where=dict(wish.where),
-    )  # type: ignore[arg-type]
+    )
     if wish.json:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
     for line in lines(document):
         out.print(escape(clean(line)))
+
+
+def _window(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]:
+    start, end = times
+    if start >= end:
+        raise UsageError(f"{flag}: the window is empty", found=f"{start} to {end}", todo="give the earlier time first")
+    return start, end
 
 
 def _workspace_and_spike(workspace: str, spike: str | None) -> tuple[str, str | None]:
@@ -246,11 +260,9 @@ def _workspace_and_spike(workspace: str, spike: str | None) -> tuple[str, str | 
 
 def run_app(wish: argparse.Namespace) -> None:
     """costwhy app"""
-    from costwhy.lake import open_lake  # noqa: PLC0415
+    from costwhy.lake import has_lake  # noqa: PLC0415
 
-    try:
-        open_lake(wish.workspace)
-    except LakeError:
+    if not has_lake(wish.workspace):
         _ingest(wish.workspace)
     _open_app(Path(wish.workspace).resolve(), wish)
 
@@ -267,19 +279,27 @@ def run_demo(wish: argparse.Namespace) -> None:
 def demo_workspace() -> Path:
     """A copy of the sample company that a lake can be written beside; a new one where the sample has changed."""
     sample = _shipped("data/sample", "_sample")
-    names = sorted(
-        f"{f.relative_to(sample)}:{f.stat().st_size}"
-        for f in sample.rglob("*")
-        if f.is_file() and "lake" not in f.relative_to(sample).parts
-    )
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    digest = _digest(sample)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"demo-{digest}"
     if not (cache / "costwhy.toml").is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         draft = cache.with_suffix(f".{os.getpid()}")
         shutil.copytree(sample, draft, ignore=shutil.ignore_patterns("lake"))
-        draft.rename(cache) if not cache.exists() else shutil.rmtree(draft)
+        try:
+            draft.rename(cache)
+        except OSError:  # another demo was faster
+            shutil.rmtree(draft)
     return cache
+
+
+def _digest(folder: Path) -> str:
+    """The beginning of SHA-256 over names and contents, a lake aside."""
+    whole = hashlib.sha256()
+    for file in sorted(f for f in folder.rglob("*") if f.is_file()):
+        name = file.relative_to(folder)
+        if "lake" not in name.parts:
+            whole.update(name.as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return whole.hexdigest()[:12]
 
 
 def _shipped(in_repository: str, in_wheel: str) -> Path:
@@ -297,13 +317,11 @@ def _shipped(in_repository: str, in_wheel: str) -> Path:
 
 
 def _open_app(workspace: Path, wish: argparse.Namespace) -> None:
-    """marimo in run mode on this machine only: code hidden, nothing editable."""
+    """marimo in run mode on this machine only: nothing editable; no browser where there is no display."""
     notebook = _shipped("notebooks", "_notebooks") / "investigate.py"
     port = wish.port or _free_port()
     errors.print(f"[bold]http://127.0.0.1:{port}[/]  (Ctrl+C ends it)")
-    headless = wish.headless or not (
-        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in {"darwin", "win32"}
-    )
+    headless = wish.headless or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in {"darwin", "win32"})
     command = [
         sys.executable,
         "-m",
@@ -320,11 +338,24 @@ def _open_app(workspace: Path, wish: argparse.Namespace) -> None:
         "--workspace",
         str(workspace),
     ]
-    code = subprocess.run(command, check=False).returncode  # noqa: S603  our own interpreter and notebook
-    if code not in {0, -2, 130}:
-        raise CostwhyError(
-            "the app stopped", found=f"marimo ended with code {code}", todo=f"is port {port} free? try --port"
-        )
+    code = _run(command)
+    if code not in ENDED:
+        found, todo = f"marimo ended with code {code}", f"is port {port} free? try --port"
+        raise CostwhyError("the app stopped", found=found, todo=todo)
+
+
+def _run(command: Sequence[str]) -> int:
+    """A program that ends when this one is ended."""
+    process = subprocess.Popen(command)  # noqa: S603  our own interpreter and notebook
+    former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        return process.wait()
+    except KeyboardInterrupt:  # the terminal has told both
+        return process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        if process.poll() is None:
+            process.terminate()
 
 
 def _free_port() -> int:
@@ -335,7 +366,7 @@ def _free_port() -> int:
 
 def run_later(wish: argparse.Namespace) -> None:
     """Commands of the contract that this version does not have."""
-    raise UsageError(f"`costwhy {wish.name}` is not in this version yet", todo="see CHANGELOG.md")
+    raise UsageError(f"`costwhy {wish.name}` is not in this version yet", todo="see `costwhy --help` for what is")
 
 
 if __name__ == "__main__":

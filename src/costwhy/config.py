@@ -11,38 +11,34 @@ from costwhy.errors import ConfigError
 FILE_NAME = "costwhy.toml"
 
 
-class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class About(_Record):
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[workspace]"""
 
     name: str
     currency: str
 
 
-class LakePlace(_Record):
+class LakePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[lake]: a folder relative to costwhy.toml, or s3://bucket/prefix"""
 
     path: str = "lake"
 
 
-class CostSource(_Record):
+class CostSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[[cost]]: file, folder, glob or s3:// prefix of billing files"""
 
     format: Literal["focus", "cur2", "cur"]
     path: str
 
 
-class ChangeSource(_Record):
+class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[[changes]]"""
 
     format: Literal["cloudtrail", "cdevents", "autoscaling"]
     path: str
 
 
-class SignalSource(_Record):
+class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[[signals]]: `queries` names a PromQL query for each metric (prometheus only)"""
 
     format: Literal["signals", "prometheus", "cloudwatch", "xray"]
@@ -51,14 +47,14 @@ class SignalSource(_Record):
     queries: dict[str, str] = {}
 
 
-class OwnerSource(_Record):
+class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[[owners]]"""
 
     format: Literal["backstage", "codeowners", "tags"]
     path: str | None = None
 
 
-class Mapping(_Record):
+class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """[mapping]: which tags name the service, the team and the budget; the first one present counts"""
 
     service_tags: tuple[str, ...] = ("service", "app", "app.kubernetes.io/name")
@@ -66,7 +62,7 @@ class Mapping(_Record):
     budget_tags: tuple[str, ...] = ("cost-center", "CostCenter")
 
 
-class Workspace(_Record):
+class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole costwhy.toml. `folder` is where it lies; paths are relative to it."""
 
     workspace: About

@@ -26,10 +26,10 @@ from costwhy.errors import InputError
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int64]
 
-BANDS = 12             # size bands over which the noise of a deviation is estimated
-LEAST_NOISE = 0.004    # of a deviation: money is rounded, and exact zeros of noise would make any cent significant
+BANDS = 12  # size bands over which the noise of a deviation is estimated
+LEAST_NOISE = 0.004  # of a deviation: money is rounded, and exact zeros of noise would make any cent significant
 MOST_WEIGHT = 1 / LEAST_NOISE**2
-LEAST_SHARE = 0.02     # of the sum of absolute moves that were found: a smaller one is not worth a line
+LEAST_SHARE = 0.02  # of the sum of absolute moves that were found: a smaller one is not worth a line
 MOST_DRIVERS = 24
 CONSTRAINT_COST = 3.0  # nats for each further constraint: a narrower story must earn its words
 
@@ -43,7 +43,9 @@ class _Cuboid:
     size: int
 
 
-def find_drivers(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str = "expected_cost", actual: str = "actual_cost") -> pl.DataFrame:
+def find_drivers(
+    leaves: pl.DataFrame, dimensions: Sequence[str], expected: str = "expected_cost", actual: str = "actual_cost"
+) -> pl.DataFrame:
     """The combinations that carry the change from `expected` to `actual`.
 
     leaves: one row for each leaf; leaves that occur twice are added. A null of a dimension is a leaf's own value, and is never
@@ -53,7 +55,7 @@ def find_drivers(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str 
     Raises InputError for a missing column, or values that are no finite numbers.
     """
     frame = _checked(leaves, dimensions, expected, actual)
-    out_schema = {**{name: pl.String for name in dimensions}, "cost_change": pl.Float64}
+    out_schema = {**dict.fromkeys(dimensions, pl.String), "cost_change": pl.Float64}
     before, after = frame[expected].to_numpy(), frame[actual].to_numpy()
     if not frame.height or np.array_equal(before, after):
         return pl.DataFrame(schema=out_schema)
@@ -68,18 +70,28 @@ def find_drivers(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str 
 def _checked(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actual: str) -> pl.DataFrame:
     missing = [name for name in (*dimensions, expected, actual) if name not in leaves.columns]
     if missing:
-        raise InputError(f"leaves have no column {missing[0]!r}", found=", ".join(leaves.columns), todo="name the dimensions and the two values")
+        raise InputError(
+            f"leaves have no column {missing[0]!r}", found=", ".join(leaves.columns), todo="name the dimensions and the two values"
+        )
     values = [leaves[name] for name in (expected, actual)]
     wrong = [s.name for s in values if not s.dtype.is_numeric() or s.null_count() or not s.cast(pl.Float64).is_finite().all()]
     if wrong:
-        raise InputError(f"column {wrong[0]!r} must hold finite numbers", found=str(leaves.schema[wrong[0]]), todo="fill or drop nulls, NaN and infinities")
+        raise InputError(
+            f"column {wrong[0]!r} must hold finite numbers",
+            found=str(leaves.schema[wrong[0]]),
+            todo="fill or drop nulls, NaN and infinities",
+        )
     typed = leaves.select(pl.col(list(dimensions)).cast(pl.String), pl.col(expected, actual).cast(pl.Float64))
     return typed.group_by(list(dimensions)).agg(pl.col(expected, actual).sum()).sort(list(dimensions)) if typed.height else typed
 
 
 def _codes(column: pl.Series) -> Codes:
     """Number of each value; -1 for null."""
-    return column.cast(pl.Categorical).to_physical().cast(pl.Int64).fill_null(-1).to_numpy() if column.null_count() else column.rank("dense").cast(pl.Int64).to_numpy() - 1
+    return (
+        column.cast(pl.Categorical).to_physical().cast(pl.Int64).fill_null(-1).to_numpy()
+        if column.null_count()
+        else column.rank("dense").cast(pl.Int64).to_numpy() - 1
+    )
 
 
 def _deviations(before: Floats, after: Floats) -> tuple[Floats, Floats]:

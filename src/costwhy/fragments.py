@@ -54,9 +54,7 @@ def top(workspace: str, case: Case | None) -> str:
             "<h1>No spike: nothing costs more than its traffic explains.</h1>",
         )
     until = f"billed through {clock(case.billed_through)}, known until {clock(case.as_of)}"
-    return page(
-        f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span><span>{esc(until)}</span></p>'
-    ) + answer(case)
+    return page(f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span><span>{esc(until)}</span></p>') + answer(case)
 
 
 def note(text: str) -> str:
@@ -121,9 +119,7 @@ def triggers(case: Case) -> str:
         _change(r["probability"], r["summary"] or r["change_id"], _meta(r), "; ".join(r["reasons"]))
         for r in case.triggers.head(5).iter_rows(named=True)
     ]
-    none = _change(
-        case.no_recorded_change, "No recorded change", "", "nothing that was recorded explains it", cls=" none"
-    )
+    none = _change(case.no_recorded_change, "No recorded change", "", "nothing that was recorded explains it", cls=" none")
     place = sum(p > case.no_recorded_change for p in case.triggers.head(5)["probability"])
     rows.insert(place, none)
     return page(*rows)
@@ -137,7 +133,9 @@ def _meta(row: Mapping[str, object]) -> str:
 
 def _change(probability: float, title: str, meta: str, why: str, cls: str = "") -> str:
     share = f'<div><b>{probability:.0%}</b><div class="bar"><span style="width:{100 * probability:.0f}%"></span></div></div>'
-    return f'<div class="change{cls}">{share}<div><p>{esc(title)}</p><p class="meta">{esc(meta)}</p><p class="meta">{esc(why)}</p></div></div>'
+    return (
+        f'<div class="change{cls}">{share}<div><p>{esc(title)}</p><p class="meta">{esc(meta)}</p><p class="meta">{esc(why)}</p></div></div>'
+    )
 
 
 def chain(case: Case) -> str:
@@ -145,11 +143,7 @@ def chain(case: Case) -> str:
     by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
     owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
-    best = (
-        case.triggers.row(0, named=True)
-        if case.triggers.height and case.triggers["probability"][0] > case.no_recorded_change
-        else None
-    )
+    best = case.triggers.row(0, named=True) if case.triggers.height and case.triggers["probability"][0] > case.no_recorded_change else None
     total = float(str(case.spike["excess_cost"])) + float(str(case.spike["nowcast_excess_cost"]))
     steps = [
         ("dollars", money(total, case.currency)),
@@ -172,9 +166,7 @@ def chain(case: Case) -> str:
     )
     if budget is not None:
         steps.append(("paid by", f"{budget['team']} (from {budget['source']})"))
-    return page(
-        '<dl class="chain">', *(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in steps), "</dl>"
-    )
+    return page('<dl class="chain">', *(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in steps), "</dl>")
 
 
 def drivers(case: Case) -> str:
@@ -185,8 +177,7 @@ def drivers(case: Case) -> str:
     ]
     rest = float(str(case.spike["excess_cost"])) - sum(d for _, d in rows)
     body = "".join(
-        f'<tr><td>{esc(name)}</td><td class="n">{money(value, case.currency)}</td></tr>'
-        for name, value in [*rows, ("the rest", rest)]
+        f'<tr><td>{esc(name)}</td><td class="n">{money(value, case.currency)}</td></tr>' for name, value in [*rows, ("the rest", rest)]
     )
     total = f'<tr><td>billed excess</td><td class="n">{money(float(str(case.spike["excess_cost"])), case.currency)}</td></tr>'
     return page(f'<table><tr><th>where in the bill</th><th class="n">change</th></tr>{body}{total}</table>')
@@ -232,9 +223,7 @@ def coverage(case: Case) -> str:
         f"<tr><td>{esc(r['source'])}</td><td>{esc(times(r))}</td><td>{len(r['gaps'] or [])}</td><td>{esc(r['cannot_rule_out'])}</td></tr>"
         for r in case.coverage.iter_rows(named=True)
     )
-    return page(
-        f"<table><tr><th>source</th><th>covered</th><th>gaps</th><th>cannot be ruled out</th></tr>{rows}</table>"
-    )
+    return page(f"<table><tr><th>source</th><th>covered</th><th>gaps</th><th>cannot be ruled out</th></tr>{rows}</table>")
 
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:

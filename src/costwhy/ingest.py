@@ -169,9 +169,7 @@ def _find_sources(workspace: Workspace) -> list[_Source]:
     if not workspace.cost:
         todo = "add one: the format and the path of the billing files"
         raise ConfigError("`cost` is missing: there is no [[cost]] source in costwhy.toml", todo=todo)
-    sources = [
-        _find(key, entry.format, entry.path, workspace.folder) for key, entry in entries if entry.format != "tags"
-    ]
+    sources = [_find(key, entry.format, entry.path, workspace.folder) for key, entry in entries if entry.format != "tags"]
     _refuse_overlap([source for source in sources if source.key.startswith(("cost", "signals"))])
     return sources
 
@@ -385,14 +383,8 @@ def _by_day(reading: Reading) -> dict[str, Reading]:
     """Signals of each day on their own."""
     day = pl.col("hour").dt.strftime("%Y-%m-%d")
     names = pl.concat([frame.select(day) for frame in (reading.rows, reading.seen)]).to_series().unique().sort()
-    rows, seen = (
-        {str(key[0]): piece for key, piece in frame.group_by(day.alias("day"))}
-        for frame in (reading.rows, reading.seen)
-    )
-    return {
-        d: Reading(rows.get(d, reading.rows.clear()), reading.set_aside, seen.get(d, reading.seen.clear()))
-        for d in names
-    }
+    rows, seen = ({str(key[0]): piece for key, piece in frame.group_by(day.alias("day"))} for frame in (reading.rows, reading.seen))
+    return {d: Reading(rows.get(d, reading.rows.clear()), reading.set_aside, seen.get(d, reading.seen.clear())) for d in names}
 
 
 def _relative(reading: Reading, part: _Part, folder: Path) -> Reading:

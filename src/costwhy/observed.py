@@ -134,8 +134,8 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     edges, calls, retries, capacity = _signals(signals, hours)
     services = tuple(sorted({edge.service for edge in edges} | {e.caller for e in edges if e.internal and e.caller}))
     meters, arrays = _meters(hourly, series, hours, billed)
-    meters, arrays, losses = _heirs(meters, arrays, billed)
-    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, losses)
+    (usage, cost, covered, covered_cost), losses = _heirs(meters, arrays, billed)
+    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, usage, cost, covered, covered_cost, losses)
 
 
 def _last(frame: pl.DataFrame) -> datetime | None:
@@ -178,24 +178,15 @@ def _grid(rows: pl.DataFrame, row: str, value: str, shape: tuple[int, int], fill
     return grid
 
 
-def _signals(
-    signals: pl.DataFrame, hours: tuple[datetime, ...]
-) -> tuple[tuple[Edge, ...], Array, Array, dict[str, Array]]:
+def _signals(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> tuple[tuple[Edge, ...], Array, Array, dict[str, Array]]:
     placed = _place(signals, hours)
     sums = placed.group_by("service", "caller", "metric", "t").agg(pl.col("value").sum())
-    keys = (
-        sums.filter(pl.col("metric") == "calls")
-        .select("service", "caller")
-        .unique()
-        .sort("service", "caller", nulls_last=False)
-    )
+    keys = sums.filter(pl.col("metric") == "calls").select("service", "caller").unique().sort("service", "caller", nulls_last=False)
     edges = tuple(Edge(service, caller) for service, caller in keys.iter_rows())
     numbered = sums.join(keys.with_row_index("e"), on=["service", "caller"], how="inner", nulls_equal=True)
     shape = (len(edges), len(hours))
     grids = [_grid(numbered.filter(pl.col("metric") == metric), "e", "value", shape) for metric in ("calls", "retries")]
-    retries = np.minimum(
-        grids[1], np.maximum(grids[0] - 1.0, 0.0)
-    )  # more repeats than attempts is a fault of the counter
+    retries = np.minimum(grids[1], np.maximum(grids[0] - 1.0, 0.0))  # more repeats than attempts is a fault of the counter
     means = (
         placed.filter(pl.col("metric") == "capacity")
         .group_by("service", "t")
@@ -209,9 +200,7 @@ def _signals(
     return edges, grids[0], retries, capacity
 
 
-def _meters(
-    hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, ...], billed: int
-) -> tuple[pl.DataFrame, tuple[Array, ...]]:
+def _meters(hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, ...], billed: int) -> tuple[pl.DataFrame, tuple[Array, ...]]:
     keys = series.select(METER).unique(maintain_order=True).sort(METER)
     numbered = series.join(keys.with_row_index("m"), on=METER, nulls_equal=True)
     covered = (pl.col("PricingCategory") == "Committed").fill_null(value=False)
@@ -228,9 +217,7 @@ def _meters(
     return keys, tuple(_grid(sums, "m", name, shape) for name in ("usage", "cost", "covered", "covered_cost"))
 
 
-def _heirs(
-    meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int
-) -> tuple[pl.DataFrame, tuple[Array, ...], tuple[TagLoss, ...]]:
+def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[tuple[Array, ...], tuple[TagLoss, ...]]:
     """Usage that goes on without its tags stays on its meter: tags lost move no money.
 
     A tagged meter that ends while an untagged one of the same physical key takes up its usage within
@@ -243,12 +230,7 @@ def _heirs(
     for group in (g for g in groups if len(g) > 1):
         for lost in group:
             seen = np.flatnonzero(active[lost])
-            if (
-                meters["service"][lost] is None
-                and meters["team"][lost] is None
-                or seen.size < 48
-                or seen[-1] >= billed - HEIR_SLACK
-            ):
+            if (meters["service"][lost] is None and meters["team"][lost] is None) or seen.size < 48 or seen[-1] >= billed - HEIR_SLACK:
                 continue
             end = int(seen[-1]) + 1
             heir = _heir(lost, end, group, usage[:, :billed], meters)
@@ -261,7 +243,7 @@ def _heirs(
                 array[lost, end:] += array[heir, end:] * share
                 array[heir, end:] *= 1.0 - share
             losses.append(TagLoss(heir, end, meters["service"][lost], meters["team"][lost]))
-    return meters, arrays, tuple(losses)
+    return arrays, tuple(losses)
 
 
 def _heir(lost: int, end: int, group: list[int], usage: Array, meters: pl.DataFrame) -> int | None:

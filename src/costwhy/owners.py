@@ -76,9 +76,7 @@ class Directory:
         """Mail address of a person known by another spelling; the actor as given otherwise."""
         if not actor or "@" in actor:
             return actor
-        users = self.catalog.filter(
-            (pl.col("kind") == "user") & ((pl.col("name") == actor) | (pl.col("title") == actor))
-        )
+        users = self.catalog.filter((pl.col("kind") == "user") & ((pl.col("name") == actor) | (pl.col("title") == actor)))
         return users["email"][0] or actor if users.height else actor
 
     def _entity(self, kind: str, name: str) -> dict[str, str] | None:
@@ -89,9 +87,7 @@ class Directory:
         return self.catalog.filter(pl.col("kind") == "path").sort("position")
 
 
-def find_owners(
-    directory: Directory, service: str | None, trigger: dict[str, object] | None, budget: Answer | None
-) -> pl.DataFrame:
+def find_owners(directory: Directory, service: str | None, trigger: dict[str, object] | None, budget: Answer | None) -> pl.DataFrame:
     """The three answers as rows of `tables.OWNERS`; a role that nobody is known for has no row."""
     rows = []
     owner = directory.owner(service)
@@ -111,9 +107,7 @@ def decided_by(directory: Directory, change: dict[str, object]) -> Answer:
     person = directory.person(str(actor)) if actor else None
     by_service = directory.owner(str(service) if service else None, str(path) if path else None)
     team = directory.team_of(person) or by_service.team
-    return Answer(
-        str(service) if service else None, team, directory.contact(team), str(change.get("source") or ""), person
-    )
+    return Answer(str(service) if service else None, team, directory.contact(team), str(change.get("source") or ""), person)
 
 
 def budget_owner(observed: Observed, meters: Sequence[int]) -> Answer | None:
@@ -140,9 +134,7 @@ def _row(role: str, answer: Answer) -> dict[str, str | None]:
 # ---------------------------------------------------------------- what nobody owns
 
 
-def ownership_gap(
-    observed: Observed, lake_tables: dict[str, pl.DataFrame], directory: Directory
-) -> tuple[float, float, pl.DataFrame]:
+def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], directory: Directory) -> tuple[float, float, pl.DataFrame]:
     """Usage charges of the last 30 billed days with neither service nor team: dollars, share of all usage, items (tables.GAP).
 
     Items are resources where the bill names them, else the provider's service and usage type; their dollars are by the day,
@@ -151,26 +143,18 @@ def ownership_gap(
     end = observed.billed_through
     begin = max(observed.hours[0], end - timedelta(days=GAP_DAYS))
     series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
-    hourly = (
-        lake_tables["hourly"].filter(pl.col("hour").is_between(begin, end, closed="left")).join(series, on="series_id")
-    )
+    hourly = lake_tables["hourly"].filter(pl.col("hour").is_between(begin, end, closed="left")).join(series, on="series_id")
     nobody = pl.col("service").is_null() & pl.col("team").is_null()
     whole = float(hourly["EffectiveCost"].sum())
     lost = float(hourly.filter(nobody)["EffectiveCost"].sum())
-    inside = (
-        hourly.filter(nobody)
-        .group_by("series_id", day=pl.col("hour").dt.truncate("1d"))
-        .agg(inside=pl.col("EffectiveCost").sum())
-    )
+    inside = hourly.filter(nobody).group_by("series_id", day=pl.col("hour").dt.truncate("1d")).agg(inside=pl.col("EffectiveCost").sum())
     daily = (
         lake_tables["daily"]
         .join(series.filter(nobody), on="series_id")
         .with_columns(whole=pl.col("EffectiveCost").sum().over("series_id", "day"))
     )
     shares = daily.join(inside, on=["series_id", "day"]).with_columns(
-        cost=pl.when(pl.col("whole") != 0)
-        .then(pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole"))
-        .otherwise(0.0)
+        cost=pl.when(pl.col("whole") != 0).then(pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole")).otherwise(0.0)
     )
     named = pl.col("ResourceId").is_not_null()
     keys = [pl.when(named).then(None).otherwise(pl.col(name)).alias(name) for name in ("ServiceName", "x_UsageType", "SubAccountId")]
@@ -199,9 +183,7 @@ def _item_where(item: dict[str, object]) -> str:
     return json.dumps({k: item[k] for k in ("ServiceName", "x_UsageType", "SubAccountId") if item[k] is not None})
 
 
-def _guesses(
-    lake_tables: dict[str, pl.DataFrame], directory: Directory, items: pl.DataFrame
-) -> list[tuple[str | None, str | None]]:
+def _guesses(lake_tables: dict[str, pl.DataFrame], directory: Directory, items: pl.DataFrame) -> list[tuple[str | None, str | None]]:
     """A likely team for each item: the tags it once had, who created it, the service that its name names."""
     tagged = (
         lake_tables["daily"]
@@ -212,10 +194,8 @@ def _guesses(
         .agg(pl.col("team").last())
     )
     former = dict(tagged.iter_rows())
-    changes = lake_tables["changes"].filter(
-        pl.col("kind").is_in(["create", "tag"]) & ~pl.col("automated").fill_null(value=False)
-    )
-    known = sorted({s for s in lake_tables["series"]["service"].drop_nulls().unique().to_list()}, key=len, reverse=True)
+    changes = lake_tables["changes"].filter(pl.col("kind").is_in(["create", "tag"]) & ~pl.col("automated").fill_null(value=False))
+    known = sorted(set(lake_tables["series"]["service"].drop_nulls().to_list()), key=len, reverse=True)
     return [_guess(item, former, changes, (directory, known)) for item in items.iter_rows(named=True)]
 
 
@@ -230,9 +210,7 @@ def _guess(
         return former[resource], "tags before they were lost"
     tail = re.split(r"[:/]", resource)[-1]
     made = (
-        changes.filter(
-            pl.col("resource").str.contains(tail, literal=True) | pl.col("after").str.contains(tail, literal=True)
-        )
+        changes.filter(pl.col("resource").str.contains(tail, literal=True) | pl.col("after").str.contains(tail, literal=True))
         if len(tail) > 5
         else changes.head(0)
     )

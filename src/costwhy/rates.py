@@ -45,7 +45,7 @@ class AutoscalerRule:
 
     def usage(self, calls: Array) -> Array:
         """Usage that this rule keeps for these calls (T)."""
-        return _held(np.maximum(self.floor, np.ceil(calls / self.each - 1e-9)), self.hold) * self.per_instance
+        return np.asarray(_held(np.maximum(self.floor, np.ceil(calls / self.each - 1e-9)), self.hold) * self.per_instance)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Model:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
         meter = self.meters[m]
         if meter.edge is not None:
-            return self.observed.calls[meter.edge]
+            return np.asarray(self.observed.calls[meter.edge])
         return self.handled[meter.service] if meter.service is not None else np.zeros(len(self.observed.hours))
 
 
@@ -165,13 +165,9 @@ def _edge_followed(o: Observed, usage: Array, calls: Array, s: int) -> int | Non
         return _robust_spread(np.log(usage[both] / series[both]))
 
     whole = noise(calls)
-    if whole < 0.03 or _robust_spread(np.log(usage[on])) < MOVES and whole < np.inf:
+    if whole < 0.03 or (_robust_spread(np.log(usage[on])) < MOVES and whole < np.inf):
         return None
-    near = [
-        (noise(o.calls[e, : o.billed]), e)
-        for e, edge in enumerate(o.edges)
-        if edge.internal and name in {edge.service, edge.caller}
-    ]
+    near = [(noise(o.calls[e, : o.billed]), e) for e, edge in enumerate(o.edges) if edge.internal and name in {edge.service, edge.caller}]
     best = min(near, default=(np.inf, -1))
     return best[1] if best[0] < 0.6 * whole and best[0] < USE_NOISE else None
 
@@ -221,9 +217,7 @@ def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
         above = (instances > floor) & (calls > 0)
         load = calls[above] / instances[above]
         for hold in (0, 1, 2):
-            rule = _best_each(
-                np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold)
-            )
+            rule = _best_each(np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold))
             fine = _best_each(rule.each * np.linspace(0.97, 1.03, 61), instances, calls, (float(floor), step, hold))
             best = max((r for r in (best, rule, fine) if r is not None), key=lambda r: r.match)
     return best if best is not None and best.match >= 0.5 else None
@@ -328,8 +322,8 @@ def _edge_rates(model: Model) -> list[Rate]:
                 continue  # a new caller's calls are its own: they go with the edge that calls it
             first = calls - o.retries[row]
             fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
-            out.append(_rate("fan_out", row, edge.service, edge.caller, None, fan_out, born))
-            out.append(_rate("retries", row, edge.service, edge.caller, None, retries, None))
+            out.append(_rate("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
+            out.append(_rate("retries", row, (edge.service, edge.caller, None), retries, None))
         elif edge.scheduled:
             out.append(_additive("schedule", row, (edge.service, edge.caller, None), calls, born))
         else:
@@ -347,23 +341,16 @@ def _meter_rates(model: Model) -> list[Rate]:
         born = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service
-            if (
-                born is not None
-                and model.service_born[s] > 72
-                and born <= model.service_born[s] + 24
-                and not meter.transfer
-            ):
+            if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
                 continue  # the line of a new service goes with the edge that calls it
             kind = "cross_region" if meter.transfer else "usage_per_call"
-            out.append(_rate(kind, m, *name, _log_ratio(usage, model.followed(m)), born))
+            out.append(_rate(kind, m, name, _log_ratio(usage, model.followed(m)), born))
         elif meter.kind == "time" and meter.service is not None:
             kind = "cross_region" if meter.transfer else "capacity"
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
             out.append(_additive(kind, m, name, usage - told, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(
-                _additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born)
-            )
+            out.append(_additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(
                 _additive(
@@ -383,20 +370,16 @@ def _price_rates(model: Model, m: int, name: tuple[str | None, str | None, str |
     o, billed = model.observed, model.observed.billed
     known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
     bought = np.where(o.usage[m] - o.covered[m] > 0, 1.0, np.nan)
-    out = [_rate("unit_price", m, *name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
+    out = [_rate("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
     if o.covered[m, :billed].any():
         scale = float(np.max(o.covered[m, :billed]))
         out.append(_additive("unit_price", m, name, o.covered[m] * known, None, scale=scale))
     return out
 
 
-def _rate(
-    kind: str, row: int, service: str | None, caller: str | None, usage_type: str | None, level: Array, born: int | None
-) -> Rate:
+def _rate(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
     spread = max(_hourly_spread(level), 0.003)
-    return Rate(
-        kind, row, service, caller, usage_type, level, born, spread, _daily_drift(level, spread), seasonal=False
-    )
+    return Rate(kind, row, *name, level, born, spread, _daily_drift(level, spread), seasonal=False)
 
 
 def _additive(
@@ -409,7 +392,7 @@ def _additive(
 ) -> Rate:
     """Over its own mean, less what the same hours of other weeks had: for what is zero at times, or constant."""
     defined = values[np.isfinite(values)]
-    unit = scale if scale else float(np.mean(np.abs(defined))) if defined.size else 1.0
+    unit = scale or (float(np.mean(np.abs(defined))) if defined.size else 1.0)
     level = values / (unit or 1.0)
     level = level - (0.0 if born is not None else pattern(level))
     spread = max(_hourly_spread(level), _robust_spread(level[np.isfinite(level)]), 0.01)
@@ -419,9 +402,7 @@ def _additive(
     return Rate(kind, row, *name, level, born, spread, drift, seasonal=True)
 
 
-def _seasonal(
-    kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None
-) -> Rate:
+def _seasonal(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
     flat = level if born is not None else level - pattern(level)
     defined = flat[np.isfinite(flat)]
     around = defined - _running_median(defined, 73) if defined.size > 73 else defined

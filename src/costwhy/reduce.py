@@ -44,9 +44,7 @@ class FileCube:
 def reduce_file(file: Path, form: str, mapping: Mapping, currency: str) -> FileCube:
     """The star of one file. form: focus, cur2 or cur. Raises SourceError where the file cannot be read as a whole, or lacks a column."""
     try:
-        with duckdb.connect(
-            config={"memory_limit": MEMORY, "threads": THREADS, "preserve_insertion_order": False}
-        ) as connection:
+        with duckdb.connect(config={"memory_limit": MEMORY, "threads": THREADS, "preserve_insertion_order": False}) as connection:
             connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
             rejects = _open(connection, file)
             return _star(connection, _expressions(connection, form, mapping), currency, (file, rejects))
@@ -79,10 +77,7 @@ def _expressions(connection: duckdb.DuckDBPyConnection, form: str, mapping: Mapp
         present = _present(connection, columns, [key for keys in wanted.values() for key in keys])
         return focus.expressions(
             columns,
-            {
-                name: [p + key for key in keys for p in focus.TAG_PREFIXES if p + key in present]
-                for name, keys in wanted.items()
-            },
+            {name: [p + key for key in keys for p in focus.TAG_PREFIXES if p + key in present] for name, keys in wanted.items()},
         )
     return cur.expressions(columns, wanted)
 
@@ -93,19 +88,16 @@ def _present(connection: duckdb.DuckDBPyConnection, columns: MappingType[str, st
         return set()
     names = sorted({prefix + key for key in keys for prefix in focus.TAG_PREFIXES})
     listed = ", ".join(f"bool_or(list_contains(k, {focus.literal(name)}))" for name in names)
-    row = connection.execute(
-        f"SELECT {listed} FROM (SELECT DISTINCT {focus.tag_keys(columns, 'Tags')} AS k FROM raw)"
-    ).fetchall()[0]  # noqa: S608  literals are escaped
+    row = connection.execute(f"SELECT {listed} FROM (SELECT DISTINCT {focus.tag_keys(columns, 'Tags')} AS k FROM raw)").fetchall()[0]
     return {name for name, found in zip(names, row, strict=True) if found}
 
 
 def _frame(connection: duckdb.DuckDBPyConnection, query: str) -> pl.DataFrame:
-    return connection.sql(query).pl()
+    frame: pl.DataFrame = connection.sql(query).pl()
+    return frame
 
 
-def _star(
-    connection: duckdb.DuckDBPyConnection, expr: MappingType[str, str], currency: str, origin: tuple[Path, bool]
-) -> FileCube:
+def _star(connection: duckdb.DuckDBPyConnection, expr: MappingType[str, str], currency: str, origin: tuple[Path, bool]) -> FileCube:
     dims = ", ".join(expr[name] for name in tables.DIMENSION_NAMES)
     reason = _reason(expr, currency)
     sums = ", ".join(f"sum({expr[name]}) AS {name}" for name in tables.MEASURE_NAMES)
@@ -117,18 +109,16 @@ def _star(
     control = _frame(
         connection,
         f"SELECT {period}, {reason} AS reason, {', '.join(f'fsum({expr[name]}) AS {name}' for name in COSTS)}, count(*) AS n FROM raw GROUP BY ALL",
-    )  # noqa: S608
+    )
     series = _frame(
         connection,
         f"SELECT hash({dims}) AS k, {', '.join(f'any_value({expr[n]}) AS {n}' for n in tables.DIMENSION_NAMES)} {good} GROUP BY ALL",
-    )  # noqa: S608
-    hourly = _frame(
-        connection, f"SELECT {period}, {hour}, hash({dims}) AS k, {sums}, count(*) AS rows {good} GROUP BY ALL"
-    )  # noqa: S608
+    )
+    hourly = _frame(connection, f"SELECT {period}, {hour}, hash({dims}) AS k, {sums}, count(*) AS rows {good} GROUP BY ALL")
     daily = _frame(
         connection,
         f"SELECT {period}, date_trunc('day', {expr['start']}) AS day, hash({dims}) AS k, {expr['ResourceId']} AS ResourceId, {sums} {good} GROUP BY ALL",
-    )  # noqa: S608
+    )
     aside = _aside(connection, reason, control, origin)
     ids = _series_ids(series)
     hourly, daily = (frame.join(ids, on="k").drop("k") for frame in (hourly, daily))
@@ -151,17 +141,14 @@ def _star(
 def _reason(expr: MappingType[str, str], currency: str) -> str:
     """Why a row cannot be read; null for a good one."""
     finite = " ".join(
-        f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
-        for n in ("EffectiveCost", "BilledCost")
+        f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'" for n in ("EffectiveCost", "BilledCost")
     )
     other = f"WHEN coalesce({expr['BillingCurrency']}, {focus.literal(currency)}) <> {focus.literal(currency)} THEN 'in ' || {expr['BillingCurrency']} || ', the workspace is in {currency}'"
     return f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL THEN 'the charge period is missing or no time' {finite} {other} END)"
 
 
 def _utc(frame: pl.DataFrame, column: str, table: tables.Table) -> pl.DataFrame:
-    return table.fit(frame.with_columns(pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))).drop(
-        "delivery"
-    )
+    return table.fit(frame.with_columns(pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))).drop("delivery")
 
 
 def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
@@ -177,24 +164,14 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
     return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
-def _aside(
-    connection: duckdb.DuckDBPyConnection, reason: str, control: pl.DataFrame, origin: tuple[Path, bool]
-) -> pl.DataFrame:
+def _aside(connection: duckdb.DuckDBPyConnection, reason: str, control: pl.DataFrame, origin: tuple[Path, bool]) -> pl.DataFrame:
     file, rejects = origin
     rows = []
-    for why, count in (
-        control.filter(pl.col("reason").is_not_null())
-        .group_by("reason")
-        .agg(pl.col("n").sum())
-        .sort("reason")
-        .iter_rows()
-    ):
+    for why, count in control.filter(pl.col("reason").is_not_null()).group_by("reason").agg(pl.col("n").sum()).sort("reason").iter_rows():
         shown = connection.execute(
             f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {focus.literal(why)} LIMIT {EXAMPLES}"
-        ).fetchall()  # noqa: S608
-        rows.append(
-            {"file": file.name, "reason": why, "record": " | ".join(str(r[0])[:200] for r in shown), "records": count}
-        )
+        ).fetchall()
+        rows.append({"file": file.name, "reason": why, "record": " | ".join(str(r[0])[:200] for r in shown), "records": count})
     if rejects:
         bad = connection.execute("SELECT line, error_message, csv_line FROM reject_errors").fetchall()
         rows += [
@@ -210,11 +187,7 @@ def _aside(
     return tables.SET_ASIDE.fit(
         pl.DataFrame(
             rows,
-            schema={
-                n: t
-                for n, t in tables.SET_ASIDE.schema.items()
-                if n in {"file", "place", "reason", "record", "records"}
-            },
+            schema={n: t for n, t in tables.SET_ASIDE.schema.items() if n in {"file", "place", "reason", "record", "records"}},
         ).with_columns(source=pl.lit("cost"))
     ).drop("delivery")
 
@@ -235,11 +208,7 @@ def _hold(cube: FileCube, file: Path) -> None:
 def _with_overview(cube: FileCube) -> FileCube:
     """Adds the small table for the first chart, and the count of rows by account and hour, both from the hourly facts."""
     wide = cube.hourly.join(cube.series.select("series_id", "SubAccountId", "service"), on="series_id")
-    overview = (
-        wide.group_by("hour", "SubAccountId", "service")
-        .agg(pl.col(COSTS).sum())
-        .sort("hour", "SubAccountId", "service")
-    )
+    overview = wide.group_by("hour", "SubAccountId", "service").agg(pl.col(COSTS).sum()).sort("hour", "SubAccountId", "service")
     seen = (
         wide.group_by("hour", account="SubAccountId")
         .agg(records=pl.col("rows").sum())
@@ -265,11 +234,9 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
         return cubes[0]
 
     def added(name: str, keys: list[str]) -> pl.DataFrame:
-        frame = pl.concat([getattr(c, name) for c in cubes])
+        frame: pl.DataFrame = pl.concat([getattr(c, name) for c in cubes])
         measures = [c for c in frame.columns if c not in keys]
-        absent = [
-            pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).alias(c) for c in measures
-        ]  # a sum over nulls only is null
+        absent = [pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).alias(c) for c in measures]  # a sum over nulls only is null
         return frame.group_by(keys).agg(absent).select(frame.columns).sort(keys)
 
     return FileCube(

@@ -43,7 +43,7 @@ def _possible(sums: Array, shortest: int) -> np.ndarray:
     step = np.abs((sums[right] - sums[t]) / (right - t) - (sums[t] - sums[left]) / (t - left))
     padded = np.pad(step, NEAR - 1, constant_values=-1.0)
     highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * NEAR - 1).max(axis=1)
-    return t[step >= highest]
+    return np.asarray(t[step >= highest])
 
 
 def _clipped(values: Array, spread: float) -> Array:

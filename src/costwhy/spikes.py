@@ -20,7 +20,7 @@ SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's d
 SAME_START = 3  # hours between episodes of one incident
 SMALL_SHARE = 0.03  # of a spike's dollars: smaller rows are noise of the same hours
 LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise of its own that wanders
-LEAST_ROW = 0.001       # of the company's cost an hour: a smaller row is not looked at
+LEAST_ROW = 0.001  # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
 LEAST_GROWTH = 0.08  # of calls from outside: traffic wanders by a few per cent without a cause
@@ -107,9 +107,7 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
         quiet[hour:after] = False
         inside = means[first : last + 1]
         rising = len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
-        episode = _episode(
-            model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising
-        )
+        episode = _episode(model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising)
         if episode is not None:
             yield episode
 
@@ -184,7 +182,7 @@ def _sharpest(level: Array, start: int, end: int) -> int:
     before, after = sums[cuts] / cuts, (sums[-1] - sums[cuts]) / (part.size - cuts)
     cut = first + int(cuts[np.argmax(cuts * (part.size - cuts) * (after - before) ** 2)])
     near = range(max(24, cut - 8), min(end - 6, cut + 9))
-    contrast = [abs(level[h:h + 24].mean() - level[h - 24:h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in near]
+    contrast = [abs(level[h : h + 24].mean() - level[h - 24 : h].mean()) * min(1.0, ((end - h) / 24) ** 0.5) for h in near]
     return near[int(np.argmax(contrast))] if contrast else cut
 
 
@@ -204,9 +202,7 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
         yield episode
 
 
-def _episode(
-    model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool
-) -> Episode | None:
+def _episode(model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool) -> Episode | None:
     window = Window(span[0], span[1] if span[1] is not None else len(model.observed.hours))
     shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
     if window.end - window.start < shortest:

@@ -71,11 +71,7 @@ def headline(case: Case) -> str:
     s = case.spike
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
     dollars = _lead_total(case) if lead else _total(case)
-    when = (
-        f"since {clock(_at(s['start']))}"
-        if s["status"] == "running"
-        else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
-    )
+    when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
     cause = behaviour_words(lead) if lead else "nothing that is measured here moved it"
     return f"{money(abs(dollars), case.currency)} {'more' if dollars >= 0 else 'less'} {when}: {cause}"
 
@@ -95,9 +91,7 @@ def lines(document: Mapping[str, object]) -> list[str]:
     spikes = document["spikes"]
     assert isinstance(spikes, list)  # noqa: S101  the document is our own
     currency = str(document["currency"])
-    out = [
-        f"{document['workspace']}: {len(spikes)} spikes as of {document['as_of']}, billed through {document['billed_through']}"
-    ]
+    out = [f"{document['workspace']}: {len(spikes)} spikes as of {document['as_of']}, billed through {document['billed_through']}"]
     for s in spikes:
         out.append("")
         out.append(
@@ -105,13 +99,9 @@ def lines(document: Mapping[str, object]) -> list[str]:
             f"{', planned' if s['planned'] else ''}, {s['status']} since {s['start']}"
         )
         out.extend(
-            f"  {money(b['cost_change'] + (b['nowcast_change'] or 0.0), currency):>10}  {behaviour_words(b)}"
-            for b in s["behaviour"]
+            f"  {money(b['cost_change'] + (b['nowcast_change'] or 0.0), currency):>10}  {behaviour_words(b)}" for b in s["behaviour"]
         )
-        out.extend(
-            f"  {t['probability']:>9.0%}  {t['summary'] or t['change_id']} ({'; '.join(t['reasons'])})"
-            for t in s["triggers"][:3]
-        )
+        out.extend(f"  {t['probability']:>9.0%}  {t['summary'] or t['change_id']} ({'; '.join(t['reasons'])})" for t in s["triggers"][:3])
         out.append(f"  {s['no_recorded_change']:>9.0%}  no recorded change")
         owner, decided = s["owner"], s["decided_by"]
         out.append(
@@ -160,9 +150,7 @@ def _why(case: Case) -> Sentence | None:
     rows = case.behaviour.head(3).to_dicts()
     if not rows:
         return None
-    parts = [
-        f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows
-    ]
+    parts = [f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows]
     return Sentence(f"{VERDICT_WORDS[str(case.spike['verdict'])]}: {'; '.join(parts)}.", "behaviour")
 
 
@@ -195,9 +183,7 @@ def _who(case: Case) -> Sentence:
     by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
     owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
     parts = [
-        f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"
-        if owner
-        else "nobody is recorded as owner"
+        f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})" if owner else "nobody is recorded as owner"
     ]
     if decided:
         parts.append(f"{decided['actor'] or 'somebody'} of {decided['team'] or 'an unknown team'} made the change")
@@ -219,8 +205,6 @@ def _still(case: Case) -> Sentence:
 
 
 def _doubt(case: Case) -> Sentence | None:
-    notes = [
-        f"{r['source']}: {r['cannot_rule_out']}" for r in case.coverage.iter_rows(named=True) if r["cannot_rule_out"]
-    ]
+    notes = [f"{r['source']}: {r['cannot_rule_out']}" for r in case.coverage.iter_rows(named=True) if r["cannot_rule_out"]]
     gaps = [f"{r['source']} has {len(r['gaps'])} gaps" for r in case.coverage.iter_rows(named=True) if r["gaps"]]
     return Sentence(f"Cannot be ruled out: {'; '.join([*gaps, *notes])}.", "coverage") if notes or gaps else None

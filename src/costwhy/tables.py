@@ -64,9 +64,7 @@ def _focus(name: str, meaning: str, dtype: pl.DataType | type[pl.DataType] = TEX
     return Column(name, dtype, meaning, unit, "FOCUS")
 
 
-DELIVERY = Column(
-    "delivery", TEXT, "what was delivered whole and is replaced whole: source and billing period, or source and file"
-)
+DELIVERY = Column("delivery", TEXT, "what was delivered whole and is replaced whole: source and billing period, or source and file")
 
 DIMENSIONS = (
     _focus("ProviderName", "who offers the service"),
@@ -104,9 +102,7 @@ MEASURES = (
 MEASURE_NAMES = tuple(column.name for column in MEASURES)
 
 PERIOD = Column("billing_period", TEXT, "month of the invoice, YYYY-MM", "", "BillingPeriodStart")
-SERIES_ID = Column(
-    "series_id", pl.Int64, "stable hash of the dimensions: the same combination has the same id in every delivery"
-)
+SERIES_ID = Column("series_id", pl.Int64, "stable hash of the dimensions: the same combination has the same id in every delivery")
 SERVICE = Column("service", TEXT, "our service; null: not known")
 
 SERIES = Table("series", "one row for each combination of dimensions that was ever billed", (SERIES_ID, *DIMENSIONS))
@@ -154,9 +150,7 @@ CHANGES = Table(
         Column("time", TIME, "when it happened"),
         Column("known_at", TIME, "when it could first be known (log delivery); null: at once"),
         Column("source", TEXT, "cloudtrail, cdevents, autoscaling"),
-        Column(
-            "kind", TEXT, "deploy, rollback, scaling, schedule, config, create, delete, tag, commitment, flag, other"
-        ),
+        Column("kind", TEXT, "deploy, rollback, scaling, schedule, config, create, delete, tag, commitment, flag, other"),
         Column("event", TEXT, "CDEvents type, or eventSource:eventName"),
         SERVICE,
         Column("environment", TEXT, "production, staging, ...; null: not said"),
@@ -340,9 +334,7 @@ TIMELINE = Table(
         ESTIMATED,
     ),
 )
-LEDGER = Table(
-    "ledger", "excess by behaviour and hour", (Column("hour", TIME, "start of the hour"), *PLACE, CHANGE, ESTIMATED)
-)
+LEDGER = Table("ledger", "excess by behaviour and hour", (Column("hour", TIME, "start of the hour"), *PLACE, CHANGE, ESTIMATED))
 CALLS = Table(
     "calls",
     "calls and retries on the edges of the spike, by hour",

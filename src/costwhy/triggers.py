@@ -133,9 +133,7 @@ def weigh(changes: pl.DataFrame, suspicion: Suspicion) -> Weighed:
     """Every recorded change before the onset, weighed against what it must explain."""
     latest = suspicion.start + suspicion.blur
     near = changes.filter(
-        (pl.col("time") < latest)
-        & (pl.col("time") >= suspicion.start - LOOK_BACK)
-        & ~pl.col("automated").fill_null(value=False)
+        (pl.col("time") < latest) & (pl.col("time") >= suspicion.start - LOOK_BACK) & ~pl.col("automated").fill_null(value=False)
     ).unique("change_id", maintain_order=True)
     named = [_named(row, suspicion.services) for row in near.iter_rows(named=True)]
     scored = [(weight, row, reasons) for row in named for weight, reasons in [_weight(row, suspicion)] if weight > 0]

@@ -54,16 +54,10 @@ def clicked(selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.Da
 def _hour(value: object) -> datetime | None:
     """A whole hour from what a browser sends: milliseconds, or text."""
     try:
-        time = (
-            datetime.fromtimestamp(value / 1000, UTC)
-            if isinstance(value, int | float)
-            else datetime.fromisoformat(str(value))
-        )
+        time = datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
     except (ValueError, OverflowError, OSError):
         return None
-    return (
-        (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    )
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
@@ -100,17 +94,13 @@ def listed(rows: pl.DataFrame | None, spikes: pl.DataFrame) -> str | None:
     """The spike of the row that was picked in the list."""
     if rows is None or not rows.height:
         return None
-    match = (
-        spike_list(spikes)
-        .with_columns(spike_id=spikes["spike_id"])
-        .join(rows, on=rows.columns, how="semi", nulls_equal=True)
-    )
+    match = spike_list(spikes).with_columns(spike_id=spikes["spike_id"]).join(rows, on=rows.columns, how="semi", nulls_equal=True)
     return match["spike_id"][0] if match.height else None
 
 
 def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
     """The spike before or after the one that is shown; at the ends, the other end."""
-    ids = spikes["spike_id"].to_list()
+    ids: list[str] = spikes["spike_id"].to_list()
     if not ids:
         return None
     return ids[(ids.index(shown) + step) % len(ids)] if shown in ids else ids[0]
@@ -126,14 +116,9 @@ def axis(case: Case) -> tuple[datetime, datetime]:
 
 def moved(case: Case) -> pl.DataFrame:
     """behaviour, kind, dollars, label: billed and estimated together, remainder left to the table."""
-    rows = [
-        (behaviour_words(r), r["kind"], r["cost_change"] + (r["nowcast_change"] or 0.0))
-        for r in case.behaviour.iter_rows(named=True)
-    ]
+    rows = [(behaviour_words(r), r["kind"], r["cost_change"] + (r["nowcast_change"] or 0.0)) for r in case.behaviour.iter_rows(named=True)]
     frame = pl.DataFrame(rows, schema={"behaviour": pl.String, "kind": pl.String, "dollars": pl.Float64}, orient="row")
-    return frame.with_columns(
-        label=pl.Series([f"{name}: {money(dollars, case.currency)}" for name, _, dollars in rows], dtype=pl.String)
-    )
+    return frame.with_columns(label=pl.Series([f"{name}: {money(dollars, case.currency)}" for name, _, dollars in rows], dtype=pl.String))
 
 
 def ledger(case: Case) -> pl.DataFrame:
@@ -144,9 +129,7 @@ def ledger(case: Case) -> pl.DataFrame:
 
 def edges(case: Case) -> Iterable[tuple[str, pl.DataFrame]]:
     """The calls of each edge of the spike, with its name."""
-    for (caller, service), rows in case.calls.partition_by(
-        "caller", "service", as_dict=True, maintain_order=True
-    ).items():
+    for (caller, service), rows in case.calls.partition_by("caller", "service", as_dict=True, maintain_order=True).items():
         yield f"{str(caller).removeprefix('schedule:')} → {service}", rows
 
 
@@ -157,23 +140,16 @@ def changes(case: Case) -> pl.DataFrame:
         kind=pl.when(pl.col("kind").is_in(list(CHANGE_COLOURS))).then("kind").otherwise(pl.lit("other")),
     )
     named = case.triggers.select("change_id", found=pl.col("service"))
-    near = near.join(named, on="change_id", how="left").with_columns(
-        service=pl.coalesce("found", "service").fill_null("others")
-    )
-    first = [s for s in case.triggers["service"].drop_nulls().unique(maintain_order=True).to_list()]
+    near = near.join(named, on="change_id", how="left").with_columns(service=pl.coalesce("found", "service").fill_null("others"))
+    first = case.triggers["service"].drop_nulls().unique(maintain_order=True).to_list()
     most = near.group_by("service").agg(pl.len()).sort("len", "service", descending=[True, False])["service"].to_list()
     lanes = list(dict.fromkeys([*first, *most]))[:MOST_LANES]
-    return near.filter(pl.col("service").is_in(lanes)).select(
-        "hour", "change_id", "service", "kind", "summary", "actor"
-    )
+    return near.filter(pl.col("service").is_in(lanes)).select("hour", "change_id", "service", "kind", "summary", "actor")
 
 
 def change_options(case: Case) -> dict[str, str]:
     """Words of each ranked change, and its id."""
-    return {
-        f"{r['probability']:.0%}  {r['summary'] or r['change_id']}"[:110]: r["change_id"]
-        for r in case.triggers.iter_rows(named=True)
-    }
+    return {f"{r['probability']:.0%}  {r['summary'] or r['change_id']}"[:110]: r["change_id"] for r in case.triggers.iter_rows(named=True)}
 
 
 def lanes(case: Case) -> pl.DataFrame:

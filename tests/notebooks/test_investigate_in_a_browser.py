@@ -20,7 +20,15 @@ from costwhy.lake import Lake
 from costwhy.story import money
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WAYS = [(1440, "UTC"), (1440, "America/Los_Angeles"), (375, "UTC"), (375, "America/Los_Angeles")]
 PATIENCE = 60_000  # milliseconds: machines are shared
 
@@ -77,7 +85,10 @@ def visit(request: pytest.FixtureRequest, browser: Browser, address: str) -> Ite
     seen = Visit(context.new_page())
     seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
     seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
-    seen.page.on("request", lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else seen.elsewhere.append(r.url))
+    seen.page.on(
+        "request",
+        lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else seen.elsewhere.append(r.url),
+    )
     seen.page.goto(address)
     seen.page.wait_for_selector(".cw h1")
     yield seen
@@ -127,10 +138,9 @@ def _pick_by_list(page: Page, row: int) -> None:
 
 def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
     """A click in the middle of the spike's band: the axis goes from the first to the last hour, right of the labels."""
-    canvas = page.locator("marimo-vega canvas, marimo-vega svg.marks").first
-    canvas.scroll_into_view_if_needed()
-    page.wait_for_timeout(1500)
-    box = canvas.bounding_box()
+    page.wait_for_timeout(2500)  # the list's pick draws the chart anew
+    page.evaluate("window.scrollTo(0, 0); document.querySelector('#App, main, body').scrollTo?.(0, 0)")
+    box = page.locator("marimo-vega canvas, marimo-vega svg.marks").first.bounding_box()
     assert box is not None
     start, end = spikes["start"][row], spikes["end"][row]
     first, last = _axis()

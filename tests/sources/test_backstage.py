@@ -49,7 +49,9 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
     assert list(row) == [name for name in CATALOG.schema if name != "delivery"]
 
 
-@pytest.mark.parametrize(("owner", "team"), [("team-a", "team-a"), ("default/team-a", "team-a"), ("user:guest", "guest"), ("~", None), ("[x]", None)])
+@pytest.mark.parametrize(
+    ("owner", "team"), [("team-a", "team-a"), ("default/team-a", "team-a"), ("user:guest", "guest"), ("~", None), ("[x]", None)]
+)
 def test_owner_references_are_plain_names(tmp_path, owner, team):
     assert one(tmp_path, "System", spec=f"{{owner: {owner!s}}}")["owner"] == team
 
@@ -141,7 +143,7 @@ def test_hostile_yaml_is_set_aside(tmp_path, text, why):
 def test_harmless_aliases_are_followed_and_markup_stays_text(tmp_path):
     text = entity("Component", spec="{x: &t '<script>alert(1)</script>', owner: *t}")
     assert backstage.read([put(tmp_path, text)]).rows["owner"].to_list() == ["script>"]
-    title = one(tmp_path, "Component", metadata="  title: \"<b>x</b>\\e[31m\"\n")["title"]
+    title = one(tmp_path, "Component", metadata='  title: "<b>x</b>\\e[31m"\n')["title"]
     assert title == "<b>x</b> [31m"
 
 

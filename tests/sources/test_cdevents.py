@@ -111,9 +111,7 @@ def test_an_incomplete_plan_is_set_aside_and_the_change_stays(tmp_path, planned,
 def test_the_same_event_twice_is_one_change_and_another_under_its_id_is_set_aside(tmp_path):
     reading = cdevents.read([put(tmp_path, event("a"), event("a"), event("a", what="service.removed"), event("b"))])
     assert reading.rows["change_id"].to_list() == ["a", "b"]
-    assert reading.set_aside.select("place", "reason").rows() == [
-        ("line 3", "another event has the same context.id: the first one counts")
-    ]
+    assert reading.set_aside.select("place", "reason").rows() == [("line 3", "another event has the same context.id: the first one counts")]
     assert reading.seen["records"].sum() == 4
 
 

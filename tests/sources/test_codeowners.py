@@ -23,7 +23,9 @@ def rows(folder: Path, text: str):
 
 
 def test_patterns_owners_and_their_order_are_read(tmp_path):
-    text = "# comment\n\n*  @lumen/supply @lumen/other # why\n/docs/ docs@acme.example\n*.js @jane\n/apps/ plain-team\n/free/\nmy\\ file @x\n"
+    text = (
+        "# comment\n\n*  @lumen/supply @lumen/other # why\n/docs/ docs@acme.example\n*.js @jane\n/apps/ plain-team\n/free/\nmy\\ file @x\n"
+    )
     frame = rows(tmp_path, text)
     assert frame.columns == [name for name in CATALOG.schema if name != "delivery"]
     assert frame.select("kind", "name", "owner").rows() == [

@@ -48,9 +48,7 @@ def read(sources: Sequence[Path]) -> Reading:
     return Reading(rows=_with_members(reading.rows, members), set_aside=reading.set_aside, seen=reading.seen)
 
 
-def _read_entity(
-    intake: Intake, value: object, known: dict[tuple[str, str, str], dict[str, Any]], members: dict[str, list[str]]
-) -> None:
+def _read_entity(intake: Intake, value: object, known: dict[tuple[str, str, str], dict[str, Any]], members: dict[str, list[str]]) -> None:
     if value is None:
         return
     entity = _mapping(value)
@@ -125,9 +123,7 @@ def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataF
     """Users with the groups that name them as members, besides those that they name themselves."""
     if not members:
         return rows
-    named = pl.DataFrame(
-        {"name": list(members), "groups": list(members.values())}, schema_overrides={"groups": pl.List(pl.String)}
-    )
+    named = pl.DataFrame({"name": list(members), "groups": list(members.values())}, schema_overrides={"groups": pl.List(pl.String)})
     both = pl.concat_list("member_of", pl.col("groups").fill_null([])).list.unique(maintain_order=True)
     joined = rows.join(named, on="name", how="left", maintain_order="left")
     member_of = pl.when(pl.col("kind") == "user").then(both).otherwise(pl.col("member_of"))

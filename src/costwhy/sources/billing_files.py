@@ -25,11 +25,21 @@ def find_files(path: str, folder: Path) -> tuple[Path, ...]:
     place = folder / path
     if place.is_file():
         return (place,)
-    found = sorted(place.rglob("*")) if place.is_dir() else sorted(folder.glob(path)) if not Path(path).is_absolute() else sorted(Path("/").glob(path[1:]))
+    found = (
+        sorted(place.rglob("*"))
+        if place.is_dir()
+        else sorted(folder.glob(path))
+        if not Path(path).is_absolute()
+        else sorted(Path("/").glob(path[1:]))
+    )
     files = [f for f in found if f.is_file() and f.name.lower().endswith(ENDINGS) and not f.name.startswith((".", "_"))]
     if not files:
         what = "an empty folder" if place.is_dir() else "nothing there"
-        raise SourceError(f"no billing file at {path}", found=f"{what} ({place})", todo=f"put files that end in {', '.join(ENDINGS)} there, or mend the path")
+        raise SourceError(
+            f"no billing file at {path}",
+            found=f"{what} ({place})",
+            todo=f"put files that end in {', '.join(ENDINGS)} there, or mend the path",
+        )
     return _newest(files, [f for f in found if f.name.endswith("-Manifest.json")])
 
 
@@ -46,7 +56,7 @@ def _newest(files: list[Path], manifests: Iterable[Path]) -> tuple[Path, ...]:
 def period_of(file: Path) -> str:
     """The folder of the billing period, by its name below the export; empty for other layouts."""
     parts = [k for k, part in enumerate(file.parts) if PERIOD.fullmatch(part)]
-    return "/".join(p for p in file.parts[:parts[-1] + 1] if p not in {"data", "metadata"}) if parts else ""
+    return "/".join(p for p in file.parts[: parts[-1] + 1] if p not in {"data", "metadata"}) if parts else ""
 
 
 def _of_period(group: list[Path], names: frozenset[str] | None) -> list[Path]:

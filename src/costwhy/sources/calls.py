@@ -79,9 +79,7 @@ _MAIN = (
     "queueUrl", "repositoryName", "logGroupName", "roleName", "stackName", "alarmName", "secretId", "instanceId",
     "volumeId", "groupId", "targetGroupArn", "name",
 )  # fmt: skip
-_NAMING = re.compile(
-    r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|resourcearnlist|taskdefinition)$"
-)
+_NAMING = re.compile(r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|resourcearnlist|taskdefinition)$")
 _NOT_NAMING = re.compile(r"token|tagkeys|request|accountid|host|runtime|handler")
 _QUIET = re.compile(
     r"token|^host$|^x-amz|namespace$|scalabledimension|^type$|^policytype$|^overwrite$|^tier$|^publish$|^dryrun$|^cluster$|"

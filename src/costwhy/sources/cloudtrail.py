@@ -65,9 +65,7 @@ def find_files(path: str, folder: Path) -> tuple[Path, ...]:
     """Log files below `path`, without digests and insights. Raises SourceError when there is none."""
     found = tuple(file for file in files.find_files(path, folder, ENDINGS) if not _is_no_log(file))
     if not found:
-        raise SourceError(
-            f"there are no CloudTrail log files at {path!r}", found="digests or insights only", todo="name AWSLogs/"
-        )
+        raise SourceError(f"there are no CloudTrail log files at {path!r}", found="digests or insights only", todo="name AWSLogs/")
     return found
 
 
@@ -99,9 +97,7 @@ def _reason(error: Exception) -> str:
     return f"no CloudTrail record: {error}" if isinstance(error, msgspec.MsgspecError) else str(error)
 
 
-def _read_record(
-    intake: Intake, text: msgspec.Raw | bytes, known: set[str], about: tuple[datetime | None, Collection[str]]
-) -> None:
+def _read_record(intake: Intake, text: msgspec.Raw | bytes, known: set[str], about: tuple[datetime | None, Collection[str]]) -> None:
     head = _HEAD.decode(text)
     if head.eventCategory == "Insight":
         return
@@ -115,9 +111,7 @@ def _read_record(
         intake.keep(row)
 
 
-def _row(
-    record: dict[str, Any], head: _Head, times: tuple[datetime, datetime | None], service_tags: Collection[str]
-) -> dict[str, Any]:
+def _row(record: dict[str, Any], head: _Head, times: tuple[datetime, datetime | None], service_tags: Collection[str]) -> dict[str, Any]:
     actor, (time, delivered) = find_actor(record), times
     return {
         "change_id": to_text(head.eventID),
@@ -141,9 +135,7 @@ def _row(
 
 def _is_scaled(record: dict[str, Any]) -> bool:
     """Instances that an Auto Scaling group started itself carry its tag."""
-    return plain_name(str(record.get("eventName"))) == "RunInstances" and "aws:autoscaling:groupName" in str(
-        values_asked(record)
-    )
+    return plain_name(str(record.get("eventName"))) == "RunInstances" and "aws:autoscaling:groupName" in str(values_asked(record))
 
 
 def match_service(text: str, services: Collection[str]) -> str | None:

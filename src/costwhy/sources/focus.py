@@ -24,11 +24,16 @@ def expressions(columns: Mapping[str, str], tags: Mapping[str, Sequence[str]]) -
     out |= {
         "x_UsageType": coalesce([text(columns, name) for name in ("x_UsageType", "SkuMeter", "SkuId")]),
         "ConsumedUnit": coalesce([text(columns, "ConsumedUnit"), text(columns, "PricingUnit")]),
-        "ResourceId": text(columns, "ResourceId"), "BillingCurrency": text(columns, "BillingCurrency"),
-        "start": time(columns, "ChargePeriodStart"), "period": coalesce([time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]),
-        "EffectiveCost": number(columns, "EffectiveCost"), "BilledCost": coalesce([number(columns, "BilledCost"), number(columns, "EffectiveCost")])
-        if "BilledCost" not in columns else number(columns, "BilledCost"),
-        "ListCost": f"coalesce({number(columns, 'ListCost')}, 0)", "ConsumedQuantity": coalesce([number(columns, "ConsumedQuantity"), number(columns, "PricingQuantity")]),
+        "ResourceId": text(columns, "ResourceId"),
+        "BillingCurrency": text(columns, "BillingCurrency"),
+        "start": time(columns, "ChargePeriodStart"),
+        "period": coalesce([time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]),
+        "EffectiveCost": number(columns, "EffectiveCost"),
+        "BilledCost": coalesce([number(columns, "BilledCost"), number(columns, "EffectiveCost")])
+        if "BilledCost" not in columns
+        else number(columns, "BilledCost"),
+        "ListCost": f"coalesce({number(columns, 'ListCost')}, 0)",
+        "ConsumedQuantity": coalesce([number(columns, "ConsumedQuantity"), number(columns, "PricingQuantity")]),
     }
     return out | {name: first_tag(columns, "Tags", keys) for name, keys in tags.items()}
 
@@ -38,7 +43,11 @@ def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None
     missing = [name for name in names if name not in columns]
     if missing:
         shown = ", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
-        raise SourceError(f"column {missing[0]} is missing: this is no {what} file", found=shown, todo=f"export it with {missing[0]}, or name the right format in costwhy.toml")
+        raise SourceError(
+            f"column {missing[0]} is missing: this is no {what} file",
+            found=shown,
+            todo=f"export it with {missing[0]}, or name the right format in costwhy.toml",
+        )
 
 
 def quoted(name: str) -> str:
@@ -69,7 +78,11 @@ def number(columns: Mapping[str, str], name: str) -> str:
     """A number as double; null where it is none. What cannot be read is told from what is absent by `unreadable`."""
     if name not in columns:
         return "NULL::DOUBLE"
-    return quoted(name) if columns[name] == "DOUBLE" else f"TRY_CAST({text(columns, name) if columns[name] == 'VARCHAR' else quoted(name)} AS DOUBLE)"
+    return (
+        quoted(name)
+        if columns[name] == "DOUBLE"
+        else f"TRY_CAST({text(columns, name) if columns[name] == 'VARCHAR' else quoted(name)} AS DOUBLE)"
+    )
 
 
 def time(columns: Mapping[str, str], name: str) -> str:

@@ -61,9 +61,7 @@ class Actor:
 def is_pipeline(name: str) -> bool:
     """Whether a role or user is named like a delivery pipeline: `ci-deployer`, `github-actions`, `terraform-apply`."""
     low = name.lower()
-    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(
-        re.split(r"[^a-z0-9\]]+", low)
-    )
+    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(re.split(r"[^a-z0-9\]]+", low))
 
 
 def kind_of(name: str | None) -> str | None:
@@ -123,9 +121,7 @@ def _assumed(identity: Mapping[str, Any]) -> Actor:
     person = _person(source, session, role or "")
     if person:
         return Actor(person, "person", role)
-    return (
-        Actor(role, "pipeline", role) if role and is_pipeline(role) else Actor(source or session or role, "role", role)
-    )
+    return Actor(role, "pipeline", role) if role and is_pipeline(role) else Actor(source or session or role, "role", role)
 
 
 def _person(source: str | None, session: str | None, role: str) -> str | None:

@@ -13,7 +13,7 @@ from costwhy import tables
 from costwhy.errors import SourceError
 
 MOST_BYTES = 256 * 1024 * 1024  # of one file, unpacked: a larger one is no log file but an accident or an attack
-SHOWN = 300                     # characters of a record that was set aside
+SHOWN = 300  # characters of a record that was set aside
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,19 @@ def find_files(path: str, folder: Path, endings: Sequence[str]) -> tuple[Path, .
     place = folder / path
     if place.is_file():
         return (place,)
-    found = place.rglob("*") if place.is_dir() else folder.glob(path) if not Path(path).is_absolute() else Path(path).parent.glob(Path(path).name)
+    found = (
+        place.rglob("*")
+        if place.is_dir()
+        else folder.glob(path)
+        if not Path(path).is_absolute()
+        else Path(path).parent.glob(Path(path).name)
+    )
     files = tuple(sorted(f for f in found if f.is_file() and f.name.endswith(tuple(endings)) and not f.name.startswith(".")))
     if not files:
         what = "an empty folder" if place.is_dir() else "nothing there"
-        raise SourceError(f"no file at {path}", found=f"{what} ({place})", todo=f"put files that end in {', '.join(endings)} there, or mend the path")
+        raise SourceError(
+            f"no file at {path}", found=f"{what} ({place})", todo=f"put files that end in {', '.join(endings)} there, or mend the path"
+        )
     return files
 
 
@@ -78,8 +86,12 @@ def parse_time(value: object) -> datetime:
 
 def aside_frame(source: str, asides: Iterable[Aside]) -> pl.DataFrame:
     """`tables.SET_ASIDE` without delivery."""
-    rows = [{"source": source, "file": a.file, "place": a.place, "reason": a.reason, "record": a.record[:SHOWN], "records": 1} for a in asides]
-    return tables.SET_ASIDE.fit(pl.DataFrame(rows, schema={n: t for n, t in tables.SET_ASIDE.schema.items() if n != "delivery"})).drop("delivery")
+    rows = [
+        {"source": source, "file": a.file, "place": a.place, "reason": a.reason, "record": a.record[:SHOWN], "records": 1} for a in asides
+    ]
+    return tables.SET_ASIDE.fit(pl.DataFrame(rows, schema={n: t for n, t in tables.SET_ASIDE.schema.items() if n != "delivery"})).drop(
+        "delivery"
+    )
 
 
 def seen_frame(source: str, places: Iterable[tuple[str | None, datetime]]) -> pl.DataFrame:

@@ -89,9 +89,7 @@ def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
 def _scan_csv(file: Path) -> pl.LazyFrame:
     names = pl.scan_csv(file, infer_schema=False, glob=False, n_rows=0, encoding="utf8-lossy").collect_schema().names()
     schema = dict.fromkeys([*names, _BEYOND], pl.String)
-    return pl.scan_csv(
-        file, schema=schema, glob=False, row_index_name=_ROW, truncate_ragged_lines=True, encoding="utf8-lossy"
-    )
+    return pl.scan_csv(file, schema=schema, glob=False, row_index_name=_ROW, truncate_ragged_lines=True, encoding="utf8-lossy")
 
 
 def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
@@ -129,8 +127,7 @@ def _time(kind: pl.DataType) -> pl.Expr:
 
 def _reason() -> pl.Expr:
     odd = pl.any_horizontal(
-        pl.col(name).str.contains(r"[\x00-\x1f\x7f]") | (pl.col(name).str.len_bytes() > MAX_NAME)
-        for name in ("service", "caller")
+        pl.col(name).str.contains(r"[\x00-\x1f\x7f]") | (pl.col(name).str.len_bytes() > MAX_NAME) for name in ("service", "caller")
     )
     faults = [
         (pl.col("too_long"), "the line has more fields than the header"),
@@ -172,9 +169,7 @@ def _collect(intake: Intake, sources: Sequence[Path], frames: list[pl.LazyFrame]
 
 def _without_repeats(good: pl.LazyFrame, sums: pl.DataFrame, twice: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The sums with repeated buckets counted once, and the repeats as rows to set aside."""
-    rows = (
-        good.join(twice.lazy(), on=_KEY, how="semi", nulls_equal=True).collect(engine="streaming").sort("file", "row")
-    )
+    rows = good.join(twice.lazy(), on=_KEY, how="semi", nulls_equal=True).collect(engine="streaming").sort("file", "row")
     first = rows.select(pl.struct(_BUCKET).is_first_distinct()).to_series()
     once = rows.filter(first).group_by(_KEY).agg(pl.col("value").sum(), buckets=pl.len(), times=pl.len())
     repeats = rows.filter(~first).group_by("file", maintain_order=True)

@@ -14,9 +14,7 @@ MAX_BYTES = 2**20
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PLAIN_TAGS = {
-    f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")
-}
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")}
 _MARK = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 
 
@@ -73,9 +71,7 @@ def _measure(text: str) -> None:
             if anchor:
                 sizes[anchor] = total - before
         if total > MAX_NODES or len(open_nodes) > MAX_DEPTH:
-            raise ValueError(
-                f"the YAML document has more than {MAX_NODES} nodes or {MAX_DEPTH} levels, aliases followed"
-            )
+            raise ValueError(f"the YAML document has more than {MAX_NODES} nodes or {MAX_DEPTH} levels, aliases followed")
 
 
 def _in_one_line(error: Exception) -> str:
