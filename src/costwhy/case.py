@@ -472,7 +472,17 @@ def _path(o: Observed, head: list[str], service: str | None) -> list[str]:
     return [*head, service]
 
 
-def _suspicion(model: Model, a: Account) -> Suspicion:
+def _new_resources(s: Study, a: Account) -> frozenset[str]:
+    """Resources on the spike's own meters that were first billed on the day on which it began."""
+    own = s.observed.meters[list(a.own)].unique()
+    ids = s.frames["series"].join(own, on=list(METER), how="semi", nulls_equal=True)["series_id"]
+    day = s.observed.hours[a.window.start].replace(hour=0)
+    rows = s.frames["daily"].filter(pl.col("series_id").is_in(ids.implode()) & pl.col("ResourceId").is_not_null())
+    first = rows.group_by("ResourceId").agg(pl.col("day").min())
+    return frozenset(first.filter(pl.col("day").is_between(day, day + timedelta(days=1)))["ResourceId"].head(200).to_list())
+
+
+def _suspicion(model: Model, a: Account, resources: frozenset[str]) -> Suspicion:
     o = model.observed
     weights = [abs(float(d.sum())) for d in a.dollars]
     whole = sum(weights) or 1.0
@@ -494,6 +504,7 @@ def _suspicion(model: Model, a: Account) -> Suspicion:
         callers,
         newborn,
         accounts,
+        resources,
     )
 
 
@@ -619,7 +630,7 @@ def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
     excess = float(str(row["excess_cost"]))
     behaviour, behaviour_remainder = _behaviour(a, excess)
     drivers, drivers_remainder = _drivers(s.model, a, excess)
-    weighed = weigh(s.frames["changes"], _suspicion(s.model, a))
+    weighed = weigh(s.frames["changes"], _suspicion(s.model, a, _new_resources(s, a)))
     directory = Directory(s.frames["catalog"], s.frames["series"])
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     begin = s.observed.hours[a.window.start] - SHOWN_BEFORE

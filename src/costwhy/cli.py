@@ -38,7 +38,10 @@ out = Console(highlight=False, soft_wrap=True)
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 command line, 3 input, 4 unreachable, 5 difference."""
-    wish = _parser().parse_args(words)
+    parser = _parser()
+    wish, strange = parser.parse_known_args(words)
+    if strange and wish.name not in LATER:  # whose options are not known yet
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
     try:
         wish.run(wish)
     except CostwhyError as error:

@@ -9,6 +9,7 @@ that it left) are one trigger. `docs/triggers.md` states the model.
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -109,7 +110,7 @@ class Suspicion:
     """What a change must explain: behaviour rows with their share of the dollars, and when they began.
 
     rows: (kind, service, caller, usage_type, share of the absolute dollars); callers_of: services that call a service;
-    newborn: services that began with the spike.
+    newborn: services that began with the spike; resources: those that were first billed when it began.
     """
 
     rows: tuple[tuple[str, str | None, str | None, str | None, float], ...]
@@ -119,6 +120,7 @@ class Suspicion:
     callers_of: dict[str, frozenset[str]]
     newborn: frozenset[str]
     accounts: frozenset[str]
+    resources: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,9 @@ def _place(row: dict[str, object], behaviour: tuple[str, str | None, str | None]
     """How close the change is to the place of the behaviour, and why in words."""
     kind, service, caller = behaviour
     touched = row["service"]
+    made = _resource(row, s.resources)
+    if made is not None:
+        return 1.0, f"touched {made}, which was first billed when it began"
     if touched is None:
         same_account = row["account"] in s.accounts
         return (
@@ -218,6 +223,12 @@ def _place(row: dict[str, object], behaviour: tuple[str, str | None, str | None]
     if touched in upstream:
         return 0.04, f"changed {touched}, which calls it"
     return 0.004, f"changed {touched}, elsewhere"
+
+
+def _resource(row: dict[str, object], resources: frozenset[str]) -> str | None:
+    """The new resource that a change names, by its own name: the last part of an ARN."""
+    text = f"{row['resource'] or ''} {row['after'] or ''}"
+    return next((r for r in sorted(resources) if len(tail := re.split(r"[:/]", r)[-1]) > 5 and tail in text), None)
 
 
 def _lag_reason(time: datetime, s: Suspicion) -> str:
