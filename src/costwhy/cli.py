@@ -244,7 +244,7 @@ def run_explain(wish: argparse.Namespace) -> None:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
     for line in lines(document):
-        out.print(escape(clean(line)))
+        out.print(escape(clean(line).replace("\n", " ")))
 
 
 def _window(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]:

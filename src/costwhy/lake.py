@@ -47,7 +47,7 @@ class About:
 
 @dataclass(frozen=True)
 class Replacement:
-    """New rows of one table (a frame, or Parquet files), and the deliveries whose former rows they replace."""
+    """New rows of one table (a frame, or Parquet files); former rows of their deliveries, and of those in `drop`, go."""
 
     rows: pl.DataFrame | tuple[Path, ...]
     drop: tuple[str, ...] = ()
@@ -123,7 +123,7 @@ def has_lake(place: str | Path) -> bool:
 def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -> int:
     """All changes as one new version, or none; where nothing differs, the present version stays. Returns the version.
 
-    Rows of `series` are added where their series_id is new; former rows of dropped deliveries go, in every table.
+    Rows of `series` are added where their series_id is new; in the other tables a delivery is replaced whole.
     Raises LakeError where somebody else is writing, or the folder cannot be written.
     """
     folder = _lake_folder(place)
@@ -165,23 +165,17 @@ def _write_table(folder: str, name: str, change: Replacement, base: int | None) 
     path = _table_path(folder, name)
     if name == "series" and base is not None:
         change = Replacement(_unknown_series(path, base, change.rows))
-    drop = _present(path, base, change.drop) if base is not None else []
+    names = sorted({*change.drop, *_deliveries(change.rows)})
+    held = base is not None and bool(names) and _holds_any(path, base, names)
     empty = change.rows.is_empty() if isinstance(change.rows, pl.DataFrame) else not change.rows
-    if base is not None and empty and not drop:
+    if base is not None and empty and not held:
         return None
     _take_back(path, base)
     data = _stream(BY_NAME[name], change.rows)
-    if drop:
-        listed = ", ".join("'" + delivery.replace("'", "''") + "'" for delivery in drop)
+    if held:  # Delta refuses new rows that the predicate does not cover: it names all deliveries
+        listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
         predicate = f"delivery IN ({listed})"
-        write_deltalake(
-            path,
-            data,
-            mode="overwrite",
-            predicate=predicate,
-            writer_properties=WRITER,
-            post_commithook_properties=KEEP_LOGS,
-        )
+        write_deltalake(path, data, mode="overwrite", predicate=predicate, writer_properties=WRITER, post_commithook_properties=KEEP_LOGS)
     else:
         write_deltalake(path, data, mode="append", writer_properties=WRITER, post_commithook_properties=KEEP_LOGS)
     return DeltaTable(path).version()
@@ -198,11 +192,16 @@ def _take_back(path: str, base: int | None) -> None:
         table.restore(base, post_commithook_properties=KEEP_LOGS)
 
 
-def _present(path: str, base: int, drop: tuple[str, ...]) -> list[str]:
-    """Those of the deliveries that the table holds."""
-    wanted = pl.LazyFrame({"delivery": drop}, schema={"delivery": pl.String})
-    held = _scan(path, base).select("delivery").unique()
-    return held.join(wanted, on="delivery", how="semi").collect()["delivery"].sort().to_list() if drop else []
+def _deliveries(rows: pl.DataFrame | tuple[Path, ...]) -> set[str]:
+    """Deliveries that rows belong to; none for `series`, which belong to all."""
+    frames = (rows,) if isinstance(rows, pl.DataFrame) else (pl.read_parquet(file, columns=["delivery"]) for file in rows)
+    return {name for frame in frames if "delivery" in frame.columns for name in frame["delivery"].unique().drop_nulls()}
+
+
+def _holds_any(path: str, base: int, names: list[str]) -> bool:
+    """Whether the table has rows of one of the deliveries."""
+    wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
+    return _scan(path, base).select("delivery").join(wanted, on="delivery", how="semi").head(1).collect().height > 0
 
 
 def _unknown_series(path: str, base: int, rows: pl.DataFrame | tuple[Path, ...]) -> pl.DataFrame:

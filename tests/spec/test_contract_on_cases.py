@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import SHARED, cases
 from jsonschema import Draft202012Validator
 
-from conftest import SHARED, cases
 from costwhy.case import explain
 from costwhy.config import read_workspace
 from costwhy.ingest import ingest

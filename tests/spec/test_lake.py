@@ -58,6 +58,13 @@ def test_a_pinned_version_still_reads_the_old_numbers(tmp_path):
     assert held.versions() == [1, 2]
 
 
+def test_one_write_replaces_one_delivery_and_adds_another(tmp_path):
+    write(tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill("october", 1.0), bill("gone", 100.0)]))})
+    both = pl.concat([bill("october", 2.0), bill("november", 10.0)])
+    write(tmp_path, ABOUT, {"hourly": Replacement(both, ("gone",))})
+    assert total(open_lake(tmp_path)) == 2.0 + 10.0
+
+
 @pytest.mark.parametrize("name", ["o'hara's bill", "a'); DELETE --", 'say "x"', "ü/名:2026-10", "back\\slash", "100%_"])
 def test_a_delivery_s_name_is_never_read_as_sql(tmp_path, name):
     write(tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill(name, 1.0), bill("other", 10.0)]))})
@@ -88,9 +95,7 @@ def test_rows_may_wait_in_parquet_files(tmp_path):
 
 def test_nothing_new_makes_no_version(tmp_path):
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
-    again = write(
-        tmp_path, ABOUT, {"hourly": Replacement(room.BY_NAME["hourly"].empty(), ("absent",))}
-    )
+    again = write(tmp_path, ABOUT, {"hourly": Replacement(room.BY_NAME["hourly"].empty(), ("absent",))})
     assert again == 1
     assert open_lake(tmp_path).versions() == [1]
 

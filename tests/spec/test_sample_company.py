@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
 from conftest import ROOT, SAMPLE
+
 from costwhy.case import explain, investigate_window
 from costwhy.errors import UsageError
 from costwhy.lake import Lake

@@ -21,8 +21,8 @@ from costwhy.sources.reading import Reading
 from costwhy.tables import CATALOG
 
 MAX_PATTERN = 500
-MAX_STARS = 12
-"""Stars in one pattern: each may cost a factor in time to match."""
+MAX_STARS = 3
+"""Stars in one name of a pattern: each multiplies the time to match by the length of the name."""
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
 _FORGES = ("github.", "gitlab.", "bitbucket.", "codeberg.")
 _VIEWS = ("tree", "blob", "edit", "raw", "src")
@@ -86,13 +86,18 @@ def _fault(words: list[str]) -> str | None:
     pattern = words[0]
     if pattern.startswith(("!", "[", "^[")):
         return "negation, ranges and sections are no CODEOWNERS patterns on GitHub"
-    if len(pattern) > MAX_PATTERN or pattern.count("*") > MAX_STARS:
-        return f"the pattern is longer than {MAX_PATTERN} characters or has more than {MAX_STARS} stars"
+    if len(pattern) > MAX_PATTERN or _stars(pattern) > MAX_STARS or pattern.count("**") > 2 * MAX_STARS:
+        return f"the pattern is longer than {MAX_PATTERN} characters or has more than {MAX_STARS} stars in one name"
     try:
         _compiled(pattern)
     except (ValueError, re.error) as error:
         return f"the pattern cannot be used: {error}"
     return None
+
+
+def _stars(pattern: str) -> int:
+    """Most runs of stars in one name of the pattern, a name that is only stars not counted."""
+    return max(len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*") or not part) if pattern.strip("*/") else 1
 
 
 def _team(owner: str) -> str:

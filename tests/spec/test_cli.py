@@ -1,0 +1,217 @@
+"""The command line's promises: exit codes, one JSON document and nothing else, and no text that a terminal obeys."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from costwhy import cli
+from costwhy.errors import CostwhyError, UsageError
+from costwhy.lake import About, Replacement, open_lake, write
+
+COMMANDS = ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch")
+EVIL = "a\x1b]0;owned\x07b\x1b[31m[red]c[/red]\r\n\u202ed"
+
+
+def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "costwhy.cli", *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, timeout=120)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_contract_has_help(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    assert command in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["nonsense"], ["explain", ".", "--from", "yesterday"], ["spikes", "--nonsense"], ["explain", "--where", "x"]]
+)
+def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", ["publish", "serve", "postmortem", "verify", "watch"])
+def test_a_command_that_is_not_built_says_so(command, capsys):
+    assert cli.main([command, "anything", "--interval", "5"]) == 2
+    said = capsys.readouterr()
+    assert "not in this version yet" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--from", "2026-10-01"],
+        ["--against", "2026-10-01", "2026-10-02"],
+        ["--where", "service=a"],
+        ["--from", "2026-10-02", "--to", "2026-10-01"],
+        ["--from", "2026-10-01", "--to", "2026-10-01"],
+        ["a-spike", "--from", "2026-10-01", "--to", "2026-10-02"],
+    ],
+)
+def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(words, tmp_path, capsys):
+    assert cli.main(["explain", str(tmp_path), *words]) == 2
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("command", ["spikes", "explain"])
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsys):
+    assert cli.main([command, str(tmp_path), *more]) == 3
+    said = capsys.readouterr()
+    assert "costwhy ingest" in said.err
+    assert said.out == ""
+
+
+def test_a_wrong_configuration_ends_with_3_and_names_the_key(tmp_path, capsys):
+    (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n')
+    assert cli.main(["ingest", str(tmp_path)]) == 3
+    assert "cost[0].path" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_workspace, capsys, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "/lake")
+
+    monkeypatch.setattr("costwhy.ingest.write", refuse)
+    assert cli.main(["ingest", str(sample_workspace)]) == 3
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace):
+    for words in (["spikes"], ["explain"], ["ingest"]):
+        done = run(words[0], str(sample_workspace), "--json")
+        assert done.returncode == 0, done.stderr
+        assert isinstance(json.loads(done.stdout), dict)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout)
+
+
+def test_the_workspace_is_this_folder_where_none_is_named(sample_workspace):
+    done = run("ingest", folder=sample_workspace)
+    assert done.returncode == 0, done.stderr
+    assert "unchanged" in done.stdout
+
+
+def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
+    listed = json.loads(run("spikes", "--json", folder=sample_workspace).stdout)["spikes"]
+    assert listed, "the sample company has spikes"
+    done = run("explain", listed[0]["spike_id"], "--json", folder=sample_workspace)
+    assert [s["spike_id"] for s in json.loads(done.stdout)["spikes"]] == [listed[0]["spike_id"]]
+
+
+def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
+    assert cli.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+# ---------------------------------------------------------------- what a terminal would obey
+
+
+@pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\x07", "\u2066x\u2069", "\u200b", "\ud800", "\u2028"])
+def test_no_external_text_reaches_the_terminal_as_a_command(text):
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ud800]", cli.clean(text))
+
+
+def test_ordinary_text_of_any_language_is_left_alone():
+    text = "Größe 価格 €1,048 → +3 %\tnächste\nZeile 🙂"
+    assert cli.clean(text) == text
+
+
+def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
+    row = {"spike_id": "20261014T03-x", "title": EVIL, "excess_cost": 1.0, "nowcast_excess_cost": 0.0, "status": "ended"}
+    frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
+    monkeypatch.setattr("costwhy.case.find_spikes", lambda _lake: frame)
+    write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
+    assert cli.main(["spikes", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "\x07" not in said
+    assert "[red]c" in said  # the rest of it is on the next line of a narrow terminal
+
+
+def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(monkeypatch, tmp_path, capsys):
+    def fail(_place: object) -> None:
+        raise CostwhyError(EVIL, found=EVIL)
+
+    monkeypatch.setattr("costwhy.lake.open_lake", fail)
+    assert cli.main(["spikes", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "\x1b]" not in said
+    assert "[red]c[/red]" in said
+
+
+# ---------------------------------------------------------------- demo and app
+
+
+def sample(folder: Path, content: str = "one") -> Path:
+    (folder / "lake").mkdir(parents=True, exist_ok=True)
+    (folder / "lake" / "left-over").write_text("x")
+    (folder / "costwhy.toml").write_text(content)
+    return folder
+
+
+def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cli, "_shipped", lambda *_: tmp_path / "sample")
+    sample(tmp_path / "sample")
+    first = cli.demo_workspace()
+    assert first.parent == tmp_path / "cache" / "costwhy"
+    assert not (first / "lake").exists()
+    (first / "mark").touch()
+    assert cli.demo_workspace() == first
+    assert (first / "mark").exists()
+    sample(tmp_path / "sample", "two")  # of the same length
+    assert cli.demo_workspace() != first
+
+
+def test_what_is_not_installed_is_one_clear_error():
+    with pytest.raises(UsageError, match="not installed"):
+        cli._shipped("data/nowhere", "_nowhere")
+
+
+def wait_for(port: int, process: subprocess.Popen[bytes]) -> int:
+    until = time.monotonic() + 90
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                return int(answer.status)
+        except OSError:
+            time.sleep(0.2)
+    return 0
+
+
+def test_the_app_ingests_first_answers_on_this_machine_and_ends_with_its_parent(sample_workspace, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    bare = tmp_path / "bare"
+    shutil.copytree(sample_workspace, bare, ignore=shutil.ignore_patterns("lake"))
+    environment = {k: v for k, v in os.environ.items() if k not in {"DISPLAY", "WAYLAND_DISPLAY"}}
+    command = [sys.executable, "-m", "costwhy.cli", "app", str(bare), "--port", str(port)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as app:
+        try:
+            assert wait_for(port, app) == 200
+            assert open_lake(bare).version == 1
+        finally:
+            app.send_signal(signal.SIGTERM)
+        _, said = app.communicate(timeout=60)
+    assert f"http://127.0.0.1:{port}" in said.decode()
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0, "the app outlived its parent"

@@ -1,0 +1,204 @@
+"""Ingest: safe to run again, restatements, and bad input that costs nothing."""
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import SAMPLE
+
+from costwhy.config import read_workspace
+from costwhy.errors import ConfigError, CostwhyError, InputError, SourceError
+from costwhy.ingest import ingest
+from costwhy.lake import open_lake
+
+TOML = """[workspace]
+name = "acme"
+currency = "USD"
+[[cost]]
+format = "focus"
+path = "billing/"
+"""
+HEAD = "ChargePeriodStart,ChargePeriodEnd,BillingPeriodStart,BillingCurrency,EffectiveCost,BilledCost,ServiceName,Tags"
+
+
+def row(hour: str = "2026-10-01T00:00:00Z", cost: str = "1.5", currency: str = "USD") -> str:
+    return f'{hour},,2026-10-01T00:00:00Z,{currency},{cost},{cost},Amazon S3,"{{""service"":""cart""}}"'
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """Two good rows of 1.50, and a file for each of the other sources to spoil."""
+    (tmp_path / "billing").mkdir()
+    (tmp_path / "costwhy.toml").write_text(TOML)
+    (tmp_path / "billing" / "a.csv").write_text("\n".join([HEAD, row(), row("2026-10-01 01:00:00")]) + "\n")
+    return tmp_path
+
+
+def cost(place: Path) -> float:
+    return open_lake(place).table("hourly")["EffectiveCost"].sum()
+
+
+def test_the_same_input_read_twice_changes_nothing(workspace: Path) -> None:
+    first = ingest(read_workspace(workspace))
+    again = ingest(read_workspace(workspace))
+    assert (again.version, again.read, again.skipped) == (first.version, 0, 1)
+    assert open_lake(workspace).versions() == [1]
+
+
+def test_a_changed_file_restates_its_period(workspace: Path) -> None:
+    ingest(read_workspace(workspace))
+    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(cost="4")]) + "\n")
+    assert ingest(read_workspace(workspace)).version == 2
+    assert cost(workspace) == 4.0
+    assert open_lake(workspace, version=1).table("hourly")["EffectiveCost"].sum() == 3.0
+
+
+def test_a_row_in_another_currency_is_set_aside_and_never_summed(workspace: Path) -> None:
+    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(), row(cost="7", currency="EUR")]) + "\n")
+    report = ingest(read_workspace(workspace))
+    assert (cost(workspace), report.rows_set_aside) == (1.5, 1)
+    assert open_lake(workspace).table("set_aside")["reason"].to_list() == ["in EUR, the workspace is in USD"]
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        ("not a time,,2026-10-01,USD,1,1,S3,", "the charge period is missing or no time"),
+        ("2026-10-01T00:00:00Z,,2026-10-01,USD,many,1,S3,", "EffectiveCost is missing or no number"),
+        ("2026-10-01T00:00:00Z,,2026-10-01,USD,nan,1,S3,", "EffectiveCost is missing or no number"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(workspace: Path, bad: str, reason: str) -> None:
+    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(), bad]) + "\n")
+    assert ingest(read_workspace(workspace)).rows_set_aside == 1
+    assert cost(workspace) == 1.5
+    assert open_lake(workspace).table("set_aside")["reason"].to_list() == [reason]
+
+
+def test_an_empty_folder_is_one_clear_error_and_nothing_is_written(workspace: Path) -> None:
+    (workspace / "billing" / "a.csv").unlink()
+    with pytest.raises(ConfigError, match=r"`cost\[0\].path`: no billing file at billing/\nFound: an empty folder") as caught:
+        ingest(read_workspace(workspace))
+    assert caught.value.exit_code == 3
+    assert not (workspace / "lake").exists()
+
+
+def test_a_missing_column_is_named(workspace: Path) -> None:
+    (workspace / "billing" / "a.csv").write_text("ChargePeriodStart,BillingCurrency\n2026-10-01,USD\n")
+    with pytest.raises(SourceError, match="column EffectiveCost is missing"):
+        ingest(read_workspace(workspace))
+
+
+def test_a_truncated_parquet_file_leaves_the_lake_as_before(workspace: Path) -> None:
+    good = pl.DataFrame(
+        {"ChargePeriodStart": ["2026-11-01T00:00:00Z"], "BillingCurrency": ["USD"], "EffectiveCost": [2.0], "BilledCost": [2.0]}
+    )
+    good.write_parquet(workspace / "billing" / "b.parquet")
+    ingest(read_workspace(workspace))
+    whole = (workspace / "billing" / "b.parquet").read_bytes()
+    (workspace / "billing" / "b.parquet").write_bytes(whole[: len(whole) // 2])
+    report = ingest(read_workspace(workspace))
+    assert "b.parquet was set aside" in report.messages[0]
+    assert cost(workspace) == 5.0, "the money of the last good delivery"
+    (workspace / "billing" / "b.parquet").write_bytes(whole)
+    assert not ingest(read_workspace(workspace)).messages
+
+
+def test_a_file_that_is_only_broken_is_an_input_error(workspace: Path) -> None:
+    (workspace / "billing" / "a.csv").unlink()
+    (workspace / "billing" / "b.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(SourceError, match="nothing at billing/ could be read"):
+        ingest(read_workspace(workspace))
+    assert not (workspace / "lake" / "snapshots").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "spoil", "reason"),
+    [
+        (
+            "changes/a.jsonl",
+            "cdevents",
+            b'{"context":{"id":"1","type":"dev.cdevents.service.deployed.0.2.0","timestamp":"2026-10-01T08:42:31"},"subject":{"id":"x"}}',
+            "zone",
+        ),
+        ("changes/a.jsonl", "cdevents", b"{not json", ""),
+        (
+            "catalog/a.yaml",
+            "backstage",
+            b"a: &a [x,x]\n"
+            + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (98 + k, 98 + k, *[97 + k] * 8) for k in range(12)),
+            "",
+        ),
+    ],
+    ids=["clock without zone", "no JSON", "YAML bomb"],
+)
+def test_hostile_records_are_set_aside_and_the_rest_goes_on(workspace: Path, name: str, form: str, spoil: bytes, reason: str) -> None:
+    section = "owners" if form == "backstage" else "changes"
+    (workspace / "costwhy.toml").write_text(TOML + f'[[{section}]]\nformat = "{form}"\npath = "{name.split("/", maxsplit=1)[0]}/"\n')
+    (workspace / name).parent.mkdir()
+    (workspace / name).write_bytes(spoil)
+    report = ingest(read_workspace(workspace))
+    assert cost(workspace) == 3.0
+    assert report.rows_set_aside >= 1
+    assert reason in " ".join(open_lake(workspace).table("set_aside")["reason"].to_list())
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Path) -> None:
+    (workspace / "costwhy.toml").write_text(TOML + '[[changes]]\nformat = "cloudtrail"\npath = "trail/"\n')
+    (workspace / "trail").mkdir()
+    (workspace / "trail" / "a.json.gz").write_bytes(gzip.compress(b'{"Records":[' + b" " * (300 << 20)))
+    with pytest.raises(SourceError, match="larger than 256 MB"):
+        ingest(read_workspace(workspace))
+    assert not (workspace / "lake" / "snapshots").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        (TOML.replace('currency = "USD"', "currency = 5"), r"\$.workspace.currency"),
+        (TOML.replace("format", "fromat"), "fromat"),
+        (TOML.replace('"focus"', '"fokus"'), r"\$.cost\[0\].format"),
+        ("[workspace", "not TOML"),
+    ],
+)
+def test_a_wrong_configuration_names_the_key(workspace: Path, text: str, path: str) -> None:
+    (workspace / "costwhy.toml").write_text(text)
+    with pytest.raises(ConfigError, match=path):
+        read_workspace(workspace)
+
+
+def test_a_source_that_is_no_file_says_so(workspace: Path) -> None:
+    (workspace / "costwhy.toml").write_text(TOML + '[[signals]]\nformat = "prometheus"\nurl = "http://127.0.0.1:9090"\n')
+    with pytest.raises(InputError, match="prometheus"):
+        ingest(read_workspace(workspace))
+
+
+def test_money_is_exact_for_each_period_and_cost_column(sample_workspace: Path) -> None:
+    lake = open_lake(sample_workspace)
+    files = pl.concat(
+        [
+            pl.read_parquet(f).select("BillingPeriodStart", "EffectiveCost", "BilledCost", "ListCost")
+            for f in SAMPLE.glob("billing/data/*/*.parquet")
+        ]
+    )
+    true = (
+        files.group_by(billing_period=pl.col("BillingPeriodStart").dt.strftime("%Y-%m"))
+        .agg(pl.all().exclude("BillingPeriodStart").sum())
+        .sort("billing_period")
+    )
+    for table in ("hourly", "daily"):
+        cube = (
+            lake.table(table).group_by("billing_period").agg(pl.col("EffectiveCost", "BilledCost", "ListCost").sum()).sort("billing_period")
+        )
+        for name in ("EffectiveCost", "BilledCost", "ListCost"):
+            assert (cube[name] - true[name]).abs().max() < 0.005
+    assert lake.table("overview")["EffectiveCost"].sum() == pytest.approx(true["EffectiveCost"].sum(), abs=0.005)
+
+
+def test_every_error_is_one_of_the_tree() -> None:
+    assert issubclass(ConfigError, CostwhyError)
+    assert json.dumps(str(ConfigError("a", found="b", todo="c"))) == '"a\\nFound: b\\nTo do: c"'
+    assert shutil.which("python3")
