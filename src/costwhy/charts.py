@@ -139,7 +139,7 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
         hour=pl.col("start"),
         until=pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least),
         excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost"),
-    ).select("spike_id", "title", "hour", "until", "excess", "status")
+    ).select("spike_id", "title", "hour", "until", "excess", "status").sort(pl.col("until") - pl.col("hour"), descending=True)  # short ones on top
     pick = alt.selection_point(
         name="pick",
         fields=["spike_id"],
@@ -162,7 +162,7 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
             x=x,
             x2="until:T",
             color=alt.condition(pick, alt.value(PICKED), alt.value(EXPECTED)),
-            opacity=alt.condition(pick, alt.value(0.34), alt.value(0.17)),
+            opacity=alt.condition(pick, alt.value(0.34), alt.value(0.13)),
             tooltip=[
                 alt.Tooltip("title:N", title="spike"),
                 _money_tip("excess:Q", "excess"),
@@ -175,7 +175,7 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     lines = alt.Chart(rows).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")])
     expected = lines.mark_line(color=EXPECTED, strokeWidth=1, strokeDash=[4, 3]).encode(y=_y("", "expected_cost:Q"))
     actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4).encode(y=_y("an hour", "actual_cost:Q"))
-    return _finish(_layer(expected, actual.add_params(drag), area), 230)
+    return _finish(_layer(area, expected, actual.add_params(drag)), 230)
 
 
 def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:

@@ -1,0 +1,6 @@
+# the commands of the project; each is one line, so that it can be typed as well
+.PHONY: test check app sample
+test: ; uv run pytest
+check: ; uv run ruff check src tests benchmarks data && uv run ruff format --check src tests benchmarks data && uv run mypy && uv run marimo check --strict notebooks/*.py
+app: ; uv run costwhy demo
+sample: ; uv run python data/generate.py
