@@ -132,8 +132,9 @@ def _calls_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) ->
         return np.full(window.end - window.start, float(calls[last].mean()) if last.size else 0.0)
     growth = _growth(calls, week, calm)
     grown = week * np.exp(growth * (np.arange(week.size) - float(last.mean())))
-    level = float(calls[last].sum()) / float(grown[last].sum())
-    return np.asarray(grown[window.hours] * level)
+    days = last // 24
+    daily = [float(calls[last[days == d]].sum()) / float(grown[last[days == d]].sum()) for d in np.unique(days)]
+    return np.asarray(grown[window.hours] * float(np.median(daily)))  # a median over days: one holiday is no lower level
 
 
 def _growth(calls: Array, week: Array, calm: np.ndarray) -> float:

@@ -24,6 +24,7 @@ from costwhy.triggers import Suspicion, Weighed, weigh
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
+LOG_DELAY = timedelta(minutes=15)  # CloudTrail delivers within it; a log file that holds a whole day is named by its last event
 NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
@@ -115,7 +116,7 @@ def study(lake: Lake, as_of: datetime | None = None) -> Study:
             model = fit(observed)
             frames = {name: lake.table(name) for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")}
             if as_of is not None:
-                known = pl.coalesce("known_at", "time") <= as_of
+                known = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY) <= as_of
                 frames["changes"] = frames["changes"].filter(known)
             _STUDIES[key] = Study(lake, observed, model, _found(model), frames)
             while len(_STUDIES) > 4:

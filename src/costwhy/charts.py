@@ -135,11 +135,15 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     assert isinstance(domain[0], datetime)  # noqa: S101
     assert isinstance(domain[1], datetime)  # noqa: S101
     least = (domain[1] - domain[0]) * LEAST_BAND
-    bands = spikes.with_columns(
-        hour=pl.col("start"),
-        until=pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least),
-        excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost"),
-    ).select("spike_id", "title", "hour", "until", "excess", "status").sort(pl.col("until") - pl.col("hour"), descending=True)  # short ones on top
+    bands = (
+        spikes.with_columns(
+            hour=pl.col("start"),
+            until=pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least),
+            excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost"),
+        )
+        .select("spike_id", "title", "hour", "until", "excess", "status")
+        .sort(pl.col("until") - pl.col("hour"), descending=True)
+    )  # short ones on top
     pick = alt.selection_point(
         name="pick",
         fields=["spike_id"],
@@ -175,7 +179,7 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     lines = alt.Chart(rows).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")])
     expected = lines.mark_line(color=EXPECTED, strokeWidth=1, strokeDash=[4, 3]).encode(y=_y("", "expected_cost:Q"))
     actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4).encode(y=_y("an hour", "actual_cost:Q"))
-    return _finish(_layer(area, expected, actual.add_params(drag)), 230)
+    return _finish(_layer(expected, actual.add_params(drag), area)  # bands on top: a finger hits them, not the line, 230)
 
 
 def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:

@@ -225,7 +225,20 @@ def _matters(model: Model, episode: Episode) -> bool:
         return False
     if episode.rate.born is None and abs(episode.shift) < max(4 * episode.rate.drift, LEAST_GROWTH):
         return False
+    if episode.rate.born is None and not episode.ramp and not _steps(episode):
+        return False
     return rate >= LEAST_SHARE_LOOSE * company
+
+
+def _steps(episode: Episode) -> bool:
+    """The day after the onset stands off the three days before it by more than days do: what only drifted there was not done by anything."""
+    level, start = episode.rate.level, episode.start
+    before, after = level[max(0, start - 72) : start], level[start + 4 : start + 28]
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if not before.size or not after.size:
+        return True
+    step = abs(float(np.median(after)) - float(np.median(before)))
+    return step >= max(0.4 * abs(episode.shift), 3 * 2**0.5 * episode.rate.drift)
 
 
 def _length(model: Model, episode: Episode) -> int:

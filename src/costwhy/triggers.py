@@ -177,6 +177,8 @@ def _weight(row: dict[str, object], s: Suspicion) -> tuple[float, list[str]]:
     assert isinstance(time, datetime)  # noqa: S101  the table's type
     hours = max(0.0, (s.start + s.blur / 2 - time) / timedelta(hours=1))
     when = math.exp(-hours / 2.0) + 0.04 * math.exp(-hours / 24.0)
+    if row["planned_reason"]:
+        when = math.exp(-hours / 24.0)  # what is announced is awaited: traffic comes when people come
     place, why_place = 0.0, ""
     for kind, service, caller, usage_type, share in s.rows:
         where, why = _place(row, (kind, service, caller), s)

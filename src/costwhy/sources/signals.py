@@ -89,7 +89,9 @@ def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
 def _scan_csv(file: Path) -> pl.LazyFrame:
     names = pl.scan_csv(file, infer_schema=False, glob=False, n_rows=0, encoding="utf8-lossy").collect_schema().names()
     schema = dict.fromkeys([*names, _BEYOND], pl.String)
-    return pl.scan_csv(file, schema=schema, glob=False, row_index_name=_ROW, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert")
+    return pl.scan_csv(
+        file, schema=schema, glob=False, row_index_name=_ROW, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert"
+    )
 
 
 def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
