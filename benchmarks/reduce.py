@@ -35,7 +35,9 @@ def make(folder: Path, rows: int) -> list[Path]:
             with duckdb.connect(config={"threads": THREADS}) as connection:
                 connection.execute("SET enable_progress_bar = false")
                 connection.execute(f"SELECT setseed(0.{k + 1})").fetchall()
-                connection.execute(f"COPY ({_rows(min(rows, FILE_ROWS), k)}) TO {focus.literal(str(file))} (FORMAT parquet, COMPRESSION zstd)").fetchall()
+                connection.execute(
+                    f"COPY ({_rows(min(rows, FILE_ROWS), k)}) TO {focus.literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+                ).fetchall()
         files.append(file)
     return files
 
@@ -59,7 +61,10 @@ def ours(files: list[Path]) -> float:
 
 def bare(files: list[Path]) -> float:
     """The same by two bare group-bys."""
-    dims = ", ".join({"service": "Tags['service'] AS service", "team": "Tags['team'] AS team", "budget_owner": "NULL AS budget_owner"}.get(n, n) for n in DIMENSION_NAMES)
+    dims = ", ".join(
+        {"service": "Tags['service'] AS service", "team": "Tags['team'] AS team", "budget_owner": "NULL AS budget_owner"}.get(n, n)
+        for n in DIMENSION_NAMES
+    )
     sums = ", ".join(f"sum({n}) AS {n}" for n in MEASURE_NAMES)
     total = 0.0
     for file in files:
@@ -89,9 +94,16 @@ def main() -> None:
             return
         said = {}
         for way in ("bare", "ours"):
-            run = subprocess.run([sys.executable, __file__, "--rows", str(wish.rows), "--folder", folder, "--way", way], capture_output=True, text=True, check=True)
+            run = subprocess.run(
+                [sys.executable, __file__, "--rows", str(wish.rows), "--folder", folder, "--way", way],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
             said[way] = [float(x) for x in run.stdout.split()]
-        print(f"{'way':6s} {'CPU s':>8s} {'ratio':>6s} {'peak MB':>8s} {'EffectiveCost':>16s}   ({wish.rows:,} rows, {sum(f.stat().st_size for f in files) / 1e6:,.0f} MB)")
+        print(
+            f"{'way':6s} {'CPU s':>8s} {'ratio':>6s} {'peak MB':>8s} {'EffectiveCost':>16s}   ({wish.rows:,} rows, {sum(f.stat().st_size for f in files) / 1e6:,.0f} MB)"
+        )
         for way, (cpu, peak, total) in said.items():
             print(f"{way:6s} {cpu:8.1f} {cpu / said['bare'][0]:6.2f} {peak:8.0f} {total:16.2f}")
 

@@ -179,7 +179,8 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     lines = alt.Chart(rows).encode(x=x, tooltip=[HOUR_TIP, _money_tip("actual_cost:Q", "spend"), _money_tip("expected_cost:Q", "expected")])
     expected = lines.mark_line(color=EXPECTED, strokeWidth=1, strokeDash=[4, 3]).encode(y=_y("", "expected_cost:Q"))
     actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4).encode(y=_y("an hour", "actual_cost:Q"))
-    return _finish(_layer(expected, actual.add_params(drag), area)  # bands on top: a finger hits them, not the line, 230)
+    # bands on top: a finger hits them, not the line
+    return _finish(_layer(expected, actual.add_params(drag), area), 230)
 
 
 def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:

@@ -112,7 +112,7 @@ def find_drivers(
     deviation, size = _deviations(before, after)
     order = _order(size, deviation)
     row, costs = row[order], (before[order], after[order])
-    leaf = _Leaves(codes[:, row], nulls, deviation[order], size[order])
+    leaf = _Leaves(codes.take(row, axis=1), nulls, deviation[order], size[order])
     moves = _moves(leaf, costs, _worth_a_line(leaf, costs, list(_search(leaf))))
     lines = [(dims, int(row[lead]), move) for (dims, lead), move in moves if move != 0]
     return _result(leaves, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
@@ -183,7 +183,7 @@ def _codes(leaves: pl.DataFrame, dimensions: Sequence[str]) -> tuple[Codes, Flag
 
 def _merged(codes: Codes, before: Floats, after: Floats) -> tuple[Codes, Floats, Floats]:
     """Leaves that occur twice added: first row, expected and actual of each leaf."""
-    cell, cells = _cells(list(codes))
+    cell, cells = _cells(codes, codes.max(axis=1) + 1)
     if cells == before.size:
         return np.arange(cells), before, after
     row = np.empty(cells, dtype=np.int64)
@@ -195,11 +195,10 @@ def _added(cell: Codes, values: Floats, cells: int) -> Floats:
     return np.asarray(np.bincount(cell, values, cells), dtype=np.float64)
 
 
-def _cells(codes: Sequence[Codes]) -> tuple[Codes, int]:
-    """Cell of each row of these columns, numbered without gaps, and how many cells there are."""
-    key, room = codes[0], int(codes[0].max()) + 1
-    for code in codes[1:]:
-        width = int(code.max()) + 1
+def _cells(codes: Codes, widths: Codes) -> tuple[Codes, int]:
+    """Cell of each column of codes (dimensions x columns), numbered without gaps, and how many cells there are."""
+    key, room = codes[0], int(widths[0])
+    for code, width in zip(codes[1:], widths[1:].tolist(), strict=True):
         if room * width >= 2**62:  # would overflow: close the gaps first
             key, room = _without_gaps(key, room)
         key, room = key * width + code, room * width
@@ -267,14 +266,15 @@ def _within(rising: Floats, middle: float, reach: float) -> Floats:
 def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
     """Every choice of dimensions, deepest first, each rolled up from its smallest parent (one dimension more)."""
     every = tuple(range(len(leaves.codes)))
-    one = np.arange(leaves.size.size)
+    one, widths = np.arange(leaves.size.size), leaves.codes.max(axis=1) + 1
     out = {every: _cuboid(leaves, every, None, (one, one.size))}
     for depth in range(len(every) - 1, 0, -1):
         for dims in combinations(every, depth):
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
             parent = out[min(parents, key=lambda p: out[p].leaf.size)]
-            codes = leaves.codes if parent.parent is None else leaves.codes[:, parent.leaf]
-            out[dims] = _cuboid(leaves, dims, parent, _cells([codes[k] for k in dims]))
+            chosen = list(dims)
+            codes = leaves.codes if parent.parent is None else leaves.codes.take(parent.leaf, axis=1)
+            out[dims] = _cuboid(leaves, dims, parent, _cells(codes[chosen], widths[chosen]))
     return out
 
 
@@ -319,7 +319,7 @@ def _round(leaves: _Leaves, cuboids: dict[Dims, _Cuboid], free: Flags) -> _Round
     """Noise of the free leaves, sums rolled up from cuboid to cuboid, and scores."""
     where = np.flatnonzero(free)
     centre, noise = _noise(leaves.deviation[where])
-    d, w, size = leaves.deviation[where] - centre, noise**-2.0, leaves.size[where]
+    d, w, size = leaves.deviation[where] - centre, 1 / (noise * noise), leaves.size[where]
     values: tuple[Floats, ...] = (np.ones_like(d), w, w * d, w * d * d, d * size, size)
     first = np.zeros((len(values), free.size))
     for row, value in zip(first, values, strict=True):

@@ -222,9 +222,7 @@ def _place(row: dict[str, object], behaviour: tuple[str, str | None, str | None]
     if touched == caller and caller is not None:
         return 0.8, f"changed {touched}"
     upstream = s.callers_of.get(service or "", frozenset()) | s.callers_of.get(caller or "", frozenset())
-    if touched in upstream:
-        return 0.04, f"changed {touched}, which calls it"
-    return 0.004, f"changed {touched}, elsewhere"
+    return (0.04, f"changed {touched}, which calls it") if touched in upstream else (0.004, f"changed {touched}, elsewhere")
 
 
 def _resource(row: dict[str, object], resources: frozenset[str]) -> str | None:

@@ -72,7 +72,7 @@ def test_a_row_in_another_currency_is_set_aside_and_never_summed(workspace: Path
     ],
 )
 def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(workspace: Path, bad: str, reason: str) -> None:
-    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(), bad]) + "\n")
+    (workspace / "billing" / "a.csv").write_text(f"{HEAD}\n{row()}\n{bad}\n")
     assert ingest(read_workspace(workspace)).rows_set_aside == 1
     assert cost(workspace) == 1.5
     assert open_lake(workspace).table("set_aside")["reason"].to_list() == [reason]
