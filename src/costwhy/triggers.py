@@ -103,6 +103,9 @@ MECHANISM: dict[str, dict[str, float]] = {
 # Weight of *no recorded change*: how often such a behaviour begins without any record.
 NO_RECORD = {"demand": 0.35, "unit_price": 0.5, "unmetered": 0.6, "unlinked_usage": 0.15, "schedule": 0.04}
 NO_RECORD_ELSE = 0.04
+# Calls that say who may and what is watched, not what runs: they seldom move usage.
+WATCHING = ("iam.", "secretsmanager.", "kms.", "monitoring.", "sts.", "acm.", "sso.", "config.", "cloudtrail.")
+WATCHING_FIT = 0.1
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,7 @@ def _weight(row: dict[str, object], s: Suspicion) -> tuple[float, list[str]]:
     for kind, service, caller, usage_type, share in s.rows:
         where, why = _place(row, (kind, service, caller), s)
         fit = MECHANISM.get(kind, {}).get(str(row["kind"]), 0.02)
+        fit *= WATCHING_FIT if str(row["event"]).startswith(WATCHING) else 1.0
         plan = 40.0 if row["planned_reason"] and kind == "demand" else 1.0
         if share * where * fit * plan > place:
             place, why_place = share * where * fit * plan, f"{why}; a {row['kind']} fits {kind.replace('_', ' ')}"
