@@ -127,7 +127,7 @@ def _calls_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) ->
         return np.maximum(pattern(np.where(calm, calls, np.nan))[window.hours], 0.0)
     logs = np.where(calm & (calls > 0), np.log(np.where(calls > 0, calls, 1.0)), np.nan)
     week = np.exp(pattern(logs))
-    last = _before(calm & (calls > 0), 2 * WEEK)
+    last = _before(calm & (calls > 0), WEEK)
     if last.size < 24:
         return np.full(window.end - window.start, float(calls[last].mean()) if last.size else 0.0)
     growth = _growth(calls, week, calm)

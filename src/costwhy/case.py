@@ -361,12 +361,11 @@ def _behaviour(a: Account, excess: float) -> tuple[pl.DataFrame, float]:
 
 
 def _drivers(model: Model, a: Account, excess: float) -> tuple[pl.DataFrame, float]:
-    own, span = list(a.own), slice(a.window.start, a.window.start + a.billed)
-    actual = model.cost[own, span].sum(axis=1)
-    leaves = (
-        model.observed.meters[own]
-        .select(DRIVER_DIMENSIONS)
-        .with_columns(actual_cost=actual, expected_cost=actual - a.excess[own, : a.billed].sum(axis=1))
+    """Where in the bill the change sits. All meters are given, those that the spike did not move too: what stands still shows what moved."""
+    span = slice(a.window.start, a.window.start + a.billed)
+    actual = model.cost[:, span].sum(axis=1)
+    leaves = model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
+        actual_cost=actual, expected_cost=actual - a.excess[:, : a.billed].sum(axis=1)
     )
     found = find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS))
     rows = [

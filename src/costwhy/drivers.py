@@ -94,7 +94,8 @@ def find_drivers(
 ) -> pl.DataFrame:
     """The combinations that carry the change from `expected` to `actual`, each with its own dollars.
 
-    leaves: one row for each leaf; leaves that occur twice are added. A null of a dimension is a value of its own there, and
+    leaves: one row for each leaf, those that did not move too: from ten leaves on, what all of them share is drift. Leaves that
+    occur twice are added. A null of a dimension is a value of its own there, and
     never a constraint, so that null in the result always means *any value*.
 
     Returns the dimensions (their types kept; null: any value) and `cost_change` in the unit of the input, largest absolute

@@ -226,24 +226,50 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
     usage, cost = arrays[0], arrays[1]
     active = cost[:, :billed] != 0
     groups = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"].to_list()
-    losses = []
+    losses: list[TagLoss] = []
     for group in (g for g in groups if len(g) > 1):
-        for lost in group:
-            seen = np.flatnonzero(active[lost])
-            if (meters["service"][lost] is None and meters["team"][lost] is None) or seen.size < 48 or seen[-1] >= billed - HEIR_SLACK:
-                continue
-            end = int(seen[-1]) + 1
-            heir = _heir(lost, end, group, usage[:, :billed], meters)
-            if heir is None:
-                continue
-            own = usage[heir, max(0, end - 168) : end].mean() if end else 0.0
-            whole = np.where(usage[heir, end:] > 0, usage[heir, end:], 1.0)
-            share = np.clip(1.0 - own / whole, 0.0, 1.0) * (usage[heir, end:] > 0)
-            for array in arrays:
-                array[lost, end:] += array[heir, end:] * share
-                array[heir, end:] *= 1.0 - share
-            losses.append(TagLoss(heir, end, meters["service"][lost], meters["team"][lost]))
+        found = [
+            (lost, end, heir)
+            for lost, end in _ended(meters, active, group, billed)
+            for heir in [_heir(lost, end, group, usage[:, :billed], meters)]
+            if heir is not None
+        ]
+        for heir in sorted({h for _, _, h in found}):
+            losers = [(lost, end) for lost, end, h in found if h == heir]
+            _hand_back(arrays, heir, losers)
+            losses += [TagLoss(heir, end, meters["service"][lost], meters["team"][lost]) for lost, end in losers]
     return arrays, tuple(losses)
+
+
+def _ended(meters: pl.DataFrame, active: np.ndarray, group: list[int], billed: int) -> list[tuple[int, int]]:
+    """Tagged meters of a group that were billed for two days or more and then no longer, with their first hour without."""
+    out = []
+    for m in group:
+        seen = np.flatnonzero(active[m])
+        tagged = meters["service"][m] is not None or meters["team"][m] is not None
+        if tagged and seen.size >= 48 and seen[-1] < billed - HEIR_SLACK:
+            out.append((m, int(seen[-1]) + 1))
+    return out
+
+
+def _hand_back(arrays: tuple[Array, ...], heir: int, losers: list[tuple[int, int]]) -> None:
+    """The heir's new usage back to the meters that lost it, in proportion to what each had used; its own stays with it."""
+    usage = arrays[0].copy()
+    first = min(end for _, end in losers)
+    own = usage[heir, max(0, first - 168) : first].mean() if first else 0.0
+    weights = {lost: float(usage[lost, max(0, end - 168) : end].mean()) for lost, end in losers}
+    for lost, end in losers:
+        there = [other for other, begin in losers if begin <= end + HEIR_SLACK]
+        part = weights[lost] / (sum(weights[o] for o in there) or 1.0)
+        whole = np.where(usage[heir, end:] > 0, usage[heir, end:], 1.0)
+        share = np.clip(1.0 - own / whole, 0.0, 1.0) * (usage[heir, end:] > 0) * part
+        for array in arrays:
+            array[lost, end:] += array[heir, end:] * share
+    for array in arrays:
+        taken = np.zeros(array.shape[1] - first)
+        for lost, end in losers:
+            taken[end - first :] += array[lost, end:]
+        array[heir, first:] = np.maximum(array[heir, first:] - taken, 0.0)
 
 
 def _heir(lost: int, end: int, group: list[int], usage: Array, meters: pl.DataFrame) -> int | None:

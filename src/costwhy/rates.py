@@ -325,11 +325,21 @@ def _edge_rates(model: Model) -> list[Rate]:
             out.append(_rate("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
             out.append(_rate("retries", row, (edge.service, edge.caller, None), retries, None))
         elif edge.scheduled:
-            out.append(_additive("schedule", row, (edge.service, edge.caller, None), calls, born))
+            out.append(
+                _additive("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born)
+            )
         else:
             level = np.where(calls > 0, np.log(np.where(calls > 0, calls, 1.0)), np.nan)
             out.append(_seasonal("demand", row, (edge.service, None, None), level, born))
     return out
+
+
+def _runs_a_day(calls: Array) -> Array:
+    """Runs of a timer in the last 24 hours: a nightly job has a level by the day, none by the hour."""
+    sums = np.concatenate([[0.0], np.cumsum(calls)])
+    t = np.arange(1, calls.size + 1)
+    begin = np.maximum(t - 24, 0)
+    return np.asarray((sums[t] - sums[begin]) * 24 / (t - begin))
 
 
 def _meter_rates(model: Model) -> list[Rate]:

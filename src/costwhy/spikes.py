@@ -12,13 +12,13 @@ import numpy as np
 
 from costwhy.behaviour import Reset, Window, cost_with, mean_rate, normal
 from costwhy.observed import Array
-from costwhy.rates import WEEK, Model, Rate
+from costwhy.rates import WEEK, Model, Rate, pattern
 from costwhy.segments import boundaries
 
 SHORTEST = 3  # hours: what is over sooner is noise
 SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's decision
 SAME_START = 3  # hours between episodes of one incident
-SMALL_SHARE = 0.03  # of a spike's dollars: smaller rows are noise of the same hours
+SMALL_SHARE = 0.02  # of a spike's dollars: smaller rows are noise of the same hours
 LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise of its own that wanders
 LEAST_ROW = 0.001  # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
@@ -102,14 +102,30 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
         hour, after = int(defined[start]), (None if running else int(defined[end - 1]) + 1)
         if after is not None and rate.kind in {"unit_price", "unmetered"} and after >= model.observed.billed:
             after = None
+        if rate.kind == "schedule":
+            hour, after = _runs(model, rate, (hour, after))
         if hour < WARM_UP:
             continue
         quiet[hour:after] = False
         inside = means[first : last + 1]
-        rising = len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
+        rising = rate.kind != "schedule" and len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
         episode = _episode(model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising)
         if episode is not None:
             yield episode
+
+
+def _runs(model: Model, rate: Rate, span: tuple[int, int | None]) -> tuple[int, int | None]:
+    """First and last hour in which the timer ran otherwise than it used to: its level by the day lags behind by up to a day."""
+    calls = model.observed.calls[rate.row]
+    before = np.ones(calls.size, dtype=bool)
+    before[max(0, span[0] - 24) :] = False
+    usual = np.maximum(pattern(np.where(before, calls, np.nan)), 0.0)
+    first, last = max(0, span[0] - 24), calls.size if span[1] is None else span[1]
+    off = np.abs(calls[first:last] - usual[first:last])
+    strange = np.flatnonzero(off > 0.25 * off.max(initial=0.0)) + first
+    if not strange.size:
+        return span
+    return int(strange[0]), None if span[1] is None else int(strange[-1]) + 1
 
 
 def _screen(rate: Rate, level: Array) -> bool:

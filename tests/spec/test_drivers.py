@@ -1,8 +1,12 @@
 """Drivers: which combinations of dimensions carry a change, each with its dollars, what is left stated."""
 
+import math
+
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from costwhy.drivers import find_drivers
 from costwhy.errors import InputError
@@ -228,3 +232,97 @@ def test_a_missing_column_is_named_with_those_that_are_there():
 def test_dimensions_that_cannot_be_searched_are_refused(dimensions):
     with pytest.raises(InputError, match="cannot be searched"):
         find_drivers(grid(lambda _r, _s: 1.0), dimensions)
+
+
+# ---------------------------------------------------------------- what holds for any table
+
+DIMENSIONS = ["region", "service", "team"]
+TABLES = settings(max_examples=60, deadline=None)
+
+
+@st.composite
+def bills(draw) -> pl.DataFrame:
+    """Up to 6 x 6 x 3 leaves in whole cents, noisy; up to three combinations raised, lowered, new or gone; some nulls."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    region, service, team = np.indices((draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 3)))).reshape(3, -1)
+    expected = np.round(np.exp(rng.normal(8, draw(st.sampled_from([0.1, 2.0])), region.size)))
+    actual = expected * (1 + draw(st.sampled_from([0.0, 0.02, 0.2])) * rng.normal(size=region.size))
+    for _ in range(draw(st.integers(0, 3))):
+        chosen = (region == draw(st.integers(0, 5))) | draw(st.booleans())
+        chosen &= (service == draw(st.integers(0, 5))) | draw(st.booleans())
+        actual[chosen] *= draw(st.sampled_from([0.0, 0.5, 1.5, 4.0]))
+    names = [f"t{t}" if t or draw(st.booleans()) else None for t in range(3)]
+    values = [[f"r{r}" for r in region], [f"s{s}" for s in service], [names[t] for t in team]]
+    frame = pl.DataFrame(values, schema=dict.fromkeys(DIMENSIONS, pl.String), orient="col")
+    return frame.with_columns(expected_cost=pl.Series(expected), actual_cost=pl.Series(np.round(np.abs(actual))))
+
+
+def find(leaves: pl.DataFrame) -> pl.DataFrame:
+    return find_drivers(leaves, DIMENSIONS)
+
+
+def lines(found: pl.DataFrame) -> set[tuple]:
+    return set(found.rows())
+
+
+def claimed(leaves: pl.DataFrame, found: pl.DataFrame) -> np.ndarray:
+    """Drivers x leaves: which leaves each driver's constraints select."""
+    said = [{k: v for k, v in row.items() if k != "cost_change" and v is not None} for row in found.iter_rows(named=True)]
+    return np.array([leaves.select(pl.all_horizontal(pl.col(k).eq_missing(v) for k, v in d.items())).to_series() for d in said], dtype=bool)
+
+
+@TABLES
+@given(bills())
+def test_every_driver_has_a_constraint_and_dollars_and_the_largest_is_first(leaves):
+    found = find(leaves)
+    assert not any(all(row[name] is None for name in DIMENSIONS) for row in found.iter_rows(named=True))
+    assert all(math.isfinite(c) and c != 0 for c in found["cost_change"])
+    assert found["cost_change"].abs().is_sorted(descending=True)
+
+
+@TABLES
+@given(bills())
+def test_dollars_are_those_of_disjoint_leaves(leaves):
+    """Some order of taking the drivers gives each exactly what the earlier ones left of its leaves, to the cent."""
+    found = find(leaves)
+    change = (leaves["actual_cost"] - leaves["expected_cost"]).to_numpy()
+    selects, left = claimed(leaves, found), set(range(found.height))
+    assert explained(selects, change, found["cost_change"].to_numpy(), left, np.ones(change.size, dtype=bool))
+
+
+def explained(selects, change, said, left, free) -> bool:
+    """Depth first over the orders; most bills have drivers that do not overlap, and need one."""
+    if not left:
+        return True
+    fits = [k for k in left if change[free & selects[k]].sum() == said[k]]
+    return any(explained(selects, change, said, left - {k}, free & ~selects[k]) for k in fits)
+
+
+@TABLES
+@given(bills(), st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_changes_nothing(leaves, random):
+    order = list(range(leaves.height))
+    random.shuffle(order)
+    assert lines(find(leaves[order])) == lines(find(leaves))
+
+
+@TABLES
+@given(bills())
+def test_renaming_values_renames_the_drivers_and_nothing_else(leaves):
+    new = {f"{kind}{k}": f"{chr(122 - k)}-{kind}" for kind in "rst" for k in range(6)}  # the order of the names is reversed
+    renamed = leaves.with_columns(pl.col(DIMENSIONS).replace(new))
+    assert lines(find(renamed)) == lines(find(leaves).with_columns(pl.col(DIMENSIONS).replace(new)))
+
+
+@TABLES
+@given(bills(), st.sampled_from([2.0**-7, 0.5, 8.0]))
+def test_another_currency_scales_the_dollars(leaves, rate):
+    scaled = leaves.with_columns(pl.col("expected_cost", "actual_cost") * rate)
+    assert lines(find(scaled)) == lines(find(leaves).with_columns(pl.col("cost_change") * rate))
+
+
+@TABLES
+@given(bills())
+def test_splitting_rows_changes_nothing(leaves):
+    quarter, rest = (leaves.with_columns(pl.col("expected_cost", "actual_cost") * part) for part in (0.25, 0.75))
+    assert lines(find(pl.concat([rest, quarter]))) == lines(find(leaves))

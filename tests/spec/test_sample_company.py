@@ -64,7 +64,7 @@ def test_the_same_seed_is_the_same_company(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sort", sorted(set(BY_SORT) - {"tag_loss"}))
 def test_each_incident_is_one_spike_with_its_dollars(said: dict[str, object], sort: str) -> None:
     spike, true = found(said, sort), BY_SORT[sort]
-    slack = 0.15 if true["behaviour"][0]["kind"] == "demand" else 0.03  # traffic without the incident is not known, only forecast
+    slack = 0.2 if true["behaviour"][0]["kind"] == "demand" else 0.03  # traffic without the incident is not known, only forecast
     assert spike["excess_cost"] == pytest.approx(true["excess_cost"], rel=slack)
     assert spike["status"] == true["status"]
 
