@@ -1,0 +1,100 @@
+"""Billing files: FOCUS of several providers, CUR 2.0 and legacy CUR, and which deliveries count."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+from conftest import SHARED
+
+from costwhy.config import Mapping
+from costwhy.errors import SourceError
+from costwhy.reduce import merge, reduce_file
+from costwhy.sources import billing_files
+
+FOCUS, CUR = SHARED / "data/focus/focus_1_0_sample_1000.csv", SHARED / "data/cur/sample-anonymous-aws-export-dataset.csv"
+
+
+@pytest.mark.skipif(not FOCUS.exists(), reason=f"the public FOCUS sample is not beside the project ({FOCUS})")
+def test_the_public_focus_sample_is_read_whole() -> None:
+    cube = reduce_file(FOCUS, "focus", Mapping(service_tags=("application",)), "USD")
+    assert (cube.rows, cube.rows_set_aside) == (1000, 0)
+    assert cube.totals["BilledCost"].sum() == pytest.approx(20.52022672899003, abs=1e-9)
+    assert cube.totals["EffectiveCost"].sum() == pytest.approx(14.976514185860003, abs=1e-9)
+    rows = cube.hourly.join(cube.series, on="series_id").group_by("ProviderName").agg(pl.col("rows").sum())
+    assert dict(rows.iter_rows()) == {"AWS": 942, "Microsoft": 51, "Oracle Cloud": 7} or set(rows["rows"]) == {942, 51, 7}
+    kinds = cube.hourly.join(cube.series, on="series_id").group_by("ChargeCategory").agg(pl.col("rows").sum())
+    assert dict(kinds.iter_rows()) == {"Usage": 997, "Adjustment": 2, "Credit": 1}
+    assert cube.series.filter(pl.col("service") == "BrightPathMatrix").height > 0, "tags in JSON text"
+    assert "NULL" not in cube.series["RegionId"].to_list(), "the word NULL is null"
+
+
+@pytest.mark.skipif(not CUR.exists(), reason=f"the public Cost and Usage Report is not beside the project ({CUR})")
+def test_the_public_legacy_report_is_read_whole() -> None:
+    cube = reduce_file(CUR, "cur", Mapping(), "USD")
+    assert (cube.rows, cube.rows_set_aside) == (1281, 0)
+    assert cube.totals["billing_period"].to_list() == ["2023-11"]
+    raw = pl.read_csv(CUR, infer_schema=False)["lineItem/UnblendedCost"].cast(pl.Float64)
+    assert cube.totals["BilledCost"].sum() == pytest.approx(raw.sum(), abs=1e-9)
+
+
+def cur2(tmp_path: Path, **columns: list[object]) -> Path:
+    """CUR 2.0 rows: what is not given is the same for all."""
+    size = len(next(iter(columns.values())))
+    base = {"line_item_usage_start_date": "2026-10-01T03:00:00Z", "bill_billing_period_start_date": "2026-10-01T00:00:00Z", "line_item_currency_code": "USD",
+            "line_item_usage_account_id": "1", "line_item_unblended_cost": 1.0, "line_item_usage_amount": 2.0, "line_item_usage_type": "BoxUsage"}  # fmt: skip
+    frame = pl.DataFrame({**{k: [v] * size for k, v in base.items()}, **columns})
+    frame.write_parquet(tmp_path / "cur.parquet")
+    return tmp_path / "cur.parquet"
+
+
+def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> None:
+    # type                      unblended  plan or reservation   effective
+    # Usage                     1.00                             1.00
+    # SavingsPlanCoveredUsage   1.00       0.60                  0.60
+    # SavingsPlanNegation      -1.00                             0
+    # DiscountedUsage           0.00       0.40                  0.40
+    # RIFee                     5.00       0.25 unused           0.25
+    # SavingsPlanRecurringFee   3.00       1.00 of 0.90 used     0.10
+    file = cur2(
+        tmp_path,
+        line_item_line_item_type=["Usage", "SavingsPlanCoveredUsage", "SavingsPlanNegation", "DiscountedUsage", "RIFee", "SavingsPlanRecurringFee"],
+        line_item_unblended_cost=[1.0, 1.0, -1.0, 0.0, 5.0, 3.0], savings_plan_savings_plan_effective_cost=[None, 0.6, None, None, None, None],
+        reservation_effective_cost=[None, None, None, 0.4, None, None], reservation_unused_recurring_fee=[None, None, None, None, 0.25, None],
+        savings_plan_total_commitment_to_date=[None, None, None, None, None, 1.0], savings_plan_used_commitment=[None, None, None, None, None, 0.9],
+    )  # fmt: skip
+    cube = reduce_file(file, "cur2", Mapping(), "USD")
+    rows = cube.hourly.join(cube.series, on="series_id")
+    assert cube.totals["EffectiveCost"].sum() == pytest.approx(1.0 + 0.6 + 0.4 + 0.25 + 0.10)
+    by_kind = rows.group_by("ChargeCategory", "PricingCategory", "CommitmentDiscountStatus").agg(pl.col("EffectiveCost").sum().round(9))
+    assert set(by_kind.iter_rows()) == {("Usage", "Standard", None, 1.0), ("Usage", "Committed", "Used", 1.0), ("Adjustment", None, None, 0.0),
+                                        ("Purchase", None, "Unused", 0.35)}  # fmt: skip
+
+
+def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> None:
+    cubes = [reduce_file(cur2(tmp_path, line_item_line_item_type=["Usage"] * n), "cur2", Mapping(), "USD") for n in (1, 3)]
+    assert cubes[0].series.equals(cubes[1].series)
+    both = merge(cubes)
+    assert (both.series.height, both.hourly.height, both.hourly["rows"].sum(), both.hourly["EffectiveCost"].sum()) == (1, 1, 4, 4.0)
+
+
+def test_only_the_newest_delivery_of_a_period_counts(tmp_path: Path) -> None:
+    data, metadata = (tmp_path / part / "BILLING_PERIOD=2026-10" for part in ("data", "metadata"))
+    for execution in ("2026-10-05T00", "2026-10-09T00"):
+        (data / execution).mkdir(parents=True)
+        (data / execution / "x-00001.csv").write_text("a\n")
+    metadata.mkdir(parents=True)
+    (metadata / "x-Manifest.json").write_text(
+        json.dumps({"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T00/x-00001.csv"]})
+    )
+    assert [f.parent.name for f in billing_files.find_files(".", tmp_path)] == ["2026-10-05T00"], "the manifest says which"
+    (metadata / "x-Manifest.json").unlink()
+    assert [f.parent.name for f in billing_files.find_files(".", tmp_path)] == ["2026-10-09T00"], "without one, the newest folder"
+
+
+def test_files_of_no_known_layout_are_parts_of_one_whole(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv.gz", "c.parquet", "readme.txt"):
+        (tmp_path / name).write_text("")
+    assert [f.name for f in billing_files.find_files(".", tmp_path)] == ["a.csv", "b.csv.gz", "c.parquet"]
+    with pytest.raises(SourceError, match="no billing file"):
+        billing_files.find_files("*.orc", tmp_path)
