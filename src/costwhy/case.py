@@ -61,6 +61,17 @@ class Case:
     dependencies: pl.DataFrame
     coverage: pl.DataFrame
 
+    @property
+    def total(self) -> float:
+        """Excess of billed and estimated hours together."""
+        return float(str(self.spike["excess_cost"])) + float(str(self.spike["nowcast_excess_cost"]))
+
+    @property
+    def who(self) -> "tuple[dict[str, str | None] | None, ...]":
+        """Rows of owner, decided_by and budget_owner, in this order; None where nobody is known."""
+        by_role = {row["role"]: row for row in self.owners.iter_rows(named=True)}
+        return tuple(by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
+
     def __repr__(self) -> str:
         """The answer in one line."""
         from costwhy.story import headline  # noqa: PLC0415  story reads cases; a case only borrows its first sentence
@@ -706,8 +717,7 @@ def explain(
 def document(case: Case) -> dict[str, object]:
     """One spike as the contract writes it."""
     s = case.spike
-    by_role = {row["role"]: row for row in case.owners.iter_rows(named=True)}
-    owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
+    owner, decided, budget = case.who
     money = ("expected_cost", "actual_cost", "excess_cost")
     return {
         "spike_id": s["spike_id"],

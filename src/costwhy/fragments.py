@@ -70,7 +70,7 @@ def answer(case: Case) -> str:
         if s["nowcast_hours"]
         else "<small>billed</small>"
     )
-    total = float(str(s["excess_cost"])) + float(str(s["nowcast_excess_cost"]))
+    total = case.total
     running = s["status"] == "running"
     facts = [
         ("Excess so far", money(total, cur) + late),
@@ -140,11 +140,10 @@ def _change(probability: float, title: str, meta: str, why: str, cls: str = "") 
 
 def chain(case: Case) -> str:
     """Dollars to behaviour to change to person to team to contact."""
-    by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
-    owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
+    owner, decided, budget = case.who
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
     best = case.triggers.row(0, named=True) if case.triggers.height and case.triggers["probability"][0] > case.no_recorded_change else None
-    total = float(str(case.spike["excess_cost"])) + float(str(case.spike["nowcast_excess_cost"]))
+    total = case.total
     steps = [
         ("dollars", money(total, case.currency)),
         ("behaviour", behaviour_words(lead) if lead else "unknown"),

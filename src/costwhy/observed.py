@@ -67,16 +67,6 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class TagLoss:
-    """Usage that went on without its tags: meter index, hour index, and what the tags had said."""
-
-    meter: int
-    hour: int
-    service: str | None
-    team: str | None
-
-
-@dataclass(frozen=True)
 class Observed:
     """Shapes: E edges, S services, M meters, T hours. `billed`: hours before this index are billed for all accounts."""
 
@@ -92,7 +82,6 @@ class Observed:
     cost: Array  # M x T, EffectiveCost
     covered: Array  # M x T, usage that a commitment covers
     covered_cost: Array  # M x T
-    tag_losses: tuple[TagLoss, ...]
 
     @property
     def handled(self) -> Array:
@@ -134,8 +123,8 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     edges, calls, retries, capacity = _signals(signals, hours)
     services = tuple(sorted({edge.service for edge in edges} | {e.caller for e in edges if e.internal and e.caller}))
     meters, arrays = _meters(hourly, series, hours, billed)
-    (usage, cost, covered, covered_cost), losses = _heirs(meters, arrays, billed)
-    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, usage, cost, covered, covered_cost, losses)
+    usage, cost, covered, covered_cost = _heirs(meters, arrays, billed)
+    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, usage, cost, covered, covered_cost)
 
 
 def _last(frame: pl.DataFrame) -> datetime | None:
@@ -217,7 +206,7 @@ def _meters(hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, .
     return keys, tuple(_grid(sums, "m", name, shape) for name in ("usage", "cost", "covered", "covered_cost"))
 
 
-def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[tuple[Array, ...], tuple[TagLoss, ...]]:
+def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[Array, ...]:
     """Usage that goes on without its tags stays on its meter: tags lost move no money.
 
     A tagged meter that ends while an untagged one of the same physical key takes up its usage within
@@ -226,7 +215,6 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
     usage, cost = arrays[0], arrays[1]
     active = cost[:, :billed] != 0
     groups = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"].to_list()
-    losses: list[TagLoss] = []
     for group in (g for g in groups if len(g) > 1):
         found = [
             (lost, end, heir)
@@ -237,8 +225,7 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
         for heir in sorted({h for _, _, h in found}):
             losers = [(lost, end) for lost, end, h in found if h == heir]
             _hand_back(arrays, heir, losers)
-            losses += [TagLoss(heir, end, meters["service"][lost], meters["team"][lost]) for lost, end in losers]
-    return arrays, tuple(losses)
+    return arrays
 
 
 def _ended(meters: pl.DataFrame, active: np.ndarray, group: list[int], billed: int) -> list[tuple[int, int]]:

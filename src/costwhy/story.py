@@ -70,7 +70,7 @@ def headline(case: Case) -> str:
     """The answer in one sentence: $1,048 more since 21 Oct 09:00 UTC: webhooks' retries against accounts-store."""
     s = case.spike
     lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
-    dollars = _lead_total(case) if lead else _total(case)
+    dollars = _lead_total(case) if lead else case.total
     when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
     cause = behaviour_words(lead) if lead else "nothing that is measured here moved it"
     return f"{money(abs(dollars), case.currency)} {'more' if dollars >= 0 else 'less'} {when}: {cause}"
@@ -112,10 +112,6 @@ def lines(document: Mapping[str, object]) -> list[str]:
         if decided:
             out.append(f"  changed it: {decided['actor']} of {decided['team']} ({decided['contact'] or 'no contact'})")
     return out
-
-
-def _total(case: Case) -> float:
-    return float(str(case.spike["excess_cost"])) + float(str(case.spike["nowcast_excess_cost"]))
 
 
 def _lead_total(case: Case) -> float:
@@ -180,8 +176,7 @@ def _change(case: Case) -> Sentence:
 
 
 def _who(case: Case) -> Sentence:
-    by_role = {r["role"]: r for r in case.owners.iter_rows(named=True)}
-    owner, decided, budget = (by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
+    owner, decided, budget = case.who
     parts = [
         f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})" if owner else "nobody is recorded as owner"
     ]

@@ -7,7 +7,6 @@ of *no recorded change* included, are the probabilities. Records of one decision
 that it left) are one trigger. `docs/triggers.md` states the model.
 """
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -183,14 +182,13 @@ def _weight(row: dict[str, object], s: Suspicion) -> tuple[float, list[str]]:
     if row["planned_reason"]:
         when = math.exp(-hours / 24.0)  # what is announced is awaited: traffic comes when people come
     place, why_place = 0.0, ""
-    for kind, service, caller, usage_type, share in s.rows:
+    for kind, service, caller, _, share in s.rows:
         where, why = _place(row, (kind, service, caller), s)
         fit = MECHANISM.get(kind, {}).get(str(row["kind"]), 0.02)
         fit *= WATCHING_FIT if str(row["event"]).startswith(WATCHING) else 1.0
         plan = 40.0 if row["planned_reason"] and kind == "demand" else 1.0
         if share * where * fit * plan > place:
             place, why_place = share * where * fit * plan, f"{why}; a {row['kind']} fits {kind.replace('_', ' ')}"
-        del usage_type
     calm = 0.02 if row["environment"] not in (None, "production", "prod") else 1.0
     reasons = [_lag_reason(time, s), why_place] if why_place else []
     if row["planned_reason"]:
@@ -266,8 +264,3 @@ def _one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
     same_place = a["service"] is not None and a["service"] == b["service"]
     people = {x["actor"] for x in (a, b) if x["actor_kind"] == "person"}
     return same_place and a["source"] != b["source"] and abs(one - other) <= SAME_DECISION and len(people) <= 1
-
-
-def describe(change: dict[str, object]) -> str:
-    """A change in a few words, for marks on a timeline."""
-    return str(change.get("summary") or change.get("event") or json.dumps(change.get("change_id")))

@@ -12,7 +12,7 @@ snake_case with one column for each tag in Parquet. EffectiveCost follows AWS's 
 
 from collections.abc import Mapping, Sequence
 
-from costwhy.sources.focus import as_json, coalesce, first_tag, literal, number, quoted, require, text, time
+from costwhy.sources.focus import coalesce, first_tag, literal, number, quoted, require, text, time
 
 LINE = "line_item_line_item_type"
 CATEGORY = {
@@ -139,6 +139,3 @@ def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[st
             first_tag(columns, names["resource_tags"], [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")])
         )
     return coalesce(parts) if parts else "NULL::VARCHAR"
-
-
-__all__ = ["as_json", "expressions", "tag_columns"]
