@@ -4,31 +4,52 @@ The noise is drawn once, before anything happens: the same hour has the same noi
 difference of two runs is the incident's dollars, exactly.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from company import Company, Edge, Meter, Service
+from company import REGIONS, Company, Edge, Meter, Service, mean_calls, meter, ordered, price_of
 
 Array = npt.NDArray[np.float64]
+Active = dict[str, tuple["Incident", Array]]
 SORTS = (
-    "retry_loop",
-    "autoscaler",
-    "cron_frequency",
-    "cross_region",
-    "fan_out",
-    "commitment_lapse",
-    "traffic_growth",
-    "planned_launch",
-    "tag_loss",
-    "unowned",
+    *("retry_loop", "autoscaler", "cron_frequency", "cross_region", "fan_out"),
+    *("commitment_lapse", "traffic_growth", "planned_launch", "tag_loss", "unowned"),
 )
-NEW_SERVICE = "insights"
+PLAN = {  # of 56 days: day of the start and of the end; None: goes on
+    "retry_loop": (12, 15),
+    "tag_loss": (17, None),
+    "autoscaler": (20, 24),
+    "cron_frequency": (27, 30),
+    "planned_launch": (33, 39),
+    "commitment_lapse": (40, None),
+    "unowned": (43, None),
+    "traffic_growth": (46, None),
+    "cross_region": (50, None),
+    "fan_out": (53, None),
+}
+DOLLARS = {  # a day
+    "retry_loop": (210, 330),
+    "autoscaler": (90, 150),
+    "cron_frequency": (200, 420),
+    "cross_region": (80, 160),
+    "fan_out": (230, 360),
+    "traffic_growth": (90, 150),
+    "planned_launch": (110, 170),
+}
+FEW = 9.0e3  # calls that a run of the job makes to the newcomer
+RAMP = {"traffic_growth": 24, "planned_launch": 4}  # hours until the new level is reached
+MACHINES = ("p3.2xlarge", "g5.8xlarge", "r6i.8xlarge")
 
 
 @dataclass(frozen=True)
 class Incident:
-    """One thing that goes wrong, or is meant to be. Hours [start, end) of the axis; `minute`: of the first hour in which it begins; end None: goes on."""
+    """One thing that goes wrong, or is meant to be. Hours [start, end) of the axis; `minute`: of the first hour in which it begins; end None: goes on.
+
+    size: attempts repeated for each first one (retry_loop), instances (autoscaler), runs for one (cron_frequency), GB a call (cross_region),
+    machines (unowned), times as many (fan_out, traffic_growth, planned_launch).
+    """
 
     sort: str
     start: int
@@ -37,6 +58,19 @@ class Incident:
     size: float
     service: str
     caller: str | None = None
+    also: tuple[str, ...] = ()  # further services that it touches
+    person: str | None = None
+    dollars: float = 0.0  # a day, about
+
+
+@dataclass(frozen=True)
+class Burst:
+    """A few hours of more traffic, or a holiday of less, that nobody is to blame for."""
+
+    service: str
+    start: int
+    end: int
+    times: float
 
 
 @dataclass(frozen=True)
@@ -47,7 +81,9 @@ class Noise:
     edges: dict[tuple[str, str], Array]
     meters: Array
     season: Array
-    holidays: tuple[int, ...]
+    clock: Array  # hour of the day
+    weekend: npt.NDArray[np.bool_]
+    bursts: tuple[Burst, ...]
 
 
 @dataclass(frozen=True)
@@ -64,193 +100,243 @@ class Run:
     instances: dict[str, Array]
 
 
-def draw_noise(company: Company, hours: int, first_weekday: int, first_hour: int, seed: int) -> Noise:
-    """Seasons, bursts, holidays and small noise of everything."""
-    rng = np.random.default_rng([seed, 2])
-    clock = np.arange(hours) + first_hour
-    hour, weekday = clock % 24, (first_weekday + clock // 24) % 7
-    season = (1 + 0.42 * np.sin((hour - 9) / 24 * 2 * np.pi) + 0.1 * np.sin((hour - 3) / 12 * 2 * np.pi)) * np.where(
-        weekday >= 5, 0.86, 1.0
-    )
-    holidays = tuple(int(h) for h in rng.choice(np.arange(5, hours // 24 - 3), 1))
+# ---------------------------------------------------------------- chance
+
+
+def draw_noise(company: Company, hours: int, axis: tuple[int, int], rng: np.random.Generator) -> Noise:
+    """Seasons, bursts, a holiday and small noise of everything. axis: weekday and hour at which it begins."""
+    clock = np.arange(hours) + axis[1]
+    hour, weekend = clock % 24, (axis[0] + clock // 24) % 7 >= 5
+    swing, second, quiet = rng.uniform(0.34, 0.45), rng.uniform(0.06, 0.12), rng.uniform(0.82, 0.95)
+    season = 1 + swing * np.sin((hour - 9) / 24 * 2 * np.pi) + second * np.sin((hour - 3) / 12 * 2 * np.pi)
+    season = season * np.where(weekend, quiet, 1.0)
+    bursts = _bursts(company, hours, axis[1], rng)
+    growth = rng.uniform(0.00001, 0.00004)
     demand = {}
     for entry, mean in company.demand:
-        wander = np.zeros(hours)
-        steps = rng.normal(0, 0.006, hours)
+        steps, wander = rng.normal(0, 0.005, hours), np.zeros(hours)
         for t in range(1, hours):
             wander[t] = 0.985 * wander[t - 1] + steps[t]
-        level = mean * season * np.exp(wander + rng.normal(0, 0.018, hours)) * (1 + 0.00004 * np.arange(hours))
-        for day in holidays:
-            level[(clock // 24) == day] *= 0.72
-        burst = int(rng.integers(100, hours - 100))
-        level[burst : burst + int(rng.integers(2, 6))] *= 1.35
+        level = mean * season * np.exp(wander + rng.normal(0, 0.016, hours)) * (1 + growth * np.arange(hours))
+        for b in (b for b in bursts if b.service == entry):
+            level[b.start : b.end] *= b.times
         demand[entry] = level
-    edges = {(e.caller, e.service): np.exp(rng.normal(0, 0.014, hours)) for e in company.edges}
-    edges |= {(NEW_SERVICE, s.name): np.exp(rng.normal(0, 0.014, hours)) for s in company.services}
-    return Noise(demand, edges, np.exp(rng.normal(0, 0.017, (len(company.meters) + 8, hours))), season, holidays)
+    edges = {(e.caller, e.service): np.exp(rng.normal(0, 0.012, hours)) for e in company.edges}
+    return Noise(demand, edges, np.exp(rng.normal(0, 0.014, (len(company.meters), hours))), season, hour.astype(float), weekend, bursts)
 
 
-def schedule_of(company: Company, hours: int, seed: int, sorts: tuple[str, ...]) -> tuple[Incident, ...]:
-    """Where and when: spread over the weeks, each on services of its own as far as there are enough."""
-    rng = np.random.default_rng([seed, 3])
-    plain = [s for s in company.services if s.schedule is None]
-    jobs = [s for s in company.services if s.schedule is not None]
-    inner = [e for e in company.edges if e.caller in {s.name for s in plain}]
-    big = sorted(inner, key=lambda e: -_edge_weight(company, e))
-    scaled = sorted(
-        (s for s in plain if s.runtime != "lambda"),
-        key=lambda s: -sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "instances"),
-    )
-    entries = [name for name, _ in company.demand]
-    plan = {  # day of the start and of the end; None: goes on
-        "retry_loop": (12.4, 15.2),
-        "tag_loss": (17.6, None),
-        "autoscaler": (20.45, 24.1),
-        "cron_frequency": (27.4, 30.6),
-        "planned_launch": (33.3, 40.0),
-        "commitment_lapse": (39.0, None),
-        "unowned": (42.6, None),
-        "traffic_growth": (46.1, None),
-        "cross_region": (50.6, None),
-        "fan_out": (53.4, None),
-    }
-    place = {
-        "retry_loop": (big[0].service, big[0].caller, 2.6),
-        "fan_out": (big[1].service, big[1].caller, 2.4),
-        "autoscaler": (scaled[0].name, None, 2.6),
-        "cron_frequency": (jobs[-1].name, jobs[-1].schedule, 6.0),
-        "cross_region": (plain[-1].name, jobs[-1].name, 1.0),
-        "commitment_lapse": (scaled[1].name, None, 1.0),
-        "traffic_growth": (entries[1], None, 1.24),
-        "planned_launch": (entries[0], None, 1.27),
-        "tag_loss": (plain[4].name, None, 1.0),
-        "unowned": ("", None, 8.0),
-    }
-    if len(sorts) == 1:  # alone in its company: near the end, still going on, as a pager would meet it
-        day = float(rng.uniform(0.86, 0.94)) * hours / 24
-        plan = {sorts[0]: (day, None)}
+def _bursts(company: Company, hours: int, first_hour: int, rng: np.random.Generator) -> tuple[Burst, ...]:
+    """One for each entry, and one quiet holiday for all."""
     out = []
+    for entry, _ in company.demand:
+        start = int(rng.integers(min(100, hours // 3), hours - 40))
+        out.append(Burst(entry, start, start + int(rng.integers(2, 6)), float(np.round(rng.uniform(1.2, 1.4), 2))))
+    day = int(rng.integers(5, max(6, hours // 24 - 6))) * 24 - first_hour
+    return (*out, *(Burst(entry, day, day + 24, 0.75) for entry, _ in company.demand))
+
+
+# ---------------------------------------------------------------- where, when, how much
+
+
+def schedule_of(
+    company: Company, hours: int, axis: tuple[int, int], rng: np.random.Generator, sorts: tuple[str, ...]
+) -> tuple[Incident, ...]:
+    """Where, when and how much. All sorts together are spread over the weeks, each on services of its own as far as there are enough.
+
+    axis: the hour at which it begins, and how many services of a team lose their tags.
+    """
+    first_hour, lose = axis
+    taken = {str(m.service) for m in company.meters if m.covered} if "commitment_lapse" in sorts else set[str]()
+    out: list[Incident] = []
     for sort in (s for s in SORTS if s in sorts):
-        (first, last), (service, caller, size) = plan[sort], place[sort]
-        out.append(
-            Incident(
-                sort,
-                int(first * 24),
-                None if last is None else int(last * 24),
-                int(rng.integers(4, 50)),
-                size * float(rng.uniform(0.95, 1.05)),
-                service,
-                caller,
-            )
-        )
+        service, caller = _place(company, sort, rng, taken)
+        start, end = _time(sort, hours, first_hour, rng, alone=len(sorts) < len(SORTS) // 2)
+        dollars = float(rng.uniform(*DOLLARS.get(sort, (0, 1))))
+        also: tuple[str, ...] = ()
+        if sort == "tag_loss":
+            also = _untagged(company, service, taken)[: lose - 1]
+        if sort == "commitment_lapse":
+            also = tuple(sorted({str(m.service) for m in company.meters if m.covered} - {service}))
+        team = company.service(caller if caller and not caller.startswith("schedule:") else service).team
+        person = None if sort in {"traffic_growth", "commitment_lapse"} else company.person_of(team, int(rng.integers(4)))
+        minute = 0 if sort in {"commitment_lapse", "traffic_growth"} else int(rng.integers(7, 50))
+        size = _size(company, sort, (service, caller), dollars)
+        out.append(Incident(sort, start, end, minute, size, service, caller, also, person, dollars))
+        taken |= {service, *also} | ({caller} if caller else set())
     return tuple(out)
 
 
-def _edge_weight(company: Company, e: Edge) -> float:
-    calls = dict(company.demand)
-    for edge in company.edges:
-        calls[edge.service] = calls.get(edge.service, 0.0) + calls.get(edge.caller, 0.0) * edge.first
-    own = sum(m.price * m.amount for m in company.meters if m.service == e.service and m.follows == "calls")
-    return calls.get(e.caller, 0.0) * e.first * own
+def _time(sort: str, hours: int, first_hour: int, rng: np.random.Generator, *, alone: bool) -> tuple[int, int | None]:
+    """By day, as people change things; alone in its company: in the second half, still going on or not."""
+    if alone:
+        day, length = int(rng.uniform(0.6, 0.93) * hours / 24), int(rng.integers(2, 7))
+        last = (
+            None
+            if rng.random() < 0.6 or day + length > hours / 24 - 1 or sort in {"tag_loss", "unowned", "commitment_lapse"}
+            else day + length
+        )
+    else:
+        day, last = (None if d is None else int(d * hours / 24 / 56) for d in PLAN[sort])
+    start = int(day or 0) * 24 + int(rng.integers(8, 16)) - first_hour
+    return start, None if last is None else last * 24 + int(rng.integers(8, 16)) - first_hour
+
+
+def _place(company: Company, sort: str, rng: np.random.Generator, taken: set[str]) -> tuple[str, str | None]:
+    """One of the likeliest places that no other incident has."""
+
+    def free(places: Iterable[tuple[str, str | None]], best: int) -> tuple[str, str | None]:
+        known = list(places)
+        left = [p for p in known if p[0] not in taken and p[1] not in taken] or [p for p in known if p[0] not in taken] or known
+        return left[int(rng.integers(min(best, len(left))))]
+
+    plain = [s for s in company.services if s.schedule is None]
+    if sort in {"retry_loop", "fan_out"}:
+        inner = sorted((e for e in company.edges if not company.service(e.caller).schedule), key=lambda e: -edge_dollars(company, e))
+        return free(((e.service, e.caller) for e in inner), 3)
+    if sort == "autoscaler":
+        return free(
+            ((s.name, None) for s in plain if s.runtime != "lambda" and not any(m.covered for m in company.meters if m.service == s.name)),
+            3,
+        )
+    if sort == "cron_frequency":
+        every = 24 if not taken and rng.random() < 0.3 else 1  # the nightly one only where nothing else happens
+        job = next(s for s in company.services if s.every == every)
+        return job.name, job.schedule
+    if sort == "cross_region":
+        job = next((s for s in company.services if s.every == 1), plain[0])
+        return free(((s.name, job.name) for s in reversed(plain) if s.store in {"s3", "dynamodb"}), 4)[0], job.name
+    if sort == "commitment_lapse":
+        return max((m for m in company.meters if m.covered), key=lambda m: m.covered * (m.price - m.covered_price)).service or "", None
+    if sort == "traffic_growth":
+        return company.demand[-1][0], None
+    if sort == "planned_launch":
+        return company.demand[0][0], None
+    if sort == "tag_loss":
+        return max((s.name for s in plain), key=lambda n: (n not in taken, len(_untagged(company, n, taken)))), None
+    return plain[int(rng.integers(len(plain)))].name, None
+
+
+def _untagged(company: Company, service: str, taken: set[str]) -> tuple[str, ...]:
+    """The services of the same team in the same account whose tags go with it: those that no other incident needs."""
+    home = company.service(service)
+    return tuple(
+        s.name for s in company.services if s.team == home.team and s.account == home.account and s.name != service and s.name not in taken
+    )
+
+
+def unit_dollars(company: Company) -> dict[str, float]:
+    """What one call more costs in the end, by service: its own use, its share of an instance, and what it calls."""
+    calls, out = mean_calls(company), dict[str, float]()
+    plain = [s for s in company.services if s.schedule is None]
+    for s in (*reversed(plain), *(s for s in company.services if s.schedule)):  # what is called before what calls it
+        own = sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "calls")
+        own += sum(m.price * m.amount for m in company.meters if m.service == s.name and m.follows == "instances") / (
+            calls[s.name] * s.load
+        )
+        out[s.name] = own + sum(e.first * (1 + e.retried) * out[e.service] for e in company.edges if e.caller == s.name)
+    return out
+
+
+def edge_dollars(company: Company, e: Edge) -> float:
+    """What an edge's first attempts cost an hour, with all that they cause."""
+    return mean_calls(company)[e.caller] * e.first * unit_dollars(company)[e.service]
+
+
+def _size(company: Company, sort: str, place: tuple[str, str | None], dollars: float) -> float:
+    """How far the cause has to move for so many dollars a day."""
+    service, caller = place
+    hourly, unit = dollars / 24, unit_dollars(company)
+    if sort in {"retry_loop", "fan_out"}:
+        edge = next(e for e in company.edges if (e.caller, e.service) == (caller, service))
+        more = hourly / edge_dollars(company, edge)
+        return float(np.clip(more, 0.3, 5.0)) if sort == "retry_loop" else 1 + float(np.clip(more, 0.5, 8.0))
+    if sort in {"traffic_growth", "planned_launch"}:
+        return 1 + float(np.clip(hourly / (dict(company.demand)[service] * unit[service]), 0.12, 0.7))
+    if sort == "autoscaler":
+        s = company.service(service)
+        each = sum(m.price * m.amount for m in company.meters if m.service == service and m.follows == "instances")
+        return float(np.ceil(1 / s.load + hourly / each))
+    if sort == "cron_frequency":
+        every = company.service(service).every
+        times = (2, 3, 4, 6, 12) if every == 1 else (4, 6, 8, 12, 24)
+        return float(min(times, key=lambda k: abs((k - 1) * unit[service] / every - hourly)))
+    if sort == "cross_region":
+        price = price_of(company, "region-bytes", company.service(service).region)
+        return float(f"{hourly / price / (FEW * 5):.4g}")
+    return 1.0
+
+
+# ---------------------------------------------------------------- what incidents bring into being
 
 
 def with_incident_meters(company: Company, incidents: tuple[Incident, ...]) -> Company:
     """The company with the meters, the service and the edges that incidents bring into being."""
-    new: list[Meter] = []
-    services, edges = list(company.services), list(company.edges)
     for incident in incidents:
         if incident.sort == "cross_region":
-            far = next(s for s in company.services if s.name == incident.service)
-            home = ("us-east-1", "USE1") if far.region != "us-east-1" else ("eu-west-1", "EU")
-            services.append(Service(NEW_SERVICE, "data-products", company.accounts[1][0], home[0], "lambda", "none", 1, 1.0))
-            fn = f"arn:aws:lambda:{home[0]}:{company.accounts[1][0]}:function:{NEW_SERVICE}-handler"
-            short = {"eu-west-1": "EU", "us-east-1": "USE1", "eu-central-1": "EUC1"}[far.region]
-            new += [
-                Meter(
-                    NEW_SERVICE,
-                    "data-products",
-                    "AWS Lambda",
-                    "AWSLambda",
-                    "Compute",
-                    f"{home[1]}-Lambda-GB-Second",
-                    "Invoke",
-                    "Lambda-GB-Second",
-                    1.66667e-5,
-                    "calls",
-                    0.2,
-                    company.accounts[1][0],
-                    home[0],
-                    fn,
-                    only="cross_region",
-                ),
-                Meter(
-                    far.name,
-                    far.team,
-                    "AWS Data Transfer",
-                    "AWSDataTransfer",
-                    "Networking",
-                    f"{short}-{home[1]}-AWS-Out-Bytes",
-                    "InterRegion-Out",
-                    "GB",
-                    0.02,
-                    "far",
-                    4.6e-3,
-                    far.account,
-                    far.region,
-                    f"arn:aws:s3:::marigold-{far.name}-store",
-                    only="cross_region",
-                ),
-            ]
-            edges += [Edge(incident.caller or "", NEW_SERVICE, 9.0e3, 0.004), Edge(NEW_SERVICE, far.name, 5.0, 0.006)]
+            company = _with_newcomer(company, incident)
         if incident.sort == "unowned":
-            new.append(
-                Meter(
-                    None,
-                    None,
-                    "Amazon Elastic Compute Cloud",
-                    "AmazonEC2",
-                    "Compute",
-                    "EU-BoxUsage:p3.2xlarge",
-                    "RunInstances",
-                    "Hrs",
-                    3.305,
-                    "alone",
-                    1.0,
-                    company.accounts[3][0],
-                    "eu-west-1",
-                    "i-0f9c3be1177aa42d0",
-                    only="unowned",
-                )
-            )
-        if incident.sort == "commitment_lapse":
-            company = replace(
-                company,
-                meters=tuple(_commit(m) if m.service == incident.service and m.follows == "instances" else m for m in company.meters),
-            )
-    return replace(company, services=tuple(services), edges=tuple(edges), meters=company.meters + tuple(new))
+            account, region = company.accounts[3][0], company.regions[0]
+            line = MACHINES[(incident.start + incident.minute) % len(MACHINES)]
+            more = {"resource": f"i-0f9c3be1{incident.start * 7919:09x}", "tag_key": None, "only": "unowned"}
+            company = replace(company, meters=(*company.meters, meter(company, line, (account, region), ("alone", 1.0), **more)))
+    return company
 
 
-def _commit(m: Meter) -> Meter:
-    return replace(m, covered=8.0 * m.amount, covered_price=0.45 * m.price)
+def _with_newcomer(company: Company, incident: Incident) -> Company:
+    """A new service in another region that reads a lot from where the data is."""
+    far, account = company.service(incident.service), company.accounts[1][0]
+    home = next(r for r in (*company.regions[1:], company.regions[0]) if r != far.region)
+    team = company.service(incident.caller or "").team
+    new = Service(company.newcomer, team, account, home, "lambda", "none", 1, 1.0)
+    fn = f"arn:aws:lambda:{home}:{account}:function:{new.name}-fn"
+    made = {"service": new.name, "team": team, "only": "cross_region"}
+    logs = f"arn:aws:logs:{home}:{account}:log-group:/services/{new.name}"
+    source = (
+        f"{company.name}-{far.name}-files" if far.store == "s3" else f"arn:aws:dynamodb:{far.region}:{far.account}:table/{far.name}-main"
+    )
+    meters = (
+        meter(company, "lambda-seconds", (account, home), ("calls", 0.6), resource=fn, **made),
+        meter(company, "lambda-requests", (account, home), ("calls", 1.0), resource=fn, **made),
+        meter(company, "log-bytes", (account, home), ("calls", 2e-6), resource=logs, **made),
+        meter(
+            company,
+            "region-bytes",
+            (far.account, far.region),
+            ("edge", incident.size),
+            service=far.name,
+            team=far.team,
+            resource=source,
+            far=REGIONS[home],
+            caller=new.name,
+            only="cross_region",
+        ),
+    )
+    edges = (Edge(incident.caller or "", new.name, FEW, 0.01), Edge(new.name, far.name, 5.0, 0.01))
+    return replace(company, services=(*company.services, new), edges=company.edges + edges, meters=company.meters + meters)
+
+
+# ---------------------------------------------------------------- by the hour
 
 
 def run(company: Company, incidents: tuple[Incident, ...], noise: Noise) -> Run:
     """The company by the hour with these incidents."""
-    hours = noise.season.size
-    active = {i.sort: (i, _when(i, hours)) for i in incidents}
+    active = {i.sort: (i, _when(i, noise.season.size)) for i in incidents}
     calls, retries, handled = _traffic(company, active, noise)
-    instances = {s.name: _instances(s, handled[s.name], active) for s in company.services if s.runtime != "lambda" and s.schedule is None}
+    scaled = (s for s in company.services if s.runtime != "lambda" and s.schedule is None)
+    usual = mean_calls(company)
+    instances = {s.name: _instances(s, usual[s.name], handled[s.name], active) for s in scaled}
     usage = np.array([_usage(m, k, (calls, handled, instances), active, noise) for k, m in enumerate(company.meters)])
-    usage = np.round(usage, 6)
-    covered = np.array(
-        [
-            np.minimum(u, m.covered * (1 - active["commitment_lapse"][1]) if "commitment_lapse" in active else m.covered)
-            for u, m in zip(usage, company.meters, strict=True)
-        ]
-    )
-    price = np.array([m.price for m in company.meters])[:, None]
-    cost = (usage - covered) * price + covered * np.array([m.covered_price for m in company.meters])[:, None]
-    return Run(company.meters, usage, cost, covered, calls, retries, handled, instances)
+    usage = _short(usage)
+    still = 1 - active["commitment_lapse"][1] if "commitment_lapse" in active else np.ones(noise.season.size)
+    covered = np.array([np.minimum(u, m.covered * still) for u, m in zip(usage, company.meters, strict=True)])
+    price, less = (np.array([getattr(m, name) for m in company.meters])[:, None] for name in ("price", "covered_price"))
+    return Run(company.meters, usage, (usage - covered) * price + covered * less, covered, calls, retries, handled, instances)
+
+
+def _short(usage: Array) -> Array:
+    """Six digits, as meters count."""
+    digits = 10.0 ** (5 - np.floor(np.log10(np.maximum(np.abs(usage), 1e-9))))
+    return np.asarray(np.where(usage > 0, np.round(usage * digits) / digits, 0.0))
 
 
 def _when(i: Incident, hours: int) -> Array:
@@ -262,53 +348,52 @@ def _when(i: Incident, hours: int) -> Array:
 
 
 def _traffic(
-    company: Company, active: dict[str, tuple[Incident, Array]], noise: Noise
+    company: Company, active: Active, noise: Noise
 ) -> tuple[dict[tuple[str | None, str], Array], dict[tuple[str | None, str], Array], dict[str, Array]]:
-    hours = noise.season.size
-    handled = {s.name: np.zeros(hours) for s in company.services}
+    handled = {s.name: np.zeros(noise.season.size) for s in company.services}
     calls: dict[tuple[str | None, str], Array] = {}
     retries: dict[tuple[str | None, str], Array] = {}
     for entry, _ in company.demand:
-        level = noise.demand[entry].copy()
-        for sort in ("traffic_growth", "planned_launch"):
-            if sort in active and active[sort][0].service == entry:
-                level *= 1 + (active[sort][0].size - 1) * np.convolve(active[sort][1], np.ones(4) / 4)[:hours]
-        calls[None, entry] = np.round(level)
+        calls[None, entry] = np.round(noise.demand[entry] * _growth(entry, active))
         handled[entry] += calls[None, entry]
     for s in (s for s in company.services if s.schedule is not None):
-        calls[s.schedule, s.name] = _ticks(s, active, hours)
+        calls[s.schedule, s.name] = _ticks(s, active, noise.clock)
         handled[s.name] += calls[s.schedule, s.name]
-    for e in _ordered(company):
-        first, repeated = _rates(e, active)
-        if NEW_SERVICE in {e.caller, e.service}:
-            if "cross_region" not in active:
-                continue
-            first = first * active["cross_region"][1]
-        firsts = handled[e.caller] * first * noise.edges.get((e.caller, e.service), 1.0)
+    for e in ordered(company):
+        first, repeated = _rates(e, active, company.newcomer)
+        firsts = handled[e.caller] * first * noise.edges[e.caller, e.service]
         made = np.round(firsts * (1 + repeated))
         calls[e.caller, e.service], retries[e.caller, e.service] = made, np.round(made - made / (1 + repeated))
         handled[e.service] = handled[e.service] + made
     return calls, retries, handled
 
 
-def _ticks(s: Service, active: dict[str, tuple[Incident, Array]], hours: int) -> Array:
-    """Runs of a timer: every hour, or at two in the night (the axis begins at six)."""
-    runs = np.ones(hours) if s.schedule and s.schedule.endswith("hourly") else ((np.arange(hours) + 6) % 24 == 2).astype(float)
+def _growth(entry: str, active: Active) -> Array | float:
+    """How many times as many calls come from outside."""
+    level: Array | float = 1.0
+    for sort, ramp in RAMP.items():
+        if sort in active and active[sort][0].service == entry:
+            on = active[sort][1]
+            level = level * (1 + (active[sort][0].size - 1) * np.convolve(on, np.ones(ramp) / ramp)[: on.size])
+    return level
+
+
+def _ticks(s: Service, active: Active, clock: Array) -> Array:
+    """Runs of a timer: every hour, or at two in the night; more of them while the rule is wrong."""
+    runs = np.ones(clock.size) if s.every == 1 else (clock == 2).astype(float)
     if "cron_frequency" in active and active["cron_frequency"][0].service == s.name:
         incident, on = active["cron_frequency"]
-        runs = runs + np.floor(runs * (round(incident.size) - 1) * on)
+        times = round(incident.size)
+        wrong = np.floor(times * on) if s.every == 1 else ((clock - 2) % (24 // times) == 0).astype(float)
+        runs = np.where(on > 0, np.maximum(runs, wrong), runs)
     return runs
 
 
-def _ordered(company: Company) -> list[Edge]:
-    """Callers before the services that they call: services are listed in that order, jobs are called by timers alone."""
-    order = {s.name: k for k, s in enumerate(company.services)}
-    return sorted(company.edges, key=lambda e: (e.service != NEW_SERVICE, order[e.service]))
-
-
-def _rates(e: Edge, active: dict[str, tuple[Incident, Array]]) -> tuple[Array | float, Array | float]:
+def _rates(e: Edge, active: Active, newcomer: str) -> tuple[Array | float, Array | float]:
     first: Array | float = e.first
     repeated: Array | float = e.retried
+    if newcomer in {e.caller, e.service}:
+        first = first * (active["cross_region"][1] if "cross_region" in active else 0.0)
     if "fan_out" in active and (active["fan_out"][0].caller, active["fan_out"][0].service) == (e.caller, e.service):
         first = e.first * (1 + (active["fan_out"][0].size - 1) * active["fan_out"][1])
     if "retry_loop" in active and (active["retry_loop"][0].caller, active["retry_loop"][0].service) == (e.caller, e.service):
@@ -316,42 +401,37 @@ def _rates(e: Edge, active: dict[str, tuple[Incident, Array]]) -> tuple[Array | 
     return first, repeated
 
 
-def _instances(s: Service, handled: Array, active: dict[str, tuple[Incident, Array]]) -> Array:
+def _instances(s: Service, usual: float, handled: Array, active: Active) -> Array:
     """max(floor, calls / what one takes), the higher of the last two hours; a wrong floor lifts it."""
-    each = max(1.0, float(np.mean(handled[:240])) * s.load)
-    wanted = np.maximum(s.floor, np.ceil(handled / each))
+    wanted = np.maximum(s.floor, np.ceil(handled / max(1.0, usual * s.load)))
     kept = np.maximum(wanted, np.concatenate([wanted[:1], wanted[:-1]]))
     if "autoscaler" in active and active["autoscaler"][0].service == s.name:
         incident, on = active["autoscaler"]
-        floor = np.ceil(incident.size * float(np.mean(kept[:240])))
-        kept = np.maximum(kept, np.where(on > 0, np.where(on < 1, np.ceil(floor * on), floor), 0))
-    return kept
+        kept = np.where(on > 0, np.maximum(kept, np.ceil(incident.size * on)), kept)
+    return np.asarray(kept)
 
 
 def _usage(
     m: Meter,
     k: int,
     state: tuple[dict[tuple[str | None, str], Array], dict[str, Array], dict[str, Array]],
-    active: dict[str, tuple[Incident, Array]],
+    active: Active,
     noise: Noise,
 ) -> Array:
-    calls, handled, instances = state
-    hours, small = noise.season.size, noise.meters[k % noise.meters.shape[0]]
-    zero = np.zeros(hours)
+    (calls, handled, instances), hours, small = state, noise.season.size, noise.meters[k]
     if m.only is not None and m.only not in active:
-        return zero
+        return np.zeros(hours)
     if m.follows == "calls" and m.service is not None:
-        return np.asarray(handled[m.service] * m.amount * small)
-    if m.follows == "far" and m.service is not None:
-        return np.asarray(calls.get((NEW_SERVICE, m.service), zero) * m.amount * small)
+        exact = m.line == "lambda-requests" or handled[m.service].max() < 1000  # requests are the calls; a job's tasks are whole
+        return np.asarray(handled[m.service] * m.amount * (1.0 if exact else small))
+    if m.follows == "edge" and m.service is not None:
+        return np.asarray(calls[m.caller, m.service] * m.amount * small)
     if m.follows == "instances" and m.service is not None:
         return np.asarray(instances[m.service] * m.amount)
-    if m.follows == "job":
-        return np.full(hours, 2.0 * m.amount)
     if m.follows == "season":
         return np.asarray(noise.season * m.amount * small)
     if m.follows == "office":
-        return np.where((noise.season > 1.0), m.amount, 0.0)
+        return np.where((noise.clock >= 7) & (noise.clock < 19) & ~noise.weekend, m.amount, 0.0)
     if m.follows == "alone":
         return np.asarray(active["unowned"][1] * m.amount)
-    return np.asarray(m.amount * (1 + 0.0001 * np.arange(hours) / 24) * np.ones(hours))
+    return np.asarray(m.amount * (1 + 0.0001 * (np.arange(hours) // 24) * (m.unit == "GB-Mo")) * np.ones(hours))
