@@ -77,6 +77,7 @@ LINES = {  # product, usage type, operation, unit, list price in us-east-1
     "nat-bytes": ("ec2", "NatGateway-Bytes", "NatGateway", "GB", 0.045),
     "nat-hours": ("ec2", "NatGateway-Hours", "NatGateway", "Hrs", 0.045),
     "guard": ("guard", "PaidEventsAnalyzed", "GuardDuty", "Events", 4e-6),
+    "credit": ("config", "Credit", "None", "", 1.0),
     "config": ("config", "ConfigurationItemRecorded", "Record", "ConfigurationItemRecorded", 0.003),
     "p3.2xlarge": ("ec2", "BoxUsage:p3.2xlarge", "RunInstances", "Hrs", 3.06),
     "g5.8xlarge": ("ec2", "BoxUsage:g5.8xlarge", "RunInstances", "Hrs", 2.448),

@@ -78,7 +78,7 @@ def billing(company: Company, run: Run, axis: tuple[datetime, int], lost: Incide
     for k, m in enumerate(run.meters):
         on = np.flatnonzero(run.usage[k, : billed[m.account]] > 0)
         if on.size:
-            frames += _lines(company, m, (on, run.usage[k, on], run.covered[k, on]), (first, lost))
+            frames += _lines(company, m, (on, run.usage[k, on], run.covered[k, on], run.price[k, on]), (first, lost))
     rows = pl.concat([*frames, _fees(company, first, billed[company.accounts[0][0]])], how="diagonal_relaxed")
     month = pl.col("ChargePeriodStart").dt.truncate("1mo")
     whole_month = pl.col("ChargeFrequency") == "Recurring"
@@ -103,17 +103,15 @@ def billing(company: Company, run: Run, axis: tuple[datetime, int], lost: Incide
     return rows.with_columns(missing).with_columns(pl.col(sorted(NUMBERS)).round(9)).select(FOCUS)
 
 
-def _lines(
-    company: Company, m: Meter, values: tuple[np.ndarray, np.ndarray, np.ndarray], context: tuple[datetime, Incident | None]
-) -> list[pl.DataFrame]:
+def _lines(company: Company, m: Meter, values: tuple[np.ndarray, ...], context: tuple[datetime, Incident | None]) -> list[pl.DataFrame]:
     """A meter's hours: on demand, under the savings plan, and the plan's own fee."""
-    on, usage, covered = values
+    on, usage, covered, demanded = values
     first, lost = context
     tags = _tags(m)
     gone = lost.start if lost is not None and m.service in {lost.service, *lost.also} else on[-1] + 1
     hours = pl.Series([first + timedelta(hours=int(t)) for t in on], dtype=pl.Datetime("ms"))
     out = []
-    for quantity, price, plan in ((usage - covered, m.price, False), (covered, m.covered_price, True)):
+    for quantity, price, plan in ((usage - covered, demanded, False), (covered, m.covered_price, True)):
         cost = np.round(quantity * price, 9)
         frame = pl.DataFrame(
             {
@@ -121,12 +119,14 @@ def _lines(
                 "ConsumedQuantity": quantity,
                 "EffectiveCost": cost,
                 "BilledCost": np.zeros_like(cost) if plan else cost,
-                "ListCost": np.round(quantity * m.price / (1 - company.discount), 9),
+                "ListCost": np.round(quantity * demanded / (1 - company.discount), 9),
                 "Tags": np.where(on >= gone, "{}", tags),
             }
         ).filter(pl.col("ConsumedQuantity") > 1e-9)
         if frame.height:
             used = _instances(frame.with_columns(**_columns(company, m, plan=plan)), m)
+            if m.follows == "credit":  # a credit is money without a quantity
+                used = used.with_columns(ChargeCategory=pl.lit("Credit"), ConsumedQuantity=pl.lit(None, dtype=pl.Float64))
             out += [used, _plan_fee(used)] if plan else [used]
     return out
 
@@ -500,14 +500,20 @@ def of_incident(company: Company, i: Incident, first: datetime) -> tuple[Records
     return events, records, ids
 
 
-TITLES = {"retry_loop": "Retry failed calls in the HTTP client by default", "fan_out": "Load the details of each item of the list"}
+TITLES = {
+    "retry_loop": "Retry failed calls in the HTTP client by default",
+    "fan_out": "Load the details of each item of the list",
+    "log_level": "Log request and response bodies",
+    "payload": "Return the whole document in each answer",
+    "scan": "Filter orders by status",
+}
 
 
 def _begins(company: Company, i: Incident, begin: datetime) -> tuple[Records, Records]:
     """The decision."""
     person, home = str(i.person), company.service(i.service)
     if i.sort in TITLES:
-        caller = company.service(str(i.caller))
+        caller = company.service(i.caller or i.service)
         event = deployed(company, caller.name, begin, person, TITLES[i.sort], ticket=f"MG-{1000 + i.start}")
         return [event], [released(company, caller, begin - timedelta(minutes=1))]
     if i.sort == "planned_launch":
@@ -530,7 +536,11 @@ def _begins(company: Company, i: Incident, begin: datetime) -> tuple[Records, Re
 
 def _plan_of(i: Incident, begin: datetime) -> dict[str, object]:
     until = begin + timedelta(days=28)
-    return {"reason": "winter catalogue", "expected_cost_per_day": float(round(i.dollars, -1)), "until": f"{until:%Y-%m-%dT%H:%M:%SZ}"}
+    return {
+        "reason": "winter catalogue",
+        "expected_cost_per_day": float(round(i.dollars * i.foreseen, -1)),
+        "until": f"{until:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 def _api_call(company: Company, i: Incident, home: Service, time: datetime, *, undone: bool = False) -> dict[str, object]:
@@ -545,6 +555,9 @@ def _api_call(company: Company, i: Incident, home: Service, time: datetime, *, u
             what, target = ("autoscaling", "UpdateAutoScalingGroup"), {"autoScalingGroupName": f"{i.service}-nodes"}
             asked = {"minSize": asked["minCapacity"], "maxSize": asked["maxCapacity"]}
         return called(company, what, time, (person, SSO), asked={**target, **asked}, **place)
+    if i.sort in {"memory", "nodes", "target", "storage_ramp"}:
+        what, asked = _setting(company, i, undone=undone)
+        return called(company, what, time, (person, SSO), asked=asked, **place)
     if i.sort == "cron_frequency":
         rate = _rate(home.every, 1 if undone else round(i.size))
         asked = {"name": str(i.caller).removeprefix("schedule:"), "scheduleExpression": rate, "state": "ENABLED"}
@@ -563,6 +576,29 @@ def _api_call(company: Company, i: Incident, home: Service, time: datetime, *, u
     return called(company, ("ec2", "RunInstances"), time, (person, SSO), asked=asked, answered=answered, **where)
 
 
+def _setting(company: Company, i: Incident, *, undone: bool) -> tuple[tuple[str, str], dict[str, object]]:
+    """A setting of one service that somebody changed by hand: the API call and its parameters."""
+    s = company.service(i.service)
+    if i.sort == "memory":
+        return ("lambda", "UpdateFunctionConfiguration20150331v2"), {
+            "functionName": f"{s.name}-fn",
+            "memorySize": 512 if undone else 128 * round(4 * i.size),
+        }
+    if i.sort == "nodes":
+        m = next(m for m in company.meters if m.service == s.name and m.line == i.line)
+        what = ("rds", "CreateDBInstance") if i.line == "db-hours" else ("elasticache", "ModifyReplicationGroupShardConfiguration")
+        named = "dBInstanceIdentifier" if i.line == "db-hours" else "replicationGroupId"
+        return what, {named: str(m.resource).split(":")[-1], "nodeGroupCount": 2 if undone else int(i.size)}
+    if i.sort == "storage_ramp":
+        if i.line == "bucket-storage":
+            return ("s3", "DeleteBucketLifecycle"), {"bucketName": f"{company.name}-{s.name}-files"}
+        return ("dynamodb", "UpdateTimeToLive"), {"tableName": f"{s.name}-main", "timeToLiveSpecification": {"enabled": False}}
+    asked = {"policyName": f"{s.name}-cpu", "policyType": "TargetTrackingScaling", "targetValue": 70.0 if undone else round(70 / i.size, 1)}
+    if s.runtime == "ec2":
+        return ("autoscaling", "PutScalingPolicy"), {"autoScalingGroupName": f"{s.name}-nodes", **asked}
+    return ("application-autoscaling", "PutScalingPolicy"), {"serviceNamespace": "ecs", "resourceId": f"service/prod/{s.name}", **asked}
+
+
 def _rate(every: int, times: int) -> str:
     if every == 24:
         return "cron(0 2 * * ? *)" if times == 1 else f"rate({24 // times} hours)" if times < 24 else "rate(1 hour)"
@@ -572,7 +608,7 @@ def _rate(every: int, times: int) -> str:
 def _ends(company: Company, i: Incident, time: datetime) -> tuple[Records, Records]:
     """How it is taken back: a rollback, the former value; a launch just ends."""
     if i.sort in TITLES or i.sort == "cross_region":
-        name = company.newcomer if i.sort == "cross_region" else str(i.caller)
+        name = company.newcomer if i.sort == "cross_region" else i.caller or i.service
         title = f"Revert: {TITLES.get(i.sort, 'first version')}"
         return [deployed(company, name, time, str(i.person), title, verb="rolledback")], [released(company, company.service(name), time)]
     return ([], []) if i.sort == "planned_launch" else ([], [_api_call(company, i, company.service(i.service), time, undone=True)])

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from company import NAMES, Company, Meter, draw
 from formats import CONFIG, billing, of_incident, ordinary, signals, write_billing, write_catalog, write_changes
-from incidents import SORTS, Incident, Noise, Run, draw_noise, run, schedule_of, with_incident_meters
+from incidents import GROWN, MORE, SORTS, Incident, Noise, Run, draw_noise, run, schedule_of, with_incident_meters
 
 HERE = Path(__file__).parent
 END = datetime(2026, 11, 20, 6)  # noqa: DTZ001  naive UTC, as bills spell it
@@ -36,8 +36,13 @@ KINDS = {
     "traffic_growth": "demand",
     "planned_launch": "demand",
     "unowned": "unlinked_usage",
+    **dict.fromkeys(GROWN, "usage_per_call"),
+    "payload": "cross_region",
+    **dict.fromkeys(("nodes", "target", "storage_ramp"), "capacity"),
+    "price_rise": "unit_price",
+    "credit_end": "unmetered",
 }
-VERDICTS = {"demand": "growth", "unit_price": "price", "unlinked_usage": "mixed"}
+VERDICTS = {"demand": "growth", "unit_price": "price", "unlinked_usage": "mixed", "unmetered": "accounting"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +53,13 @@ class Settings:
     days: int = 56
     services: int = 15  # without the one that an incident brings
     incidents: tuple[str, ...] = SORTS
+    recorded: bool = True  # whether the decisions behind the incidents left any record
     untagged: int = 1  # services of one team that lose their tags, where tag_loss is among the incidents
 
     def __post_init__(self) -> None:
         """Only what can be simulated."""
-        if unknown := set(self.incidents) - set(SORTS):
-            raise ValueError(f"no such incident: {', '.join(sorted(unknown))}; there are {', '.join(SORTS)}")
+        if unknown := set(self.incidents) - {*SORTS, *MORE}:
+            raise ValueError(f"no such incident: {', '.join(sorted(unknown))}; there are {', '.join((*SORTS, *MORE))}")
         if not 10 <= self.services <= 30 or self.days < 14:
             raise ValueError("a company has 10 to 30 services and at least 14 days")
 
@@ -87,6 +93,8 @@ def simulate(settings: Settings = Settings()) -> Simulation:
     name = NAMES[0] if settings == Settings() else NAMES[(settings.seed + len(settings.incidents)) % len(NAMES)]
     plain = draw(settings.chance(1), settings.services, name)
     incidents = schedule_of(plain, hours, (first.hour, settings.untagged), settings.chance(2), settings.incidents)
+    if not settings.recorded:
+        incidents = tuple(replace(i, person=None) for i in incidents)
     company = with_incident_meters(plain, incidents)
     noise = draw_noise(company, hours, (first.weekday(), first.hour), settings.chance(3))
     whole = run(company, incidents, noise)
@@ -127,7 +135,7 @@ def _answer(s: Simulation, i: Incident) -> dict[str, object]:
     excess = s.whole.cost - s.without(i.sort).cost
     by_meter = excess[:, : s.billed].sum(axis=1)
     events, records, ids = of_incident(s.company, i, s.first)
-    rows = _rows(s.company, i, by_meter)
+    rows = rows_of(s.company, i, by_meter)
     made = s.company.service(i.caller if i.caller and not i.caller.startswith("schedule:") else i.service)
     if i.sort == "cross_region":
         made = s.company.service(s.company.newcomer)
@@ -141,8 +149,8 @@ def _answer(s: Simulation, i: Incident) -> dict[str, object]:
         "excess_cost": round(sum(float(str(r["cost_change"])) for r in rows), 2),
         "unbilled": {"hours": s.hours - s.billed, "excess_cost": round(float(excess[:, s.billed :].sum()), 2)},
         "behaviour": rows,
-        "verdict": VERDICTS.get(KINDS.get(i.sort, ""), "inefficiency") if rows else None,
-        "planned": i.sort == "planned_launch",
+        "verdict": VERDICTS.get(KINDS[i.sort], "inefficiency") if i.sort in KINDS else None,
+        "planned": i.sort == "planned_launch" and i.foreseen == 1.0 and i.person is not None,
         "trigger": {"none": not ids, "change_ids": ids, "records": len(events) + len(records)},
         "owner": _owner(s.company, i, by_meter),
         "decided_by": {
@@ -176,13 +184,13 @@ def _owner(company: Company, i: Incident, by_meter: np.ndarray) -> dict[str, str
     for d, m in zip(by_meter, company.meters, strict=True):
         if m.service is not None:
             dollars[m.service] = dollars.get(m.service, 0.0) + float(d)
-    if i.sort in {"unowned", "tag_loss"}:
+    if i.sort in {"unowned", "tag_loss", "credit_end"}:
         return None
     most = max(dollars, key=lambda n: abs(dollars[n]))
     return {"service": most, "team": company.service(most).team}
 
 
-def _rows(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[str, object]]:
+def rows_of(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[str, object]]:
     """Which behaviour rows the dollars stand on."""
     pairs = [(m, float(d)) for m, d in zip(company.meters, by_meter, strict=True) if abs(d) >= 0.005]
     total, kind = round(sum(d for _, d in pairs), 2), KINDS.get(i.sort)
@@ -190,7 +198,7 @@ def _rows(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[str,
     def row(service: str | None, dollars: float, **more: object) -> dict[str, object]:
         return {"kind": kind, "service": service, "caller": None, "usage_type": None, "cost_change": round(dollars, 2)} | more
 
-    if kind in {"capacity", "unit_price"}:
+    if kind in {"capacity", "unit_price", "usage_per_call"} or i.sort == "payload":
         return sorted((row(m.service, d, usage_type=m.usage_type) for m, d in pairs), key=lambda r: -float(str(r["cost_change"])))
     if kind == "unlinked_usage":
         return [row(None, total, usage_type=pairs[0][0].usage_type)]
@@ -198,6 +206,8 @@ def _rows(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[str,
         line, bytes_ = next((m, d) for m, d in pairs if m.follows == "edge")
         edge = {"kind": "fan_out", "caller": i.caller}
         return [row(line.service, bytes_, usage_type=line.usage_type), row(company.newcomer, total - round(bytes_, 2), **edge)]
+    if kind == "unmetered":
+        return [row(None, total)]
     return [row(i.service, total, caller=i.caller)] if kind else []
 
 

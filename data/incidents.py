@@ -17,6 +17,17 @@ SORTS = (
     *("retry_loop", "autoscaler", "cron_frequency", "cross_region", "fan_out"),
     *("commitment_lapse", "traffic_growth", "planned_launch", "tag_loss", "unowned"),
 )
+MORE = (  # what the sample company is spared, for companies with one or two incidents
+    *("memory", "log_level", "payload", "scan", "nodes", "target", "storage_ramp", "price_rise", "credit_end"),
+)
+GROWN = {  # lines of which a service uses more for each call that it handles
+    "memory": ("lambda-seconds",),
+    "log_level": ("log-bytes",),
+    "payload": ("out-bytes", "zone-bytes"),
+    "scan": ("table-reads", "db-io", "bucket-gets"),
+}
+STORED = ("bucket-storage", "table-storage")
+LATE = frozenset({"retry_loop", "fan_out", "autoscaler", "target"})  # what signals tell before the bill
 PLAN = {  # of 56 days: day of the start and of the end; None: goes on
     "retry_loop": (12, 15),
     "tag_loss": (17, None),
@@ -37,6 +48,7 @@ DOLLARS = {  # a day
     "fan_out": (230, 360),
     "traffic_growth": (90, 150),
     "planned_launch": (110, 170),
+    **dict.fromkeys(MORE, (80, 260)),
 }
 FEW = 9.0e3  # calls that a run of the job makes to the newcomer
 RAMP = {"traffic_growth": 24, "planned_launch": 4}  # hours until the new level is reached
@@ -48,7 +60,8 @@ class Incident:
     """One thing that goes wrong, or is meant to be. Hours [start, end) of the axis; `minute`: of the first hour in which it begins; end None: goes on.
 
     size: attempts repeated for each first one (retry_loop), instances (autoscaler), runs for one (cron_frequency), GB a call (cross_region),
-    machines (unowned), times as many (fan_out, traffic_growth, planned_launch).
+    machines (unowned), times as many (fan_out, traffic_growth, planned_launch, memory, log_level, payload, scan, target, price_rise),
+    nodes (nodes), dollars a day more each day (storage_ramp), dollars an hour (credit_end).
     """
 
     sort: str
@@ -61,6 +74,8 @@ class Incident:
     also: tuple[str, ...] = ()  # further services that it touches
     person: str | None = None
     dollars: float = 0.0  # a day, about
+    line: str | None = None  # of the price list, where it is one line that moves
+    foreseen: float = 1.0  # of its dollars, what its plan expects
 
 
 @dataclass(frozen=True)
@@ -88,10 +103,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class Run:
-    """A company by the hour. usage, cost, covered: meters x hours; calls, retries: by (caller, service); instances, handled: by service."""
+    """A company by the hour. usage, price (on demand), cost, covered: meters x hours; calls, retries: by (caller, service); instances, handled: by service."""
 
     meters: tuple[Meter, ...]
     usage: Array
+    price: Array
     cost: Array
     covered: Array
     calls: dict[tuple[str | None, str], Array]
@@ -148,9 +164,11 @@ def schedule_of(
     first_hour, lose = axis
     taken = {str(m.service) for m in company.meters if m.covered} if "commitment_lapse" in sorts else set[str]()
     out: list[Incident] = []
-    for sort in (s for s in SORTS if s in sorts):
+    for sort in (s for s in (*SORTS, *MORE) if s in sorts):
         service, caller = _place(company, sort, rng, taken)
-        start, end = _time(sort, hours, first_hour, rng, alone=len(sorts) < len(SORTS) // 2)
+        alone = len(sorts) < len(SORTS) // 2
+        line = _line(company, sort, service, rng)
+        start, end = _time(sort, hours, first_hour, rng, alone=alone)
         dollars = float(rng.uniform(*DOLLARS.get(sort, (0, 1))))
         also: tuple[str, ...] = ()
         if sort == "tag_loss":
@@ -158,10 +176,12 @@ def schedule_of(
         if sort == "commitment_lapse":
             also = tuple(sorted({str(m.service) for m in company.meters if m.covered} - {service}))
         team = company.service(caller if caller and not caller.startswith("schedule:") else service).team
-        person = None if sort in {"traffic_growth", "commitment_lapse"} else company.person_of(team, int(rng.integers(4)))
-        minute = 0 if sort in {"commitment_lapse", "traffic_growth"} else int(rng.integers(7, 50))
-        size = _size(company, sort, (service, caller), dollars)
-        out.append(Incident(sort, start, end, minute, size, service, caller, also, person, dollars))
+        nobody = {"traffic_growth", "commitment_lapse", "price_rise", "credit_end"}
+        person = None if sort in nobody else company.person_of(team, int(rng.integers(4)))
+        minute = 0 if sort in nobody else int(rng.integers(7, 50))
+        size = _size(company, sort, (service, caller, line), dollars)
+        foreseen = 0.45 if alone and sort == "planned_launch" and rng.random() < 0.25 else 1.0
+        out.append(Incident(sort, start, end, minute, size, service, caller, also, person, dollars, line, foreseen))
         taken |= {service, *also} | ({caller} if caller else set())
     return tuple(out)
 
@@ -170,11 +190,10 @@ def _time(sort: str, hours: int, first_hour: int, rng: np.random.Generator, *, a
     """By day, as people change things; alone in its company: in the second half, still going on or not."""
     if alone:
         day, length = int(rng.uniform(0.6, 0.93) * hours / 24), int(rng.integers(2, 7))
-        last = (
-            None
-            if rng.random() < 0.6 or day + length > hours / 24 - 1 or sort in {"tag_loss", "unowned", "commitment_lapse"}
-            else day + length
-        )
+        stays = sort in {"tag_loss", "unowned", "commitment_lapse", "price_rise", "credit_end", "storage_ramp"}
+        last = None if rng.random() < 0.6 or day + length > hours / 24 - 1 or stays else day + length
+        if sort in LATE and rng.random() < 0.15:  # so late that no hour of it is billed
+            return hours - int(rng.integers(4, 8)), None
     else:
         day, last = (None if d is None else int(d * hours / 24 / 56) for d in PLAN[sort])
     start = int(day or 0) * 24 + int(rng.integers(8, 16)) - first_hour
@@ -213,7 +232,32 @@ def _place(company: Company, sort: str, rng: np.random.Generator, taken: set[str
         return company.demand[0][0], None
     if sort == "tag_loss":
         return max((s.name for s in plain), key=lambda n: (n not in taken, len(_untagged(company, n, taken)))), None
+    if sort in {*GROWN, "nodes", "storage_ramp", "price_rise"}:
+        lines = {"nodes": ("cache-hours", "db-hours"), "storage_ramp": STORED, "price_rise": ("table-reads", "lambda-seconds", "db-hours")}
+        usual = sorted(
+            (m for m in company.meters if m.service and m.tag_key and m.line in {**GROWN, **lines}[sort]), key=lambda m: -hourly(company, m)
+        )
+        return free(((str(m.service), None) for m in usual), 3)
+    if sort == "target":
+        return _place(company, "autoscaler", rng, taken)
     return plain[int(rng.integers(len(plain)))].name, None
+
+
+def _line(company: Company, sort: str, service: str, rng: np.random.Generator) -> str | None:
+    """The line that moves: of those that the sort may move, one that the service has."""
+    lines = {
+        **GROWN,
+        "nodes": ("cache-hours", "db-hours"),
+        "storage_ramp": STORED,
+        "price_rise": ("table-reads", "lambda-seconds", "db-hours"),
+    }
+    own = sorted({m.line for m in company.meters if m.service == service and m.tag_key and m.line in lines.get(sort, ())})
+    return own[int(rng.integers(len(own)))] if own else None
+
+
+def hourly(company: Company, m: Meter) -> float:
+    """What a meter costs in a mean hour, for meters by call and constant ones."""
+    return m.price * m.amount * (mean_calls(company)[str(m.service)] if m.follows == "calls" else 1.0)
 
 
 def _untagged(company: Company, service: str, taken: set[str]) -> tuple[str, ...]:
@@ -242,27 +286,41 @@ def edge_dollars(company: Company, e: Edge) -> float:
     return mean_calls(company)[e.caller] * e.first * unit_dollars(company)[e.service]
 
 
-def _size(company: Company, sort: str, place: tuple[str, str | None], dollars: float) -> float:
+def _size(company: Company, sort: str, place: tuple[str, str | None, str | None], dollars: float) -> float:
     """How far the cause has to move for so many dollars a day."""
-    service, caller = place
-    hourly, unit = dollars / 24, unit_dollars(company)
+    service, caller, line = place
+    more_an_hour, unit = dollars / 24, unit_dollars(company)
     if sort in {"retry_loop", "fan_out"}:
         edge = next(e for e in company.edges if (e.caller, e.service) == (caller, service))
-        more = hourly / edge_dollars(company, edge)
+        more = more_an_hour / edge_dollars(company, edge)
         return float(np.clip(more, 0.3, 5.0)) if sort == "retry_loop" else 1 + float(np.clip(more, 0.5, 8.0))
     if sort in {"traffic_growth", "planned_launch"}:
-        return 1 + float(np.clip(hourly / (dict(company.demand)[service] * unit[service]), 0.12, 0.7))
+        return 1 + float(np.clip(more_an_hour / (dict(company.demand)[service] * unit[service]), 0.12, 0.7))
     if sort == "autoscaler":
         s = company.service(service)
         each = sum(m.price * m.amount for m in company.meters if m.service == service and m.follows == "instances")
-        return float(np.ceil(1 / s.load + hourly / each))
+        return float(np.ceil(1 / s.load + more_an_hour / each))
+    if sort == "target":
+        s = company.service(service)
+        each = sum(m.price * m.amount for m in company.meters if m.service == service and m.follows == "instances")
+        return 1 + float(np.clip(more_an_hour / (each / s.load), 0.4, 3.0))
+    if sort in {*GROWN, "price_rise"}:
+        moved = (m for m in company.meters if m.line == line and (m.service == service or sort == "price_rise"))
+        return 1 + float(np.clip(more_an_hour / sum(hourly(company, m) for m in moved), 0.35, 12.0))
+    if sort == "nodes":
+        m = next(m for m in company.meters if m.service == service and m.line == line)
+        return float(np.ceil(m.amount + more_an_hour / m.price))
+    if sort == "storage_ramp":
+        return dollars / 4
+    if sort == "credit_end":
+        return more_an_hour
     if sort == "cron_frequency":
         every = company.service(service).every
         times = (2, 3, 4, 6, 12) if every == 1 else (4, 6, 8, 12, 24)
-        return float(min(times, key=lambda k: abs((k - 1) * unit[service] / every - hourly)))
+        return float(min(times, key=lambda k: abs((k - 1) * unit[service] / every - more_an_hour)))
     if sort == "cross_region":
         price = price_of(company, "region-bytes", company.service(service).region)
-        return float(f"{hourly / price / (FEW * 5):.4g}")
+        return float(f"{more_an_hour / price / (FEW * 5):.4g}")
     return 1.0
 
 
@@ -279,6 +337,9 @@ def with_incident_meters(company: Company, incidents: tuple[Incident, ...]) -> C
             line = MACHINES[(incident.start + incident.minute) % len(MACHINES)]
             more = {"resource": f"i-0f9c3be1{incident.start * 7919:09x}", "tag_key": None, "only": "unowned"}
             company = replace(company, meters=(*company.meters, meter(company, line, (account, region), ("alone", 1.0), **more)))
+        if incident.sort == "credit_end":
+            place, follows = (company.accounts[0][0], company.regions[0]), ("credit", incident.size)
+            company = replace(company, meters=(*company.meters, meter(company, "credit", place, follows, price=-1.0)))
     return company
 
 
@@ -330,7 +391,12 @@ def run(company: Company, incidents: tuple[Incident, ...], noise: Noise) -> Run:
     still = 1 - active["commitment_lapse"][1] if "commitment_lapse" in active else np.ones(noise.season.size)
     covered = np.array([np.minimum(u, m.covered * still) for u, m in zip(usage, company.meters, strict=True)])
     price, less = (np.array([getattr(m, name) for m in company.meters])[:, None] for name in ("price", "covered_price"))
-    return Run(company.meters, usage, (usage - covered) * price + covered * less, covered, calls, retries, handled, instances)
+    if "price_rise" in active:
+        rise, dearer = active["price_rise"]
+        dear = np.where([[m.line == rise.line] for m in company.meters], 1 + (rise.size - 1) * dearer, 1.0)
+        price = price * dear
+    price = np.broadcast_to(price, usage.shape)
+    return Run(company.meters, usage, price, (usage - covered) * price + covered * less, covered, calls, retries, handled, instances)
 
 
 def _short(usage: Array) -> Array:
@@ -403,7 +469,10 @@ def _rates(e: Edge, active: Active, newcomer: str) -> tuple[Array | float, Array
 
 def _instances(s: Service, usual: float, handled: Array, active: Active) -> Array:
     """max(floor, calls / what one takes), the higher of the last two hours; a wrong floor lifts it."""
-    wanted = np.maximum(s.floor, np.ceil(handled / max(1.0, usual * s.load)))
+    tight = 1.0
+    if "target" in active and active["target"][0].service == s.name:
+        tight = 1 + (active["target"][0].size - 1) * active["target"][1]
+    wanted = np.maximum(s.floor, np.ceil(handled * tight / max(1.0, usual * s.load)))
     kept = np.maximum(wanted, np.concatenate([wanted[:1], wanted[:-1]]))
     if "autoscaler" in active and active["autoscaler"][0].service == s.name:
         incident, on = active["autoscaler"]
@@ -422,6 +491,7 @@ def _usage(
     if m.only is not None and m.only not in active:
         return np.zeros(hours)
     if m.follows == "calls" and m.service is not None:
+        small = small * _grown(m, active)
         exact = m.line == "lambda-requests" or handled[m.service].max() < 1000  # requests are the calls; a job's tasks are whole
         return np.asarray(handled[m.service] * m.amount * (1.0 if exact else small))
     if m.follows == "edge" and m.service is not None:
@@ -434,4 +504,21 @@ def _usage(
         return np.where((noise.clock >= 7) & (noise.clock < 19) & ~noise.weekend, m.amount, 0.0)
     if m.follows == "alone":
         return np.asarray(active["unowned"][1] * m.amount)
-    return np.asarray(m.amount * (1 + 0.0001 * (np.arange(hours) // 24) * (m.unit == "GB-Mo")) * np.ones(hours))
+    if m.follows == "credit":
+        return m.amount * (1 - active["credit_end"][1] if "credit_end" in active else np.ones(hours))
+    still = m.amount * (1 + 0.0001 * (np.arange(hours) // 24) * (m.unit == "GB-Mo")) * np.ones(hours)
+    if "nodes" in active and (active["nodes"][0].service, active["nodes"][0].line) == (m.service, m.line):
+        return np.asarray(still + (active["nodes"][0].size - m.amount) * active["nodes"][1])
+    if "storage_ramp" in active and (active["storage_ramp"][0].service, active["storage_ramp"][0].line) == (m.service, m.line):
+        ramp, on = active["storage_ramp"]
+        return np.asarray(still + ramp.size / 24 / 24 / m.price * np.cumsum(on))
+    return np.asarray(still)
+
+
+def _grown(m: Meter, active: Active) -> Array | float:
+    """How many times as much it uses for each call."""
+    times: Array | float = 1.0
+    for sort in GROWN:
+        if sort in active and (active[sort][0].service, active[sort][0].line) == (m.service, m.line):
+            times = times * (1 + (active[sort][0].size - 1) * active[sort][1])
+    return times

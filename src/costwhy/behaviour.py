@@ -23,6 +23,7 @@ MAX_ROUNDS = 400  # of the fixed point N = A N + d: enough for a spectral radius
 CONVERGED = 1e-9
 BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
 RECENT = 72
+AFTERMATH = 3  # hours after a pulse in which it may still fade
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
     """What the rate would have been in the window, from the hours before it. `quiet` (T): hours that may serve as such."""
     o, width = model.observed, window.end - window.start
     calm = np.ones(len(o.hours), dtype=bool) if quiet is None else quiet.copy()
+    after = _after(calm, window) if rate.kind == "demand" else np.zeros(0, dtype=int)
     calm[window.start :] = False
     if rate.born is not None and rate.born >= window.start - 24:
         return Reset(rate, np.zeros(width))
@@ -57,8 +59,10 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
         first = o.calls[rate.row] - o.retries[rate.row]
         top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
         return Reset(rate, np.full(width, _ratio_before(top, bottom, calm)))
-    if rate.kind in {"demand", "schedule"}:
-        return Reset(rate, _calls_before(model, rate, window, calm))
+    if rate.kind == "schedule":
+        return Reset(rate, np.maximum(pattern(np.where(calm, o.calls[rate.row], np.nan))[window.hours], 0.0))
+    if rate.kind == "demand":
+        return Reset(rate, _calls_around(model, rate, window, (calm, after)))
     meter = model.meters[rate.row]
     if rate.kind == "unit_price":
         return Reset(rate, _price_before(model, rate, window, calm))
@@ -120,21 +124,38 @@ def _level_before(values: Array, window: Window, calm: np.ndarray) -> Array:
     return np.full(window.end - window.start, level)
 
 
-def _calls_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) -> Array:
-    """Calls from outside, or from a timer, as the same hours of earlier weeks were, at the level and growth of the last ones."""
-    calls = model.observed.calls[rate.row]
-    if rate.kind == "schedule":
-        return np.maximum(pattern(np.where(calm, calls, np.nan))[window.hours], 0.0)
-    logs = np.where(calm & (calls > 0), np.log(np.where(calls > 0, calls, 1.0)), np.nan)
-    week = np.exp(pattern(logs))
+def _after(calm: np.ndarray, window: Window) -> np.ndarray:
+    """Hours of the week after the window that are quiet: what wanders is better known from both sides of a pulse."""
+    index = np.flatnonzero(calm)
+    return index[(index >= window.end + AFTERMATH) & (index < window.end + AFTERMATH + WEEK)]
+
+
+def _calls_around(model: Model, rate: Rate, window: Window, known: tuple[np.ndarray, np.ndarray]) -> Array:
+    """Calls from outside as the same hours of earlier weeks were, at the level and growth of the last ones, less on a holiday.
+
+    known: quiet hours before the window (T, mask), and quiet hours after it (indices): where there are two days of these, the level
+    goes from the one to the other.
+    """
+    calm, after = known
+    usual = np.exp(model.holidays[rate.row])
+    calls = model.observed.calls[rate.row] / usual
+    week = np.exp(pattern(np.where(calm & (calls > 0), np.log(np.where(calls > 0, calls, 1.0)), np.nan)))
     last = _before(calm & (calls > 0), WEEK)
     if last.size < 24:
         return np.full(window.end - window.start, float(calls[last].mean()) if last.size else 0.0)
     growth = _growth(calls, week, calm)
     grown = week * np.exp(growth * (np.arange(week.size) - float(last.mean())))
-    days = last // 24
-    daily = [float(calls[last[days == d]].sum()) / float(grown[last[days == d]].sum()) for d in np.unique(days)]
-    return np.asarray(grown[window.hours] * float(np.median(daily)))  # a median over days: one holiday is no lower level
+    level = np.full(window.end - window.start, _level(calls, grown, last))
+    if after.size >= 48:
+        share = (np.arange(window.start, window.end) - last.mean()) / (after.mean() - last.mean())
+        level = level ** (1 - share) * _level(calls, grown, after) ** share
+    return np.asarray(grown[window.hours] * level * usual[window.hours])
+
+
+def _level(calls: Array, grown: Array, index: np.ndarray) -> float:
+    """Calls over what was expected, the median over days: one holiday is no lower level."""
+    days = index // 24
+    return float(np.median([calls[index[days == d]].sum() / grown[index[days == d]].sum() for d in np.unique(days)]))
 
 
 def _growth(calls: Array, week: Array, calm: np.ndarray) -> float:

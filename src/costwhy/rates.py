@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from costwhy.observed import Array, Observed
+from costwhy.segments import boundaries
 
 WEEK = 168
 TRANSFER_MARKS = (
@@ -30,6 +31,8 @@ TRANSFER_MARKS = (
 )
 TIMED_UNITS = ("hr", "hour", "-mo", "month", "gb-hours", "day")
 USE_NOISE = 0.08  # usage per call of what is metered by use hardly moves: relative spread under this
+STRAIGHT = 0.02  # a day whose hours lie this close to a line goes on along it
+HOLIDAY = 0.08  # traffic from everywhere is less by this or more (logarithm) on a holiday
 MOVES = 0.08  # calls that move less than this (relative) cannot tell use from time
 
 
@@ -92,12 +95,14 @@ class Model:
     handled: Array  # S x T
     meters: tuple[MeterModel, ...]
     usage: Array  # M x T, estimated after the billed hours
+    seen: Array  # M, hours before this index have usage that was billed or counted by a signal
     cost: Array  # M x T, likewise
     price: Array  # M x T, on demand
     covered: Array  # M x T
     covered_price: Array  # M x T
     rates: tuple[Rate, ...]
     service_born: Array  # S, first hour with calls
+    holidays: Array  # E x T, what a holiday takes off the logarithm of calls from outside; zero elsewhere
 
     def followed(self, m: int) -> Array:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
@@ -113,15 +118,15 @@ def fit(observed: Observed) -> Model:
     born = np.array([_first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
     models = tuple(_meter_model(observed, handled, born, m) for m in range(observed.meters.height))
     price, covered_price = _prices(observed)
-    usage, covered = _nowcast_usage(observed, handled, models)
+    usage, covered, seen = _nowcast_usage(observed, handled, models)
     paid = np.maximum(usage - covered, 0.0) * price + covered * covered_price
     cost = observed.cost.copy()
     late = slice(observed.billed, None)
     cost[:, late] = paid[:, late]
     unmetered = [m for m, model in enumerate(models) if model.kind == "unmetered"]
     for m in unmetered:
-        cost[m, late] = _same_hours(observed.cost[m], observed.billed)[late]
-    bare = Model(observed, handled, models, usage, cost, price, covered, covered_price, (), born)
+        cost[m, late] = _continued(observed.cost[m], observed.billed)[late]
+    bare = Model(observed, handled, models, usage, seen, cost, price, covered, covered_price, (), born, _holidays(observed))
     return replace(bare, rates=tuple(_edge_rates(bare)) + tuple(_meter_rates(bare)))
 
 
@@ -254,52 +259,81 @@ def _carry(values: Array) -> Array:
     return np.nan_to_num(filled)
 
 
-def _same_hours(values: Array, billed: int) -> Array:
-    """Later hours as the same hours of the day were, over the last three days."""
+def _continued(values: Array, billed: int) -> Array:
+    """Later hours of what follows no calls: along the line of the last day where that is one, else as the hours of the last days at today's level."""
     out = values.copy()
-    for t in range(billed, values.size):
-        back = [k for k in range(t - 24, max(-1, t - 24 * 6), -24) if 0 <= k < billed][-3:]
-        out[t] = float(np.mean(values[back])) if back else 0.0
+    day = values[max(0, billed - 24) : billed]
+    x = np.arange(day.size) - (day.size - 1) / 2
+    slope = float((x * day).sum() / (x * x).sum()) if day.size > 2 else 0.0
+    if day.size and np.abs(day - day.mean() - slope * x).max() <= STRAIGHT * abs(day.mean()):
+        out[billed:] = np.maximum(
+            day.mean() + slope * ((day.size + 1) / 2 + np.arange(values.size - billed)), 0.0 if day.min() >= 0 else -np.inf
+        )
+        return out
+    usual = _same_hours(values, np.arange(max(0, billed - 6), values.size), billed)
+    told, seen = float(usual[: min(6, billed)].sum()), float(values[max(0, billed - 6) : billed].sum())
+    level = float(np.clip(seen / told, 0.2, 5.0)) if told > 0 and seen > 0 else 1.0
+    out[billed:] = usual[min(6, billed) :] * level
     return out
 
 
-def _nowcast_usage(o: Observed, handled: Array, models: tuple[MeterModel, ...]) -> tuple[Array, Array]:
-    """Usage and covered usage with the unbilled hours estimated from the signals."""
-    usage, covered = o.usage.copy(), o.covered.copy()
+def _same_hours(values: Array, hours: np.ndarray, billed: int) -> Array:
+    """What the same hours of the day had, over the last three billed days before each."""
+    out = np.zeros(hours.size)
+    for k, t in enumerate(hours):
+        back = [h for h in range(int(t) - 24, max(-1, int(t) - 24 * 6), -24) if 0 <= h < billed][:3]
+        out[k] = float(np.mean(values[back])) if back else 0.0
+    return out
+
+
+def _nowcast_usage(o: Observed, handled: Array, models: tuple[MeterModel, ...]) -> tuple[Array, Array, Array]:
+    """Usage and covered usage with the unbilled hours estimated from the signals; up to which hour each meter's usage is seen."""
+    usage, covered, seen = o.usage.copy(), o.covered.copy(), np.full(len(models), o.billed)
     late = slice(o.billed, None)
     for m, model in enumerate(models):
-        estimate = _late_usage(o, handled, model, m)
+        counted = _counted(o, model, m)
+        estimate = _late_usage(o, handled, model, m) if counted is None else counted
+        seen[m] = o.billed if counted is None else len(o.hours)
         usage[m, late] = estimate[late]
         recent = o.covered[m, max(0, o.billed - 24) : o.billed]
         covered[m, late] = np.minimum(usage[m, late], float(np.median(recent)) if recent.size else 0.0)
-    return usage, covered
+    return usage, covered, seen
+
+
+def _counted(o: Observed, model: MeterModel, m: int) -> Array | None:
+    """Usage as the instances that a signal counts have it; None where no signal counts what this meter does."""
+    if model.kind != "time" or model.service is None or o.billed == len(o.hours):
+        return None
+    instances, recent = o.capacity.get(o.services[model.service]), slice(max(0, o.billed - 24), o.billed)
+    if instances is None or not np.isfinite(instances[recent.start :]).all() or not instances[recent].sum() > 0:
+        return None
+    per = o.usage[m, recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
+    return np.asarray(instances * float(np.nanmean(per))) if np.nanstd(per) <= 0.05 * abs(np.nanmean(per)) else None
 
 
 def _late_usage(o: Observed, handled: Array, model: MeterModel, m: int) -> Array:
     usage, billed = o.usage[m], o.billed
-    recent = slice(max(0, billed - 24), billed)
     if model.kind == "use" and model.service is not None:
         calls = handled[model.service] if model.edge is None else o.calls[model.edge]
-        wide = recent if calls[recent].sum() > 0 else slice(max(0, billed - WEEK), billed)
-        total = calls[wide].sum()
-        return calls * (usage[wide].sum() / total) if total > 0 else _same_hours(usage, billed)
-    if model.kind == "time" and model.service is not None:
-        name = o.services[model.service]
-        instances = o.capacity.get(name)
-        if (
-            instances is not None
-            and np.isfinite(instances[recent]).all()
-            and instances[recent].sum() > 0
-            and np.isfinite(instances[billed:]).all()
-        ):
-            per = usage[recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
-            if np.nanstd(per) <= 0.05 * abs(np.nanmean(per)):
-                return np.asarray(instances * float(np.nanmean(per)))
-        if model.rule is not None:
-            told = model.rule.usage(handled[model.service])
-            gap = float(np.median((usage - told)[recent])) if billed else 0.0
-            return np.asarray(np.maximum(told + gap, 0.0))
-    return _same_hours(usage, billed)
+        index = _of_late(usage[:billed], calls[:billed])
+        total = calls[index].sum()
+        return np.asarray(calls * (usage[index].sum() / total)) if total > 0 else _continued(usage, billed)
+    if model.kind == "time" and model.service is not None and model.rule is not None:
+        told = model.rule.usage(handled[model.service])
+        gap = float(np.median((usage - told)[max(0, billed - 24) : billed])) if billed else 0.0
+        return np.asarray(np.maximum(told + gap, 0.0))
+    return _continued(usage, billed)
+
+
+def _of_late(usage: Array, calls: Array) -> np.ndarray:
+    """The hours that tell today's usage per call: the last day with calls, from its last step on."""
+    on = np.flatnonzero((usage > 0) & (calls > 0))
+    if not on.size:
+        return np.flatnonzero(calls > 0)[-24:]
+    last = on[on >= on[-1] - WEEK] if on[on >= on[-1] - 23].size < 12 else on[on >= on[-1] - 71]
+    level = np.log(usage[last] / calls[last])
+    starts = boundaries(level, max(_hourly_spread(level), 0.003), penalty=20.0)
+    return np.asarray(last[starts[-1] :][-24:])
 
 
 # ---------------------------------------------------------------- rates as series
@@ -329,8 +363,42 @@ def _edge_rates(model: Model) -> list[Rate]:
                 _additive("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born)
             )
         else:
-            level = np.where(calls > 0, np.log(np.where(calls > 0, calls, 1.0)), np.nan)
+            level = _logs(calls) - model.holidays[row]
             out.append(_seasonal("demand", row, (edge.service, None, None), level, born))
+    return out
+
+
+def _logs(calls: Array) -> Array:
+    return np.where(calls > 0, np.log(np.where(calls > 0, calls, 1.0)), np.nan)
+
+
+def _holidays(o: Observed) -> Array:
+    """What whole days took off the traffic of all other entries alike (E x T, logarithm): each entry's own fall is no evidence for itself."""
+    out = np.zeros_like(o.calls)
+    day = np.array([int(h.timestamp()) // 86400 for h in o.hours])
+    names = np.unique(day)
+    entries = [e for e, edge in enumerate(o.edges) if edge.caller is None and (o.calls[e] > 0).mean() > 0.9]
+    if len(entries) < 2 or names.size < 8:
+        return out
+    levels = [_logs(o.calls[e]) for e in entries]
+    dips = np.array([_dips(level - pattern(level), day, names) for level in levels])
+    for k, e in enumerate(entries):
+        others = np.delete(dips[:, 0], k, axis=0)
+        dipped = np.where(others < -HOLIDAY, others, np.nan)
+        common = np.isfinite(dipped).mean(axis=0) >= 0.5
+        dipped[:, ~common] = 0.0
+        off = np.where(common & (dips[k, 1] < -HOLIDAY / 2), np.nanmedian(dipped, axis=0), 0.0)
+        out[e] = off[np.searchsorted(names, day)]
+    return out
+
+
+def _dips(level: Array, day: np.ndarray, names: np.ndarray) -> Array:
+    """How far each day lies under the lower (row 0) and the higher (row 1) of the three days before it and the three after it."""
+    medians = np.array([np.nanmedian(level[day == d]) if np.isfinite(level[day == d]).any() else 0.0 for d in names])
+    out = np.zeros((2, names.size))
+    for k in range(1, names.size):
+        sides = [float(np.median(part)) for part in (medians[max(0, k - 3) : k], medians[k + 1 : k + 4]) if part.size]
+        out[:, k] = medians[k] - min(sides), medians[k] - max(sides)
     return out
 
 
@@ -346,6 +414,7 @@ def _meter_rates(model: Model) -> list[Rate]:
     o, out = model.observed, []
     for m, meter in enumerate(model.meters):
         usage, billed = model.usage[m], o.billed
+        known = np.where(np.arange(usage.size) < model.seen[m], 1.0, np.nan)
         name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
         begun = _first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
         born = begun if begun > 72 else None
@@ -354,20 +423,20 @@ def _meter_rates(model: Model) -> list[Rate]:
             if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
                 continue  # the line of a new service goes with the edge that calls it
             kind = "cross_region" if meter.transfer else "usage_per_call"
-            out.append(_rate(kind, m, name, _log_ratio(usage, model.followed(m)), born))
+            out.append(_rate(kind, m, name, _log_ratio(usage, model.followed(m)) * known, born))
         elif meter.kind == "time" and meter.service is not None:
             kind = "cross_region" if meter.transfer else "capacity"
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
-            out.append(_additive(kind, m, name, usage - told, born, scale=float(usage[:billed].mean())))
+            out.append(_additive(kind, m, name, (usage - told) * known, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_additive("unlinked_usage", m, name, np.where(np.arange(usage.size) < billed, usage, np.nan), born))
+            out.append(_additive("unlinked_usage", m, name, usage * known, born))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(
                 _additive(
                     "unmetered",
                     m,
                     (None, None, None),
-                    np.where(np.arange(usage.size) < billed, o.cost[m], np.nan),
+                    o.cost[m] * known,
                     born,
                 )
             )
@@ -434,9 +503,9 @@ def _daily_drift(level: Array, spread: float) -> float:
 
 
 def _daily_reach(level: Array) -> float:
-    """How far the days of a line that follows nothing stray: a line with a batch every week strays far without a cause."""
+    """How far a line that follows nothing moves from day to day: one with a batch every week moves far without a cause; one that stepped once does not."""
     days = _day_means(level)
-    return float(np.quantile(np.abs(days - np.median(days)), 0.9)) if days.size > 4 else 0.0
+    return float(np.quantile(np.abs(np.diff(days)), 0.9)) if days.size > 4 else 0.0
 
 
 def _hourly_spread(level: Array) -> float:

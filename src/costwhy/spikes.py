@@ -23,9 +23,12 @@ LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise o
 LEAST_ROW = 0.001  # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
-LEAST_GROWTH = 0.08  # of calls from outside: traffic wanders by a few per cent without a cause
+LEAST_GROWTH = 0.1  # of calls from outside: traffic wanders by a few per cent without a cause
 LEAST_HOURS = 6  # so many hours at LEAST_SHARE are the least worth of a spike
 MOST_ROWS = 16  # of a window that a person picks
+RAMP_BEFORE = 240  # hours before the first visible step in which a ramp may have begun
+SHORTEST_RAMP = 24
+RAMP_BETTER = 0.7  # a level and a line leave so much less unexplained than one step
 WARM_UP = 96  # hours before the first onset that can be told
 
 
@@ -41,6 +44,7 @@ class Episode:
     quiet: np.ndarray  # T, hours that may serve as this rate's normal
     reset: Reset
     dollars: float
+    since: int  # the first hour in which it may have begun: a nightly job shows nothing before its next run
 
     def window(self, now: int) -> Window:
         """Its hours, up to now where it is still running."""
@@ -95,36 +99,67 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
     starts = boundaries(level, spread, penalty=20.0, shortest=SHORTEST if dense else 2)
     ends = [*starts[1:], level.size]
     means = [float(np.median(level[a:b])) for a, b in zip(starts, ends, strict=True)]
-    quiet = np.ones(rate.level.size, dtype=bool)
+    quiet, over = np.ones(rate.level.size, dtype=bool), 0
     for first, last, base in _away(means, starts, ends, rate):
         start, end = _edge_hours(level, (starts[first], ends[last]), base, rate)
         running = end >= level.size
+        risen = None if rate.kind in {"demand", "schedule"} else _ramp_start(level, start, end)
+        start = start if risen is None else risen
         hour, after = int(defined[start]), (None if running else int(defined[end - 1]) + 1)
         if after is not None and rate.kind in {"unit_price", "unmetered"} and after >= model.observed.billed:
             after = None
         if rate.kind == "schedule":
-            hour, after = _runs(model, rate, (hour, after))
+            ran = _runs(model, rate, (max(hour, over), after), over)
+            if ran is None:
+                continue
+            hour, after = ran
+            over = len(quiet) if after is None else after
         if hour < WARM_UP:
             continue
         quiet[hour:after] = False
-        inside = means[first : last + 1]
-        rising = rate.kind != "schedule" and len(inside) >= 3 and abs(inside[0] - base) < 0.5 * abs(inside[-1] - base)
-        episode = _episode(model, rate, (hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=rising)
+        since = int(defined[start - 1]) + 1 if start else hour
+        episode = _episode(
+            model, rate, (min(since, hour), hour, after), float(np.mean(level[start:end]) - base), quiet=quiet, ramp=risen is not None
+        )
         if episode is not None:
             yield episode
 
 
-def _runs(model: Model, rate: Rate, span: tuple[int, int | None]) -> tuple[int, int | None]:
-    """First and last hour in which the timer ran otherwise than it used to: its level by the day lags behind by up to a day."""
+def _ramp_start(level: Array, start: int, end: int) -> int | None:
+    """Where the level begins to rise along a line, if a level and a line from there explain it clearly better than one step does."""
+    first = max(0, start - RAMP_BEFORE)
+    y = level[first:end]
+    n = y.size
+    if end - start < SHORTEST_RAMP or n - (end - start) < 24:
+        return None
+    t = np.arange(24, n - SHORTEST_RAMP // 2)  # candidates: values before t lie on the level, the others on the line
+    index = np.arange(n)
+    sums, squares, moments = (np.concatenate([[0.0], np.cumsum(v)]) for v in (y, y * y, index * y))
+    base, m = sums[t] / t, (n - t).astype(float)
+    flat = squares[t] - t * base**2
+    mean = (sums[n] - sums[t]) / m
+    step = flat + squares[n] - squares[t] - m * mean**2
+    xx = m * (m + 1) * (2 * m + 1) / 6  # x = 1 .. m after t
+    xy = (moments[n] - moments[t]) - (t - 1) * (sums[n] - sums[t]) - base * m * (m + 1) / 2
+    rest = (squares[n] - squares[t]) - 2 * base * (sums[n] - sums[t]) + m * base**2
+    line = flat + rest - xy**2 / xx
+    best = int(np.argmin(line))
+    return first + int(t[best]) if line[best] < RAMP_BETTER * step.min() else None
+
+
+def _runs(model: Model, rate: Rate, span: tuple[int, int | None], over: int) -> tuple[int, int | None] | None:
+    """First and last hour in which the timer ran otherwise than it used to, from hour `over` on: its level by the day lags behind by up to a day."""
     calls = model.observed.calls[rate.row]
     before = np.ones(calls.size, dtype=bool)
     before[max(0, span[0] - 24) :] = False
     usual = np.maximum(pattern(np.where(before, calls, np.nan)), 0.0)
-    first, last = max(0, span[0] - 24), calls.size if span[1] is None else span[1]
+    first, last = max(over, span[0] - 24), calls.size if span[1] is None else span[1]
+    if first >= last:
+        return None
     off = np.abs(calls[first:last] - usual[first:last])
     strange = np.flatnonzero(off > 0.25 * off.max(initial=0.0)) + first
     if not strange.size:
-        return span
+        return None
     return int(strange[0]), None if span[1] is None else int(strange[-1]) + 1
 
 
@@ -174,6 +209,8 @@ def _edge_hours(level: Array, span: tuple[int, int], base: float, rate: Rate) ->
     if rate.seasonal and 24 <= start <= level.size - 6:
         start = _sharpest(level, start, min(end, level.size))
     clear = (1.5 if rate.kind == "demand" else 3.0) * rate.spread
+    if rate.kind == "demand":
+        start = _swell(level, start, max(clear, 2 * rate.drift) * sign)
     left = start - (5 if rate.kind == "demand" else 2)
     while start > max(0, left) and (level[start - 1] - base) * sign > clear:
         start -= 1
@@ -182,6 +219,15 @@ def _edge_hours(level: Array, span: tuple[int, int], base: float, rate: Rate) ->
     while end < level.size and end - span[1] < 2 and (level[end] - base) * sign > clear:
         end += 1
     return start, end
+
+
+def _swell(level: Array, start: int, clear: float) -> int:
+    """Back to where traffic began to swell: what takes a day to rise has its sharpest step in the middle of that day."""
+    before = level[max(0, start - 96) : max(1, start - 24)]
+    limit, hour = float(np.median(before)) + clear, start
+    while hour > max(3, start - 24) and (level[hour - 3 : hour].mean() - limit) * np.sign(clear) > 0:
+        hour -= 1
+    return hour
 
 
 def _sharpest(level: Array, start: int, end: int) -> int:
@@ -213,19 +259,22 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
         return
     last = int(active[-1]) + 1
     end = None if last >= rate.level.size - 26 else last
-    episode = _episode(model, rate, (rate.born, end), 1.0, quiet=np.ones(rate.level.size, dtype=bool), ramp=False)
+    since = rate.born if rate.born < WARM_UP or active.size < 2 else max(0, rate.born - max(0, int(np.median(np.diff(active))) - 1))
+    episode = _episode(model, rate, (since, rate.born, end), 1.0, quiet=np.ones(rate.level.size, dtype=bool), ramp=False)
     if episode is not None:
         yield episode
 
 
-def _episode(model: Model, rate: Rate, span: tuple[int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool) -> Episode | None:
-    window = Window(span[0], span[1] if span[1] is not None else len(model.observed.hours))
+def _episode(model: Model, rate: Rate, span: tuple[int, int, int | None], shift: float, *, quiet: np.ndarray, ramp: bool) -> Episode | None:
+    """span: first hour in which it may have begun, start, end."""
+    since, start, end = span
+    window = Window(start, end if end is not None else len(model.observed.hours))
     shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
     if window.end - window.start < shortest:
         return None
     reset = normal(model, rate, window, quiet)
     dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
-    return Episode(rate, span[0], span[1], shift, ramp, quiet.copy(), reset, dollars)
+    return Episode(rate, start, end, shift, ramp, quiet.copy(), reset, dollars, since)
 
 
 def _matters(model: Model, episode: Episode) -> bool:
@@ -239,7 +288,7 @@ def _matters(model: Model, episode: Episode) -> bool:
         return rate >= LEAST_ROW * company
     if episode.dollars < 0 or (episode.end is not None and hours < 24):
         return False
-    if episode.rate.born is None and abs(episode.shift) < max(4 * episode.rate.drift, LEAST_GROWTH):
+    if episode.rate.born is None and abs(episode.shift) < max(5 * episode.rate.drift, LEAST_GROWTH):
         return False
     if episode.rate.born is None and not episode.ramp and not _steps(episode):
         return False
@@ -249,11 +298,11 @@ def _matters(model: Model, episode: Episode) -> bool:
 def _steps(episode: Episode) -> bool:
     """The day after the onset stands off the three days before it by more than days do: what only drifted there was not done by anything."""
     level, start = episode.rate.level, episode.start
-    before, after = level[max(0, start - 72) : start], level[start + 4 : start + 28]
-    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
-    if not before.size or not after.size:
+    before, days = level[max(0, start - 72) : start], (level[start + 4 : start + 28], level[start + 20 : start + 44])
+    middles = [float(np.nanmedian(part)) for part in (before, *days) if np.isfinite(part).sum() >= 8]
+    if len(middles) < 2:
         return True
-    step = abs(float(np.median(after)) - float(np.median(before)))
+    step = max(abs(middle - middles[0]) for middle in middles[1:])
     return step >= max(0.4 * abs(episode.shift), 3 * 2**0.5 * episode.rate.drift)
 
 
@@ -283,7 +332,7 @@ def _groups(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
 
 
 def _together(model: Model, one: Episode, other: Episode) -> bool:
-    if abs(one.start - other.start) > SAME_START:
+    if one.since - other.start > SAME_START or other.since - one.start > SAME_START:
         return False
     if one.rate.kind == other.rate.kind and one.rate.kind in {"demand", "unit_price", "unmetered"}:
         return True
