@@ -16,8 +16,9 @@ import numpy as np
 from scipy import sparse
 
 from costwhy.errors import InputError
+from costwhy.levels import WEEK, pattern
 from costwhy.observed import Array
-from costwhy.rates import WEEK, Model, Rate, pattern
+from costwhy.rates import Model, Rate
 
 MAX_ROUNDS = 400  # of the fixed point N = A N + d: enough for a spectral radius of 0.97
 CONVERGED = 1e-9
@@ -184,8 +185,8 @@ def _price_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) ->
 
 
 def _is_covered(model: Model, rate: Rate) -> bool:
-    """A `unit_price` rate is either the price on demand or, where it has a season, the quantity that a commitment covers."""
-    return rate.kind == "unit_price" and rate.seasonal and bool(model.covered[rate.row].any())
+    """A `unit_price` rate is either the price on demand or, where it is an amount, the quantity that a commitment covers."""
+    return rate.kind == "unit_price" and rate.style == "amount" and bool(model.covered[rate.row].any())
 
 
 # ---------------------------------------------------------------- the bill with some rates set back

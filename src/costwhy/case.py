@@ -16,9 +16,10 @@ from costwhy import tables
 from costwhy.behaviour import Reset, Window, calls_with, normal, split
 from costwhy.drivers import find_drivers
 from costwhy.errors import UsageError
+from costwhy.levels import WEEK
 from costwhy.observed import METER, Array, Observed, Tables, observe
 from costwhy.owners import Directory, budget_owner, find_owners, ownership_gap
-from costwhy.rates import WEEK, Model, Rate, fit
+from costwhy.rates import Model, Rate, fit
 from costwhy.spikes import Spike, find, moved_rates
 from costwhy.triggers import Suspicion, Weighed, weigh
 
@@ -167,7 +168,7 @@ def account(model: Model, spike: Spike) -> Account:
     """The spike's dollars, split among its rates."""
     window = spike.window(len(model.observed.hours))
     resets = tuple(normal(model, e.rate, window, e.quiet) for e in spike.episodes)
-    doubts = tuple(min(1.0, e.rate.drift / max(abs(e.shift), 1e-9)) for e in spike.episodes)
+    doubts = tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e in spike.episodes)
     dollars = tuple(split(model, window, resets))
     excess = np.asarray(sum(dollars[1:], start=dollars[0]))
     moved = np.abs(excess).sum(axis=1)

@@ -5,15 +5,16 @@ hours: `level` is its logarithm (or its value over its mean, where zeros are ord
 what has one. Shifts of a rate are what `spikes.py` looks for; `behaviour.py` turns a rate set back to normal into money.
 """
 
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from costwhy.levels import WEEK, Trace, hourly_spread, pattern, robust_spread, trace
 from costwhy.observed import Array, Observed
 from costwhy.segments import boundaries
 
-WEEK = 168
+Name = tuple[str | None, str | None, str | None]  # service, caller, usage type
+FOLLOWS_NOTHING = frozenset({"unlinked_usage", "unmetered"})
 TRANSFER_MARKS = (
     "AWS-Out-Bytes",
     "AWS-In-Bytes",
@@ -67,7 +68,7 @@ class MeterModel:
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(Trace):
     """One rate over the hours. `row`: its edge (demand, schedule, fan_out, retries) or its meter (the others)."""
 
     kind: str
@@ -75,16 +76,26 @@ class Rate:
     service: str | None
     caller: str | None
     usage_type: str | None
-    level: Array  # T, NaN where it is not defined
     born: int | None  # first hour in which it exists, where it did not exist from the start
-    spread: float  # noise of `level` from hour to hour
-    drift: float  # noise of its daily means: what wanders slowly wanders without a cause
-    seasonal: bool
 
     @property
     def name(self) -> tuple[str, str | None, str | None, str | None]:
         """What the contract calls it: kind, service, caller, usage_type."""
         return self.kind, self.service, self.caller, self.usage_type
+
+
+@dataclass(frozen=True)
+class Raw:
+    """A rate before its season and noise are known: the values that `levels.trace` takes."""
+
+    kind: str
+    row: int
+    service: str | None
+    caller: str | None
+    usage_type: str | None
+    values: Array  # T
+    born: int | None
+    style: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,7 @@ def fit(observed: Observed) -> Model:
     for m in unmetered:
         cost[m, late] = _continued(observed.cost[m], observed.billed)[late]
     bare = Model(observed, handled, models, usage, seen, cost, price, covered, covered_price, (), born, _holidays(observed))
-    return replace(bare, rates=tuple(_edge_rates(bare)) + tuple(_meter_rates(bare)))
+    return replace(bare, rates=_traced(_edge_rates(bare) + _meter_rates(bare)))
 
 
 # ---------------------------------------------------------------- how a meter follows the calls
@@ -167,10 +178,10 @@ def _edge_followed(o: Observed, usage: Array, calls: Array, s: int) -> int | Non
         both = on & (series > 0)
         if both.sum() < 0.9 * max(on.sum(), (series > 0).sum()):
             return np.inf
-        return _robust_spread(np.log(usage[both] / series[both]))
+        return _noise(np.log(usage[both] / series[both]))
 
     whole = noise(calls)
-    if whole < 0.03 or (_robust_spread(np.log(usage[on])) < MOVES and whole < np.inf):
+    if whole < 0.03 or (_noise(np.log(usage[on])) < MOVES and whole < np.inf):
         return None
     near = [(noise(o.calls[e, : o.billed]), e) for e, edge in enumerate(o.edges) if edge.internal and name in {edge.service, edge.caller}]
     best = min(near, default=(np.inf, -1))
@@ -186,7 +197,7 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
     if idle.any() and (usage[idle] > 0).mean() > 0.5:
         return False
     ratio = np.log(usage[on] / calls[on])
-    noise, moves, moved = _robust_spread(ratio), _robust_spread(np.log(calls[on])), _robust_spread(np.log(usage[on]))
+    noise, moves, moved = _noise(ratio), _noise(np.log(calls[on])), _noise(np.log(usage[on]))
     if moves >= MOVES:
         return not timed and (noise < USE_NOISE or noise < moved)
     steps, level = float(np.std(ratio)), float(np.std(np.log(usage[on])))
@@ -195,8 +206,8 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
     return not timed
 
 
-def _robust_spread(values: Array) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values)))) if values.size else 0.0
+def _noise(values: Array) -> float:
+    return float(robust_spread(values)) if values.size else 0.0
 
 
 def _held(wanted: Array, hold: int) -> Array:
@@ -332,7 +343,7 @@ def _of_late(usage: Array, calls: Array) -> np.ndarray:
         return np.flatnonzero(calls > 0)[-24:]
     last = on[on >= on[-1] - WEEK] if on[on >= on[-1] - 23].size < 12 else on[on >= on[-1] - 71]
     level = np.log(usage[last] / calls[last])
-    starts = boundaries(level, max(_hourly_spread(level), 0.003), penalty=20.0)
+    starts = boundaries(level, max(float(hourly_spread(level)), 0.003), penalty=20.0)
     return np.asarray(last[starts[-1] :][-24:])
 
 
@@ -344,7 +355,7 @@ def _log_ratio(top: Array, bottom: Array) -> Array:
         return np.where((top > 0) & (bottom > 0), np.log(top / np.where(bottom > 0, bottom, 1.0)), np.nan)
 
 
-def _edge_rates(model: Model) -> list[Rate]:
+def _edge_rates(model: Model) -> list[Raw]:
     o, out = model.observed, []
     for row, edge in enumerate(o.edges):
         calls = o.calls[row]
@@ -356,15 +367,13 @@ def _edge_rates(model: Model) -> list[Rate]:
                 continue  # a new caller's calls are its own: they go with the edge that calls it
             first = calls - o.retries[row]
             fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
-            out.append(_rate("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
-            out.append(_rate("retries", row, (edge.service, edge.caller, None), retries, None))
+            out.append(_named("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
+            out.append(_named("retries", row, (edge.service, edge.caller, None), retries, None))
         elif edge.scheduled:
-            out.append(
-                _additive("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born)
-            )
+            out.append(_amount("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born))
         else:
             level = _logs(calls) - model.holidays[row]
-            out.append(_seasonal("demand", row, (edge.service, None, None), level, born))
+            out.append(Raw("demand", row, edge.service, None, None, level, born, "flow"))
     return out
 
 
@@ -410,7 +419,7 @@ def _runs_a_day(calls: Array) -> Array:
     return np.asarray((sums[t] - sums[begin]) * 24 / (t - begin))
 
 
-def _meter_rates(model: Model) -> list[Rate]:
+def _meter_rates(model: Model) -> list[Raw]:
     o, out = model.observed, []
     for m, meter in enumerate(model.meters):
         usage, billed = model.usage[m], o.billed
@@ -423,16 +432,16 @@ def _meter_rates(model: Model) -> list[Rate]:
             if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
                 continue  # the line of a new service goes with the edge that calls it
             kind = "cross_region" if meter.transfer else "usage_per_call"
-            out.append(_rate(kind, m, name, _log_ratio(usage, model.followed(m)) * known, born))
+            out.append(_named(kind, m, name, _log_ratio(usage, model.followed(m)) * known, born))
         elif meter.kind == "time" and meter.service is not None:
             kind = "cross_region" if meter.transfer else "capacity"
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
-            out.append(_additive(kind, m, name, (usage - told) * known, born, scale=float(usage[:billed].mean())))
+            out.append(_amount(kind, m, name, (usage - told) * known, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_additive("unlinked_usage", m, name, usage * known, born))
+            out.append(_amount("unlinked_usage", m, name, usage * known, born))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(
-                _additive(
+                _amount(
                     "unmetered",
                     m,
                     (None, None, None),
@@ -445,90 +454,38 @@ def _meter_rates(model: Model) -> list[Rate]:
     return out
 
 
-def _price_rates(model: Model, m: int, name: tuple[str | None, str | None, str | None]) -> list[Rate]:
+def _price_rates(model: Model, m: int, name: Name) -> list[Raw]:
     o, billed = model.observed, model.observed.billed
     known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
     bought = np.where(o.usage[m] - o.covered[m] > 0, 1.0, np.nan)
-    out = [_rate("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
+    out = [_named("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
     if o.covered[m, :billed].any():
         scale = float(np.max(o.covered[m, :billed]))
-        out.append(_additive("unit_price", m, name, o.covered[m] * known, None, scale=scale))
+        out.append(_amount("unit_price", m, name, o.covered[m] * known, None, scale=scale))
     return out
 
 
-def _rate(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
-    spread = max(_hourly_spread(level), 0.003)
-    return Rate(kind, row, *name, level, born, spread, _daily_drift(level, spread), seasonal=False)
+def _named(kind: str, row: int, name: Name, values: Array, born: int | None) -> Raw:
+    return Raw(kind, row, *name, values, born, "ratio")
 
 
-def _additive(
-    kind: str,
-    row: int,
-    name: tuple[str | None, str | None, str | None],
-    values: Array,
-    born: int | None,
-    scale: float | None = None,
-) -> Rate:
-    """Over its own mean, less what the same hours of other weeks had: for what is zero at times, or constant."""
+def _amount(kind: str, row: int, name: Name, values: Array, born: int | None, scale: float | None = None) -> Raw:
+    """Over its own mean: for what is zero at times, or constant."""
     defined = values[np.isfinite(values)]
     unit = scale or (float(np.mean(np.abs(defined))) if defined.size else 1.0)
-    level = values / (unit or 1.0)
-    level = level - (0.0 if born is not None else pattern(level))
-    spread = max(_hourly_spread(level), _robust_spread(level[np.isfinite(level)]), 0.01)
-    drift = _daily_drift(level, spread)
-    if kind in {"unlinked_usage", "unmetered"}:
-        drift = max(drift, _daily_reach(level))
-    return Rate(kind, row, *name, level, born, spread, drift, seasonal=True)
+    return Raw(kind, row, *name, values / (unit or 1.0), born, "runs" if kind == "schedule" else "amount")
 
 
-def _seasonal(kind: str, row: int, name: tuple[str | None, str | None, str | None], level: Array, born: int | None) -> Rate:
-    flat = level if born is not None else level - pattern(level)
-    defined = flat[np.isfinite(flat)]
-    around = defined - _running_median(defined, 73) if defined.size > 73 else defined
-    spread = max(_robust_spread(around), 0.01)
-    return Rate(kind, row, *name, flat, born, spread, _daily_drift(flat, spread), seasonal=True)
-
-
-def _day_means(level: Array) -> Array:
-    """Means of whole days that have at least half of their hours."""
-    whole = level[: level.size // 24 * 24].reshape(-1, 24)
-    full = whole[np.isfinite(whole).sum(axis=1) >= 12]
-    return np.nanmean(full, axis=1) if full.size else np.zeros(0)
-
-
-def _daily_drift(level: Array, spread: float) -> float:
-    """Noise of a day's mean, from the differences of neighbouring days; never less than independent hours would have."""
-    days = _day_means(level)
-    return max(spread / 24**0.5, _robust_spread(np.diff(days)) / 2**0.5 if days.size > 4 else 0.0)
-
-
-def _daily_reach(level: Array) -> float:
-    """How far a line that follows nothing moves from day to day: one with a batch every week moves far without a cause; one that stepped once does not."""
-    days = _day_means(level)
-    return float(np.quantile(np.abs(np.diff(days)), 0.9)) if days.size > 4 else 0.0
-
-
-def _hourly_spread(level: Array) -> float:
-    defined = level[np.isfinite(level)]
-    return _robust_spread(np.diff(defined)) / np.sqrt(2.0) if defined.size > 3 else 0.0
-
-
-def pattern(level: Array) -> Array:
-    """The week's pattern (T, mean of the medians zero is not forced): medians over the weeks of each hour of the week."""
-    size = level.size
-    padded = np.full(-(-size // WEEK) * WEEK, np.nan)
-    padded[:size] = level
-    weeks = padded.reshape(-1, WEEK)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # an hour of the week without any value is NaN, and stays so
-        weekly = np.nanmedian(weeks, axis=1, keepdims=True)
-        profile = np.nanmedian(weeks - weekly, axis=0)
-        middle = np.nanmedian(weekly)
-    profile = np.where(np.isfinite(profile), profile, 0.0) + (middle if np.isfinite(middle) else 0.0)
-    return np.tile(profile, weeks.shape[0])[:size]
-
-
-def _running_median(values: Array, width: int) -> Array:
-    half = width // 2
-    padded = np.pad(values, half, mode="edge")
-    return np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
+    """Every rate as a level, those of one style together."""
+    out: dict[int, Rate] = {}
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for k, raw in enumerate(raws):
+        groups.setdefault((raw.style, raw.kind in FOLLOWS_NOTHING), []).append(k)
+    for (style, loose), members in groups.items():
+        fresh = np.array([raws[k].born is not None for k in members])
+        traces = trace(style, np.array([raws[k].values for k in members]), fresh, loose=loose)
+        for k, t in zip(members, traces, strict=True):
+            raw = raws[k]
+            out[k] = Rate(t.style, t.level, t.spread, t.drift, raw.kind, raw.row, raw.service, raw.caller, raw.usage_type, raw.born)
+    return tuple(out[k] for k in range(len(raws)))

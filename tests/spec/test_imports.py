@@ -14,6 +14,8 @@ ORDER = (
     "ingest",
     "observed",
     "segments",
+    "levels",
+    "shifts",
     "rates",
     "behaviour",
     "spikes",

@@ -1,0 +1,128 @@
+"""Levels: series by the hour with their season taken out, and how far each strays without a cause.
+
+Everything here takes many series at once (R x T, NaN: not defined in that hour), as a company has a hundred thousand.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from costwhy.observed import Array
+
+WEEK = 168
+BLOCK = 512  # series at a time: what is in memory stays small
+LEAST_SPREAD = {"ratio": 0.003, "amount": 0.01, "runs": 0.01, "flow": 0.01}
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One series as a level. style: what its level is, and how it moves:
+
+    ratio   logarithm of a ratio, which has no season
+    amount  value over its mean, less the week's pattern: what is zero at times, or constant
+    runs    the same of a timer's runs a day: it lags behind by up to a day
+    flow    logarithm of traffic, less the week's pattern: it wanders, and swells rather than steps
+    """
+
+    style: str
+    level: Array  # T
+    spread: float  # noise from hour to hour
+    drift: float  # noise of daily means: what wanders slowly wanders without a cause
+
+
+def trace(style: str, values: Array, fresh: np.ndarray, *, loose: bool = False) -> list[Trace]:
+    """Series of one style (R x T; amounts and runs in units of their mean) as levels.
+
+    fresh (R): series that did not exist before, which have no season yet. loose: what follows nothing strays as far as its days did.
+    """
+    out: list[Trace] = []
+    for first in range(0, len(values), BLOCK):
+        out += _block(style, values[first : first + BLOCK], fresh[first : first + BLOCK], loose=loose)
+    return out
+
+
+def _block(style: str, values: Array, fresh: np.ndarray, *, loose: bool) -> list[Trace]:
+    level = values
+    if style != "ratio":
+        level = values - np.where(fresh[:, None], 0.0, pattern(values))
+    if style == "flow":
+        spread = np.array([_spread_around(row) for row in level])
+    elif style == "ratio":
+        spread = hourly_spread(level)
+    else:
+        spread = np.maximum(hourly_spread(level), robust_spread(level))
+    spread = np.maximum(spread, LEAST_SPREAD[style])
+    steps = np.diff(_compressed(_day_means(level)), axis=1)
+    enough = np.isfinite(steps).sum(axis=1) >= 4
+    drift = np.maximum(spread / 24**0.5, np.where(enough, robust_spread(steps) / 2**0.5, 0.0))
+    if loose:
+        drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
+    return [Trace(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)]
+
+
+def median(values: Array, axis: int = -1) -> Array:
+    """Median of what is defined; NaN where nothing is."""
+    return _quantile(values, 0.5, axis)
+
+
+def _quantile(values: Array, q: float, axis: int = -1) -> Array:
+    if not values.shape[axis]:
+        return np.full(np.delete(values.shape, axis), np.nan)
+    ordered = np.sort(values, axis=axis)  # NaN comes last
+    place = q * np.maximum(np.isfinite(values).sum(axis=axis, keepdims=True) - 1, 0)
+    low = np.floor(place).astype(np.intp)
+    high = np.ceil(place).astype(np.intp)
+    below, above = np.take_along_axis(ordered, low, axis), np.take_along_axis(ordered, high, axis)
+    return np.asarray((below + (above - below) * (place - low)).squeeze(axis))
+
+
+def robust_spread(values: Array) -> Array:
+    """Standard deviation by the median absolute deviation, along the last axis; zero where nothing is defined."""
+    middle = median(values)
+    return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - middle[..., None]))))
+
+
+def hourly_spread(levels: Array) -> Array:
+    """Noise from one defined hour to the next (R); zero where fewer than four are defined."""
+    enough = np.isfinite(levels).sum(axis=-1) > 3
+    return np.asarray(np.where(enough, robust_spread(np.diff(_compressed(levels), axis=-1)) / 2**0.5, 0.0))
+
+
+def _compressed(values: Array) -> Array:
+    """Each row with its defined values first."""
+    undefined = np.isnan(values)
+    if not undefined.any():
+        return values
+    return np.take_along_axis(values, np.argsort(undefined, axis=-1, kind="stable"), axis=-1)
+
+
+def _day_means(levels: Array) -> Array:
+    """Means of whole days (R x D); NaN where less than half of a day is defined."""
+    days = levels.shape[1] // 24
+    hours = levels[:, : days * 24].reshape(-1, days, 24)
+    defined = np.isfinite(hours).sum(axis=2)
+    return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
+
+
+def _spread_around(level: Array) -> float:
+    """Noise around the running median of three days: traffic wanders more from day to day than from hour to hour."""
+    defined, half = level[np.isfinite(level)], 36
+    if defined.size <= 2 * half:
+        return float(robust_spread(defined))
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(defined, half, mode="edge"), 2 * half + 1)
+    return float(robust_spread(defined - np.median(windows, axis=1)))
+
+
+def pattern(values: Array) -> Array:
+    """The week's pattern, as long as the series: for each hour of the week the median over the weeks, at the median level.
+
+    Shape: T or R x T, as given.
+    """
+    rows = np.atleast_2d(values)
+    size = rows.shape[1]
+    weeks = np.full((len(rows), -(-size // WEEK), WEEK), np.nan)
+    weeks.reshape(len(rows), -1)[:, :size] = rows
+    weekly = median(weeks)
+    profile = median(weeks - weekly[:, :, None], axis=1)
+    whole = np.nan_to_num(profile) + np.nan_to_num(median(weekly))[:, None]
+    return np.asarray(np.tile(whole, weeks.shape[1])[:, :size].reshape(values.shape))
