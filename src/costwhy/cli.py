@@ -33,7 +33,7 @@ LATER = ("publish", "serve", "postmortem", "verify", "watch")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
 errors = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a pipe bounds no table
 
 
 def main(words: Sequence[str] | None = None) -> int:

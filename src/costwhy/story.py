@@ -19,6 +19,7 @@ KIND_WORDS = {
     "unlinked_usage": "usage that no signal is linked to",
     "unmetered": "charges without usage",
 }
+MOST = 0.75  # of the excess: a first row that carries it is the whole headline
 VERDICT_WORDS = {
     "growth": "Traffic growth",
     "inefficiency": "Inefficiency",
@@ -67,13 +68,22 @@ def behaviour_words(row: Mapping[str, object]) -> str:
 
 
 def headline(case: Case) -> str:
-    """The answer in one sentence: $1,048 more since 21 Oct 09:00 UTC: webhooks' retries against accounts-store."""
+    """The answer in one sentence: $1,048 more since 21 Oct 09:00 UTC: webhooks’ retries against accounts-store."""
     s = case.spike
-    lead = case.behaviour.row(0, named=True) if case.behaviour.height else None
-    dollars = _lead_total(case) if lead else case.total
     when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
-    cause = behaviour_words(lead) if lead else "nothing that is measured here moved it"
-    return f"{money(abs(dollars), case.currency)} {'more' if dollars >= 0 else 'less'} {when}: {cause}"
+    return f"{money(abs(case.total), case.currency)} {'more' if case.total >= 0 else 'less'} {when}: {_causes(case)}"
+
+
+def _causes(case: Case) -> str:
+    """The first behaviour, the second where the first is less than most of it, and how many more."""
+    rows = case.behaviour.to_dicts()
+    if not rows:
+        return "nothing that is measured here moved it"
+    words = [behaviour_words(row) for row in rows]
+    if len(rows) == 1 or _row_total(rows[0]) >= MOST * case.total > 0:
+        return words[0]
+    more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
+    return f"{words[0]}{', ' if more else ' and '}{words[1]}{more}"
 
 
 def _whose(name: object) -> str:
@@ -114,9 +124,8 @@ def lines(document: Mapping[str, object]) -> list[str]:
     return out
 
 
-def _lead_total(case: Case) -> float:
-    row = case.behaviour.row(0, named=True)
-    return float(row["cost_change"]) + float(row["nowcast_change"] or 0.0)
+def _row_total(row: Mapping[str, object]) -> float:
+    return _f(row["cost_change"]) + _f(row["nowcast_change"] or 0.0)
 
 
 def _at(value: object) -> datetime:

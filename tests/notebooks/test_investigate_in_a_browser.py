@@ -112,7 +112,7 @@ def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_number
     _pick_by_list(page, row=3)
     headline_has(page, amount(spikes, 3))
     assert spikes["spike_id"][3] in page.url, "what is shown lives in the URL"
-    retries = spikes["title"].to_list().index("retries against shipping")
+    retries = next(k for k, title in enumerate(spikes["title"]) if title.startswith("retries against"))
     _pick_by_chart(page, spikes, retries)
     headline_has(page, amount(spikes, retries))
     facts = page.locator(".cw .facts").first.inner_text()
