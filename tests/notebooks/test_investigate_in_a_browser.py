@@ -144,17 +144,18 @@ def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
     start, end = spikes["start"][row], spikes["end"][row]
     first, last = _axis()
     middle = (start + (end - start) / 2 - first) / (last - first)
-    for _ in range(6):
-        page.wait_for_timeout(2500)
+    for _ in range(12):
+        page.wait_for_timeout(2000)
         box = page.locator("marimo-vega canvas, marimo-vega svg.marks").first.bounding_box()
         if box is None:
             continue
         left, right = box["x"] + 2 + 62, box["x"] + box["width"] - 8
         page.mouse.click(left + middle * (right - left), box["y"] + box["height"] * 0.5)
-        page.wait_for_timeout(2500)
-        if spikes["spike_id"][row] in page.url:
-            return
-    pytest.fail("six clicks on the band did not pick its spike")
+        for _ in range(20):
+            page.wait_for_timeout(250)
+            if spikes["spike_id"][row] in page.url:
+                return
+    pytest.fail("twelve clicks on the band did not pick its spike")
 
 
 def _axis() -> tuple[object, object]:
