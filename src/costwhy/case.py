@@ -3,7 +3,7 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -13,28 +13,22 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.behaviour import Reset, Window, calls_with, normal, split
+from costwhy.accounts import Account, account, account_window, spike_row
+from costwhy.behaviour import Window, calls_with
 from costwhy.drivers import find_drivers
 from costwhy.errors import UsageError
-from costwhy.levels import WEEK
-from costwhy.observed import METER, Array, Observed, Tables, observe
+from costwhy.observed import METER, Observed, Tables, observe
 from costwhy.owners import Directory, budget_owner, find_owners, ownership_gap
-from costwhy.rates import Model, Rate, fit
-from costwhy.spikes import Spike, find, moved_rates
+from costwhy.rates import Model, fit
+from costwhy.recorded import Recorded, find_recorded
+from costwhy.spikes import find
 from costwhy.triggers import Suspicion, Weighed, weigh
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 LOG_DELAY = timedelta(minutes=15)  # CloudTrail delivers within it; a log file that holds a whole day is named by its last event
-NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
-WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
-WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
-VERDICT_SHARE = 0.6  # of the positive change, by the contract
-INEFFICIENT = frozenset({"schedule", "fan_out", "retries", "usage_per_call", "capacity", "cross_region"})
 PLAN_SLACK = 1.25
-NOWCAST_ERROR = 0.06  # relative, of an estimated hour's usage; see benchmarks
-QUANTILE_90 = 1.2816
 
 
 @dataclass(frozen=True)
@@ -89,6 +83,7 @@ class Study:
     model: Model
     found: "tuple[tuple[Account, dict[str, object]], ...]"  # each spike in money, with its row; largest rise first
     frames: dict[str, pl.DataFrame]
+    recorded: Recorded  # changes that somebody may have decided
 
 
 class Lake(Tables, Protocol):
@@ -130,7 +125,8 @@ def study(lake: Lake, as_of: datetime | None = None) -> Study:
             if as_of is not None:
                 known = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY) <= as_of
                 frames["changes"] = frames["changes"].filter(known)
-            _STUDIES[key] = Study(lake, observed, model, _found(model), frames)
+            names = frozenset(observed.services) | frozenset(observed.meters["service"].drop_nulls().to_list())
+            _STUDIES[key] = Study(lake, observed, model, _found(model), frames, find_recorded(frames["changes"], names))
             while len(_STUDIES) > 4:
                 _STUDIES.popitem(last=False)
         return _STUDIES[key]
@@ -139,219 +135,6 @@ def study(lake: Lake, as_of: datetime | None = None) -> Study:
 def _found(model: Model) -> "tuple[tuple[Account, dict[str, object]], ...]":
     found = [(a, spike_row(model, a)) for a in (account(model, spike) for spike in find(model))]
     return tuple(sorted(found, key=lambda x: -float(x[0].hourly.sum())))
-
-
-# ---------------------------------------------------------------- one spike in money
-
-
-@dataclass(frozen=True)
-class Account:
-    """A spike's dollars: by reset, meter and hour. `own`: the meters that the spike moved."""
-
-    window: Window
-    running: bool
-    shape: str
-    resets: tuple[Reset, ...]  # largest first
-    doubts: tuple[float, ...]  # relative standard deviation of each reset's dollars
-    dollars: tuple[Array, ...]  # R arrays of M x W
-    excess: Array  # M x W; the sum of `dollars`, or the plain difference of two windows
-    own: tuple[int, ...]
-    billed: int  # hours of the window that are billed
-
-    @property
-    def hourly(self) -> Array:
-        """W: the whole excess by hour."""
-        return np.asarray(self.excess.sum(axis=0))
-
-
-def account(model: Model, spike: Spike) -> Account:
-    """The spike's dollars, split among its rates."""
-    window = spike.window(len(model.observed.hours))
-    resets = tuple(normal(model, e.rate, window, e.quiet) for e in spike.episodes)
-    doubts = tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e in spike.episodes)
-    dollars = tuple(split(model, window, resets))
-    excess = np.asarray(sum(dollars[1:], start=dollars[0]))
-    moved = np.abs(excess).sum(axis=1)
-    own = tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9)))
-    return Account(window, spike.end is None, spike.shape, resets, doubts, dollars, excess, own, _billed(model, window))
-
-
-def _billed(model: Model, window: Window) -> int:
-    return int(np.clip(model.observed.billed - window.start, 0, window.end - window.start))
-
-
-def account_window(model: Model, window: Window, against: Window | None, where: Mapping[str, str]) -> Account:
-    """The same for any window: against what the hours before it let expect, or by the hour against another window."""
-    rows = _selected(model.observed, where)
-    resets = moved_rates(model, window, against)
-    keep = np.zeros((len(model.meters), 1))
-    keep[rows] = 1.0
-    dollars = (
-        tuple(d * keep for d in split(model, window, resets)) if resets else (np.zeros((len(model.meters), window.end - window.start)),)
-    )
-    excess = np.asarray(sum(dollars[1:], start=dollars[0]))
-    if against is not None:
-        excess = (model.cost[:, window.hours] - model.cost[:, against.hours].mean(axis=1, keepdims=True)) * keep
-    order = sorted(range(len(resets)), key=lambda k: -abs(float(dollars[k].sum())))
-    kept = [k for k in order if abs(float(dollars[k].sum())) >= 0.005]
-    running = window.end == len(model.observed.hours)
-    return Account(
-        window,
-        running,
-        "step" if running else "pulse",
-        tuple(resets[k] for k in kept),
-        tuple(0.1 for _ in kept),
-        tuple(dollars[k] for k in kept),
-        excess,
-        tuple(rows),
-        _billed(model, window),
-    )
-
-
-def _selected(o: Observed, where: Mapping[str, str]) -> list[int]:
-    """Meters that have these values. Raises UsageError for an unknown column or where nothing has them."""
-    unknown = [name for name in where if name not in METER]
-    if unknown:
-        raise UsageError(f"--where knows no column {unknown[0]!r}", found=", ".join(METER), todo="use one of these columns")
-    match = pl.all_horizontal([pl.lit(value=True), *(pl.col(name) == value for name, value in where.items())])
-    rows = o.meters.with_row_index("m").filter(match)["m"].to_list()
-    if not rows:
-        raise UsageError(
-            "no cost row has these values",
-            found=json.dumps(dict(where)),
-            todo="see the drivers of `costwhy explain` for values that exist",
-        )
-    return rows
-
-
-def spike_row(model: Model, a: Account) -> dict[str, object]:
-    """The row of `tables.SPIKES`."""
-    o, hours, billed = model.observed, a.hourly, a.billed
-    own = list(a.own)
-    excess = round(float(hours[:billed].sum()), 2)
-    actual = round(float(model.cost[own, a.window.start : a.window.start + billed].sum()), 2)
-    late, late_sd = float(hours[billed:].sum()), _late_error(hours[billed:])
-    running = a.running
-    now = float(hours[-min(NOW_HOURS, hours.size) :].mean()) if running else 0.0
-    where = _where(o, a)
-    start = o.hours[a.window.start]
-    lead = a.resets[0].rate if a.resets else None
-    spread = QUANTILE_90 * _excess_error(a)
-    return {
-        "spike_id": _spike_id(start, where, lead),
-        "title": _title(lead, where),
-        "start": start,
-        "end": None if running else o.hours[0] + timedelta(hours=a.window.end),
-        "status": "running" if running else "ended",
-        "shape": a.shape,
-        "where": json.dumps(where),
-        "expected_cost": round(actual - excess, 2),
-        "actual_cost": actual,
-        "excess_cost": excess,
-        "excess_low": round(excess - spread, 2),
-        "excess_high": round(excess + spread, 2),
-        "nowcast_hours": int(hours.size - billed),
-        "nowcast_excess_cost": round(late, 2),
-        "nowcast_low": round(late - QUANTILE_90 * late_sd, 2),
-        "nowcast_high": round(late + QUANTILE_90 * late_sd, 2),
-        "cost_per_hour_now": round(now, 2),
-        "month_end_excess_cost": round(_month_end(model, a), 2),
-        "verdict": _verdict(a),
-    }
-
-
-def _late_error(hours: Array) -> float:
-    """Standard deviation of the estimate of hours that are not billed yet: part common to all of them, part of each."""
-    return float(np.hypot(NOWCAST_ERROR * abs(hours.sum()), 0.1 * np.sqrt((hours**2).sum())))
-
-
-def _excess_error(a: Account) -> float:
-    """Standard deviation of the billed excess: each rate's normal is known as well as the noise of its days allows."""
-    return float(np.sqrt(sum((doubt * float(d[:, : a.billed].sum())) ** 2 for d, doubt in zip(a.dollars, a.doubts, strict=True))))
-
-
-def _month_end(model: Model, a: Account) -> float:
-    """Excess from the start to the end of the month of as-of if nothing is done: the rate of whole days goes on."""
-    whole = float(a.hourly.sum())
-    if not a.running:
-        return whole
-    o = model.observed
-    end = (o.as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    left = (end - o.as_of) / timedelta(hours=1)
-    size = a.hourly.size
-    if size >= 24:
-        days = min(size // 24, 7) * 24
-        return whole + float(a.hourly[-days:].mean()) * left
-    service = next((m.service for m in (model.meters[k] for k in a.own) if m.service is not None), None)
-    if service is None:
-        return whole + float(a.hourly.mean()) * left
-    weight = model.handled[service]
-    week, inside = (
-        weight[max(0, a.window.start - WEEK) : a.window.start],
-        weight[max(0, a.window.start - WEEK) : max(1, a.window.end - WEEK)],
-    )
-    usual = float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
-    return whole + float(a.hourly.mean()) * float(np.clip(usual, 0.3, 3.0)) * left
-
-
-def _where(o: Observed, a: Account) -> dict[str, str]:
-    """What the spike's rows have in common, values exact; empty where they have nothing."""
-    cost = np.abs(a.excess).sum(axis=1)[list(a.own)]
-    rows = o.meters[list(a.own)].with_columns(weight=cost)
-    where: dict[str, str] = {}
-    for name in WHERE_ORDER:
-        by_value = rows.group_by(name).agg(pl.col("weight").sum()).sort("weight", name, descending=[True, False])
-        if by_value.height and by_value[name][0] is not None and by_value["weight"][0] >= WHERE_SHARE * cost.sum():
-            where[name] = by_value[name][0]
-    return where
-
-
-def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> str:
-    parts = [
-        where.get("service") or (rate.service if rate else None) or "",
-        where.get("ServiceName") or (rate.usage_type or rate.kind if rate else "window"),
-    ]
-    words = ["".join(ch if ch.isalnum() else "-" for ch in part.lower()).strip("-") for part in parts if part]
-    return "-".join([f"{start:%Y%m%dT%H}", *words])[:100]
-
-
-def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
-    if rate is None:
-        return "nothing moved"
-    words = {
-        "demand": "traffic to",
-        "schedule": "runs of",
-        "fan_out": "calls to",
-        "retries": "retries against",
-        "usage_per_call": "usage per call of",
-        "capacity": "capacity of",
-        "cross_region": "bytes between regions from",
-        "unit_price": "price of",
-        "unlinked_usage": "usage of",
-        "unmetered": "charges",
-    }
-    return f"{words[rate.kind]} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
-
-
-def _verdict(a: Account) -> str:
-    return verdict([(r.rate.kind, float(d.sum())) for r, d in zip(a.resets, a.dollars, strict=True)])
-
-
-def verdict(rows: Sequence[tuple[str, float]]) -> str:
-    """The contract's word for what moved the money: 60 % of the positive change (of the negative, for a fall)."""
-    sign = 1.0 if sum(d for _, d in rows) >= 0 else -1.0
-    gains = [(kind, max(0.0, sign * d)) for kind, d in rows]
-    whole = sum(d for _, d in gains) or 1.0
-    share = {
-        name: sum(d for kind, d in gains if kind in kinds) / whole
-        for name, kinds in (
-            ("growth", {"demand"}),
-            ("price", {"unit_price"}),
-            ("accounting", {"unmetered"}),
-            ("inefficiency", INEFFICIENT),
-        )
-    }
-    return next((name for name, value in share.items() if value >= VERDICT_SHARE), "mixed")
 
 
 # ---------------------------------------------------------------- the tables of a case
@@ -494,8 +277,9 @@ def _new_resources(s: Study, a: Account) -> frozenset[str]:
     return frozenset(first.filter(pl.col("day").is_between(day, day + timedelta(days=1)))["ResourceId"].head(200).to_list())
 
 
-def _suspicion(model: Model, a: Account, resources: frozenset[str]) -> Suspicion:
-    o = model.observed
+def suspicion_of(s: Study, a: Account) -> Suspicion:
+    """What a change must explain to have caused this spike."""
+    model, o = s.model, s.observed
     weights = [abs(float(d.sum())) for d in a.dollars]
     whole = sum(weights) or 1.0
     callers: dict[str, frozenset[str]] = {}
@@ -507,16 +291,16 @@ def _suspicion(model: Model, a: Account, resources: frozenset[str]) -> Suspicion
         s for k, s in enumerate(o.services) if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
     )
     accounts = frozenset(x for x in o.meters[list(a.own)]["SubAccountId"].to_list() if x is not None)
-    names = frozenset(o.services) | frozenset(o.meters["service"].drop_nulls().to_list())
     return Suspicion(
         tuple((*r.rate.name, w / whole) for r, w in zip(a.resets, weights, strict=True)),
+        o.hours[a.since],
         o.hours[a.window.start],
         timedelta(hours=2 if seasonal else 1),
-        names,
+        None if a.running else o.hours[0] + timedelta(hours=a.window.end),
         callers,
         newborn,
         accounts,
-        resources,
+        _new_resources(s, a),
     )
 
 
@@ -642,7 +426,7 @@ def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
     excess = float(str(row["excess_cost"]))
     behaviour, behaviour_remainder = _behaviour(a, excess)
     drivers, drivers_remainder = _drivers(s.model, a, excess)
-    weighed = weigh(s.frames["changes"], _suspicion(s.model, a, _new_resources(s, a)))
+    weighed = weigh(s.recorded, suspicion_of(s, a))
     directory = Directory(s.frames["catalog"], s.frames["series"])
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     begin = s.observed.hours[a.window.start] - SHOWN_BEFORE
@@ -767,20 +551,3 @@ def document(case: Case) -> dict[str, object]:
 
 def _time(value: object) -> str | None:
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else None
-
-
-__all__ = [
-    "METER",
-    "Case",
-    "Lake",
-    "account",
-    "document",
-    "explain",
-    "find_spikes",
-    "investigate",
-    "investigate_window",
-    "nobody_owns",
-    "overview",
-    "study",
-    "verdict",
-]

@@ -1,110 +1,74 @@
 """Recorded changes weighed: which one fits a spike, with a probability, and always *no recorded change* too.
 
-This is argument, not arithmetic. Each change before the onset gets a weight: how long before (a cause is mostly minutes
-away, seldom a day), where (the caller who amplified, the service whose usage grew, a service further up), and by what
-mechanism (a rule's schedule fits `schedule`, a scaling setting fits `capacity`, ...). Weights over their sum, the weight
-of *no recorded change* included, are the probabilities. Records of one decision (a deployment event and the API call
-that it left) are one trigger. `docs/triggers.md` states the model.
+This is argument, not arithmetic: a conditional logit over the changes of the three days before the onset. A change speaks
+for itself by when it was made (a cause is mostly minutes away, seldom a day), where (the caller who amplified, the service
+whose usage grew, a service further up), by what mechanism (a rule's schedule fits `schedule`, a scaling setting fits
+`capacity`), by how rare it is there, and by being taken back when the spike ended. Weights over their sum, that of *no
+recorded change* included, are the probabilities. `docs/triggers.md` states the model and how its weights were learnt.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.sources.cloudtrail import match_service
+from costwhy.observed import Array
+from costwhy.recorded import Recorded, hour_of
 
 LOOK_BACK = timedelta(hours=72)
 SAME_DECISION = timedelta(minutes=20)
+UNDOING = (timedelta(hours=3), timedelta(hours=2))  # before and after the end in which a change may have been taken back
 LISTED = 8
+CANDIDATES = 40  # the heaviest records, from which decisions are made
 LEAST = 0.005
+STORED = re.compile(r"TimedStorage|ByteHrs|Storage|Snapshot|Backup|VolumeUsage", re.IGNORECASE)
 
-# How well a kind of change fits a kind of behaviour: 1 ordinary cause, towards 0 hardly ever. Rows: behaviour; columns: change.
-MECHANISM: dict[str, dict[str, float]] = {
-    "retries": {
-        "deploy": 1.0,
-        "config": 1.0,
-        "flag": 0.8,
-        "rollback": 0.3,
-        "scaling": 0.15,
-        "create": 0.1,
-        "schedule": 0.02,
-        "other": 0.1,
-    },
-    "fan_out": {
-        "deploy": 1.0,
-        "config": 0.7,
-        "flag": 0.9,
-        "rollback": 0.3,
-        "create": 0.8,
-        "scaling": 0.05,
-        "schedule": 0.1,
-        "other": 0.1,
-    },
-    "schedule": {
-        "schedule": 1.0,
-        "deploy": 0.35,
-        "config": 0.4,
-        "create": 0.3,
-        "flag": 0.2,
-        "rollback": 0.1,
-        "scaling": 0.02,
-        "other": 0.1,
-    },
-    "usage_per_call": {
-        "deploy": 1.0,
-        "config": 1.0,
-        "flag": 0.7,
-        "rollback": 0.3,
-        "create": 0.3,
-        "scaling": 0.1,
-        "schedule": 0.05,
-        "other": 0.15,
-    },
-    "capacity": {
-        "scaling": 1.0,
-        "config": 0.35,
-        "deploy": 0.3,
-        "create": 0.6,
-        "rollback": 0.15,
-        "flag": 0.1,
-        "delete": 0.3,
-        "schedule": 0.1,
-        "other": 0.1,
-    },
-    "cross_region": {
-        "deploy": 1.0,
-        "create": 0.9,
-        "config": 0.7,
-        "flag": 0.5,
-        "rollback": 0.2,
-        "scaling": 0.05,
-        "schedule": 0.1,
-        "other": 0.2,
-    },
-    "unit_price": {"commitment": 1.0, "config": 0.1, "scaling": 0.05, "create": 0.05, "deploy": 0.02, "other": 0.02},
-    "unlinked_usage": {
-        "create": 0.8,
-        "config": 0.7,
-        "deploy": 0.4,
-        "scaling": 0.4,
-        "delete": 0.2,
-        "schedule": 0.3,
-        "other": 0.15,
-    },
-    "demand": {"deploy": 0.06, "flag": 0.06, "config": 0.02, "create": 0.02, "other": 0.02},
-    "unmetered": {"commitment": 0.5, "other": 0.02},
-}
-# Weight of *no recorded change*: how often such a behaviour begins without any record.
-NO_RECORD = {"demand": 0.35, "unit_price": 0.5, "unmetered": 0.6, "unlinked_usage": 0.15, "schedule": 0.04}
-NO_RECORD_ELSE = 0.04
-# Calls that say who may and what is watched, not what runs: they seldom move usage.
-WATCHING = ("iam.", "secretsmanager.", "kms.", "monitoring.", "sts.", "acm.", "sso.", "config.", "cloudtrail.")
-WATCHING_FIT = 0.1
+# How well a kind of change fits a kind of behaviour: 1 ordinary cause, towards 0 hardly ever. `storage` is capacity of stored bytes.
+KINDS = (
+    *("deploy", "config", "flag", "rollback", "scaling", "schedule", "create", "delete"),
+    *("commitment", "keeping", "watching", "tag", "other"),
+)
+MECHANISM: dict[str, tuple[float, ...]] = {
+    #                  deploy config flag  rollb scale sched creat delet commi keep  watch tag   other
+    "retries":        (1.00,  1.00,  0.80, 0.30, 0.15, 0.02, 0.10, 0.05, 0.01, 0.01, 0.05, 0.01, 0.10),
+    "fan_out":        (1.00,  0.70,  0.90, 0.30, 0.05, 0.10, 0.50, 0.05, 0.01, 0.01, 0.03, 0.01, 0.10),
+    "schedule":       (0.35,  0.40,  0.20, 0.10, 0.02, 1.00, 0.30, 0.05, 0.01, 0.01, 0.02, 0.01, 0.10),
+    "usage_per_call": (1.00,  1.00,  0.70, 0.30, 0.10, 0.05, 0.30, 0.10, 0.01, 0.10, 0.05, 0.01, 0.15),
+    "capacity":       (0.30,  0.35,  0.10, 0.15, 1.00, 0.10, 0.60, 0.20, 0.02, 0.05, 0.03, 0.01, 0.10),
+    "storage":        (0.25,  0.35,  0.10, 0.10, 0.30, 0.05, 0.30, 0.15, 0.01, 1.00, 0.02, 0.01, 0.10),
+    "cross_region":   (1.00,  0.70,  0.50, 0.20, 0.05, 0.10, 0.90, 0.10, 0.01, 0.10, 0.03, 0.01, 0.20),
+    "unit_price":     (0.02,  0.10,  0.01, 0.01, 0.05, 0.01, 0.05, 0.02, 1.00, 0.01, 0.01, 0.02, 0.02),
+    "unlinked_usage": (0.30,  0.50,  0.10, 0.10, 0.40, 0.20, 0.80, 0.15, 0.02, 0.30, 0.03, 0.02, 0.15),
+    "demand":         (0.06,  0.02,  0.06, 0.02, 0.01, 0.01, 0.02, 0.01, 0.01, 0.01, 0.01, 0.01, 0.02),
+    "unmetered":      (0.01,  0.01,  0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.50, 0.01, 0.01, 0.01, 0.02),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each piece of evidence counts, as logarithms; made by `benchmarks/triggers.py --fit`."""
+
+    soon: float = 2.0  # hours in which the belief in a change falls to a third
+    slow: float = -3.2  # of causes that act within days, beside those that act at once
+    callee: float = -1.4  # places beside the one where the behaviour is
+    upstream: float = -3.2
+    account: float = -3.5
+    elsewhere: float = -5.5
+    mechanism: float = 1.0  # times the logarithm of the fit
+    rare: float = 0.3  # times the logarithm of how many like it are made there a day, less
+    undone: float = 1.0  # taken back when the spike ended
+    calm: float = -4.0  # made outside production
+    planned: float = 3.7  # a plan that says so, of traffic
+    none: float = -3.2  # no recorded change
+    none_demand: float = -1.0
+    none_price: float = -0.6
+
+
+WEIGHTS = Weights()
 
 
 @dataclass(frozen=True)
@@ -116,9 +80,10 @@ class Suspicion:
     """
 
     rows: tuple[tuple[str, str | None, str | None, str | None, float], ...]
+    since: datetime  # the onset lies in [since, start + blur)
     start: datetime
-    blur: timedelta  # the onset lies in [start, start + blur)
-    services: frozenset[str]
+    blur: timedelta
+    end: datetime | None  # None: it goes on
     callers_of: dict[str, frozenset[str]]
     newborn: frozenset[str]
     accounts: frozenset[str]
@@ -133,111 +98,180 @@ class Weighed:
     no_recorded_change: float
 
 
-def weigh(changes: pl.DataFrame, suspicion: Suspicion) -> Weighed:
+@dataclass(frozen=True)
+class Evidence:
+    """What speaks for the n changes of the days before the onset. `where`: index into PLACES; `row`: the behaviour row that fits best."""
+
+    near: slice  # of the recorded changes
+    lag: Array  # n, hours before the earliest onset; 0: within the hours in which it may have begun
+    where: np.ndarray  # rows x n
+    fit: Array  # rows x n
+    undone: np.ndarray  # n
+
+
+PLACES = ("there", "resource", "newborn", "callee", "upstream", "account", "elsewhere")
+
+
+def weigh(recorded: Recorded, suspicion: Suspicion, weights: Weights = WEIGHTS) -> Weighed:
     """Every recorded change before the onset, weighed against what it must explain."""
-    latest = suspicion.start + suspicion.blur
-    near = changes.filter(
-        (pl.col("time") < latest) & (pl.col("time") >= suspicion.start - LOOK_BACK) & ~pl.col("automated").fill_null(value=False)
-    ).unique("change_id", maintain_order=True)
-    named = [_named(row, suspicion.services) for row in near.iter_rows(named=True)]
-    scored = [(weight, row, reasons) for row in named for weight, reasons in [_weight(row, suspicion)] if weight > 0]
+    e = gather(recorded, suspicion)
+    heavy, lead = log_weights(recorded, suspicion, e, weights)
+    none = np.exp(log_none(suspicion, weights))
+    order = np.argsort(-heavy, kind="stable")[:CANDIDATES]
+    rest = float(np.exp(np.delete(heavy, order)).sum())
+    scored = [
+        (float(np.exp(heavy[k])), row, _reasons(recorded, suspicion, e, (int(k), int(lead[k]))))
+        for k, row in zip(order, recorded.rows[e.near][order].iter_rows(named=True), strict=True)
+    ]
     decisions = _decisions(scored)
-    none = _none_weight(suspicion)
-    total = none + sum(weight for weight, _, _, _ in decisions)
+    total = none + rest + sum(weight for weight, *_ in decisions)
     rows = [
-        {
-            **{k: v for k, v in row.items() if k in tables.TRIGGERS.schema},
-            "also": also,
-            "probability": weight / total,
-            "reasons": reasons,
-        }
+        {**{k: v for k, v in row.items() if k in tables.TRIGGERS.schema}, "also": also, "probability": weight / total, "reasons": reasons}
         for weight, row, also, reasons in decisions[:LISTED]
         if weight / total >= LEAST
     ]
     frame = tables.TRIGGERS.fit(pl.DataFrame(rows, schema=tables.TRIGGERS.schema)) if rows else tables.TRIGGERS.empty()
-    return Weighed(frame, none / total)
+    return Weighed(frame, float(none / total))
 
 
-def _none_weight(suspicion: Suspicion) -> float:
-    whole = sum(share for *_, share in suspicion.rows) or 1.0
-    return sum(share * NO_RECORD.get(kind, NO_RECORD_ELSE) for kind, *_, share in suspicion.rows) / whole
+# ---------------------------------------------------------------- evidence
 
 
-def _named(row: dict[str, object], services: frozenset[str]) -> dict[str, object]:
-    """The change with the service that its own record, resource or parameters name."""
-    if row["service"] in services:
-        return row
-    for text in (row["service"], row["resource"], row["after"], row["path"]):
-        found = match_service(str(text), services) if text else None
-        if found is not None:
-            return {**row, "service": found}
-    return row
+def gather(recorded: Recorded, s: Suspicion) -> Evidence:
+    """The changes of the days before the onset, and what speaks for each. One after the onset is no evidence."""
+    near = recorded.between(s.since - LOOK_BACK, s.start + s.blur)
+    lag = np.maximum(0.0, hour_of(s.since) - recorded.hours[near])
+    made = _names_new(recorded.rows[near], s.resources)
+    where = np.array([_where(recorded, near, row, s, made) for row in s.rows]).reshape(len(s.rows), lag.size)
+    fit = np.array([_fits(recorded.doing[near], kind, usage) for kind, _, _, usage, _ in s.rows]).reshape(len(s.rows), lag.size)
+    return Evidence(near, lag, where, fit, _undone(recorded, near, s))
 
 
-def _weight(row: dict[str, object], s: Suspicion) -> tuple[float, list[str]]:
-    time = row["time"]
-    assert isinstance(time, datetime)  # noqa: S101  the table's type
-    hours = max(0.0, (s.start + s.blur / 2 - time) / timedelta(hours=1))
-    when = math.exp(-hours / 2.0) + 0.04 * math.exp(-hours / 24.0)
-    if row["planned_reason"]:
-        when = math.exp(-hours / 24.0)  # what is announced is awaited: traffic comes when people come
-    place, why_place = 0.0, ""
-    for kind, service, caller, _, share in s.rows:
-        where, why = _place(row, (kind, service, caller), s)
-        fit = MECHANISM.get(kind, {}).get(str(row["kind"]), 0.02)
-        fit *= WATCHING_FIT if str(row["event"]).startswith(WATCHING) else 1.0
-        plan = 40.0 if row["planned_reason"] and kind == "demand" else 1.0
-        if share * where * fit * plan > place:
-            place, why_place = share * where * fit * plan, f"{why}; a {row['kind']} fits {kind.replace('_', ' ')}"
-    calm = 0.02 if row["environment"] not in (None, "production", "prod") else 1.0
-    reasons = [_lag_reason(time, s), why_place] if why_place else []
-    if row["planned_reason"]:
-        reasons.append(f"planned: {row['planned_reason']}")
-    if row["environment"] and calm < 1:
-        reasons.append(f"made in {row['environment']}, not in production")
-    return when * place * calm, reasons
-
-
-def _place(row: dict[str, object], behaviour: tuple[str, str | None, str | None], s: Suspicion) -> tuple[float, str]:
-    """How close the change is to the place of the behaviour, and why in words."""
-    kind, service, caller = behaviour
-    touched = row["service"]
-    made = _resource(row, s.resources)
-    if made is not None:
-        return 1.0, f"touched {made}, which was first billed when it began"
-    if touched is None:
-        same_account = row["account"] in s.accounts
-        return (
-            (0.03, "in the same account, touching no known service")
-            if same_account and kind in {"unlinked_usage", "unit_price"}
-            else (0.002, "elsewhere")
-        )
-    if touched in s.newborn:
-        return 1.0, f"changed {touched}, which began with the spike"
-    if kind in {"retries", "fan_out"}:
-        if touched == caller:
-            return 1.0, f"changed {touched}, the caller whose {'retries' if kind == 'retries' else 'calls'} grew"
-        if touched == service:
-            return 0.25, f"changed {touched}, which handles the calls that grew"
-    elif touched == service:
-        return 1.0, f"changed {touched}, the service whose {kind.replace('_', ' ')} moved"
-    if touched == caller and caller is not None:
-        return 0.8, f"changed {touched}"
+def _where(
+    recorded: Recorded, near: slice, row: tuple[str, str | None, str | None, str | None, float], s: Suspicion, made: np.ndarray
+) -> np.ndarray:
+    """How close each change is to the place of a behaviour row: the first of PLACES that holds."""
+    kind, service, caller, _, _ = row
+    touched = recorded.service[near]
+    amplified = kind in {"retries", "fan_out"}
+    there = caller if amplified else service
     upstream = s.callers_of.get(service or "", frozenset()) | s.callers_of.get(caller or "", frozenset())
-    return (0.04, f"changed {touched}, which calls it") if touched in upstream else (0.004, f"changed {touched}, elsewhere")
+    unknown = np.array([t is None for t in touched], dtype=bool)
+    home = recorded.rows["account"][near].is_in(list(s.accounts)).fill_null(value=False).to_numpy() & (
+        kind in {"unlinked_usage", "unit_price", "unmetered"}
+    )
+    rules = (
+        made,
+        np.isin(touched, list(s.newborn)) if s.newborn else np.zeros(touched.size, dtype=bool),
+        (touched == there) & ~unknown,
+        (touched == (service if amplified else caller)) & ~unknown,
+        np.array([t in upstream for t in touched], dtype=bool),
+        unknown & home,
+    )
+    codes = [PLACES.index(name) for name in ("resource", "newborn", "there", "callee", "upstream", "account")]
+    return np.select(rules, codes, PLACES.index("elsewhere"))
 
 
-def _resource(row: dict[str, object], resources: frozenset[str]) -> str | None:
-    """The new resource that a change names, by its own name: the last part of an ARN."""
-    text = f"{row['resource'] or ''} {row['after'] or ''}"
-    return next((r for r in sorted(resources) if len(tail := re.split(r"[:/]", r)[-1]) > 5 and tail in text), None)
+def _fits(doing: np.ndarray, kind: str, usage_type: str | None) -> Array:
+    name = "storage" if kind == "capacity" and STORED.search(usage_type or "") else kind
+    known = dict(zip(KINDS, MECHANISM.get(name, (0.02,) * len(KINDS)), strict=True))
+    return np.array([known.get(d, known["other"]) for d in doing], dtype=float)
 
 
-def _lag_reason(time: datetime, s: Suspicion) -> str:
+def _names_new(rows: pl.DataFrame, resources: frozenset[str]) -> np.ndarray:
+    """Which changes name a resource that was first billed when the spike began, by its own name: the last part of an ARN."""
+    tails = [tail for tail in (re.split(r"[:/]", r)[-1] for r in sorted(resources)) if len(tail) > 5]
+    if not tails or not rows.height:
+        return np.zeros(rows.height, dtype=bool)
+    texts = rows.select(pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)).to_series()
+    return texts.str.contains_any(tails).fill_null(value=False).to_numpy()
+
+
+def _undone(recorded: Recorded, near: slice, s: Suspicion) -> np.ndarray:
+    """Which changes were taken back when the spike ended: a rollback there, or the same call once more."""
+    if s.end is None:
+        return np.zeros(near.stop - near.start, dtype=bool)
+    last = recorded.between(max(s.end - UNDOING[0], s.start + s.blur), s.end + UNDOING[1])
+    back = {t for t, d in zip(recorded.service[last], recorded.doing[last], strict=True) if d == "rollback" and t is not None}
+    again = {
+        (t, c)
+        for t, c, d in zip(recorded.service[last], recorded.call[last], recorded.doing[last], strict=True)
+        if t is not None and d != "deploy"
+    }
+    return np.array([t in back or (t, c) in again for t, c in zip(recorded.service[near], recorded.call[near], strict=True)], dtype=bool)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def log_weights(recorded: Recorded, s: Suspicion, e: Evidence, w: Weights) -> tuple[Array, np.ndarray]:
+    """Logarithm of each change's weight (n), and the behaviour row that it fits best."""
+    place = np.array([0.0, 0.0, 0.0, w.callee, w.upstream, w.account, w.elsewhere])
+    rows = np.log([max(share, 1e-9) for *_, share in s.rows])[:, None] + place[e.where] + w.mechanism * np.log(e.fit)
+    planned = recorded.rows["planned_reason"][e.near].is_not_null().to_numpy()
+    demand = np.array([kind == "demand" for kind, *_ in s.rows], dtype=bool)
+    rows = rows + w.planned * demand[:, None] * planned[None, :]
+    when = np.logaddexp(-e.lag / w.soon, w.slow - e.lag / 24.0)
+    when = np.where(planned, -e.lag / 24.0, when)  # what is announced is awaited: traffic comes when people come
+    rarity = -w.rare * np.log(recorded.usual[e.near])
+    if not rows.size:
+        return np.zeros(0), np.zeros(0, dtype=int)
+    heavy = rows.max(axis=0) + when + rarity + w.undone * e.undone + w.calm * recorded.calm[e.near]
+    return heavy, rows.argmax(axis=0)
+
+
+def log_none(s: Suspicion, w: Weights) -> float:
+    """Logarithm of the weight of *no recorded change*: how often such a behaviour begins without any record."""
+    kinds = {"demand": w.none_demand, "unit_price": w.none_price, "unmetered": w.none_price}
+    whole = sum(share for *_, share in s.rows) or 1.0
+    return float(np.log(sum(share * np.exp(kinds.get(kind, w.none)) for kind, *_, share in s.rows) / whole)) if s.rows else w.none
+
+
+# ---------------------------------------------------------------- in words
+
+
+def _reasons(recorded: Recorded, s: Suspicion, e: Evidence, which: tuple[int, int]) -> list[str]:
+    """Sentences with numbers: when, where, by what mechanism, how rare, taken back, planned."""
+    k, row = which
+    n = e.near.start + k
+    kind, service, caller, _, _ = s.rows[row]
+    touched, change = recorded.service[n], recorded.rows.row(n, named=True)
+    words = kind.replace("_", " ")
+    place = {
+        "there": f"changed {touched}, the caller whose {'retries' if kind == 'retries' else 'calls'} grew"
+        if kind in {"retries", "fan_out"}
+        else f"changed {touched}, the service whose {words} moved",
+        "resource": "touched a resource that was first billed when it began",
+        "newborn": f"changed {touched}, which began with the spike",
+        "callee": f"changed {touched}, which handles the calls that grew" if touched == service else f"changed {touched}, which calls it",
+        "upstream": f"changed {touched}, which calls {service if touched != service else caller}",
+        "account": "in the same account, touching no known service",
+        "elsewhere": f"changed {touched}, elsewhere" if touched else "elsewhere",
+    }[PLACES[e.where[row, k]]]
+    out = [_lag(change["time"], s), f"{place}; a {recorded.doing[n]} {_fit_words(e.fit[row, k])} {words}"]
+    if e.undone[k]:
+        out.append("taken back when the spike ended")
+    if recorded.usual[n] < 1 / 14:
+        out.append("nothing like it is usual there")
+    if change["planned_reason"]:
+        out.append(f"planned: {change['planned_reason']}")
+    if recorded.calm[n]:
+        out.append(f"made in {change['environment']}, not in production")
+    return out
+
+
+def _fit_words(fit: float) -> str:
+    return "fits" if fit >= 0.3 else "may cause" if fit >= 0.1 else "seldom causes"
+
+
+def _lag(time: datetime, s: Suspicion) -> str:
     minutes = round((s.start - time) / timedelta(minutes=1))
     if minutes <= 0:
         return "in the hour of the onset"
     return f"{minutes} min before the onset" if minutes < 120 else f"{minutes / 60:.0f} h before the onset"
+
+
+# ---------------------------------------------------------------- records of one decision
 
 
 def _decisions(
@@ -246,7 +280,7 @@ def _decisions(
     """Records of one decision joined: the same service within SAME_DECISION, from different sources; the heaviest leads."""
     out: list[tuple[float, dict[str, object], list[str], list[str]]] = []
     for weight, row, reasons in sorted(scored, key=lambda x: (-x[0], str(x[1]["change_id"]))):
-        twin = next((k for k, (_, lead, _, _) in enumerate(out) if _one_decision(lead, row)), None)
+        twin = next((k for k, (_, lead, _, _) in enumerate(out) if one_decision(lead, row)), None)
         if twin is None:
             out.append((weight, row, [], reasons))
         else:
@@ -257,9 +291,10 @@ def _decisions(
     return sorted(out, key=lambda x: -x[0])
 
 
-def _one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
+def one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
+    """Two records of one decision: the same service, within minutes, from two sources, not by two people."""
     one, other = a["time"], b["time"]
-    assert isinstance(one, datetime)  # noqa: S101
+    assert isinstance(one, datetime)  # noqa: S101  the table's type
     assert isinstance(other, datetime)  # noqa: S101
     same_place = a["service"] is not None and a["service"] == b["service"]
     people = {x["actor"] for x in (a, b) if x["actor_kind"] == "person"}
