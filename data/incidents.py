@@ -165,7 +165,10 @@ def schedule_of(
     taken = {str(m.service) for m in company.meters if m.covered} if "commitment_lapse" in sorts else set[str]()
     out: list[Incident] = []
     for sort in (s for s in (*SORTS, *MORE) if s in sorts):
-        service, caller = _place(company, sort, rng, taken)
+        place = _place(company, sort, rng, taken)
+        if place is None:
+            continue  # a company without functions has no function to give more memory
+        service, caller = place
         alone = len(sorts) < len(SORTS) // 2
         line = _line(company, sort, service, rng)
         start, end = _time(sort, hours, first_hour, rng, alone=alone)
@@ -200,8 +203,8 @@ def _time(sort: str, hours: int, first_hour: int, rng: np.random.Generator, *, a
     return start, None if last is None else last * 24 + int(rng.integers(8, 16)) - first_hour
 
 
-def _place(company: Company, sort: str, rng: np.random.Generator, taken: set[str]) -> tuple[str, str | None]:
-    """One of the likeliest places that no other incident has."""
+def _place(company: Company, sort: str, rng: np.random.Generator, taken: set[str]) -> tuple[str, str | None] | None:
+    """One of the likeliest places that no other incident has; None: the company has none."""
 
     def free(places: Iterable[tuple[str, str | None]], best: int) -> tuple[str, str | None]:
         known = list(places)
@@ -237,7 +240,7 @@ def _place(company: Company, sort: str, rng: np.random.Generator, taken: set[str
         usual = sorted(
             (m for m in company.meters if m.service and m.tag_key and m.line in {**GROWN, **lines}[sort]), key=lambda m: -hourly(company, m)
         )
-        return free(((str(m.service), None) for m in usual), 3)
+        return free(((str(m.service), None) for m in usual), 3) if usual else None
     if sort == "target":
         return _place(company, "autoscaler", rng, taken)
     return plain[int(rng.integers(len(plain)))].name, None
