@@ -487,11 +487,14 @@ def _working(first: datetime, t: int, rng: np.random.Generator) -> datetime:
 # ---------------------------------------------------------------- what incidents leave
 
 
+USUAL_LAG = 6  # minutes; the sample company's records do not leave the hour of what they did
+
+
 def of_incident(company: Company, i: Incident, first: datetime) -> tuple[Records, Records, list[str]]:
     """The records that an incident leaves: events, API calls, and the ids of the decision (not of what ended it)."""
     if i.person is None:
         return [], [], []
-    begin = first + timedelta(hours=i.start, minutes=max(0, i.minute - 6), seconds=17)
+    begin = first + timedelta(hours=i.start, minutes=max(0, i.minute - 6) if i.lag == USUAL_LAG else i.minute - i.lag, seconds=17)
     events, records = _begins(company, i, begin)
     ids = [str(e["context"]["id"]) for e in events] + [str(r["eventID"]) for r in records]  # type: ignore[index]
     if i.end is not None:

@@ -76,6 +76,7 @@ class Incident:
     dollars: float = 0.0  # a day, about
     line: str | None = None  # of the price list, where it is one line that moves
     foreseen: float = 1.0  # of its dollars, what its plan expects
+    lag: int = 6  # minutes from the decision to what it does
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,19 @@ def schedule_of(
         minute = 0 if sort in nobody else int(rng.integers(7, 50))
         size = _size(company, sort, (service, caller, line), dollars)
         foreseen = 0.45 if alone and sort == "planned_launch" and rng.random() < 0.25 else 1.0
-        out.append(Incident(sort, start, end, minute, size, service, caller, also, person, dollars, line, foreseen))
+        lag = _lag(sort, rng) if alone else 6
+        out.append(Incident(sort, start, end, minute, size, service, caller, also, person, dollars, line, foreseen, lag))
         taken |= {service, *also} | ({caller} if caller else set())
     return tuple(out)
+
+
+def _lag(sort: str, rng: np.random.Generator) -> int:
+    """Minutes from a decision to what it does: an API call acts at once; code rolls out, caches fill, people come."""
+    if sort in {"autoscaler", "cron_frequency", "unowned", "nodes", "target"}:
+        return int(rng.integers(0, 12))
+    if sort == "planned_launch":
+        return int(rng.integers(5, 240))
+    return int(rng.choice([rng.integers(2, 15), rng.integers(15, 90), rng.integers(90, 480)], p=[0.6, 0.33, 0.07]))
 
 
 def _time(sort: str, hours: int, first_hour: int, rng: np.random.Generator, *, alone: bool) -> tuple[int, int | None]:

@@ -7,11 +7,13 @@ if TYPE_CHECKING:
     from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, nobody_owns, overview
     from costwhy.drivers import find_drivers
     from costwhy.lake import Lake, open_lake
+    from costwhy.published import investigate_again, open_case, publish, verify, write_postmortem
 
 _ROOMS = {
     "case": ("Case", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "overview"),
     "drivers": ("find_drivers",),
     "lake": ("Lake", "open_lake"),
+    "published": ("investigate_again", "open_case", "publish", "verify", "write_postmortem"),
 }
 
 __all__ = [
@@ -21,10 +23,15 @@ __all__ = [
     "find_drivers",
     "find_spikes",
     "investigate",
+    "investigate_again",
     "investigate_window",
     "nobody_owns",
+    "open_case",
     "open_lake",
     "overview",
+    "publish",
+    "verify",
+    "write_postmortem",
 ]
 
 

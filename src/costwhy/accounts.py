@@ -38,6 +38,7 @@ class Account:
     excess: Array  # M x W; the sum of `dollars`, or the plain difference of two windows
     own: tuple[int, ...]
     billed: int  # hours of the window that are billed
+    spike: Spike | None = None  # None: a window that a person picked
 
     @property
     def hourly(self) -> Array:
@@ -55,7 +56,7 @@ def account(model: Model, spike: Spike) -> Account:
     moved = np.abs(excess).sum(axis=1)
     own = tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9)))
     since = min([window.start, *(e.shift.since for e in spike.episodes if abs(e.dollars) >= 0.2 * abs(spike.episodes[0].dollars))])
-    return Account(window, since, spike.end is None, spike.shape, resets, doubts, dollars, excess, own, _billed(model, window))
+    return Account(window, since, spike.end is None, spike.shape, resets, doubts, dollars, excess, own, _billed(model, window), spike)
 
 
 def _billed(model: Model, window: Window) -> int:

@@ -4,7 +4,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Protocol
@@ -25,10 +25,12 @@ from costwhy.spikes import find
 from costwhy.triggers import Suspicion, Weighed, weigh
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
+SHOWN_AFTER = timedelta(days=7)  # of the timeline, after its end
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 LOG_DELAY = timedelta(minutes=15)  # CloudTrail delivers within it; a log file that holds a whole day is named by its last event
 DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
 PLAN_SLACK = 1.25
+ON_SIGNALS = frozenset({"demand", "schedule", "fan_out", "retries"})  # what calls show; capacity where it is reported
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Case:
     changes: pl.DataFrame
     dependencies: pl.DataFrame
     coverage: pl.DataFrame
+    clocks: pl.DataFrame
+    study: "Study | None" = field(default=None, repr=False, compare=False)  # what it was made from; None: opened from a published folder
 
     @property
     def total(self) -> float:
@@ -84,6 +88,15 @@ class Study:
     found: "tuple[tuple[Account, dict[str, object]], ...]"  # each spike in money, with its row; largest rise first
     frames: dict[str, pl.DataFrame]
     recorded: Recorded  # changes that somebody may have decided
+    kept: "Kept | None" = None  # of a published case
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a published case keeps of data that it leaves behind."""
+
+    leaves: pl.DataFrame  # the whole bill of the spike's billed hours, by DRIVER_DIMENSIONS: actual_cost, expected_cost
+    resources: frozenset[str]  # those that were first billed when the spike began
 
 
 class Lake(Tables, Protocol):
@@ -155,13 +168,17 @@ def _behaviour(a: Account, excess: float) -> tuple[pl.DataFrame, float]:
     return tables.BEHAVIOUR.fit(frame), round(excess - float(frame["cost_change"].sum()), 2)
 
 
-def _drivers(model: Model, a: Account, excess: float) -> tuple[pl.DataFrame, float]:
-    """Where in the bill the change sits. All meters are given, those that the spike did not move too: what stands still shows what moved."""
+def leaves_of(model: Model, a: Account) -> pl.DataFrame:
+    """All meters in the spike's billed hours, those that it did not move too: what stands still shows what moved."""
     span = slice(a.window.start, a.window.start + a.billed)
     actual = model.cost[:, span].sum(axis=1)
-    leaves = model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
+    return model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
         actual_cost=actual, expected_cost=actual - a.excess[:, : a.billed].sum(axis=1)
     )
+
+
+def _drivers(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, float]:
+    """Where in the bill the change sits."""
     found = find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS))
     rows = [
         (json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), round(float(row["cost_change"]), 2))
@@ -171,19 +188,24 @@ def _drivers(model: Model, a: Account, excess: float) -> tuple[pl.DataFrame, flo
     return pl.DataFrame(kept, schema=tables.DRIVERS.schema, orient="row"), round(excess - sum(d for _, d in kept), 2)
 
 
-def _timeline(model: Model, a: Account) -> pl.DataFrame:
-    o, own = model.observed, list(a.own)
+def _shown(o: Observed, a: Account) -> slice:
+    """The hours of the timeline: a week before the spike to a week after its end, or to now."""
     first = max(0, a.window.start - int(SHOWN_BEFORE / timedelta(hours=1)))
-    actual = model.cost[own, first:].sum(axis=0)
+    return slice(first, min(len(o.hours), a.window.end + int(SHOWN_AFTER / timedelta(hours=1))))
+
+
+def _timeline(model: Model, a: Account) -> pl.DataFrame:
+    o, own, shown = model.observed, list(a.own), _shown(model.observed, a)
+    actual = model.cost[own, shown].sum(axis=0)
     expected = actual.copy()
-    expected[a.window.start - first : a.window.end - first] -= a.hourly
+    expected[a.window.start - shown.start : a.window.end - shown.start] -= a.hourly
     return tables.TIMELINE.fit(
         pl.DataFrame(
             {
-                "hour": list(o.hours[first:]),
+                "hour": list(o.hours[shown]),
                 "actual_cost": actual,
                 "expected_cost": expected,
-                "estimated": np.arange(first, len(o.hours)) >= o.billed,
+                "estimated": np.arange(shown.start, shown.stop) >= o.billed,
             }
         )
     )
@@ -215,22 +237,15 @@ def _calls(model: Model, a: Account) -> pl.DataFrame:
         edges = [e for e, edge in enumerate(o.edges) if edge.service == service]
     if not edges:
         return tables.CALLS.empty()
-    first = max(0, a.window.start - int(SHOWN_BEFORE / timedelta(hours=1)))
+    shown, frames = _shown(o, a), []
     then, _ = calls_with(model, a.window, a.resets)
-    frames = []
     for e in edges[:4]:
-        expected = o.calls[e, first:].copy()
-        expected[a.window.start - first : a.window.end - first] = then[e]
-        frames.append(
-            pl.DataFrame(
-                {
-                    "hour": list(o.hours[first:]),
-                    "calls": o.calls[e, first:],
-                    "retries": o.retries[e, first:],
-                    "expected_calls": expected,
-                }
-            ).with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside"))
+        expected = o.calls[e, shown].copy()
+        expected[a.window.start - shown.start : a.window.end - shown.start] = then[e]
+        frame = pl.DataFrame(
+            {"hour": list(o.hours[shown]), "calls": o.calls[e, shown], "retries": o.retries[e, shown], "expected_calls": expected}
         )
+        frames.append(frame.with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside")))
     return tables.CALLS.fit(pl.concat(frames))
 
 
@@ -267,7 +282,7 @@ def _path(o: Observed, head: list[str], service: str | None) -> list[str]:
     return [*head, service]
 
 
-def _new_resources(s: Study, a: Account) -> frozenset[str]:
+def new_resources(s: Study, a: Account) -> frozenset[str]:
     """Resources on the spike's own meters that were first billed on the day on which it began."""
     own = s.observed.meters[list(a.own)].unique()
     ids = s.frames["series"].join(own, on=list(METER), how="semi", nulls_equal=True)["series_id"]
@@ -295,12 +310,12 @@ def suspicion_of(s: Study, a: Account) -> Suspicion:
         tuple((*r.rate.name, w / whole) for r, w in zip(a.resets, weights, strict=True)),
         o.hours[a.since],
         o.hours[a.window.start],
-        timedelta(hours=2 if seasonal else 1),
+        timedelta(hours=4 if seasonal else 1),  # traffic swells rather than steps
         None if a.running else o.hours[0] + timedelta(hours=a.window.end),
         callers,
         newborn,
         accounts,
-        _new_resources(s, a),
+        new_resources(s, a) if s.kept is None else s.kept.resources,
     )
 
 
@@ -338,6 +353,26 @@ def _coverage(s: Study, a: Account) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=tables.COVERAGE.schema, orient="row")
 
 
+def _clocks(s: Study, a: Account, change: Mapping[str, object] | None) -> pl.DataFrame:
+    """Two clocks: when each thing happened, and when it could first be known. Bills are as late as the newest one is today."""
+    o, hour = s.observed, timedelta(hours=1)
+    start = o.hours[a.window.start]
+    late = o.as_of - o.billed_through
+    rows = [("bill", start, start + hour + late, f"the first hour of it is on a bill that comes {late / hour:.0f} h later")]
+    lead = a.resets[0].rate if a.resets else None
+    if lead is not None and (lead.kind in ON_SIGNALS or (lead.kind == "capacity" and lead.service in o.capacity)):
+        rows.insert(0, ("signals", start, start + hour, "the signals show it at the end of its first hour"))
+    if change is not None:
+        time, known = change["time"], change["known_at"]
+        assert isinstance(time, datetime)  # noqa: S101  the table's type
+        known = min(known, time + LOG_DELAY) if isinstance(known, datetime) else time
+        rows.insert(0, ("change", time, known, f"the record of the change arrives {(known - time) / timedelta(minutes=1):.0f} min later"))
+    if not a.running:
+        end = o.hours[0] + timedelta(hours=a.window.end)
+        rows.append(("end", end, end, "it ended"))
+    return pl.DataFrame(rows, schema=tables.CLOCKS.schema, orient="row")
+
+
 def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
     """Stretches without records: any hour where each should have some, two days where records are rare."""
     least = timedelta(hours=2) if usual else timedelta(hours=48)
@@ -359,7 +394,11 @@ def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
 
     Fees that are charged once (tax, support, refunds) are left out: an hour's chart cannot show a month's fee.
     """
-    s = study(lake, as_of)
+    return overview_of(study(lake, as_of))
+
+
+def overview_of(s: Study) -> pl.DataFrame:
+    """The same of a study."""
     hourly = np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS
     actual = s.model.cost[hourly].sum(axis=0)
     expected = actual.copy()
@@ -379,7 +418,11 @@ def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
     """Dollars of the last 30 billed days that carry neither service nor team, their share of usage, and the items (`tables.GAP`)."""
-    s = study(lake, as_of)
+    return nobody_owns_of(study(lake, as_of))
+
+
+def nobody_owns_of(s: Study) -> tuple[float, float, pl.DataFrame]:
+    """The same of a study."""
     return ownership_gap(s.observed, s.frames, Directory(s.frames["catalog"], s.frames["series"]))
 
 
@@ -389,7 +432,7 @@ def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Cas
     by_id = {str(row["spike_id"]): (a, row) for a, row in s.found}
     if spike_id not in by_id:
         raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(by_id) or "no spike at all", todo="see `costwhy spikes`")
-    return _case(s, *by_id[spike_id])
+    return case_of(s, *by_id[spike_id])
 
 
 def investigate_window(
@@ -408,7 +451,7 @@ def investigate_window(
     s = study(lake, as_of)
     a = account_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
     row = spike_row(s.model, a)
-    return _case(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
+    return case_of(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
 
 
 def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
@@ -422,15 +465,16 @@ def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
     return Window(first, last)
 
 
-def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
+def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
+    """Everything about one spike of a study."""
     excess = float(str(row["excess_cost"]))
     behaviour, behaviour_remainder = _behaviour(a, excess)
-    drivers, drivers_remainder = _drivers(s.model, a, excess)
+    drivers, drivers_remainder = _drivers(leaves_of(s.model, a) if s.kept is None else s.kept.leaves, excess)
     weighed = weigh(s.recorded, suspicion_of(s, a))
     directory = Directory(s.frames["catalog"], s.frames["series"])
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
-    begin = s.observed.hours[a.window.start] - SHOWN_BEFORE
-    changes = s.frames["changes"].filter(pl.col("time").is_between(begin, s.observed.as_of))
+    hours = s.observed.hours[_shown(s.observed, a)]
+    changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
     return Case(
         s.lake.workspace,
         s.lake.currency,
@@ -452,6 +496,8 @@ def _case(s: Study, a: Account, row: dict[str, object]) -> Case:
         changes,
         _dependencies(s.model, a),
         _coverage(s, a),
+        _clocks(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
+        s,
     )
 
 
@@ -481,7 +527,7 @@ def explain(
     elif spike_id is not None:
         cases = [investigate(lake, spike_id, as_of)]
     else:
-        cases = [_case(s, a, row) for a, row in s.found]
+        cases = [case_of(s, a, row) for a, row in s.found]
     lost, share, items = nobody_owns(lake, as_of)
     return {
         "costwhy": 1,

@@ -29,7 +29,7 @@ from costwhy.errors import CostwhyError, InputError, UsageError
 if TYPE_CHECKING:
     from costwhy.ingest import IngestReport
 
-LATER = ("publish", "serve", "postmortem", "verify", "watch")
+LATER = ("serve", "watch")
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
 errors = Console(stderr=True, highlight=False)
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     spikes = _command(commands, "spikes", run_spikes, "the spikes, largest excess first")
     explain = _command(commands, "explain", run_explain, "the whole answer; all spikes where none is named")
     app = _command(commands, "app", run_app, "the investigation notebook as an app")
+    _publishing(commands)
     for command in (ingest, spikes, explain, app):
         command.add_argument(
             "workspace",
@@ -105,6 +106,29 @@ def _parser() -> argparse.ArgumentParser:
     for name in LATER:
         _command(commands, name, run_later, "not in this version yet").add_argument("rest", nargs=argparse.REMAINDER)
     return parser
+
+
+def _publishing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """publish, postmortem, verify: what leaves the notebook."""
+    publish = _command(commands, "publish", run_publish, "freeze a spike's case into the published folder")
+    publish.add_argument(
+        "words", nargs="+", metavar="[WORKSPACE] SPIKE", help="folder with costwhy.toml (default: this folder), and a spike's id"
+    )
+    publish.add_argument("--to", metavar="FOLDER", help="the published folder (default: published, in the workspace)")
+    publish.add_argument(
+        "--redact", action="append", default=[], metavar="KINDS", help="names to take out: accounts, resources, people, or all"
+    )
+    publish.add_argument("--preview", action="store_true", help="show what would leave, and write nothing")
+    postmortem = _command(commands, "postmortem", run_postmortem, "a self-contained write-up that runs again")
+    postmortem.add_argument("case", metavar="CASE", help="folder of a published case")
+    postmortem.add_argument(
+        "--to", metavar="FOLDER", help="where to write it (default: postmortem-NAME here); what people wrote there is kept"
+    )
+    verify = _command(commands, "verify", run_verify, "run a published case again, compare every number and digest")
+    verify.add_argument("case", metavar="CASE", help="folder of a published case, or of a postmortem")
+    verify.add_argument("--lake", metavar="WORKSPACE", help="also show what the provider has restated since, by this workspace's lake")
+    for command in (publish, verify):
+        command.add_argument("--json", action="store_true", help="one JSON document on standard output")
 
 
 def _command(
@@ -365,6 +389,69 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def run_publish(wish: argparse.Namespace) -> None:
+    """costwhy publish"""
+    from costwhy.case import investigate  # noqa: PLC0415
+    from costwhy.lake import open_lake  # noqa: PLC0415
+    from costwhy.published.shelf import kinds_of, preview, publish  # noqa: PLC0415
+
+    if len(wish.words) > 2:
+        raise UsageError("one workspace and one spike", found=" ".join(wish.words), todo="costwhy publish WORKSPACE SPIKE")
+    workspace, spike = wish.words if len(wish.words) == 2 else (".", wish.words[0])
+    case, kinds = investigate(open_lake(workspace), spike), kinds_of(wish.redact)
+    if wish.preview:
+        rows = preview(case, kinds).to_dicts()
+        if wish.json:
+            print(json.dumps({"spike_id": spike, "redacted": sorted(kinds), "leaves": rows}, indent=1))
+            return
+        table = Table("table", "column", "values", "masked", "example", box=None, pad_edge=False)
+        for row in rows:
+            table.add_row(*(_line(row[name]) for name in ("table", "column", "values", "masked", "example")))
+        out.print(table)
+        return
+    place = publish(case, wish.to or Path(workspace) / "published", redact=kinds)
+    if wish.json:
+        print(json.dumps({"case": str(place), "spike_id": place.name, "redacted": sorted(kinds)}, indent=1))
+        return
+    out.print(_line(place))
+
+
+def run_postmortem(wish: argparse.Namespace) -> None:
+    """costwhy postmortem"""
+    from costwhy.published import write_postmortem  # noqa: PLC0415
+
+    place = write_postmortem(wish.case, wish.to)
+    for file in sorted(place.glob("postmortem.*")):
+        out.print(_line(file))
+
+
+def run_verify(wish: argparse.Namespace) -> None:
+    """costwhy verify"""
+    from costwhy.lake import open_lake  # noqa: PLC0415
+    from costwhy.published.verification import restated, verify  # noqa: PLC0415
+
+    place = Path(wish.case)
+    place = place / "case" if (place / "case" / "case.json").is_file() else place
+    checked = verify(place)
+    rows = restated(place, open_lake(wish.lake)).to_dicts() if wish.lake else []
+    if wish.json:
+        print(
+            json.dumps(
+                {"case": str(place), "values": checked.values, "files": checked.files, "notes": checked.notes, "restated": rows}, indent=1
+            )
+        )
+        return
+    out.print(f"the same: {checked.values:,} values, {checked.files} files")
+    for note in checked.notes:
+        out.print(f"note: {_line(note)}")
+    for row in rows:
+        out.print(
+            f"restated: {_line(row['month'])} {_line(row['ServiceName'])} {_line(row['x_UsageType'])} {row['then']:,.2f} -> {row['now']:,.2f}"
+        )
+    if wish.lake and not rows:
+        out.print("nothing was restated since")
 
 
 def run_later(wish: argparse.Namespace) -> None:

@@ -30,7 +30,8 @@ STYLE = """<style>
 .cw table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.cw td,.cw th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);text-align:left;font-weight:400;vertical-align:top}
 .cw th{color:var(--soft);font-size:12px}.cw td.n,.cw th.n{text-align:right;white-space:nowrap}
 .cw code{font-size:12.5px;background:var(--wash);padding:1px 4px;border-radius:3px}
-@media (max-width:480px){.cw .facts{grid-template-columns:1fr 1fr}.cw .chain div{max-width:100%}}
+.cw td,.cw th{overflow-wrap:break-word}
+@media (max-width:480px){.cw table{display:block;overflow-x:auto}.cw td,.cw th{padding-right:8px}.cw .facts{grid-template-columns:1fr 1fr}.cw .chain div{max-width:100%}}
 </style>"""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
@@ -223,6 +224,15 @@ def coverage(case: Case) -> str:
         for r in case.coverage.iter_rows(named=True)
     )
     return page(f"<table><tr><th>source</th><th>covered</th><th>gaps</th><th>cannot be ruled out</th></tr>{rows}</table>")
+
+
+def clocks(case: Case) -> str:
+    """Two clocks: when it happened, when it could be known."""
+    rows = "".join(
+        f"<tr><td>{esc(r['what'])}</td><td>{esc(clock(r['happened_at']))}</td><td>{esc(clock(r['known_at']))}</td><td>{esc(r['words'])}</td></tr>"
+        for r in case.clocks.iter_rows(named=True)
+    )
+    return page(f"<table><tr><th></th><th>happened</th><th>could be known</th><th></th></tr>{rows}</table>")
 
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:

@@ -105,7 +105,7 @@ def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
         if start < WARM_UP:
             continue
         quiet[start:end] = False
-        episode = _episode(model, rate, replace(shift, since=min(shift.since, start), start=start, end=end), quiet)
+        episode = episode_of(model, rate, replace(shift, since=min(shift.since, start), start=start, end=end), quiet)
         if episode is not None:
             yield episode
 
@@ -138,12 +138,13 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     last = int(active[-1]) + 1
     end = None if last >= rate.level.size - 26 else last
     since = rate.born if active.size < 2 else max(0, rate.born - max(0, int(np.median(np.diff(active))) - 1))
-    episode = _episode(model, rate, Shift(since, rate.born, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
+    episode = episode_of(model, rate, Shift(since, rate.born, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
     if episode is not None:
         yield episode
 
 
-def _episode(model: Model, rate: Rate, shift: Shift, quiet: np.ndarray) -> Episode | None:
+def episode_of(model: Model, rate: Rate, shift: Shift, quiet: np.ndarray) -> Episode | None:
+    """A shift in dollars, `quiet` (T) being the hours that may serve as its normal; None where it is too short to tell."""
     window = Window(shift.start, shift.end if shift.end is not None else len(model.observed.hours))
     shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
     if window.end - window.start < shortest:

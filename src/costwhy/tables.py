@@ -309,7 +309,7 @@ TRIGGERS = Table(
         Column("also", TEXTS, "further records of the same decision"),
         Column("probability", NUMBER, "that it caused the spike"),
         Column("reasons", TEXTS, "sentences with numbers"),
-        *(c for c in CHANGES.columns if c.name not in {"delivery", "change_id", "known_at", "before", "automated"}),
+        *(c for c in CHANGES.columns if c.name not in {"delivery", "change_id", "before", "automated"}),
     ),
 )
 OWNERS = Table(
@@ -332,6 +332,16 @@ TIMELINE = Table(
         Column("actual_cost", NUMBER, "billed, or estimated", "currency"),
         Column("expected_cost", NUMBER, "without the spike", "currency"),
         ESTIMATED,
+    ),
+)
+CLOCKS = Table(
+    "clocks",
+    "when things happened, and when each could first be known",
+    (
+        Column("what", TEXT, "change, signals, bill, end"),
+        Column("happened_at", TIME, "when it happened"),
+        Column("known_at", TIME, "when it could be known: log delivery, end of the hour, delivery of the bill"),
+        Column("words", TEXT, "the same in a sentence"),
     ),
 )
 LEDGER = Table("ledger", "excess by behaviour and hour", (Column("hour", TIME, "start of the hour"), *PLACE, CHANGE, ESTIMATED))
@@ -377,4 +387,4 @@ GAP = Table(
     ),
 )
 
-RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP)
+RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, CLOCKS, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP)

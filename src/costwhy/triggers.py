@@ -277,7 +277,7 @@ def _lag(time: datetime, s: Suspicion) -> str:
 def _decisions(
     scored: Sequence[tuple[float, dict[str, object], list[str]]],
 ) -> list[tuple[float, dict[str, object], list[str], list[str]]]:
-    """Records of one decision joined: the same service within SAME_DECISION, from different sources; the heaviest leads."""
+    """Records of one decision joined: the same service within SAME_DECISION, from different sources; the one that tells more leads."""
     out: list[tuple[float, dict[str, object], list[str], list[str]]] = []
     for weight, row, reasons in sorted(scored, key=lambda x: (-x[0], str(x[1]["change_id"]))):
         twin = next((k for k, (_, lead, _, _) in enumerate(out) if one_decision(lead, row)), None)
@@ -285,10 +285,16 @@ def _decisions(
             out.append((weight, row, [], reasons))
         else:
             lead_weight, lead, also, lead_reasons = out[twin]
-            person = row if lead.get("actor_kind") != "person" and row.get("actor_kind") == "person" else lead
-            merged = {**lead, "actor": person["actor"], "actor_kind": person["actor_kind"]}
-            out[twin] = (lead_weight + 0.5 * weight, merged, [*also, str(row["change_id"])], lead_reasons)
+            told, other = (row, lead) if _tells_more(row, lead) else (lead, row)
+            person = other if told["actor_kind"] != "person" and other["actor_kind"] == "person" else told
+            merged = {**told, "actor": person["actor"], "actor_kind": person["actor_kind"]}
+            out[twin] = (lead_weight + 0.5 * weight, merged, [*also, str(other["change_id"])], lead_reasons)
     return sorted(out, key=lambda x: -x[0])
+
+
+def _tells_more(row: dict[str, object], lead: dict[str, object]) -> bool:
+    """A deployment event has a title, a link, a ticket; the API call that it left has none."""
+    return row["source"] == "cdevents" and lead["source"] != "cdevents"
 
 
 def one_decision(a: dict[str, object], b: dict[str, object]) -> bool:

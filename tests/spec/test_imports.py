@@ -29,7 +29,7 @@ ORDER = (
     "charts",
     "fragments",
     "views",
-    "publish",
+    "published",
     "watch",
     "cli",
 )
