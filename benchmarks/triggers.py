@@ -13,8 +13,9 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import astuple, dataclass, fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import perf_counter
 
 import altair as alt
 import numpy as np
@@ -22,12 +23,28 @@ import polars as pl
 from companies import MORE, SORTS, Settings, lake_of, plan, scorer, simulate, truth_of
 from scipy.optimize import minimize
 
+from costwhy import tables
 from costwhy.case import explain, study, suspicion_of
-from costwhy.recorded import Recorded
+from costwhy.recorded import Recorded, find_recorded
 from costwhy.triggers import LOOK_BACK, WEIGHTS, Suspicion, Weights, gather, log_none, log_weights, weigh
 
 PRIOR = 1.0  # standard deviation of each weight around what was judged before it was learnt
-JUDGED = Weights()
+JUDGED = Weights(  # before anything was learnt
+    soon=2.0,
+    slow=-3.2,
+    callee=-1.4,
+    upstream=-3.2,
+    account=-3.5,
+    elsewhere=-5.5,
+    mechanism=1.0,
+    rare=0.3,
+    undone=1.0,
+    calm=-4.0,
+    planned=3.7,
+    none=-3.2,
+    none_demand=-1.0,
+    none_price=-0.6,
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +111,7 @@ def learn(found: list[Question]) -> Weights:
         if right.any() or not q.right:
             asked.append((q, evidence, right))
     bounds = [
-        (0.2, 24.0) if f.name == "soon" else (0.05, 3.0) if f.name in {"mechanism", "rare"} else (-12.0, 8.0) for f in fields(Weights)
+        (1.0, 24.0) if f.name == "soon" else (0.05, 3.0) if f.name in {"mechanism", "rare"} else (-12.0, 8.0) for f in fields(Weights)
     ]
     best = minimize(surprise, np.array(astuple(JUDGED)), args=(asked,), method="L-BFGS-B", bounds=bounds)
     return Weights(*(round(float(v), 2) for v in best.x))
@@ -170,6 +187,42 @@ def plot(verdicts: Sequence[Verdict], file: Path) -> None:
     (line + dots).properties(width=300, height=300).save(str(file))
 
 
+def speed(changes: int = 100_000, spikes: int = 50) -> None:
+    """Time to make so many changes ready and to weigh them for so many spikes."""
+    rng = np.random.default_rng(7)
+    services = [f"service-{k}" for k in range(200)]
+    first = datetime(2026, 9, 1, tzinfo=UTC)
+    rows = pl.DataFrame(
+        {
+            "change_id": [f"c{k}" for k in range(changes)],
+            "time": [first + timedelta(seconds=float(t)) for t in rng.uniform(0, 60 * 86400, changes)],
+            "source": rng.choice(["cloudtrail", "cdevents"], changes).tolist(),
+            "kind": rng.choice(["deploy", "config", "scaling", "create", "other"], changes).tolist(),
+            "event": rng.choice(
+                ["dev.cdevents.service.deployed.0.2.0", "ecs.amazonaws.com:UpdateService", "iam.amazonaws.com:PutRolePolicy"], changes
+            ).tolist(),
+            "service": [None if rng.random() < 0.3 else str(s) for s in rng.choice(services, changes)],
+            "resource": [f"arn:aws:ecs:eu-west-1:111122223333:service/prod/{s}" for s in rng.choice(services, changes)],
+        }
+    )
+    begin = perf_counter()
+    recorded = find_recorded(tables.CHANGES.fit(rows.with_columns(delivery=pl.lit("made"))), frozenset(services))
+    ready = perf_counter()
+    for k in range(spikes):
+        onset = first + timedelta(days=5 + k)
+        rows_of = (("retries", services[k], services[k + 1], None, 0.7), ("demand", services[k + 2], None, None, 0.3))
+        weigh(
+            recorded,
+            Suspicion(
+                rows_of, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()
+            ),
+        )
+    done = perf_counter()
+    print(
+        f"{changes:,} changes against {spikes} spikes: {done - begin:.2f} s ({ready - begin:.2f} s to make them ready, {done - ready:.2f} s to weigh)"
+    )
+
+
 def main() -> None:
     """Print the table, or learn."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -187,6 +240,7 @@ def main() -> None:
         print(replace(weights))
     verdicts = [judge(q, weights) for q in found]
     table(verdicts)
+    speed()
     if wish.plot:
         plot(verdicts, wish.plot)
     sys.stdout.flush()

@@ -52,20 +52,20 @@ MECHANISM: dict[str, tuple[float, ...]] = {
 class Weights:
     """What each piece of evidence counts, as logarithms; made by `benchmarks/triggers.py --fit`."""
 
-    soon: float = 2.0  # hours in which the belief in a change falls to a third
-    slow: float = -3.2  # of causes that act within days, beside those that act at once
-    callee: float = -1.4  # places beside the one where the behaviour is
-    upstream: float = -3.2
-    account: float = -3.5
-    elsewhere: float = -5.5
-    mechanism: float = 1.0  # times the logarithm of the fit
-    rare: float = 0.3  # times the logarithm of how many like it are made there a day, less
-    undone: float = 1.0  # taken back when the spike ended
-    calm: float = -4.0  # made outside production
-    planned: float = 3.7  # a plan that says so, of traffic
-    none: float = -3.2  # no recorded change
-    none_demand: float = -1.0
-    none_price: float = -0.6
+    soon: float = 1.0  # hours in which the belief in a change falls to a third
+    slow: float = -4.02  # of causes that act within days, beside those that act at once
+    callee: float = -1.51  # places beside the one where the behaviour is
+    upstream: float = -4.05
+    account: float = -3.51
+    elsewhere: float = -6.38
+    mechanism: float = 1.17  # times the logarithm of the fit
+    rare: float = 0.83  # times the logarithm of how many like it are made there a day, less
+    undone: float = 1.5  # taken back when the spike ended
+    calm: float = -4.01  # made outside production
+    planned: float = 4.45  # a plan that says so, of traffic
+    none: float = -1.39  # no recorded change
+    none_demand: float = -1.31
+    none_price: float = 0.39
 
 
 WEIGHTS = Weights()
@@ -162,7 +162,7 @@ def _where(
     )
     rules = (
         made,
-        np.isin(touched, list(s.newborn)) if s.newborn else np.zeros(touched.size, dtype=bool),
+        _began(recorded, near, s.newborn),
         (touched == there) & ~unknown,
         (touched == (service if amplified else caller)) & ~unknown,
         np.array([t in upstream for t in touched], dtype=bool),
@@ -170,6 +170,17 @@ def _where(
     )
     codes = [PLACES.index(name) for name in ("resource", "newborn", "there", "callee", "upstream", "account")]
     return np.select(rules, codes, PLACES.index("elsewhere"))
+
+
+def _began(recorded: Recorded, near: slice, newborn: frozenset[str]) -> np.ndarray:
+    """The first changes of services that began with the spike, records of the same minutes too; what came after them changed what was there."""
+    out = np.zeros(near.stop - near.start, dtype=bool)
+    for service in newborn:
+        hits = recorded.service == service
+        if hits.any():
+            first = recorded.hours[hits][0] + SAME_DECISION / timedelta(hours=1)
+            out |= hits[near] & (recorded.hours[near] <= first)
+    return out
 
 
 def _fits(doing: np.ndarray, kind: str, usage_type: str | None) -> Array:
