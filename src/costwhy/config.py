@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -39,12 +39,23 @@ class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[signals]]: `queries` names a PromQL query for each metric (prometheus only)"""
+    """[[signals]]: files at `path`, or a Prometheus at `url`: docs/prometheus.md. Secrets are named, never written here."""
 
     format: Literal["signals", "prometheus", "cloudwatch", "xray"]
     path: str | None = None
     url: str | None = None
     queries: dict[str, str] = {}
+    """A PromQL query for each metric; beside a preset they come in place of its own."""
+    preset: Literal["istio", "envoy", "otel-http", "otel-grpc"] | None = None
+    auth: Literal["none", "basic", "bearer", "sigv4"] = "none"
+    user: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
+    token_env: str | None = None
+    token_file: str | None = None
+    region: str | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 35
+    """How far back to ask."""
 
 
 class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

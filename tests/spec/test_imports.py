@@ -8,6 +8,7 @@ ORDER = (
     "errors",
     "tables",
     "config",
+    "outbound",
     "sources",
     "reduce",
     "lake",
@@ -28,6 +29,7 @@ ORDER = (
     "fragments",
     "views",
     "publish",
+    "senders",
     "watch",
     "cli",
 )
