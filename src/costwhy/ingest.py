@@ -358,7 +358,7 @@ def _of_period(cube: FileCube, month: str) -> FileCube:
         hourly=hourly,
         daily=cube.daily.filter(this),
         overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys),
-        seen=seen.with_columns(source=pl.lit("cost")),
+        seen=seen.select(pl.lit("cost").alias("source"), "account", "hour", "records"),
         totals=cube.totals.filter(this),
     )
 
