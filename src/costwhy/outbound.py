@@ -23,7 +23,7 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 SHOWN = 300
 """Characters that are shown of what the other side said."""
 _LEAST_SECRET = 4
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]+")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+")
 wait = time.sleep
 
 
@@ -163,8 +163,13 @@ def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
     for secret in secrets:
         if len(secret) >= _LEAST_SECRET:
             text = text.replace(secret, "(secret)")
-    line = " ".join(_CONTROL.sub(" ", text).split())
-    return line if len(line) <= SHOWN else line[:SHOWN] + "…"
+    return one_line(text, SHOWN)
+
+
+def one_line(text: str, most: int) -> str:
+    """A stranger's text as one line of `most` characters, without control, direction and invisible characters."""
+    line = " ".join(_CONTROL.sub(" ", text[: 20 * most]).split())
+    return line if len(line) <= most else line[:most] + "…"
 
 
 class _HostOnly(logging.Filter):
@@ -208,4 +213,4 @@ def _one_line(value: str, key: str) -> str:
     return value
 
 
-__all__ = ["Answer", "Limits", "Request", "TooLargeError", "host", "post", "secret_of_file", "secret_of_variable", "shown"]
+__all__ = ["Answer", "Limits", "Request", "TooLargeError", "host", "one_line", "post", "secret_of_file", "secret_of_variable", "shown"]
