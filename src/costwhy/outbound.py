@@ -100,7 +100,7 @@ def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
     body = bytearray()
     try:
         with client.stream("POST", request.url, content=request.body, headers=dict(request.headers())) as response:
-            for part in response.iter_bytes(2**16):
+            for part in response.iter_bytes():  # as it arrives: who sends a byte a second is noticed
                 body += part
                 if len(body) > limits.bytes:
                     todo = "ask for less at once"

@@ -12,6 +12,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -176,6 +177,28 @@ def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(mon
             assert len(fake.heard) == 3, "the idempotency key tells the webhook"
         finally:
             released.set()
+
+
+def test_a_service_that_answers_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    class Drip(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n")
+            with suppress(OSError):
+                while not ended.wait(0.02):
+                    self.wfile.write(b"x")
+
+    monkeypatch.setattr(senders, "LIMITS", replace(senders.LIMITS, seconds=0.3))
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        with pytest.raises(SendError, match=r"the answer took longer than 0\.3 seconds"):
+            send(slack(f"http://127.0.0.1:{server.server_address[1]}", monkeypatch), MESSAGE)
+        ended.set()
+        server.shutdown()
+        thread.join()
 
 
 # ---------------------------------------------------------------- webhook

@@ -32,7 +32,7 @@ from costwhy.tables import COUNT, SIGNALS, TIME
 
 MOST_POINTS = 10_000
 """Points of a series that are asked for at once; Prometheus refuses more than 11,000."""
-LIMITS = Limits(seconds=120.0, bytes=64 * 2**20, attempts=3, repeatable=True)
+LIMITS = Limits(seconds=60.0, bytes=64 * 2**20, attempts=3, repeatable=True)
 WARNED = "the answer may be incomplete: "
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json", "User-Agent": "costwhy"}
 _TOO_MUCH = ("too many samples", "timed out", "timeout", "too large", "exceed", "limit")
