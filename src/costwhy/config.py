@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -39,12 +39,23 @@ class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[signals]]: `queries` names a PromQL query for each metric (prometheus only)"""
+    """[[signals]]: files at `path`, or a Prometheus at `url`: docs/prometheus.md. Secrets are named, never written here."""
 
     format: Literal["signals", "prometheus", "cloudwatch", "xray"]
     path: str | None = None
     url: str | None = None
     queries: dict[str, str] = {}
+    """A PromQL query for each metric; beside a preset they come in place of its own."""
+    preset: Literal["istio", "envoy", "otel-http", "otel-grpc"] | None = None
+    auth: Literal["none", "basic", "bearer", "sigv4"] = "none"
+    user: str | None = None
+    password_env: str | None = None
+    password_file: str | None = None
+    token_env: str | None = None
+    token_file: str | None = None
+    region: str | None = None
+    days: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 35
+    """How far back to ask."""
 
 
 class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -62,6 +73,86 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     budget_tags: tuple[str, ...] = ("cost-center", "CostCenter")
 
 
+_NAME = msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+_ADDRESS = msgspec.Meta(pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254)
+Variable = Annotated[str, _NAME]
+"""Name of an environment variable: secrets are named in costwhy.toml, never written there."""
+Address = Annotated[str, _ADDRESS]
+
+
+class SlackChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="slack", tag_field="kind"):
+    """[[watch.channels]] of kind slack: an incoming webhook of Slack, or of what understands its JSON (Mattermost)"""
+
+    name: str
+    url_env: Variable
+
+
+class WebhookChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="webhook", tag_field="kind"):
+    """[[watch.channels]] of kind webhook: signed JSON to any address"""
+
+    name: str
+    url_env: Variable
+    secret_env: Variable
+
+
+class SnsChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="sns", tag_field="kind"):
+    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for the AWS command line"""
+
+    name: str
+    topic: Annotated[str, msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$")]
+
+
+class EmailChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="email", tag_field="kind"):
+    """[[watch.channels]] of kind email: by SMTP"""
+
+    name: str
+    host: str
+    sender: Address
+    to: Annotated[tuple[Address, ...], msgspec.Meta(min_length=1, max_length=50)]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    password_env: Variable | None = None
+
+    def __post_init__(self) -> None:
+        if (self.user is None) != (self.password_env is None):
+            raise ValueError("`user` and `password_env` belong together")
+        if self.user is not None and self.security == "none":
+            raise ValueError("a password is not sent without TLS: set `security` to starttls or tls")
+
+
+class OutputChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="stdout", tag_field="kind"):
+    """[[watch.channels]] of kind stdout: standard output"""
+
+    name: str
+
+
+Channel = SlackChannel | WebhookChannel | SnsChannel | EmailChannel | OutputChannel
+
+
+class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """[watch]: where messages go. `teams` names a channel for each team, `default` the one for all others"""
+
+    default: str | None = None
+    teams: dict[str, str] = {}
+    channels: tuple[Channel, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [channel.name for channel in self.channels]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two channels are named {twice!r}")
+        wanted = {"default": self.default} | {f"teams.{team}": name for team, name in self.teams.items()}
+        for key, name in wanted.items():
+            if name is not None and name not in names:
+                raise ValueError(f"`{key}` names the channel {name!r}, there is {', '.join(map(repr, names)) or 'none'}")
+
+    def channel_for(self, team: str | None) -> Channel | None:
+        """The channel of a team, or the default one; null where there is neither."""
+        name = self.teams.get(team or "", self.default)
+        return next((channel for channel in self.channels if channel.name == name), None)
+
+
 class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A whole costwhy.toml. `folder` is where it lies; paths are relative to it."""
 
@@ -72,6 +163,7 @@ class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     signals: tuple[SignalSource, ...] = ()
     owners: tuple[OwnerSource, ...] = ()
     mapping: Mapping = Mapping()
+    watch: Watch = Watch()
     folder: Path = Path()
 
     @property

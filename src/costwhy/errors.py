@@ -7,6 +7,7 @@
     │   └── SourceError     3    a source's files: none found, unreadable as a whole
     ├── LakeError           3    the lake is missing, of another format, or being written by somebody else
     ├── UnreachableError    4    a source could not be reached (network, credentials, service down)
+    │   └── SendError       4    a message could not be delivered
     └── DifferenceError     5    `verify` found other numbers
 
 A message has three parts: what was wrong, what was found, what to do. A row that cannot be read is no
@@ -55,6 +56,10 @@ class UnreachableError(CostwhyError):
     """A source could not be reached: network, credentials, or the service is down."""
 
     exit_code = 4
+
+
+class SendError(UnreachableError):
+    """A message could not be delivered to its channel."""
 
 
 class DifferenceError(CostwhyError):

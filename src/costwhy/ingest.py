@@ -6,7 +6,9 @@ without a period in their path each period that their rows name: what has vanish
 
     focus:billing:2026-10            a period          cloudtrail:cloudtrail/AWSLogs/.../x.json.gz   a file of changes
     signals:signals:2026-10-14       a day             backstage:catalog                             a catalogue
+    prometheus:mimir:9009:2026-10-14 a day
 
+A live source has no parts: it is asked for the days that the lake does not hold, and again for the newest two.
 A part with a file that cannot be read keeps what it delivered before: half a month would be wrong money.
 """
 
@@ -23,11 +25,11 @@ import msgspec
 import polars as pl
 
 from costwhy import tables
-from costwhy.config import Mapping, Workspace
-from costwhy.errors import ConfigError, InputError, SourceError
+from costwhy.config import Mapping, SignalSource, Workspace
+from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
 from costwhy.lake import BY_NAME, About, Replacement, has_lake, open_lake, write
 from costwhy.reduce import COSTS, FileCube, merge, reduce_file
-from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, signals
+from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, days, prometheus, signals
 from costwhy.sources.reading import Reading
 
 READERS: dict[str, tuple[ModuleType, str]] = {
@@ -38,7 +40,7 @@ READERS: dict[str, tuple[ModuleType, str]] = {
     "backstage": (backstage, "catalog"),
     "codeowners": (codeowners, "catalog"),
 }
-NOT_FILES = ("prometheus", "cloudwatch", "xray")
+NOT_FILES = ("cloudwatch", "xray")
 REVISION = 1  # raise it where the same files are to be read anew: it is part of every digest
 SPOOLED = 200_000  # rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
@@ -130,7 +132,7 @@ def ingest(workspace: Workspace, progress: Progress | None = None) -> IngestRepo
     with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
         batch = _Batch(workspace, known, Path(spool), _teller(sources, progress))
         for source in sources:
-            _read_source(source, batch)
+            (_read_prometheus if source.form == "prometheus" else _read_source)(source, batch)
         _leave_out(sources, batch)
         return _write(sources, batch)
 
@@ -169,9 +171,17 @@ def _find_sources(workspace: Workspace) -> list[_Source]:
     if not workspace.cost:
         todo = "add one: the format and the path of the billing files"
         raise ConfigError("`cost` is missing: there is no [[cost]] source in costwhy.toml", todo=todo)
-    sources = [_find(key, entry.format, entry.path, workspace.folder) for key, entry in entries if entry.format != "tags"]
+    sources = [
+        _live(key, entry) if entry.format == "prometheus" else _find(key, entry.format, entry.path, workspace.folder)
+        for key, entry in entries
+        if entry.format != "tags"
+    ]
     _refuse_overlap([source for source in sources if source.key.startswith(("cost", "signals"))])
     return sources
+
+
+def _live(key: str, entry: SignalSource) -> _Source:
+    return _Source(key, entry.format, prometheus.find_place(entry, key), ())
 
 
 def _find(key: str, form: str, path: str | None, folder: Path) -> _Source:
@@ -194,7 +204,11 @@ def _find(key: str, form: str, path: str | None, folder: Path) -> _Source:
 def _refuse_overlap(sources: Sequence[_Source]) -> None:
     """The same file in two sources would be the same money, or the same calls, twice."""
     first: dict[Path, str] = {}
+    live: dict[str, str] = {}
     for source in sources:
+        if source.form == "prometheus" and live.setdefault(source.name, source.key) != source.key:
+            wrong = f"`{live[source.name]}.url` and `{source.key}.url` name the same Prometheus"
+            raise ConfigError(wrong, found=source.path, todo="put their queries into one entry")
         for file in source.files:
             other = first.setdefault(file.resolve(), source.key)
             if other != source.key:
@@ -344,7 +358,7 @@ def _of_period(cube: FileCube, month: str) -> FileCube:
         hourly=hourly,
         daily=cube.daily.filter(this),
         overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys),
-        seen=seen.with_columns(source=pl.lit("cost")),
+        seen=seen.select(pl.lit("cost").alias("source"), "account", "hour", "records"),
         totals=cube.totals.filter(this),
     )
 
@@ -377,6 +391,50 @@ def _read_records(source: _Source, part: _Part, batch: _Batch) -> dict[Path, str
         batch.add("seen", part.name, reading.seen)
     batch.record(part, rows=0 if days else reading.rows.height, aside=aside)
     return {} if len(faults) < len(part.files) else faults
+
+
+def _read_prometheus(source: _Source, batch: _Batch) -> None:
+    """Days that are new or asked another way, and the newest two. Where it goes away half-way, what was read is kept.
+
+    Raises UnreachableError where nothing could be read, SourceError where a query is refused; the lake is then as before.
+    """
+    entry = batch.workspace.signals[int(source.key.removeprefix("signals[").removesuffix("]"))]
+    queries = prometheus.find_queries(entry, source.key)
+    endpoint = prometheus.find_endpoint(entry, source.key, batch.workspace.folder)
+    asked = hashlib.sha256(repr((REVISION, sorted(queries.items()))).encode()).hexdigest()[:32]
+    held = {name.rpartition(":")[2] for name, digest in batch.known.items() if name.startswith(f"{source.name}:") and digest[:32] == asked}
+    answered: set[str] = set()
+    for window in days.windows(days.clock(), entry.days, held):
+        batch.tell(f"{source.path} {days.day_of(window[0])}", 0)
+        try:
+            reading = prometheus.read(endpoint, queries, window)
+        except UnreachableError as error:
+            if not answered:
+                raise
+            batch.messages.append(
+                f"{source.path} was read until {days.day_of(window[0])}, the rest next time: {error.wrong}. {error.found}"
+            )
+            return
+        answered.update(reading.rows["metric"].unique())
+        _take_days(source, reading, asked, batch)
+    silent = [metric for metric in queries if metric not in answered]
+    batch.messages += [f"{source.path} has no series for {metric}: see `{source.key}.queries`" for metric in silent]
+
+
+def _take_days(source: _Source, reading: Reading, asked: str, batch: _Batch) -> None:
+    """Each day as a delivery; a day without rows keeps what it had, one that may be incomplete is asked again next time."""
+    for day, piece in _by_day(reading).items():
+        name = f"{source.name}:{day}"
+        aside = reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}"))
+        content = hashlib.sha256(piece.rows.write_json().encode() + aside.write_json().encode()).hexdigest()[:32]
+        part = _Part(name, (), (asked if prometheus.is_whole(reading) else "0" * 32) + content)
+        if batch.known.get(name) == part.digest or (piece.rows.is_empty() and name in batch.known):
+            batch.counts["skipped"] += 1
+            continue
+        batch.counts["read"] += 1
+        for table, frame in (("signals", piece.rows), ("seen", piece.seen), ("set_aside", aside)):
+            batch.add(table, name, frame)
+        batch.record(part, rows=piece.rows.height, aside=int(aside["records"].sum()))
 
 
 def _by_day(reading: Reading) -> dict[str, Reading]:

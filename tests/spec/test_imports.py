@@ -8,6 +8,7 @@ ORDER = (
     "errors",
     "tables",
     "config",
+    "outbound",
     "sources",
     "reduce",
     "lake",
@@ -30,6 +31,7 @@ ORDER = (
     "fragments",
     "views",
     "published",
+    "senders",
     "watch",
     "cli",
 )

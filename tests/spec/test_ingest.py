@@ -171,8 +171,8 @@ def test_a_wrong_configuration_names_the_key(workspace: Path, text: str, path: s
 
 
 def test_a_source_that_is_no_file_says_so(workspace: Path) -> None:
-    (workspace / "costwhy.toml").write_text(TOML + '[[signals]]\nformat = "prometheus"\nurl = "http://127.0.0.1:9090"\n')
-    with pytest.raises(InputError, match="prometheus"):
+    (workspace / "costwhy.toml").write_text(TOML + '[[signals]]\nformat = "xray"\n')
+    with pytest.raises(InputError, match="xray"):
         ingest(read_workspace(workspace))
 
 

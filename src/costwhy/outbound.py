@@ -1,0 +1,216 @@
+"""Requests to other hosts: with time limits, bounded answers, bounded retries, and never on to another address.
+
+A request may carry a secret in its headers or in its address (a webhook's path is one). So messages name the host alone,
+texts of the other side are shown without the secret, and what httpx writes into logs is cut down to the host.
+"""
+
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+import httpx
+
+from costwhy.errors import ConfigError, UnreachableError
+
+BUSY = frozenset({429, 500, 502, 503, 504})
+"""Statuses after which the same request may succeed a moment later."""
+SHOWN = 300
+"""Characters that are shown of what the other side said."""
+_LEAST_SECRET = 4
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+")
+wait = time.sleep
+
+
+class TooLargeError(UnreachableError):
+    """The answer is larger than the limit: ask for less."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """seconds: for one attempt as a whole; longest_wait: between two attempts; repeatable: doing it twice does no harm."""
+
+    seconds: float = 30.0
+    connect_seconds: float = 5.0
+    bytes: int = 2**20
+    attempts: int = 4
+    first_wait: float = 0.5
+    longest_wait: float = 20.0
+    repeatable: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A POST. `headers` make the headers anew for each attempt: a signature holds its time."""
+
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: Callable[[], Mapping[str, str]] = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+class _Broken(Exception):  # noqa: N818 - never leaves this module
+    """An attempt without an answer. sent: the other side may have acted on it."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        self.reason, self.sent = reason, sent
+        super().__init__(reason)
+
+
+def post(request: Request, limits: Limits) -> Answer:
+    """Send it until there is an answer, at most `limits.attempts` times. Redirects are not followed.
+
+    Raises UnreachableError where there is none, or where the other side stays busy; TooLargeError.
+    """
+    with httpx.Client(follow_redirects=False, timeout=httpx.Timeout(limits.seconds, connect=limits.connect_seconds)) as client:
+        for attempt in range(1, limits.attempts + 1):
+            try:
+                answer = _attempt(client, request, limits)
+            except _Broken as broken:
+                if attempt == limits.attempts or (broken.sent and not limits.repeatable):
+                    raise _unreachable(request, broken.reason) from None
+                pause = _backoff(attempt, limits)
+            else:
+                if answer.status not in BUSY or attempt == limits.attempts:
+                    return _followed(request, answer)
+                pause = _asked_pause(answer, limits, _backoff(attempt, limits))
+                if pause > limits.longest_wait:
+                    reason = f"{answer.status}, and it asks to wait {pause:,.0f} seconds"
+                    raise _unreachable(request, reason)
+            wait(pause)
+    raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+
+
+def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
+    until = time.monotonic() + limits.seconds
+    body = bytearray()
+    try:
+        with client.stream("POST", request.url, content=request.body, headers=dict(request.headers())) as response:
+            for part in response.iter_bytes():  # as it arrives: who sends a byte a second is noticed
+                body += part
+                if len(body) > limits.bytes:
+                    todo = "ask for less at once"
+                    raise TooLargeError(
+                        f"the answer of {host(request.url)} is too large", found=f"more than {limits.bytes:,} bytes", todo=todo
+                    )
+                if time.monotonic() > until:
+                    raise _Broken(f"the answer took longer than {limits.seconds:g} seconds", sent=True)
+            return Answer(response.status_code, dict(response.headers), bytes(body))
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise _Broken(str(error) or type(error).__name__, sent=False) from None
+    except httpx.TimeoutException:
+        raise _Broken(f"no answer within {limits.seconds:g} seconds", sent=True) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text may quote the request
+        raise _Broken(type(error).__name__, sent=True) from None
+
+
+def _followed(request: Request, answer: Answer) -> Answer:
+    """The answer, unless it sends us elsewhere: nobody else gets our credentials."""
+    if not 300 <= answer.status < 400:
+        return answer
+    target = host(answer.headers.get("location", "")) or "another path"
+    wrong = f"{host(request.url)} sends us on to another address, which is not followed"
+    raise UnreachableError(wrong, found=f"{answer.status} to {target}", todo="name the final address, and check that it is the right one")
+
+
+def _unreachable(request: Request, reason: str) -> UnreachableError:
+    todo = "check the address, the network and the service, and run it again"
+    return UnreachableError(f"{host(request.url)} could not be reached", found=shown(reason, request.secrets), todo=todo)
+
+
+def _backoff(attempt: int, limits: Limits) -> float:
+    return min(limits.first_wait * 2.0 ** (attempt - 1), limits.longest_wait)
+
+
+def _asked_pause(answer: Answer, limits: Limits, otherwise: float) -> float:
+    """Seconds of Retry-After (a number, or a date), no less than our own pause."""
+    asked = answer.headers.get("retry-after", "").strip()
+    try:
+        seconds = float(asked) if asked.isdigit() else (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return otherwise
+    return max(otherwise, seconds) if seconds < 1e9 else limits.longest_wait + 1
+
+
+# ---------------------------------------------------------------- what may be shown
+
+
+def host(url: str) -> str:
+    """Host and port of an address, without anything that may be secret; empty where it has none."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return ""
+    return shown(parsed.netloc.decode("ascii", "replace"))
+
+
+def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """A stranger's text in one line, cut, without control characters and without our secrets."""
+    for secret in secrets:
+        if len(secret) >= _LEAST_SECRET:
+            text = text.replace(secret, "(secret)")
+    return one_line(text, SHOWN)
+
+
+def one_line(text: str, most: int) -> str:
+    """A stranger's text as one line of `most` characters, without control, direction and invisible characters."""
+    line = " ".join(_CONTROL.sub(" ", text[: 20 * most]).split())
+    return line if len(line) <= most else line[:most] + "…"
+
+
+class _HostOnly(logging.Filter):
+    """httpx logs whole addresses; of a webhook that is its secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(host(str(a)) if isinstance(a, httpx.URL) else a for a in record.args)
+        return True
+
+
+logging.getLogger("httpx").addFilter(_HostOnly())
+
+
+# ---------------------------------------------------------------- secrets
+
+
+def secret_of_variable(name: str, key: str) -> str:
+    """A secret from an environment variable; `key`: where costwhy.toml names it. Raises ConfigError."""
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ConfigError(f"`{key}` names an environment variable that is not set", found=name, todo=f"set {name}")
+    return _one_line(value, key)
+
+
+def secret_of_file(file: Path, key: str) -> str:
+    """A secret from a file, such as one that Kubernetes mounts. Raises ConfigError."""
+    try:
+        value = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"{file}: {type(error).__name__}"
+        raise ConfigError(f"`{key}` names a file that cannot be read", found=found, todo="mend the path or its permissions") from None
+    if not value:
+        raise ConfigError(f"`{key}` names an empty file", found=str(file), todo="write the secret into it")
+    return _one_line(value, key)
+
+
+def _one_line(value: str, key: str) -> str:
+    if not value.isprintable():
+        raise ConfigError(f"the secret of `{key}` is not one line of text", found="a control character in it", todo="set it again")
+    return value
+
+
+__all__ = ["Answer", "Limits", "Request", "TooLargeError", "host", "one_line", "post", "secret_of_file", "secret_of_variable", "shown"]
