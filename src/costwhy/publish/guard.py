@@ -130,6 +130,8 @@ class Guard:
             return None  # whoever watches over the server asks for it by its address
         if call.header("host") not in self._wall.sites:
             return plain(403, "this site is not served under that name")
+        if "content-length" in call.headers and "transfer-encoding" in call.headers:
+            return plain(400).having("connection", "close")  # two lengths: a proxy may have believed the other one
         methods = _methods(call.path)
         if not methods or len(call.query) > 4096 or (call.path == PAGE and _NOT_ASKED & _names(call.query)):
             return plain(404)
