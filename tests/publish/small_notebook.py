@@ -58,9 +58,11 @@ def _(cases, clicks, html, mo, picked):
 @app.cell
 def _(alt, cases, mo, picked, pl):
     _frame = pl.DataFrame({"hour": range(len(cases[picked.value]["dollars"])), "dollars": cases[picked.value]["dollars"]})
-    _base = alt.Chart(_frame).encode(alt.X("hour:Q"), alt.Y("dollars:Q"))
+    _base = alt.Chart(_frame).encode(alt.X("hour:O"), alt.Y("dollars:Q"))
     _pick = alt.selection_point(name="pick", fields=["hour"], on="click", empty=False, toggle=False)
-    chart = mo.ui.altair_chart(_base.mark_bar().add_params(_pick) + _base.mark_line(), chart_selection=False, legend_selection=False)
+    chart = mo.ui.altair_chart(
+        (_base.mark_bar().add_params(_pick) + _base.mark_rule()).properties(width=400), chart_selection=False, legend_selection=False
+    )
     mo.vstack([chart, mo.ui.table(_frame, pagination=True, page_size=3, selection=None)])
     return (chart,)
 

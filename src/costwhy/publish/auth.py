@@ -269,7 +269,7 @@ class Doorkeeper:
     def __init__(self, auth: Auth, key: bytes, revoked: IdList, ended: IdList) -> None:
         self.auth = auth
         self._key, self._revoked, self._ended = key, revoked, ended
-        self._by_address, self._by_name = Attempts(10, 300), Attempts(50, 900)
+        self._by_address, self._by_name = Attempts(30, 300), Attempts(50, 900)  # an office has one address
         self._hashing = asyncio.Semaphore(2)  # of 32 MB each
         self._users: tuple[tuple[int, int, int], Mapping[str, str]] | None = None
 
