@@ -232,7 +232,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Visit]:
-    context = browser.new_context()
+    context = browser.new_context(viewport={"width": 1200, "height": 1400})  # the whole page: nothing is scrolled to
     context.set_default_timeout(PATIENCE)
     seen = Visit(context.new_page())
     seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
@@ -272,7 +272,6 @@ def test_a_viewer_logs_in_with_the_token_and_everything_on_the_page_works(visit:
 def _click_a_bar(page: Page) -> None:
     """Click over the chart's width until a bar is met."""
     chart = page.locator("marimo-vega canvas, marimo-vega svg.marks").first
-    chart.scroll_into_view_if_needed()
     for _ in range(6):
         page.wait_for_timeout(800)
         box = chart.bounding_box()

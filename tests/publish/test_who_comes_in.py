@@ -159,6 +159,14 @@ def test_logging_out_ends_copies_of_the_cookie_and_open_pages(site: Site) -> Non
     assert [site.ask("GET", "/", who).status for who in (ada, bob)] == [303, 200]
 
 
+def test_two_processes_of_one_state_folder_share_logins_and_logouts(site: Site, tmp_path: Path) -> None:
+    with wall(tmp_path, Auth(token=TOKEN)) as other:
+        cookie = site.viewer()
+        assert other.ask("GET", "/", cookie).status == 200
+        site.ask("POST", "/logout", cookie, b"")
+        assert other.ask("GET", "/", cookie).status == 303
+
+
 def test_a_new_token_or_another_secret_ends_old_cookies(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cookie = site.viewer()
     with wall(tmp_path, Auth(token=TOKEN)) as again:

@@ -114,9 +114,11 @@ def finish_page(answer: Answer, notebook: Path) -> Answer:
 
 
 def hide_paths(text: str, notebook: Path) -> str:
-    """The text with the notebook's name in place of its path, and without its folders."""
+    """The text with the notebook's name in place of its path, and without its folder and the server's home."""
     text = re.sub(r'"(rootUri|documentUri)": "[^"]*"', r'"\1": "file:///"', text)
-    for path, name in ((notebook, notebook.name), (notebook.parent, "/")):
+    for path, name in ((notebook, notebook.name), (notebook.parent, "/"), (Path.home(), "~")):
+        if len(path.parts) == 1:  # `/` itself tells nothing
+            continue
         for form in (
             str,
             lambda p: json.dumps(str(p))[1:-1],
