@@ -330,12 +330,12 @@ def test_a_script_that_comes_in_with_a_case_does_not_run(visit: Visit, served: S
 
 
 @pytest.mark.browser
-def test_another_site_neither_frames_nor_calls_the_page(visit: Visit, served: Served) -> None:
+def test_a_page_of_another_origin_opens_no_websocket(visit: Visit, served: Served) -> None:
     page = visit.page
     page.goto(f"{served.address}/login#{TOKEN}")
     says(page, "#cases", "title of alpha")
     port = served.address.rpartition(":")[2]
-    page.goto(f"http://localhost:{port}/health")  # another origin, known to the browser as the same site
+    page.goto(f"http://localhost:{port}/health")  # another origin
     opened = page.evaluate(
         """async address => await new Promise(done => { const s = new WebSocket(address.replace('http', 'ws') + '/ws?session_id=s_evil01');
         s.onopen = () => done('open'); s.onerror = () => done('refused'); })""",
