@@ -1,0 +1,1 @@
+"""The read-only app over published cases, and the wall around it."""

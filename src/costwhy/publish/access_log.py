@@ -1,0 +1,82 @@
+"""The access log: one JSON line for each request and each WebSocket, without a secret and without what a terminal would obey.
+
+    {"time": "2026-11-24T15:22:40.120Z", "address": "10.0.0.7", "who": "ada", "method": "GET", "path": "/", "status": 200}
+
+The query is never written; neither are the bodies, the cookies, a link's text, or long pieces of a path, which may be
+a link that somebody pasted wrongly. A WebSocket is written with method `WEBSOCKET`: when it is opened (101), when it is
+refused (403), and when the wall ends it (3000).
+"""
+
+import json
+import os
+import sys
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+LONGEST_PIECE = 48  # of a path; a signed link is longer
+LONGEST_PATH = 200
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: who asked for what, and what the wall answered."""
+
+    method: str
+    path: str
+    status: int
+    address: str
+    who: str | None = None
+
+
+@dataclass(frozen=True)
+class AccessLog:
+    """Appends lines to a file that only its owner reads, or to standard error where `file` is None."""
+
+    file: Path | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def write(self, entry: Entry) -> None:
+        """A log that cannot be written is complained about on standard error; the viewer is served."""
+        text = line(entry, datetime.now(UTC))
+        with self._lock:
+            try:
+                self._append(text + "\n")
+            except OSError as error:
+                sys.stderr.write(f"costwhy: the access log could not be written ({error.strerror}): {text}\n")
+
+    def _append(self, text: str) -> None:
+        if self.file is None:
+            sys.stderr.write(text)
+            return
+        descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "a", encoding="ascii") as log:
+            log.write(text)
+
+
+def line(entry: Entry, time: datetime) -> str:
+    """The entry as one line of JSON in ASCII."""
+    return json.dumps(
+        {
+            "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z",
+            "address": _clean(entry.address)[:64],
+            "who": None if entry.who is None else _clean(entry.who)[:100],
+            "method": _clean(entry.method)[:16],
+            "path": harmless_path(entry.path),
+            "status": entry.status,
+        }
+    )
+
+
+def harmless_path(path: str) -> str:
+    """The path without its query and without pieces that may be secrets."""
+    pieces = _clean(path.partition("?")[0]).split("/")
+    if "link" in pieces:
+        pieces = [*pieces[: pieces.index("link") + 1], "..."]
+    return "/".join(piece if len(piece) <= LONGEST_PIECE else "..." for piece in pieces)[:LONGEST_PATH]
+
+
+def _clean(text: str) -> str:
+    """Text without control, direction and other unprintable characters."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
