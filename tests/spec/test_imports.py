@@ -31,6 +31,7 @@ ORDER = (
     "fragments",
     "views",
     "published",
+    "served",
     "senders",
     "watch",
     "cli",

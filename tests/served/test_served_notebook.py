@@ -17,7 +17,7 @@ from walls import NOTEBOOK, TOKEN, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from costwhy.publish.links import REVOKED, IdList, make_link, read_secret, revoke
+from costwhy.served.links import REVOKED, IdList, make_link, read_secret, revoke
 
 FLAGS = [
     "--no-sandbox",
@@ -33,8 +33,8 @@ DOLLARS = {"alpha": [1, 2, 3, 4], "beta": [10, 20, 30, 40]}
 SERVE = """
 import sys
 from pathlib import Path
-from costwhy.publish.auth import Auth
-from costwhy.publish.server import ServeOptions, serve
+from costwhy.served.auth import Auth
+from costwhy.served.server import ServeOptions, serve
 published, notebook, state, log, token = sys.argv[1:]
 serve(published, Path(notebook), ServeOptions(Auth(token=token), state=Path(state), log=Path(log)))
 """
@@ -144,7 +144,7 @@ def test_no_source_and_no_file_is_served(served: Served, path: str) -> None:
 def test_every_asset_of_marimo_has_a_name_that_the_wall_knows(served: Served) -> None:
     import marimo  # noqa: PLC0415
 
-    from costwhy.publish.guard import _methods  # noqa: PLC0415
+    from costwhy.served.guard import _methods  # noqa: PLC0415
 
     files = [file for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*") if file.is_file()]
     assert len(files) > 100

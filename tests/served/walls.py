@@ -15,12 +15,12 @@ import uvicorn
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from costwhy.publish.access_log import AccessLog
-from costwhy.publish.auth import Auth, Doorkeeper, Visitor, hash_line
-from costwhy.publish.call import COOKIE
-from costwhy.publish.guard import Guard, Wall
-from costwhy.publish.links import REVOKED, IdList, read_secret
-from costwhy.publish.server import config
+from costwhy.served.access_log import AccessLog
+from costwhy.served.auth import Auth, Doorkeeper, Visitor, hash_line
+from costwhy.served.call import COOKIE
+from costwhy.served.guard import Guard, Wall
+from costwhy.served.links import REVOKED, IdList, read_secret
+from costwhy.served.server import config
 
 TOKEN = "a-token-of-the-tests-3141"  # noqa: S105  of these tests only
 PASSWORD = "correct horse battery"  # noqa: S105  of these tests only

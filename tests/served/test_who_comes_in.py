@@ -14,7 +14,7 @@ from walls import PASSWORD, TOKEN, Site, kept_cookie, until, users_file, wall
 from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import ConfigError, InputError, UsageError
-from costwhy.publish.auth import (
+from costwhy.served.auth import (
     Attempts,
     Auth,
     Proofs,
@@ -26,8 +26,8 @@ from costwhy.publish.auth import (
     neighbourhood,
     read_users,
 )
-from costwhy.publish.links import make_link, read_secret
-from costwhy.publish.server import ServeOptions, create_app, read_sites, serve
+from costwhy.served.links import make_link, read_secret
+from costwhy.served.server import ServeOptions, create_app, read_sites, serve
 
 SESSION = "session_id=s_abc123"
 PROXY = Auth(header="X-Forwarded-User", proxies=("127.0.0.1",))

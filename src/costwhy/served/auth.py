@@ -24,7 +24,7 @@ from typing import Any
 from itsdangerous import BadData
 
 from costwhy.errors import ConfigError, UsageError
-from costwhy.publish.links import IdList, read_link, signer
+from costwhy.served.links import IdList, read_link, signer
 
 SCRYPT = (2**15, 8, 3)
 """n, r, p of new hashes: 32 MB and about 0.2 s each; the equal of OWASP's first choice in less memory."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from walls import TOKEN, Site, wall
 
-from costwhy.publish.auth import Auth
+from costwhy.served.auth import Auth
 
 
 @pytest.fixture
