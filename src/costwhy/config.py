@@ -32,19 +32,28 @@ class CostSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[changes]]"""
+    """[[changes]]: files at `path`, or `api = true`: asked of AWS in each of `regions`, for the last `days`"""
 
     format: Literal["cloudtrail", "cdevents", "autoscaling"]
-    path: str
+    path: str | None = None
+    api: bool = False
+    regions: tuple[str, ...] = ()
+    days: int | None = None
 
 
 class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[signals]]: `queries` names a PromQL query for each metric (prometheus only)"""
+    """[[signals]]: `queries` names a PromQL query for each metric (prometheus only)
+
+    `regions` and `days` are for cloudwatch and xray; `presets` say which metrics count, first ones first (cloudwatch only).
+    """
 
     format: Literal["signals", "prometheus", "cloudwatch", "xray"]
     path: str | None = None
     url: str | None = None
     queries: dict[str, str] = {}
+    regions: tuple[str, ...] = ()
+    days: int | None = None
+    presets: tuple[str, ...] = ()
 
 
 class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -27,7 +27,7 @@ from costwhy.sources.intake import Intake, to_text, to_time
 from costwhy.sources.reading import Reading
 from costwhy.tables import CHANGES
 
-__all__ = ["ENDINGS", "SERVICE_TAGS", "find_files", "match_service", "read", "read_events", "touched_names"]
+__all__ = ["ENDINGS", "SERVICE_TAGS", "find_files", "is_log", "match_service", "read", "read_events", "touched_names"]
 
 ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 SERVICE_TAGS = ("service", "app", "app.kubernetes.io/name")
@@ -63,7 +63,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 def find_files(path: str, folder: Path) -> tuple[Path, ...]:
     """Log files below `path`, without digests and insights. Raises SourceError when there is none."""
-    found = tuple(file for file in files.find_files(path, folder, ENDINGS) if not _is_no_log(file))
+    found = tuple(file for file in files.find_files(path, folder, ENDINGS) if is_log(str(file)))
     if not found:
         raise SourceError(f"there are no CloudTrail log files at {path!r}", found="digests or insights only", todo="name AWSLogs/")
     return found
@@ -76,7 +76,7 @@ def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) 
     """
     intake, known = Intake(CHANGES, "cloudtrail"), set[str]()
     for file in sources:
-        if not _is_no_log(file):
+        if is_log(str(file)):
             _read_file(intake, file, known, service_tags)
     return intake.reading()
 
@@ -167,8 +167,9 @@ def match_service(text: str, services: Collection[str]) -> str | None:
     return None
 
 
-def _is_no_log(file: Path) -> bool:
-    return any(mark in str(file) for mark in _NOT_EVENTS)
+def is_log(name: str) -> bool:
+    """Whether a file holds events: not digests, not insights."""
+    return not any(mark in name for mark in _NOT_EVENTS)
 
 
 def _delivery_time(file: Path) -> datetime | None:
