@@ -1,6 +1,8 @@
 """AWS on this machine: moto's server, a proxy before it that counts and cuts, and credentials that must never be seen."""
 
 import http.client
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +38,36 @@ def moto_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
         yield address
     finally:
         moto.stop()
+
+
+APART = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+server.start()
+print("http://%s:%s" % server.get_host_and_port(), flush=True)
+sys.stdin.read()
+server.stop()
+"""
+
+
+@contextmanager
+def moto_apart(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
+    """The same in a process of its own: some calls of Delta hold the interpreter while they wait for S3."""
+    pytest.importorskip("moto.server", reason="moto is a development dependency and is absent")
+    usual_configuration(monkeypatch, folder)
+    with subprocess.Popen(
+        [sys.executable, "-c", APART], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        address = process.stdout.readline().strip()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        try:
+            yield address
+        finally:
+            process.stdin.close()
+            process.wait(20)
 
 
 def usual_configuration(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

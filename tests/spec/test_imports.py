@@ -10,6 +10,7 @@ ORDER = (
     "config",
     "sources",
     "reduce",
+    "s3_lake",
     "lake",
     "ingest",
     "observed",
