@@ -111,7 +111,7 @@ class Proxy:
 
     target: str
     cut: Callable[[int], int | None] = lambda _n: None
-    requests: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, Range
+    requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, query
     served: list[tuple[str, int, int]] = field(default_factory=list)  # path, first byte, bytes of the body
     address: str = ""
 
@@ -140,7 +140,7 @@ def proxy(target: str, cut: Callable[[int], int | None] = lambda _n: None) -> It
             path, _, query = self.path.partition("?")
             is_object = self.command == "GET" and path.count("/") > 1 and "list-type" not in query and answer.status in {200, 206}
             with guard:
-                state.requests.append((self.command, path, self.headers.get("Range")))
+                state.requests.append((self.command, path, query))
                 most = state.cut(len(state.served)) if is_object else None
                 kept = content if most is None else content[:most]
                 if is_object:

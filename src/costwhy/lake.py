@@ -76,7 +76,7 @@ class Lake:
                 f"table {name!r} of version {self.version} cannot be read",
                 found=_said(self.place, error),
                 todo=f"bring back the files below {_table_path(self.place, name)}, or ingest into a new folder",
-            ) from error
+            ) from (None if _is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The same, lazily."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ from pathlib import Path
 import boto3
 import polars as pl
 import pytest
-from aws_on_loopback import assert_nothing_planted, bucket, moto_apart
+from aws_on_loopback import assert_nothing_planted, bucket, moto_apart, proxy
+from conftest import ROOT
 
 from costwhy import lake, s3_lake
 from costwhy.config import read_workspace
@@ -104,6 +106,29 @@ def test_a_writer_who_lives_keeps_his_lease(monkeypatch: pytest.MonkeyPatch) -> 
             time.sleep(0.005)
         still_ours()
     assert names() == []
+
+
+def _action(method: str, query: str) -> str:
+    """What IAM calls a request."""
+    if method in {"GET", "HEAD"}:
+        return "s3:ListBucket" if "list-type" in query else "s3:GetObject"
+    return "s3:DeleteObject" if method == "DELETE" or query.startswith("delete") else "s3:PutObject"
+
+
+def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen on the wire, for Delta asks S3 itself."""
+    block = re.search(r"```json\n((?:(?!```).)*CostwhyLake.*?)```", (ROOT / "docs" / "aws.md").read_text(), re.DOTALL)
+    assert block
+    stated = {s["Sid"]: s["Action"] for s in json.loads(block[1])["Statement"]}
+    reading = {stated["CostwhyLakeList"], stated["CostwhyLakeRead"]}
+    with proxy(os.environ["AWS_ENDPOINT_URL"]) as wire:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", wire.address)
+        for cost in (1.0, 2.0):
+            write(PLACE, ABOUT, {"hourly": Replacement(bill("october", cost))})
+        written, wire.requests = wire.requests, []
+        assert total() == 2.0
+    assert {_action(method, query) for method, _, query in written} == reading | set(stated["CostwhyLakeWrite"])
+    assert {_action(method, query) for method, _, query in wire.requests} == reading
 
 
 def test_a_version_is_created_once() -> None:
