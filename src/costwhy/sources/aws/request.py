@@ -47,11 +47,6 @@ def days_of(start: datetime, end: datetime) -> Iterator[date]:
         day += timedelta(days=1)
 
 
-def empty(reading: Reading) -> Reading:
-    """No rows, the same columns."""
-    return Reading(reading.rows.clear(), reading.set_aside.clear(), reading.seen.clear())
-
-
 def of_day(reading: Reading, day: date, column: str) -> Reading:
     """The rows and the hours seen of one day; `column` holds the time of a row. What was set aside is on no day."""
     rows = reading.rows.filter(pl.col(column).dt.date() == day)
