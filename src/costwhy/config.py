@@ -32,14 +32,21 @@ class CostSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[changes]]"""
+    """[[changes]]: files at `path`, or `api = true`: asked of AWS in each of `regions`, for the last `days`"""
 
     format: Literal["cloudtrail", "cdevents", "autoscaling"]
-    path: str
+    path: str | None = None
+    api: bool = False
+    regions: tuple[str, ...] = ()
+    days: int | None = None
 
 
 class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[signals]]: files at `path`, or a Prometheus at `url`: docs/prometheus.md. Secrets are named, never written here."""
+    """[[signals]]: files at `path`, a Prometheus at `url` (docs/prometheus.md), or CloudWatch or X-Ray (docs/aws.md).
+
+    Secrets are named, never written here. `regions` are for cloudwatch and xray; `presets` say which metrics count, first
+    ones first (cloudwatch only).
+    """
 
     format: Literal["signals", "prometheus", "cloudwatch", "xray"]
     path: str | None = None
@@ -54,7 +61,9 @@ class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     token_env: str | None = None
     token_file: str | None = None
     region: str | None = None
-    days: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 35
+    regions: tuple[str, ...] = ()
+    presets: tuple[str, ...] = ()
+    days: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
     """How far back to ask."""
 
 

@@ -6,7 +6,10 @@ without a period in their path each period that their rows name: what has vanish
 
     focus:billing:2026-10            a period          cloudtrail:cloudtrail/AWSLogs/.../x.json.gz   a file of changes
     signals:signals:2026-10-14       a day             backstage:catalog                             a catalogue
-    prometheus:mimir:9009:2026-10-14 a day
+    prometheus:mimir:9009:2026-10-14 a day             xray:api:eu-west-1:2026-10-14                 a day of a source that is asked
+
+Files on S3 are mirrored beside the lake and read from there; they keep their addresses as names. A source that cannot be
+reached is a message, its deliveries stay; it is an error where nothing else could be read.
 
 A live source has no parts: it is asked for the days that the lake does not hold, and again for the newest two.
 A part with a file that cannot be read keeps what it delivered before: half a month would be wrong money.
@@ -20,6 +23,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from types import ModuleType
+from typing import Any
 
 import msgspec
 import polars as pl
@@ -29,7 +33,8 @@ from costwhy.config import Mapping, SignalSource, Workspace
 from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
 from costwhy.lake import BY_NAME, About, Replacement, has_lake, open_lake, write
 from costwhy.reduce import COSTS, FileCube, merge, reduce_file
-from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, days, prometheus, signals
+from costwhy.sources import autoscaling, backstage, billing_files, cdevents, cloudtrail, codeowners, days, prometheus, s3, signals
+from costwhy.sources.aws import live
 from costwhy.sources.reading import Reading
 
 READERS: dict[str, tuple[ModuleType, str]] = {
@@ -40,7 +45,6 @@ READERS: dict[str, tuple[ModuleType, str]] = {
     "backstage": (backstage, "catalog"),
     "codeowners": (codeowners, "catalog"),
 }
-NOT_FILES = ("cloudwatch", "xray")
 REVISION = 1  # raise it where the same files are to be read anew: it is part of every digest
 SPOOLED = 200_000  # rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
@@ -68,11 +72,15 @@ class _Source:
     key: str
     form: str
     path: str
-    files: tuple[Path, ...]
+    files: tuple[Path, ...] = ()
+    root: Path = Path()  # the path on this machine: of an address, where its mirror is
+    asked: live.Live | None = None  # of AWS instead of read
+    fault: UnreachableError | None = None  # it could not be reached
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.form}:{PurePosixPath(self.path)}"
+        return f"{self.form}:{self.path.rstrip('/') if s3.is_address(self.path) else PurePosixPath(self.path)}"
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ class _Batch:
     records: dict[str, dict[str, object]] = field(default_factory=dict)  # delivery: row of `deliveries`
     totals: list[pl.DataFrame] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    unreached: list[UnreachableError] = field(default_factory=list)
+    reached: bool = False  # something could be read, now or before
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "skipped", "rows", "aside"), 0))
 
     def add(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
@@ -111,6 +121,11 @@ class _Batch:
         paths.append(self.spool / f"{name}-{len(paths)}.parquet")
         BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery))).write_parquet(paths[-1])
 
+    def miss(self, key: str, error: UnreachableError) -> None:
+        """A source could not be reached: said, and the others go on."""
+        self.unreached.append(error)
+        self.messages.append(f"`{key}` could not be reached and stays as it was: {error.wrong}. {error.found}")
+
     def record(self, part: _Part, delivery: str = "", rows: int = 0, aside: int = 0, **costs: object) -> None:
         """That a delivery was read, and that it can be read again."""
         name = delivery or part.name
@@ -121,18 +136,32 @@ class _Batch:
         self.counts["aside"] += aside
 
 
-def ingest(workspace: Workspace, progress: Progress | None = None) -> IngestReport:
+def ingest(workspace: Workspace, progress: Progress | None = None, now: datetime | None = None) -> IngestReport:
     """Read every source into the lake. Safe to run again: the same input changes nothing.
 
+    now: up to when sources are asked that are no files (default: the present)
+
     Raises ConfigError where a source's path is wrong, InputError where a format is not built, SourceError where nothing
-    of a source could be read, LakeError where somebody else is writing; the lake is then as before.
+    of a source could be read, UnreachableError where no source could be reached, LakeError where somebody else is
+    writing; the lake is then as before.
     """
-    sources = _find_sources(workspace)
+    sources = _find_sources(workspace, progress)
     known = _known(workspace)
     with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
         batch = _Batch(workspace, known, Path(spool), _teller(sources, progress))
         for source in sources:
-            (_read_prometheus if source.form == "prometheus" else _read_source)(source, batch)
+            batch.messages += source.notes
+            if source.fault:
+                batch.miss(source.key, source.fault)
+            elif source.asked:
+                _ask_source(source, source.asked, now or datetime.now(UTC), batch)
+            elif source.form == "prometheus":
+                _read_prometheus(source, batch)
+            else:
+                _read_source(source, batch)
+                batch.reached = True
+        if batch.unreached and not batch.reached:
+            raise batch.unreached[0]
         _leave_out(sources, batch)
         return _write(sources, batch)
 
@@ -164,19 +193,26 @@ def _teller(sources: Sequence[_Source], progress: Progress | None) -> Callable[[
 # ---------------------------------------------------------------- sources and their parts
 
 
-def _find_sources(workspace: Workspace) -> list[_Source]:
+def _find_sources(workspace: Workspace, progress: Progress | None) -> list[_Source]:
     """Every source with its files. Raises ConfigError naming the key of the first that has none."""
     kinds = {name: getattr(workspace, name) for name in ("cost", "changes", "signals", "owners")}
     entries = [(f"{kind}[{n}]", source) for kind, listed in kinds.items() for n, source in enumerate(listed)]
     if not workspace.cost:
         todo = "add one: the format and the path of the billing files"
         raise ConfigError("`cost` is missing: there is no [[cost]] source in costwhy.toml", todo=todo)
-    sources = [
-        _live(key, entry) if entry.format == "prometheus" else _find(key, entry.format, entry.path, workspace.folder)
-        for key, entry in entries
-        if entry.format != "tags"
-    ]
+    sources = []
+    for key, entry in entries:
+        _refuse_stray_keys(key, entry)
+        if entry.format == "prometheus":
+            sources.append(_live(key, entry))
+        elif _is_asked(entry):
+            sources.append(_find_live(key, entry))
+        elif s3.is_address(entry.path or ""):
+            sources.append(_find_mirrored(key, entry.format, entry.path, workspace, progress))
+        elif entry.format != "tags":
+            sources.append(_find(key, entry.format, entry.path, workspace.folder))
     _refuse_overlap([source for source in sources if source.key.startswith(("cost", "signals"))])
+    _refuse_regions_twice(sources)
     return sources
 
 
@@ -184,18 +220,67 @@ def _live(key: str, entry: SignalSource) -> _Source:
     return _Source(key, entry.format, prometheus.find_place(entry, key), ())
 
 
+def _refuse_stray_keys(key: str, entry: Any) -> None:
+    """What only sources that are asked obey would be silently without effect."""
+    if entry.format != "prometheus" and not _is_asked(entry):
+        stray = next((name for name in ("regions", "days", "presets") if getattr(entry, name, None)), None)
+        if stray:
+            wrong = f"`{key}.{stray}` has no meaning for files"
+            raise ConfigError(wrong, found=f"format {entry.format}", todo="remove it, or write `api = true` instead of `path`")
+
+
+def _is_asked(entry: Any) -> bool:
+    """Whether AWS itself is asked, instead of files read."""
+    return entry.format in {"cloudwatch", "xray"} or getattr(entry, "api", False)
+
+
+def _find_live(key: str, entry: Any) -> _Source:
+    if entry.path or entry.format not in live.READERS:
+        wrong = f"`{key}.path` and `{key}.api` exclude each other" if entry.path else f"`{key}.api`: nobody can be asked for {entry.format}"
+        raise ConfigError(wrong, found=entry.path or entry.format, todo="name files at `path`, or ask AWS for cloudtrail or autoscaling")
+    try:
+        found = live.find(entry.format, entry.regions, entry.days, getattr(entry, "presets", ()))
+    except SourceError as error:
+        raise ConfigError(f"`{key}`: {error.wrong}", found=error.found, todo=error.todo) from error
+    return _Source(key, entry.format, "", asked=found)
+
+
+def _find_mirrored(key: str, form: str, address: str, workspace: Workspace, progress: Progress | None) -> _Source:
+    """The files of an address on S3, from their mirror. What cannot be reached keeps its deliveries."""
+    mark = hashlib.sha256(address.encode()).hexdigest()[:8]
+    folder = _beside_the_lake(workspace) / f"{form}-{mark}"
+    local = s3.local_path(address)
+    try:
+        mirror = s3.mirror(address, folder, _use_of(form), progress)
+    except UnreachableError as error:
+        return _Source(key, form, address, fault=error)
+    except SourceError as error:
+        raise ConfigError(f"`{key}.path`: {error.wrong}", found=error.found, todo=error.todo) from error
+    found = _find(key, form, local, folder)
+    return replace(found, path=address, notes=tuple(f"{one} was left out" for one in mirror.refused))
+
+
+def _beside_the_lake(workspace: Workspace) -> Path:
+    """Where the mirrors of addresses are: lake.mirror beside lake."""
+    lake = workspace.lake_path
+    return workspace.folder / "lake.mirror" if "://" in lake else Path(lake).with_name(f"{Path(lake).name}.mirror")
+
+
+def _use_of(form: str) -> Callable[[str], bool]:
+    """Which objects the readers of a format read; of billing also the manifests."""
+    endings = getattr(READERS[form][0], "ENDINGS", ("codeowners",)) if form in READERS else (*billing_files.ENDINGS, s3.MANIFEST.lower())
+    return lambda key: key.lower().endswith(endings) and (form != "cloudtrail" or cloudtrail.is_log(key))
+
+
 def _find(key: str, form: str, path: str | None, folder: Path) -> _Source:
-    if form in NOT_FILES:
-        todo = 'export it to files, `format = "signals"`'
-        raise InputError(f"`{key}.format`: {form} is not built yet in this version", found=form, todo=todo)
     if not path:
         raise ConfigError(f"`{key}.path` is missing", found=f"a {form} source", todo="name a file, a folder or a glob")
     if "://" in path:
-        todo = "copy the files to a local folder and name that"
-        raise InputError(f"`{key}.path`: addresses are not built yet in this version", found=path, todo=todo)
+        todo = "name a folder, or s3://bucket/prefix/"
+        raise InputError(f"`{key}.path`: only addresses on S3 can be read", found=path, todo=todo)
     find = READERS[form][0].find_files if form in READERS else billing_files.find_files
     try:
-        return _Source(key, form, path, find(path, folder))
+        return _Source(key, form, path, find(path, folder), folder / path)
     except (SourceError, OSError, ValueError, NotImplementedError) as error:  # a glob that pathlib refuses
         wrong, found = (error.wrong, error.found) if isinstance(error, SourceError) else (str(error), path)
         raise ConfigError(f"`{key}.path`: {wrong}", found=found, todo="mend the path, or put files there") from error
@@ -203,17 +288,27 @@ def _find(key: str, form: str, path: str | None, folder: Path) -> _Source:
 
 def _refuse_overlap(sources: Sequence[_Source]) -> None:
     """The same file in two sources would be the same money, or the same calls, twice."""
-    first: dict[Path, str] = {}
-    live: dict[str, str] = {}
+    first: dict[str, str] = {}
+    asked: dict[str, str] = {}
     for source in sources:
-        if source.form == "prometheus" and live.setdefault(source.name, source.key) != source.key:
-            wrong = f"`{live[source.name]}.url` and `{source.key}.url` name the same Prometheus"
+        if source.form == "prometheus" and asked.setdefault(source.name, source.key) != source.key:
+            wrong = f"`{asked[source.name]}.url` and `{source.key}.url` name the same Prometheus"
             raise ConfigError(wrong, found=source.path, todo="put their queries into one entry")
         for file in source.files:
-            other = first.setdefault(file.resolve(), source.key)
+            other = first.setdefault(s3.address_of(file) or str(file.resolve()), source.key)
             if other != source.key:
                 wrong = f"`{other}.path` and `{source.key}.path` name the same file"
-                raise ConfigError(wrong, found=str(file), todo="name every file once")
+                raise ConfigError(wrong, found=s3.address_of(file) or str(file), todo="name every file once")
+
+
+def _refuse_regions_twice(sources: Sequence[_Source]) -> None:
+    first: dict[tuple[str, str], str] = {}
+    for source in sources:
+        for region in (source.asked.regions or ("",)) if source.asked else ():
+            other = first.setdefault((source.form, region), source.key)
+            if other != source.key:
+                wrong = f"`{other}` and `{source.key}` ask for the same region twice"
+                raise ConfigError(wrong, found=region or "the region of the AWS configuration", todo="name every region once")
 
 
 def _parts(source: _Source, batch: _Batch) -> Iterator[_Part]:
@@ -236,20 +331,20 @@ def _groups(source: _Source, folder: Path) -> dict[str, tuple[Path, ...]]:
         return {source.name: source.files}
     groups: dict[str, list[Path]] = {}
     for file in source.files:
-        groups.setdefault(_period_name(source, file, folder), []).append(file)
+        groups.setdefault(_period_name(source, file), []).append(file)
     if source.name in groups and len(groups) > 1:
         wrong = f"`{source.key}.path` holds folders of billing periods and, outside of them, billing files"
         raise ConfigError(wrong, found=str(groups[source.name][0]), todo="give each of the two its own [[cost]] entry")
     return {name: tuple(sorted(files)) for name, files in groups.items()}
 
 
-def _period_name(source: _Source, file: Path, folder: Path) -> str:
+def _period_name(source: _Source, file: Path) -> str:
     """focus:billing:2026-10, or focus:billing:EXPORT/2026-10 where the folder holds several exports."""
     above, slash, last = billing_files.period_of(file).rpartition("/")
     if not last:
         return source.name
     month = last.removeprefix("BILLING_PERIOD=") if "=" in last else f"{last[:4]}-{last[4:6]}"
-    root = _fixed(folder / source.path)
+    root = _fixed(source.root)
     export = PurePosixPath(above.replace("//", "/"))
     inside = export.relative_to(root).as_posix() if slash and export.is_relative_to(root) else "."
     return f"{source.name}:{month}" if inside == "." else f"{source.name}:{inside}/{month}"
@@ -279,7 +374,8 @@ def _digest(files: Iterable[Path], folder: Path, salt: str) -> str:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    address = s3.address_of(path)
+    return address or (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix())
 
 
 # ---------------------------------------------------------------- reading
@@ -303,6 +399,41 @@ def _read_source(source: _Source, batch: _Batch) -> None:
     if failed and not sound and (failed == len(source.files) or not held):
         todo = "deliver them again; the lake is as before"
         raise SourceError(f"`{source.key}.path`: nothing at {source.path} could be read", found=first, todo=todo)
+
+
+def _ask_source(source: _Source, asked: live.Live, now: datetime, batch: _Batch) -> None:
+    """Every region by itself, and the days that are new: one that cannot be reached does not take the others with it."""
+    tags = batch.workspace.mapping.service_tags
+    how = live.salt(asked, tags)
+    try:
+        regions = asked.resolved()
+    except UnreachableError as error:
+        batch.miss(source.key, error)
+        return
+    for region in regions:
+        prefix = f"{asked.prefix}{region}:"
+        days = live.wanted_days(asked, prefix, how, batch.known, now)
+        batch.counts["skipped"] += asked.days - len(days)
+        try:
+            for day, reading in live.read(asked, region, days, now, tags):
+                _take_day(f"{prefix}{day}", how, reading, batch)
+                batch.tell(f"{prefix}{day}", 0)
+                batch.reached = True
+        except UnreachableError as error:
+            batch.miss(source.key, error)
+
+
+def _take_day(name: str, how: str, reading: Reading, batch: _Batch) -> None:
+    part = _Part(name, (), live.digest(how, reading))
+    if batch.known.get(name) == part.digest:
+        batch.counts["skipped"] += 1
+        return
+    form = name.partition(":")[0]
+    batch.add(READERS[form][1] if form in READERS else "signals", name, reading.rows)
+    batch.add("seen", name, reading.seen)
+    batch.add("set_aside", name, reading.set_aside)
+    batch.counts["read"] += 1
+    batch.record(part, rows=reading.rows.height, aside=int(reading.set_aside["records"].sum()))
 
 
 def _held(names: Iterable[str]) -> list[str]:
@@ -357,8 +488,8 @@ def _of_period(cube: FileCube, month: str) -> FileCube:
         cube,
         hourly=hourly,
         daily=cube.daily.filter(this),
-        overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys),
-        seen=seen.select(pl.lit("cost").alias("source"), "account", "hour", "records"),
+        overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys).select(cube.overview.columns),
+        seen=seen.with_columns(source=pl.lit("cost")).select(cube.seen.columns),
         totals=cube.totals.filter(this),
     )
 
@@ -396,7 +527,7 @@ def _read_records(source: _Source, part: _Part, batch: _Batch) -> dict[Path, str
 def _read_prometheus(source: _Source, batch: _Batch) -> None:
     """Days that are new or asked another way, and the newest two. Where it goes away half-way, what was read is kept.
 
-    Raises UnreachableError where nothing could be read, SourceError where a query is refused; the lake is then as before.
+    Raises SourceError where a query is refused; the lake is then as before.
     """
     entry = batch.workspace.signals[int(source.key.removeprefix("signals[").removesuffix("]"))]
     queries = prometheus.find_queries(entry, source.key)
@@ -404,17 +535,19 @@ def _read_prometheus(source: _Source, batch: _Batch) -> None:
     asked = hashlib.sha256(repr((REVISION, sorted(queries.items()))).encode()).hexdigest()[:32]
     held = {name.rpartition(":")[2] for name, digest in batch.known.items() if name.startswith(f"{source.name}:") and digest[:32] == asked}
     answered: set[str] = set()
-    for window in days.windows(days.clock(), entry.days, held):
+    for window in days.windows(days.clock(), entry.days or prometheus.DAYS, held):
         batch.tell(f"{source.path} {days.day_of(window[0])}", 0)
         try:
             reading = prometheus.read(endpoint, queries, window)
         except UnreachableError as error:
             if not answered:
-                raise
+                batch.miss(source.key, error)
+                return
             batch.messages.append(
                 f"{source.path} was read until {days.day_of(window[0])}, the rest next time: {error.wrong}. {error.found}"
             )
             return
+        batch.reached = True
         answered.update(reading.rows["metric"].unique())
         _take_days(source, reading, asked, batch)
     silent = [metric for metric in queries if metric not in answered]
@@ -496,12 +629,17 @@ def _leave_out(sources: Sequence[_Source], batch: _Batch) -> None:
 
 def _belongs(delivery: str, source: _Source, folder: Path) -> bool:
     name = delivery.removesuffix(UNREADABLE)
+    if source.asked:
+        regions = source.asked.regions or (name.removeprefix(source.asked.prefix).split(":")[0],)
+        return name.startswith(tuple(f"{source.asked.prefix}{region}:" for region in regions))
     table = READERS[source.form][1] if source.form in READERS else "cost"
     if table == "catalog":
         return name == source.name
     if table != "changes":
         return name == source.name or name.startswith(f"{source.name}:")
     form, _, file = name.partition(":")
+    if file.startswith("api:"):
+        return False
     place, wanted = folder / file, folder / source.path
     return form == source.form and (place.is_relative_to(wanted) or fnmatch(str(place), str(wanted)))
 
@@ -549,7 +687,7 @@ def _deliveries(found: Sequence[tuple[str, pl.DataFrame]]) -> pl.Series:
 
 def _config(workspace: Workspace, sources: Sequence[_Source]) -> dict[str, object]:
     """What decides how the lake is read: kept in the snapshot."""
-    named = [{"key": source.key, "format": source.form, "path": source.path} for source in sources]
+    named = [{"key": source.key, "format": source.form, "path": source.path or "api"} for source in sources]
     tags = [{"key": f"owners[{n}]", "format": "tags"} for n, s in enumerate(workspace.owners) if s.format == "tags"]
     return {"mapping": msgspec.to_builtins(workspace.mapping), "sources": named + tags}
 

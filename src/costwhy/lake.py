@@ -4,6 +4,7 @@
     LAKE/snapshots/000000000012.json   version 12: which Delta version of each table belongs together
     LAKE/writer.lock                   held by the one who writes; the operating system frees it when he dies
 
+LAKE is a folder, or s3://bucket/prefix: there `s3_lake` has objects and a lease in place of files and of the lock.
 An investigation reads several tables that must agree, so what a reader opens is a snapshot: it is written last, whole,
 and only once. A writer that is killed leaves Delta versions that no snapshot names; the next writer takes them back. A
 reader keeps the snapshot that it opened, whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
@@ -13,21 +14,22 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from costwhy import tables
+from costwhy import s3_lake, tables
 from costwhy.config import FILE_NAME, read_workspace
 from costwhy.errors import LakeError
+from costwhy.sources.aws import clients
 
 FORMAT = 1
 LOCK_WAIT = 10.0  # seconds that a second writer waits
@@ -72,9 +74,9 @@ class Lake:
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
-                found=str(error),
+                found=_said(self.place, error),
                 todo=f"bring back the files below {_table_path(self.place, name)}, or ingest into a new folder",
-            ) from error
+            ) from (None if _is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The same, lazily."""
@@ -88,11 +90,11 @@ class Lake:
         """The Parquet files of a table in this version, for DuckDB."""
         if name not in self._versions:
             return []
-        return list(DeltaTable(_table_path(self.place, name), version=self._versions[name]).file_uris())
+        return list(_delta(_table_path(self.place, name), self._versions[name]).file_uris())
 
     def versions(self) -> list[int]:
         """All versions that can be opened, oldest first."""
-        return _Snapshots(self.place).known()
+        return _snapshots(self.place).known()
 
 
 def open_lake(place: str | Path, version: int | None = None) -> Lake:
@@ -101,7 +103,7 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     Raises LakeError where there is none, or not that version; ConfigError where costwhy.toml is wrong.
     """
     folder = _lake_folder(place)
-    snapshots = _Snapshots(folder)
+    snapshots = _snapshots(folder)
     known = snapshots.known()
     if not known:
         raise LakeError(f"there is no lake at {place}", found=f"nothing in {folder}", todo="run `costwhy ingest` first")
@@ -109,7 +111,7 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
         found = f"versions {known[0]} to {known[-1]}"
         raise LakeError(f"the lake has no version {version}", found=found, todo="open one of these")
     chosen = known[-1] if version is None else version
-    content = snapshots.read(chosen)
+    content = _read(snapshots, chosen)
     created = datetime.fromisoformat(content["created_at"])
     about = (content["workspace"], content["currency"], created, content.get("config", {}))
     return Lake(folder, chosen, *about, content["tables"])
@@ -117,7 +119,7 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
 
 def has_lake(place: str | Path) -> bool:
     """Whether there is a version to open."""
-    return bool(_Snapshots(_lake_folder(place)).known())
+    return bool(_snapshots(_lake_folder(place)).known())
 
 
 def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -> int:
@@ -128,18 +130,19 @@ def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -
     """
     folder = _lake_folder(place)
     try:
-        with _lock(folder):
-            return _write(folder, about, changes)
+        with _lock(folder) as still_ours:
+            return _write(folder, about, changes, still_ours)
     except (DeltaError, OSError) as error:
         todo = "free space or mend the permissions, and run it again"
-        raise LakeError(f"the lake {folder} cannot be written", found=str(error), todo=todo) from error
+        cause = None if _is_remote(folder) else error  # what Delta says of S3 may carry more than it should
+        raise LakeError(f"the lake {folder} cannot be written", found=_said(folder, error), todo=todo) from cause
 
 
-def _write(folder: str, about: About, changes: Mapping[str, Replacement]) -> int:
-    snapshots = _Snapshots(folder)
+def _write(folder: str, about: About, changes: Mapping[str, Replacement], still_ours: Callable[[], None]) -> int:
+    snapshots = _snapshots(folder)
     snapshots.clear_drafts()
     known = snapshots.known()
-    newest = snapshots.read(known[-1]) if known else {}
+    newest = _read(snapshots, known[-1]) if known else {}
     base: dict[str, int] = newest.get("tables", {})
     versions = dict(base)
     for name, change in changes.items():
@@ -152,6 +155,7 @@ def _write(folder: str, about: About, changes: Mapping[str, Replacement]) -> int
         return known[-1]
     version = (known[-1] if known else 0) + 1
     _step("before the snapshot")
+    still_ours()
     head = {"costwhy_lake": FORMAT, "version": version, "created_at": datetime.now(UTC).isoformat()}
     snapshots.create(version, {**head, **said, "tables": versions})
     return version
@@ -175,17 +179,28 @@ def _write_table(folder: str, name: str, change: Replacement, base: int | None) 
     if held:  # Delta refuses new rows that the predicate does not cover: it names all deliveries
         listed = ", ".join("'" + name.replace("'", "''") + "'" for name in names)
         predicate = f"delivery IN ({listed})"
-        write_deltalake(path, data, mode="overwrite", predicate=predicate, writer_properties=WRITER, post_commithook_properties=KEEP_LOGS)
+        write_deltalake(
+            path,
+            data,
+            mode="overwrite",
+            predicate=predicate,
+            writer_properties=WRITER,
+            post_commithook_properties=KEEP_LOGS,
+            storage_options=_options(path),
+        )
     else:
-        write_deltalake(path, data, mode="append", writer_properties=WRITER, post_commithook_properties=KEEP_LOGS)
-    return DeltaTable(path).version()
+        write_deltalake(
+            path, data, mode="append", writer_properties=WRITER, post_commithook_properties=KEEP_LOGS, storage_options=_options(path)
+        )
+    return _delta(path).version()
 
 
 def _take_back(path: str, base: int | None) -> None:
     """What a killed writer left in this table beyond the last snapshot."""
-    if not DeltaTable.is_deltatable(path):
+    try:  # `is_deltatable` holds the interpreter while it waits for S3
+        table = _delta(path)
+    except TableNotFoundError:
         return
-    table = DeltaTable(path)
     if base is None:
         table.delete(post_commithook_properties=KEEP_LOGS)
     elif table.version() != base:
@@ -217,19 +232,71 @@ def _stream(table: tables.Table, rows: pl.DataFrame | tuple[Path, ...]) -> pa.Re
 
 
 def _scan(path: str, version: int) -> pl.LazyFrame:
-    return pl.scan_delta(path, version=version)
+    return pl.scan_delta(path, version=version, storage_options=_options(path))
 
 
-# ---------------------------------------------------------------- places: what an s3:// lake will replace
+def _delta(path: str, version: int | None = None) -> DeltaTable:
+    return DeltaTable(path, version=version, storage_options=_options(path))
+
+
+# ---------------------------------------------------------------- places: a folder, or an address on S3
+
+
+class Snapshots(Protocol):
+    """The numbered JSON documents that say which table versions belong together."""
+
+    def known(self) -> list[int]:
+        """Versions, oldest first."""
+
+    def text(self, version: int) -> str:
+        """The JSON of a version. Raises OSError where it cannot be read."""
+
+    def create(self, version: int, content: Mapping[str, object]) -> None:
+        """Complete under its name or not there at all, and never over another one."""
+
+    def clear_drafts(self) -> None:
+        """What killed writers left; only under the lock."""
+
+
+def _is_remote(folder: str) -> bool:
+    return folder.startswith("s3://")
+
+
+def _options(path: str) -> dict[str, str] | None:
+    return s3_lake.storage_options() if _is_remote(path) else None
+
+
+def _said(folder: str, error: Exception) -> str:
+    return clients.words(error) if _is_remote(folder) else str(error)
+
+
+def _snapshots(folder: str) -> Snapshots:
+    return s3_lake.Snapshots(folder) if _is_remote(folder) else _Snapshots(folder)
+
+
+def _read(snapshots: Snapshots, version: int) -> dict[str, Any]:
+    """A snapshot, checked. Raises LakeError where it is unreadable or of another format."""
+    try:
+        content = json.loads(snapshots.text(version))
+    except (OSError, ValueError) as error:
+        todo = "open an older version, or ingest into a new folder"
+        raise LakeError(f"snapshot {version} of the lake cannot be read", found=str(error), todo=todo) from error
+    form = content.get("costwhy_lake") if isinstance(content, dict) else content
+    if form != FORMAT or not isinstance(content, dict):
+        todo = f"this costwhy reads format {FORMAT}; ingest into a new folder"
+        raise LakeError("the lake is of another format", found=f"snapshot {version} says {form!r}", todo=todo)
+    return content
 
 
 def _lake_folder(place: str | Path) -> str:
     text = str(place)
     if "://" not in text and (Path(text).name == FILE_NAME or Path(text, FILE_NAME).is_file()):
         text = read_workspace(text).lake_path
+    if _is_remote(text):
+        return text.rstrip("/")
     if "://" in text:
-        todo = "name a local folder as `lake.path`"
-        raise LakeError(f"a lake at {text} is not in this version yet", found="an address", todo=todo)
+        todo = "name a folder, or s3://bucket/prefix, as `lake.path`"
+        raise LakeError(f"there can be no lake at {text}", found="an address that is not on S3", todo=todo)
     return str(Path(text).resolve())
 
 
@@ -246,18 +313,8 @@ class _Snapshots:
     def known(self) -> list[int]:
         return sorted(int(file.stem) for file in self.folder.glob("*.json") if file.stem.isdigit())
 
-    def read(self, version: int) -> dict[str, Any]:
-        file = self._file(version)
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            todo = "open an older version, or ingest into a new folder"
-            raise LakeError(f"snapshot {version} of the lake cannot be read", found=str(error), todo=todo) from error
-        form = content.get("costwhy_lake") if isinstance(content, dict) else content
-        if form != FORMAT or not isinstance(content, dict):
-            todo = f"this costwhy reads format {FORMAT}; ingest into a new folder"
-            raise LakeError("the lake is of another format", found=f"{file} says {form!r}", todo=todo)
-        return content
+    def text(self, version: int) -> str:
+        return self._file(version).read_text(encoding="utf-8")
 
     def create(self, version: int, content: Mapping[str, object]) -> None:
         """Complete under its name or not there at all, and never over another one."""
@@ -296,8 +353,15 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _lock(folder: str) -> Iterator[None]:
-    """One writer at a time; the operating system frees the lock of a writer that was killed."""
+def _lock(folder: str) -> Iterator[Callable[[], None]]:
+    """One writer at a time; the operating system frees the lock of a writer that was killed.
+
+    Yields what raises LakeError where the lock was lost meanwhile: on S3 it may be, in a folder never.
+    """
+    if _is_remote(folder):
+        with s3_lake.lease(folder, LOCK_WAIT) as still_ours:
+            yield still_ours
+        return
     Path(folder).mkdir(parents=True, exist_ok=True)
     file = Path(folder, "writer.lock")
     until = time.monotonic() + LOCK_WAIT
@@ -307,7 +371,7 @@ def _lock(folder: str) -> Iterator[None]:
                 todo = "wait until it is done, and run it again"
                 raise LakeError("the lake is being written by another costwhy", found=f"a lock on {file}", todo=todo)
             time.sleep(0.05)
-        yield
+        yield lambda: None
 
 
 def _locked(handle: int) -> bool:

@@ -327,10 +327,10 @@ def test_a_user_s_groups_are_found_in_other_files_and_a_component_that_is_delete
         ('\n[[cost]]\nformat = "focus"\npath = "missing/"\n', r"cost\[1\].path"),
         ('\n[[cost]]\nformat = "focus"\npath = "empty/"\n', r"cost\[1\].path"),
         ('\n[[cost]]\nformat = "focus"\npath = "billing/data/"\n', r"cost\[1\].path"),  # the same files twice
-        ('\n[[cost]]\nformat = "focus"\npath = "s3://bucket/x"\n', r"cost\[1\].path"),
+        ('\n[[cost]]\nformat = "focus"\npath = "gs://bucket/x"\n', r"cost\[1\].path"),
         ('\n[[changes]]\nformat = "cloudtrail"\npath = "missing/"\n', r"changes\[0\].path"),
         ('\n[[signals]]\nformat = "signals"\n', r"signals\[0\].path"),
-        ('\n[[signals]]\nformat = "xray"\n', "not built yet in this version"),
+        ('\n[[signals]]\nformat = "xray"\ndays = 31\n', r"signals\[0\]"),
         ('\n[[owners]]\nformat = "codeowners"\npath = "CODEOWNERS"\n', r"owners\[0\].path"),
     ],
 )

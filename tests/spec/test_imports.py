@@ -11,6 +11,7 @@ ORDER = (
     "outbound",
     "sources",
     "reduce",
+    "s3_lake",
     "lake",
     "ingest",
     "observed",

@@ -159,8 +159,8 @@ def test_a_snapshot_of_another_format_is_refused(tmp_path, content):
 
 def test_an_address_is_refused_and_makes_no_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(LakeError, match="s3://"):
-        write("s3://bucket/lake", ABOUT, {})
+    with pytest.raises(LakeError, match="gs://"):
+        write("gs://bucket/lake", ABOUT, {})
     assert list(tmp_path.iterdir()) == []
 
 

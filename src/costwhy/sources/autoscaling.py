@@ -4,7 +4,7 @@ Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}` and `{"Scaling
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,14 @@ def read(sources: Sequence[Path]) -> Reading:
                 _read_activity(intake, (file, place), text, known)
         except SourceError as error:
             intake.set_aside(file, None, str(error))
+    return intake.reading()
+
+
+def read_activities(activities: Iterable[tuple[str, bytes]], name: str) -> Reading:
+    """The same from activities that do not come from files: place and JSON text of each. name: shown in place of the file."""
+    intake, known = Intake(CHANGES, "autoscaling"), set[str]()
+    for place, text in activities:
+        _read_activity(intake, (Path(name), place), text, known)
     return intake.reading()
 
 

@@ -8,7 +8,7 @@ are parts of one whole.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from costwhy.errors import SourceError
@@ -40,17 +40,36 @@ def find_files(path: str, folder: Path) -> tuple[Path, ...]:
             found=f"{what} ({place})",
             todo=f"put files that end in {', '.join(ENDINGS)} there, or mend the path",
         )
-    return _newest(files, [f for f in found if f.name.endswith("-Manifest.json")])
+    return newest(files, [f for f in found if f.name.endswith("-Manifest.json")])
 
 
-def _newest(files: list[Path], manifests: Iterable[Path]) -> tuple[Path, ...]:
-    """Without the files of deliveries that a newer one of the same period replaced."""
-    listed = {key: names for manifest in manifests for key, names in [_listed(manifest)] if key and names}
+def newest(files: Iterable[Path], manifests: Iterable[Path], modified: Callable[[Path], float] | None = None) -> tuple[Path, ...]:
+    """Without the files of deliveries that a newer one of the same period replaced.
+
+    modified: when a file was written, in seconds; null: as the file itself says. Only manifests are read.
+    """
+    listed = _by_period(manifests)
     periods: dict[str, list[Path]] = {}
     for file in files:
         periods.setdefault(period_of(file), []).append(file)
-    kept = [file for key, group in periods.items() for file in _of_period(group, listed.get(key))]
+    age = modified or _modified
+    kept = [file for key, group in periods.items() for file in _of_period(group, listed.get(key), age)]
     return tuple(sorted(kept))
+
+
+def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
+    """The files that the manifest of each period names: the one beside the period's folder before those of executions."""
+    found: dict[str, tuple[tuple[int, float, str], frozenset[str]]] = {}
+    for manifest in manifests:
+        key, names = _listed(manifest)
+        rank = (-len(manifest.parts), _modified(manifest), str(manifest))
+        if key and names and (key not in found or found[key][0] < rank):
+            found[key] = rank, names
+    return {key: names for key, (_, names) in found.items()}
+
+
+def _modified(file: Path) -> float:
+    return file.stat().st_mtime
 
 
 def period_of(file: Path) -> str:
@@ -59,7 +78,7 @@ def period_of(file: Path) -> str:
     return "/".join(p for p in file.parts[: parts[-1] + 1] if p not in {"data", "metadata"}) if parts else ""
 
 
-def _of_period(group: list[Path], names: frozenset[str] | None) -> list[Path]:
+def _of_period(group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]) -> list[Path]:
     if names is not None:
         named = [f for f in group if any(f.as_posix().endswith(name) or name.endswith("/".join(f.parts[-3:])) for name in names)]
         if named:
@@ -67,8 +86,8 @@ def _of_period(group: list[Path], names: frozenset[str] | None) -> list[Path]:
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
     if not period_of(group[0]) or len(executions) < 2:
         return group
-    newest = max(executions, key=lambda e: (max(f.stat().st_mtime for f in group if f.parent == e), e.name))
-    return [f for f in group if f.parent == newest]
+    last = max(executions, key=lambda e: (max(modified(f) for f in group if f.parent == e), e.name))
+    return [f for f in group if f.parent == last]
 
 
 def _listed(manifest: Path) -> tuple[str, frozenset[str]]:

@@ -4,7 +4,7 @@ Source: AWS, *CloudTrail record contents*; file names `ACCOUNT_CloudTrail_REGION
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from costwhy.sources.intake import Intake, to_text, to_time
 from costwhy.sources.reading import Reading
 from costwhy.tables import CHANGES
 
-__all__ = ["ENDINGS", "SERVICE_TAGS", "find_files", "match_service", "read", "touched_names"]
+__all__ = ["ENDINGS", "SERVICE_TAGS", "find_files", "is_log", "match_service", "read", "read_events", "touched_names"]
 
 ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")
 SERVICE_TAGS = ("service", "app", "app.kubernetes.io/name")
@@ -63,7 +63,7 @@ _HEAD = msgspec.json.Decoder(_Head)
 
 def find_files(path: str, folder: Path) -> tuple[Path, ...]:
     """Log files below `path`, without digests and insights. Raises SourceError when there is none."""
-    found = tuple(file for file in files.find_files(path, folder, ENDINGS) if not _is_no_log(file))
+    found = tuple(file for file in files.find_files(path, folder, ENDINGS) if is_log(str(file)))
     if not found:
         raise SourceError(f"there are no CloudTrail log files at {path!r}", found="digests or insights only", todo="name AWSLogs/")
     return found
@@ -76,21 +76,38 @@ def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) 
     """
     intake, known = Intake(CHANGES, "cloudtrail"), set[str]()
     for file in sources:
-        if not _is_no_log(file):
+        if is_log(str(file)):
             _read_file(intake, file, known, service_tags)
     return intake.reading()
 
 
+def read_events(events: Iterable[tuple[str, bytes]], name: str, service_tags: Collection[str] = SERVICE_TAGS) -> Reading:
+    """The same from records that do not come from files: place and JSON text of each. name: shown in place of the file."""
+    intake, known = Intake(CHANGES, "cloudtrail"), set[str]()
+    _read_records(intake, (Path(name), None), events, known, service_tags)
+    return intake.reading()
+
+
 def _read_file(intake: Intake, file: Path, known: set[str], service_tags: Collection[str]) -> None:
-    delivered = _delivery_time(file)
     try:
-        for place, text in files.read_records(file, ("Records",)):
-            try:
-                _read_record(intake, text, known, (delivered, service_tags))
-            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-                intake.set_aside(file, place, _reason(error), text)
+        _read_records(intake, (file, _delivery_time(file)), files.read_records(file, ("Records",)), known, service_tags)
     except SourceError as error:
         intake.set_aside(file, None, str(error))
+
+
+def _read_records(
+    intake: Intake,
+    whence: tuple[Path, datetime | None],
+    records: Iterable[tuple[str, msgspec.Raw | bytes]],
+    known: set[str],
+    service_tags: Collection[str],
+) -> None:
+    """Records of one file and the time at which it was delivered."""
+    for place, text in records:
+        try:
+            _read_record(intake, text, known, (whence[1], service_tags))
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            intake.set_aside(whence[0], place, _reason(error), text)
 
 
 def _reason(error: Exception) -> str:
@@ -150,8 +167,9 @@ def match_service(text: str, services: Collection[str]) -> str | None:
     return None
 
 
-def _is_no_log(file: Path) -> bool:
-    return any(mark in str(file) for mark in _NOT_EVENTS)
+def is_log(name: str) -> bool:
+    """Whether a file holds events: not digests, not insights."""
+    return not any(mark in name for mark in _NOT_EVENTS)
 
 
 def _delivery_time(file: Path) -> datetime | None:

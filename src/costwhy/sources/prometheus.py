@@ -30,6 +30,8 @@ from costwhy.sources.reading import Reading
 from costwhy.sources.signals import MAX_NAME, METRICS
 from costwhy.tables import COUNT, SIGNALS, TIME
 
+DAYS = 35
+"""How far back is asked where nothing else is said."""
 MOST_POINTS = 10_000
 """Points of a series that are asked for at once; Prometheus refuses more than 11,000."""
 LIMITS = Limits(seconds=60.0, bytes=64 * 2**20, attempts=3, repeatable=True)
