@@ -2,13 +2,16 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from walls import TOKEN, Site, wall
 
 from costwhy.config import read_workspace
 from costwhy.ingest import ingest
 from costwhy.lake import Lake, open_lake
+from costwhy.served.auth import Auth
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
@@ -51,3 +54,10 @@ def chromium() -> str:
             pytest.fail("no Chromium found, and COSTWHY_REQUIRE_BROWSER=1")
         pytest.skip("no Chromium on this machine: install Debian's package `chromium`, or set COSTWHY_CHROMIUM")
     return CHROMIUM
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A wall around the small notebook, that asks for a token."""
+    with wall(tmp_path, Auth(token=TOKEN), patience=0.5, watch=0.1) as running:
+        yield running

@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_
 def test_an_example_runs(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "published").mkdir()
     (tmp_path / "notebooks").mkdir()
-    (tmp_path / "notebooks" / "leadership.py").write_text((Path(__file__).parent / "small_notebook.py").read_text())
+    (tmp_path / "notebooks" / "leadership.py").write_text((Path(__file__).parent.parent / "small_notebook.py").read_text())
     users_file(tmp_path, "ada")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))

@@ -414,7 +414,7 @@ def test_the_secret_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path,
 
 
 def test_the_secret_key_never_lies_in_the_published_folder(tmp_path: Path) -> None:
-    notebook = Path(__file__).parent / "small_notebook.py"
+    notebook = Path(__file__).parent.parent / "small_notebook.py"
     with pytest.raises(UsageError, match="secret key would lie"):
         create_app(str(tmp_path), notebook, ServeOptions(state=tmp_path / "state"), 80)
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,7 @@ import pytest
 from conftest import SAMPLE
 
 from costwhy.config import read_workspace
-from costwhy.errors import ConfigError, CostwhyError, InputError, SourceError
+from costwhy.errors import ConfigError, CostwhyError, SourceError
 from costwhy.ingest import ingest
 from costwhy.lake import open_lake
 
@@ -168,12 +168,6 @@ def test_a_wrong_configuration_names_the_key(workspace: Path, text: str, path: s
     (workspace / "costwhy.toml").write_text(text)
     with pytest.raises(ConfigError, match=path):
         read_workspace(workspace)
-
-
-def test_a_source_that_is_no_file_says_so(workspace: Path) -> None:
-    (workspace / "costwhy.toml").write_text(TOML + '[[signals]]\nformat = "xray"\n')
-    with pytest.raises(InputError, match="xray"):
-        ingest(read_workspace(workspace))
 
 
 def test_money_is_exact_for_each_period_and_cost_column(sample_workspace: Path) -> None:
