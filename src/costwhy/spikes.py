@@ -80,7 +80,8 @@ def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
     born = [e for rate in model.rates if rate.born is not None for e in _birth(model, rate)]
     rates = [rate for rate in model.rates if rate.born is None]
-    moved = [e for k in suspects(rates) for e in _episodes(model, rates[k])]
+    suspected = [rates[k] for k in suspects(rates)]
+    moved = [e for rate, shifts in zip(suspected, find_shifts(suspected), strict=True) for e in _episodes(model, rate, shifts)]
     episodes = [e for e in (*born, *moved) if _matters(model, e)]
     spikes = [_trimmed(model, group) for group in _groups(model, episodes)]
     return tuple(sorted((s for s in spikes if s is not None), key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
@@ -89,10 +90,10 @@ def find(model: Model) -> tuple[Spike, ...]:
 # ---------------------------------------------------------------- episodes of one rate
 
 
-def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
+def _episodes(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Episode]:
     """Stretches of this rate away from its normal."""
     quiet, over = np.ones(rate.level.size, dtype=bool), 0
-    for shift in find_shifts(rate):
+    for shift in shifts:
         start, end = shift.start, shift.end
         if end is not None and rate.kind in {"unit_price", "unmetered"} and end >= model.observed.billed:
             end = None
