@@ -12,6 +12,7 @@ ORDER = (
     "reduce",
     "lake",
     "ingest",
+    "graph",
     "observed",
     "segments",
     "levels",
