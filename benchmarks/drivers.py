@@ -18,7 +18,8 @@ import polars as pl
 
 from costwhy.drivers import find_drivers
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "drivers"
+ROOT = Path(__file__).resolve().parent.parent
+DATA = next((p / "shared/data/drivers" for p in ROOT.parents if (p / "shared/data").is_dir()), ROOT.parent / "shared/data/drivers")
 FAMILIES = ("B0", "B0n", "L", "S", "CX")
 VALUES = ("case_id", "actual_cents", "expected_cents")
 
