@@ -6,7 +6,6 @@ the most surprising together is the answer (the paper shows the three best dimen
 """
 
 import numpy as np
-
 from peers.leaves import Element, Floats, Leaves
 
 T_EEP, T_EP = 0.1, 0.67  # the paper's values

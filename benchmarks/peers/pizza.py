@@ -3,21 +3,19 @@
 import logging
 import warnings
 
-import polars as pl
-
 from peers.leaves import Element
 
 
-def wise_pizza(frame: pl.DataFrame, dimensions: list[str], expected: str, actual: str) -> list[Element]:
-    """At most five segments of at most three constraints; other settings as it comes."""
+def wise_pizza(leaves: dict[str, list[object]], dimensions: list[str], expected: str, actual: str) -> list[Element]:
+    """At most five segments, other settings as it comes: at most two constraints each."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    import pandas  # noqa: PLC0415, ICN001  comes with wise-pizza
     from wise_pizza import explain_changes_in_totals  # noqa: PLC0415  a peer of the group `bench`
 
     before, after = (
-        frame.select(*dimensions, pl.col(value).cast(pl.Float64).alias("total"), size=pl.lit(1.0)).to_pandas() for value in (expected, actual)
+        pandas.DataFrame({**{d: leaves[d] for d in dimensions}, "total": [float(v) for v in leaves[value]], "size": 1.0})
+        for value in (expected, actual)
     )
-    said = explain_changes_in_totals(
-        df1=before, df2=after, dims=dimensions, total_name="total", size_name="size", max_segments=5, max_depth=3, how="totals"
-    )
+    said = explain_changes_in_totals(df1=before, df2=after, dims=dimensions, total_name="total", size_name="size", max_segments=5)
     return [{k: str(v) for k, v in s["segment"].items()} for s in said.segments]

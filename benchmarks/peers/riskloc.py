@@ -9,7 +9,6 @@ of all elements of a cuboid are taken at once, so that times here are better tha
 from itertools import combinations
 
 import numpy as np
-
 from peers.leaves import Element, Floats, Leaves
 
 T_RISK, T_PEP, OUTLIERS = 0.5, 0.02, 5  # the paper's values
@@ -74,9 +73,7 @@ def _risk(leaves: Leaves, of_leaves: tuple[Floats, Floats, np.ndarray], cell: np
     bad, good = (np.bincount(cell, weight * part, cells) for part in (abnormal, ~abnormal))
     both = (leaves.actual != 0) & (leaves.expected != 0)
     inside = cell[both]
-    expected, actual, count = (
-        np.bincount(inside, v, cells) for v in (leaves.expected[both], leaves.actual[both], np.ones(inside.size))
-    )
+    expected, actual, count = (np.bincount(inside, v, cells) for v in (leaves.expected[both], leaves.actual[both], np.ones(inside.size)))
     factor = np.divide(actual, expected, out=np.zeros(cells), where=expected != 0)
     spread = np.bincount(inside, np.abs(_deviation(leaves.expected[both] * factor[inside], leaves.actual[both])), cells)
     whole = np.bincount(inside, np.abs(deviation[both]), cells)
