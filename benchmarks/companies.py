@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).resolve().parent.parent
-SCORER = ROOT.parent / "shared" / "cases" / "score.py"
+SCORER = next((p / "shared/cases/score.py" for p in ROOT.parents if (p / "shared/cases").is_dir()), ROOT.parent / "shared/cases/score.py")
 sys.path.insert(0, str(ROOT / "data"))
 
 from formats import of_incident, ordinary, signals, write_catalog, write_changes  # noqa: E402

@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
-from costwhy.errors import InputError
+from costwhy.graph import Flow, flow_into
 from costwhy.levels import WEEK, pattern
 from costwhy.observed import Array
 from costwhy.rates import Model, Rate
 
-MAX_ROUNDS = 400  # of the fixed point N = A N + d: enough for a spectral radius of 0.97
-CONVERGED = 1e-9
 BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
 RECENT = 72
 AFTERMATH = 3  # hours after a pulse in which it may still fade
+LEAD = 3  # hours before a window that an autoscaler may still hold
+OF_CALLS = frozenset({"demand", "schedule", "fan_out", "retries"})  # kinds whose row is an edge; the row of the others is a meter
+FROM_OUTSIDE = frozenset({"demand", "schedule"})
 
 
 @dataclass(frozen=True)
@@ -192,128 +192,65 @@ def _is_covered(model: Model, rate: Rate) -> bool:
 # ---------------------------------------------------------------- the bill with some rates set back
 
 
+@dataclass(frozen=True)
+class _Before:
+    """A window as it was, prepared once for every way to set these rates back: what they can reach, and the meters that can move (R)."""
+
+    model: Model
+    window: Window
+    flow: Flow
+    outside: Array  # S x W: calls from outside, from timers, and loose ones, of the services that are reached
+    meters: np.ndarray  # rows of the meters
+    use: np.ndarray  # places in `meters` of those that follow calls
+    ruled: tuple[int, ...]  # places of those that an autoscaler's rule keeps
+    paid: Array  # R x W
+
+    def of(self, series: Array) -> Array:
+        """A copy of a series of the model (M x T) for these meters in the window."""
+        return series[self.meters, self.window.hours]
+
+    @property
+    def handled(self) -> Array:
+        """S x W."""
+        return self.model.handled[:, self.window.hours]
+
+    @property
+    def calls(self) -> Array:
+        """E x W."""
+        return self.model.observed.calls[:, self.window.hours]
+
+    def place(self, m: int) -> int:
+        """Place of a meter in `meters`."""
+        return int(np.searchsorted(self.meters, m))
+
+
+@dataclass(frozen=True)
+class _Calls:
+    """Calls with some rates set back: ratios of the flow's edges (places x W), calls handled (S x W)."""
+
+    ratio: Array
+    handled: Array
+
+
 def calls_with(model: Model, window: Window, resets: Sequence[Reset]) -> tuple[Array, Array]:
     """Calls on each edge (E x W) and handled by each service (S x W) with these rates set back.
 
     Raises InputError where the calls do not settle (spectral radius of A not under 1).
     """
-    o, hours = model.observed, window.hours
-    calls, handled = o.calls[:, hours].copy(), model.handled[:, hours]
-    moved = [r for r in resets if r.rate.kind in {"demand", "schedule", "fan_out", "retries"}]
-    if not moved:
-        return calls, handled
-    inner = [e for e, edge in enumerate(o.edges) if edge.internal]
-    index = {name: row for row, name in enumerate(o.services)}
-    from_, to = (np.array([index[str(getattr(o.edges[e], side))] for e in inner], dtype=int) for side in ("caller", "service"))
-    base_from = handled[from_]
-    ratio = np.where(base_from > 0, calls[inner] / np.where(base_from > 0, base_from, 1.0), 0.0)
-    loose = np.where(base_from > 0, 0.0, calls[inner])  # calls of an hour in which the caller handled none
-    place = {e: k for k, e in enumerate(inner)}
-    for reset in moved:
-        e = reset.rate.row
-        if reset.rate.kind in {"demand", "schedule"}:
-            calls[e] = reset.normal
-            continue
-        current = _edge_ratio(model, reset.rate, hours)
-        ratio[place[e]] *= np.where(current > 0, reset.normal / np.where(current > 0, current, 1.0), 1.0)
-    outside = np.zeros_like(handled)
-    for e, edge in enumerate(o.edges):
-        if not edge.internal:
-            outside[index[edge.service]] += calls[e]
-    into = sparse.csr_matrix((np.ones(len(inner)), (to, np.arange(len(inner)))), shape=(len(o.services), len(inner)))
-    outside = outside + into @ loose
-    settled = _settle(ratio, from_, into, outside, handled)
-    calls[inner] = ratio * settled[from_] + loose
-    return calls, settled
-
-
-def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
-    """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
-    o = model.observed
-    calls, first = o.calls[rate.row, hours], (o.calls[rate.row] - o.retries[rate.row])[hours]
-    top, bottom = (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
-    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
-
-
-def _settle(ratio: Array, from_: np.ndarray, into: sparse.csr_matrix, outside: Array, start: Array) -> Array:
-    """N = A N + d by repeated substitution, which converges exactly where the spectral radius of A is under 1."""
-    handled = start
-    for _ in range(MAX_ROUNDS):
-        following = outside + into @ (ratio * handled[from_])
-        if np.abs(following - handled).max(initial=0.0) <= CONVERGED * max(1.0, float(following.max(initial=0.0))):
-            return np.asarray(following)
-        handled = following
-    raise InputError(
-        "the calls between the services do not settle: each call causes one more, or more than one",
-        found="a cycle of calls whose gain is 1 or more (spectral radius of the call matrix not under 1)",
-        todo="look for a service that both calls and is called by another in the signals, and whether calls are counted twice",
-    )
-
-
-def _told(model: Model, m: int, handled: Array) -> Array:
-    """What the autoscaler's rule keeps for these calls; zero for what does not follow them."""
-    meter = model.meters[m]
-    if meter.kind == "time" and meter.rule is not None and meter.service is not None:
-        return meter.rule.usage(handled[meter.service])
-    return np.zeros(handled.shape[1] if handled.size else len(model.observed.hours))
+    before = _before_resets(model, window, resets)
+    now, flow, calls = _settled(before, resets), before.flow, before.calls.copy()
+    for reset in (r for r in resets if r.rate.kind in FROM_OUTSIDE):
+        calls[reset.rate.row] = reset.normal
+    calls[flow.edges] = now.ratio * now.handled[flow.caller] + flow.loose
+    return calls, now.handled
 
 
 def cost_with(model: Model, window: Window, resets: Sequence[Reset]) -> Array:
     """Cost of every meter by hour (M x W) with these rates set back to normal."""
-    hours = window.hours
-    calls, handled = calls_with(model, window, resets)
-    usage, price, covered, cost = (
-        model.usage[:, hours].copy(),
-        model.price[:, hours].copy(),
-        model.covered[:, hours].copy(),
-        model.cost[:, hours].copy(),
-    )
-    by_meter = {
-        (r.rate.kind == "unit_price", r.rate.row): r for r in resets if r.rate.kind not in {"demand", "schedule", "fan_out", "retries"}
-    }
-    touched = (
-        np.flatnonzero(np.abs(handled - model.handled[:, hours]).max(axis=1, initial=0.0) > 0) if handled.size else np.zeros(0, dtype=int)
-    )
-    for m, meter in enumerate(model.meters):
-        own, priced = by_meter.get((False, m)), by_meter.get((True, m))
-        moved = meter.service is not None and bool(np.isin(meter.service, touched))
-        if own is None and priced is None and not moved:
-            continue
-        if meter.kind == "unmetered":
-            cost[m] = own.normal if own is not None else cost[m]
-            continue
-        usage[m] = _usage_with(model, window, m, (calls, handled), own)
-        if priced is not None and _is_covered(model, priced.rate):
-            covered[m] = np.minimum(priced.normal, usage[m])
-        elif priced is not None:
-            price[m] = priced.normal
-        paid = np.maximum(usage[m] - covered[m], 0.0) * price[m] + covered[m] * model.covered_price[m, hours]
-        same = (
-            np.maximum(model.usage[m, hours] - model.covered[m, hours], 0.0) * model.price[m, hours]
-            + model.covered[m, hours] * model.covered_price[m, hours]
-        )
-        cost[m] += paid - same
+    before = _before_resets(model, window, resets)
+    cost = model.cost[:, window.hours].copy()
+    cost[before.meters] += _change(before, resets)
     return cost
-
-
-def _usage_with(model: Model, window: Window, m: int, state: tuple[Array, Array], own: Reset | None) -> Array:
-    meter, hours, usage = model.meters[m], window.hours, model.usage[m, window.hours]
-    calls, handled = state
-    if meter.kind == "use" and meter.service is not None:
-        before = model.followed(m)[hours]
-        after = calls[meter.edge] if meter.edge is not None else handled[meter.service]
-        if own is not None:
-            return np.asarray(own.normal * after)
-        return np.asarray(np.where(before > 0, usage * after / np.where(before > 0, before, 1.0), usage))
-    if meter.kind == "time" and meter.service is not None and meter.rule is not None:
-        now = meter.rule.usage(model.handled[meter.service])[hours]
-        lead = min(window.start, 3)
-        joined = np.concatenate([model.handled[meter.service, window.start - lead : window.start], handled[meter.service]])
-        then = meter.rule.usage(joined)[lead:]
-        if own is not None:
-            return np.asarray(np.maximum(then + own.normal, 0.0))
-        return np.asarray(np.maximum(usage + then - now, 0.0))
-    return np.asarray(own.normal) if own is not None else np.asarray(usage)
 
 
 def split(model: Model, window: Window, resets: Sequence[Reset]) -> list[Array]:
@@ -328,11 +265,124 @@ def split(model: Model, window: Window, resets: Sequence[Reset]) -> list[Array]:
     ]
     others = [k for k in range(len(resets)) if k not in new_lines]
     orders = [new_lines + others, new_lines + others[::-1]] if len(others) > 1 else [new_lines + others]
+    before = _before_resets(model, window, resets)
+    changes = {frozenset[int](): np.zeros_like(before.paid)}  # both orders end, and often begin, with the same rates set back
     for order in orders:
-        current, done = model.cost[:, window.hours], []
-        for k in order:
-            done.append(resets[k])
-            after = cost_with(model, window, done)
-            total[k] += (current - after) / len(orders)
-            current = after
+        for n, k in enumerate(order):
+            done, further = frozenset(order[:n]), frozenset(order[: n + 1])
+            if further not in changes:
+                changes[further] = _change(before, [resets[i] for i in order[: n + 1]])
+            total[k][before.meters] += (changes[done] - changes[further]) / len(orders)
     return total
+
+
+def _before_resets(model: Model, window: Window, resets: Sequence[Reset]) -> _Before:
+    o, graph, hours = model.observed, model.observed.graph, window.hours
+    calls, edges = o.calls[:, hours], [r.rate.row for r in resets if r.rate.kind in OF_CALLS]
+    called = (graph.called[np.isin(graph.edges, edges)], graph.entered[np.isin(graph.entries, edges)])
+    flow = flow_into(graph, np.concatenate(called), calls, model.handled[:, hours])
+    outside, into = np.zeros((len(o.services), window.end - window.start)), flow.reached[graph.entered]
+    np.add.at(outside, graph.entered[into], calls[graph.entries[into]])
+    np.add.at(outside, flow.called, flow.loose)
+    can = np.array([meter.service is not None and bool(flow.reached[meter.service]) for meter in model.meters], dtype=bool)
+    can[[r.rate.row for r in resets if r.rate.kind not in OF_CALLS]] = True
+    rows = np.flatnonzero(can)
+    use = np.flatnonzero([model.meters[m].kind == "use" for m in rows])
+    ruled = tuple(k for k, m in enumerate(rows) if model.meters[m].kind == "time" and model.meters[m].rule is not None)
+    paid = _paid(*(series[rows, hours] for series in (model.usage, model.covered, model.price, model.covered_price)))
+    return _Before(model, window, flow, outside, rows, use, ruled, paid)
+
+
+def _paid(usage: Array, covered: Array, price: Array, covered_price: Array) -> Array:
+    return np.asarray(np.maximum(usage - covered, 0.0) * price + covered * covered_price)
+
+
+def _settled(before: _Before, resets: Sequence[Reset]) -> _Calls:
+    """The calls that these rates would have caused."""
+    outside, ratio = before.outside.copy(), before.flow.ratio.copy()
+    for reset in (r for r in resets if r.rate.kind in OF_CALLS):
+        row = reset.rate.row
+        if reset.rate.kind in FROM_OUTSIDE:
+            outside[before.model.observed.services.index(str(reset.rate.service))] += reset.normal - before.calls[row]
+            continue
+        current = _edge_ratio(before.model, reset.rate, before.window.hours)
+        factor = np.where(current > 0, reset.normal / np.where(current > 0, current, 1.0), 1.0)
+        ratio[np.flatnonzero(before.flow.edges == row)] *= factor
+    return _Calls(ratio, before.flow.settle(ratio, outside, before.handled))
+
+
+def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
+    """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
+    o = model.observed
+    calls, first = o.calls[rate.row, hours], (o.calls[rate.row] - o.retries[rate.row])[hours]
+    top, bottom = (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
+    return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
+
+
+def _change(before: _Before, resets: Sequence[Reset]) -> Array:
+    """What these rates, set back, change in the cost of the meters that can move (R x W)."""
+    model = before.model
+    own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in OF_CALLS]
+    usage = _usage_with(before, _settled(before, resets), {k: r.normal for k, r in own if r.rate.kind != "unit_price"})
+    covered, price = before.of(model.covered), before.of(model.price)
+    for k, reset in own:
+        if reset.rate.kind == "unit_price" and _is_covered(model, reset.rate):
+            covered[k] = np.minimum(reset.normal, usage[k])
+        elif reset.rate.kind == "unit_price":
+            price[k] = reset.normal
+    change = _paid(usage, covered, price, before.of(model.covered_price)) - before.paid
+    for k, reset in own:
+        if model.meters[reset.rate.row].kind == "unmetered":
+            change[k] = reset.normal - model.cost[reset.rate.row, before.window.hours]
+    return change
+
+
+def _usage_with(before: _Before, now: _Calls, own: dict[int, Array]) -> Array:
+    """Usage (R x W) with these calls; own: the normal of each rate of usage that is set back, by place."""
+    model, usage, use = before.model, before.of(before.model.usage), before.use
+    then, after = _followed(before, None), _followed(before, now)
+    usage[use] = np.where(then > 0, usage[use] * after / np.where(then > 0, then, 1.0), usage[use])
+    follows = dict(zip(use.tolist(), after, strict=True))
+    for k in before.ruled:
+        usage[k] = np.maximum(usage[k] + _told_with(before, now, k) - _told_with(before, None, k), 0.0)
+    for k, value in own.items():
+        if k in follows:
+            usage[k] = value * follows[k]
+        elif k in before.ruled:
+            usage[k] = np.maximum(_told_with(before, now, k) + value, 0.0)
+        elif model.meters[before.meters[k]].kind != "unmetered":
+            usage[k] = value
+    return usage
+
+
+def _followed(before: _Before, now: _Calls | None) -> Array:
+    """Calls that the meters in `use` follow; now None: as they were."""
+    flow, meters = before.flow, [before.model.meters[m] for m in before.meters[before.use]]
+    handled = before.handled if now is None else now.handled
+    out = handled[[m.service or 0 for m in meters]]
+    for k, edge in ((k, m.edge) for k, m in enumerate(meters) if m.edge is not None):
+        place = np.flatnonzero(flow.edges == edge)
+        out[k] = before.calls[edge]
+        if now is not None and place.size:
+            out[k] = (now.ratio[place] * now.handled[flow.caller[place]] + flow.loose[place])[0]
+    return out
+
+
+def _told_with(before: _Before, now: _Calls | None, k: int) -> Array:
+    """What the rule of the meter at this place keeps; it may still hold what the hours before the window had."""
+    meter, start = before.model.meters[before.meters[k]], before.window.start
+    if meter.rule is None or meter.service is None:
+        return np.zeros(before.window.end - start)
+    lead = min(start, LEAD)
+    calls = before.model.handled[meter.service, start - lead : before.window.end].copy()
+    if now is not None:
+        calls[lead:] = now.handled[meter.service]
+    return np.asarray(meter.rule.usage(calls)[lead:])
+
+
+def _told(model: Model, m: int, handled: Array) -> Array:
+    """What the autoscaler's rule keeps for these calls; zero for what does not follow them."""
+    meter = model.meters[m]
+    if meter.kind == "time" and meter.rule is not None and meter.service is not None:
+        return meter.rule.usage(handled[meter.service])
+    return np.zeros(handled.shape[1] if handled.size else len(model.observed.hours))

@@ -6,6 +6,7 @@ Everything here takes many series at once (R x T, NaN: not defined in that hour)
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from costwhy.observed import Array
 
@@ -109,8 +110,7 @@ def _spread_around(level: Array) -> float:
     defined, half = level[np.isfinite(level)], 36
     if defined.size <= 2 * half:
         return float(robust_spread(defined))
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(defined, half, mode="edge"), 2 * half + 1)
-    return float(robust_spread(defined - np.median(windows, axis=1)))
+    return float(robust_spread(defined - median_filter(defined, 2 * half + 1, mode="nearest")))
 
 
 def pattern(values: Array) -> Array:

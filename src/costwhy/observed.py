@@ -7,6 +7,7 @@ All arrays have one column for each hour of `hours`.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from costwhy.errors import LakeError
+from costwhy.graph import CallGraph, call_graph
 
 Array = npt.NDArray[np.float64]
 
@@ -91,6 +93,14 @@ class Observed:
         for row, edge in enumerate(self.edges):
             total[index[edge.service]] += self.calls[row]
         return total
+
+    @cached_property
+    def graph(self) -> CallGraph:
+        """Who calls whom."""
+        row = {name: k for k, name in enumerate(self.services)}
+        caller = np.array([row[str(e.caller)] if e.internal else -1 for e in self.edges], dtype=np.int64)
+        called = np.array([row[e.service] for e in self.edges], dtype=np.int64)
+        return call_graph(len(self.services), (caller, called), np.flatnonzero(caller < 0))
 
     @property
     def as_of(self) -> datetime:

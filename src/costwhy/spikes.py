@@ -80,19 +80,20 @@ def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
     born = [e for rate in model.rates if rate.born is not None for e in _birth(model, rate)]
     rates = [rate for rate in model.rates if rate.born is None]
-    moved = [e for k in suspects(rates) for e in _episodes(model, rates[k])]
+    suspected = [rates[k] for k in suspects(rates)]
+    moved = [e for rate, shifts in zip(suspected, find_shifts(suspected), strict=True) for e in _episodes(model, rate, shifts)]
     episodes = [e for e in (*born, *moved) if _matters(model, e)]
-    spikes = [_trimmed(model, group) for group in _groups(model, episodes)]
-    return tuple(sorted((s for s in spikes if s is not None), key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
+    spikes = [s for group in _groups(model, episodes) for s in _told(model, group)]
+    return tuple(sorted(spikes, key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
 
 
 # ---------------------------------------------------------------- episodes of one rate
 
 
-def _episodes(model: Model, rate: Rate) -> Iterable[Episode]:
+def _episodes(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Episode]:
     """Stretches of this rate away from its normal."""
     quiet, over = np.ones(rate.level.size, dtype=bool), 0
-    for shift in find_shifts(rate):
+    for shift in shifts:
         start, end = shift.start, shift.end
         if end is not None and rate.kind in {"unit_price", "unmetered"} and end >= model.observed.billed:
             end = None
@@ -218,6 +219,20 @@ def _together(model: Model, one: Episode, other: Episode) -> bool:
         return True
     near = {(e.service, e.caller) for e in model.observed.edges if e.internal}
     return any((a, b) in near or (b, a) in near for a in mine for b in theirs)
+
+
+def _told(model: Model, group: list[Episode]) -> list[Spike]:
+    """The group as a spike; where its rises and its falls offset each other, both of them: a flat total hides nothing.
+
+    Usage that only moved from one line to another of its own type (a new tag, another account) moved no money.
+    """
+    whole = _trimmed(model, group)
+    if whole is not None:
+        return [whole]
+    rises, falls = ([e for e in group if (e.dollars > 0) == up] for up in (True, False))
+    if {e.rate.usage_type for e in rises} & {e.rate.usage_type for e in falls} - {None}:
+        return []
+    return [s for s in (_trimmed(model, part) for part in (rises, falls) if part) if s is not None]
 
 
 def _trimmed(model: Model, group: list[Episode]) -> Spike | None:

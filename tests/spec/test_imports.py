@@ -14,6 +14,7 @@ ORDER = (
     "s3_lake",
     "lake",
     "ingest",
+    "graph",
     "observed",
     "segments",
     "levels",
