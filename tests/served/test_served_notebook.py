@@ -260,7 +260,6 @@ def test_a_viewer_logs_in_with_the_token_and_everything_on_the_page_works(visit:
     page.get_by_role("button", name="count").click()
     says(page, "#answer", "counted 1")
     page.locator("marimo-vega canvas, marimo-vega svg.marks").first.wait_for()  # its data are gone once another chart takes its place
-    page.wait_for_load_state("networkidle")
     page.locator("select").first.select_option("beta")
     says(page, "#answer", "beta: 100 dollars")
     _click_a_bar(page)
