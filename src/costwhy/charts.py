@@ -5,6 +5,8 @@ from datetime import datetime, timedelta
 import altair as alt
 import polars as pl
 
+from costwhy.story import money
+
 INK = "#7d8590"  # axes and words: readable on white and on near-black
 GRID = "#8b949e33"
 ACTUAL = "#4c8dd6"
@@ -306,6 +308,60 @@ def moved(frame: pl.DataFrame) -> alt.LayerChart:
     )
     words = base.mark_text(align="left", yOffset=-7, fontSize=12, color=INK).encode(x=alt.value(2), y=y, text="label:N")
     return _finish(_layer(bars, words), 40 * max(1, frame.height))
+
+
+def days(frame: pl.DataFrame) -> alt.LayerChart:
+    """Spend by day against what it would have been. frame: hour (start of the day), actual_cost, expected_cost, estimated."""
+    domain = _domain(frame)
+    over = alt.Chart(frame.with_columns(top=pl.max_horizontal("actual_cost", "expected_cost"))).mark_area(
+        color=EXCESS, opacity=0.35, interpolate="step-after"
+    )
+    lines = alt.Chart(frame).encode(x=_x(domain))
+    tips = [
+        alt.Tooltip("hour:T", title="day (UTC)", format="%d %b %Y", formatType="utc"),
+        _money_tip("actual_cost:Q", "spent"),
+        _money_tip("expected_cost:Q", "expected"),
+    ]
+    return _finish(
+        _layer(
+            over.encode(x=_x(domain), y=_y("a day", "expected_cost:Q"), y2="top:Q"),
+            lines.mark_line(color=EXPECTED, strokeDash=[3, 3], interpolate="step-after", strokeWidth=1.3).encode(
+                y=_y("a day", "expected_cost:Q")
+            ),
+            lines.mark_line(color=ACTUAL, interpolate="step-after", strokeWidth=1.8).encode(y=_y("a day", "actual_cost:Q")),
+            lines.mark_point(opacity=0, size=200).encode(y=_y("a day", "actual_cost:Q"), tooltip=tips),
+        ),
+        190,
+    )
+
+
+VERDICT_COLOURS = {
+    "Traffic growth": ACTUAL,
+    "Inefficiency": EXCESS,
+    "Price": "#9a8c62",
+    "Accounting": "#6e7681",
+    "Other causes": "#b57edc",
+}
+
+
+def shares(frame: pl.DataFrame, currency: str) -> alt.LayerChart:
+    """A bar for each name, its dollars beside it. frame: name, dollars, now, cases."""
+    told = frame.with_columns(
+        label=pl.Series([f"{n}: {money(d, currency)}" for n, d in frame.select("name", "dollars").iter_rows()], dtype=pl.String)
+    )
+    y = alt.Y("name:N", title=None, sort=frame["name"].to_list(), axis=alt.Axis(labels=False, ticks=False, domain=False))
+    colours = alt.Color(
+        "name:N",
+        legend=None,
+        scale=alt.Scale(domain=frame["name"].to_list(), range=[VERDICT_COLOURS.get(n, ACTUAL) for n in frame["name"]]),
+    )
+    tips = [alt.Tooltip("name:N"), _money_tip("dollars:Q", "cost so far"), _money_tip("now:Q", "an hour now"), alt.Tooltip("cases:Q")]
+    base = alt.Chart(told)
+    bars = base.mark_bar(height=10, cornerRadius=2, yOffset=8).encode(
+        x=alt.X("dollars:Q", title=None, axis=None), y=y, color=colours, tooltip=tips
+    )
+    words = base.mark_text(align="left", yOffset=-6, fontSize=12, color=INK).encode(x=alt.value(2), y=y, text="label:N")
+    return _finish(_layer(bars, words), 36 * max(1, frame.height))
 
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:

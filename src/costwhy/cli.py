@@ -5,6 +5,7 @@ error. What comes from files is stripped of what a terminal would obey.
 """
 
 import argparse
+import getpass
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +29,9 @@ from costwhy.errors import CostwhyError, InputError, UsageError
 
 if TYPE_CHECKING:
     from costwhy.ingest import IngestReport
+    from costwhy.served.auth import Auth
 
-LATER = ("serve", "watch")
+LATER = ("watch",)
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
 errors = Console(stderr=True, highlight=False)
@@ -127,8 +129,31 @@ def _publishing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     verify = _command(commands, "verify", run_verify, "run a published case again, compare every number and digest")
     verify.add_argument("case", metavar="CASE", help="folder of a published case, or of a postmortem")
     verify.add_argument("--lake", metavar="WORKSPACE", help="also show what the provider has restated since, by this workspace's lake")
+    _serving(_command(commands, "serve", run_serve, "the read-only app over published cases"))
     for command in (publish, verify):
         command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
+def _serving(serve: argparse.ArgumentParser) -> None:
+    """serve: who may come in, from where, and the links that open one case."""
+    serve.add_argument(
+        "published", nargs="?", default="published", metavar="PUBLISHED", help="the published folder (default: published), or s3://"
+    )
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    serve.add_argument("--port", type=int, default=0, help="(default: a free one)")
+    serve.add_argument(
+        "--site", action="append", default=[], metavar="URL", help="address that viewers type, such as https://costs.example.com"
+    )
+    serve.add_argument("--token-env", metavar="NAME", help="one secret for all viewers, in this environment variable")
+    serve.add_argument("--users", type=Path, metavar="FILE", help="users and their scrypt hashes, see --add-user")
+    serve.add_argument("--header", default="", metavar="NAME", help="request header in which a proxy names the viewer")
+    serve.add_argument("--proxy", action="append", default=[], metavar="ADDRESS", help="address or network of a proxy that is believed")
+    serve.add_argument("--state", type=Path, metavar="FOLDER", help="folder of the secret key, outside the published folder")
+    serve.add_argument("--log", type=Path, metavar="FILE", help="access log (default: standard error)")
+    serve.add_argument("--link", metavar="CASE", help="print a link that opens this case alone, and end")
+    serve.add_argument("--until", type=_time, metavar="TIME", help="end of that link (default: in 14 days)")
+    serve.add_argument("--revoke", metavar="LINK", help="revoke a link, and end")
+    serve.add_argument("--add-user", metavar="NAME", help="ask for a password, add NAME to --users, and end")
 
 
 def _command(
@@ -452,6 +477,61 @@ def run_verify(wish: argparse.Namespace) -> None:
         )
     if wish.lake and not rows:
         out.print("nothing was restated since")
+
+
+def run_serve(wish: argparse.Namespace) -> None:
+    """costwhy serve"""
+    from costwhy.served.server import ServeOptions, default_state, serve  # noqa: PLC0415
+
+    if wish.add_user:
+        _add_user(wish)
+        return
+    state = wish.state or default_state()
+    if wish.link or wish.revoke:
+        _link(wish, state)
+        return
+    options = ServeOptions(_auth(wish), wish.host, wish.port, tuple(wish.site), state, log=wish.log)
+    serve(wish.published, _shipped("notebooks", "_notebooks") / "leadership.py", options)
+
+
+def _auth(wish: argparse.Namespace) -> "Auth":
+    from costwhy.served.auth import Auth  # noqa: PLC0415
+
+    token = ""
+    if wish.token_env:
+        token = os.environ.get(wish.token_env, "")
+        if not token:
+            raise UsageError(
+                f"the environment variable {wish.token_env} is empty", todo="put the token into it; it never belongs on a command line"
+            )
+    return Auth(token, wish.users, wish.header, tuple(wish.proxy))
+
+
+def _link(wish: argparse.Namespace, state: Path) -> None:
+    """A link that opens one case, or the end of one."""
+    from costwhy.served.links import REVOKED, IdList, make_link, read_secret, revoke  # noqa: PLC0415
+
+    key = read_secret(state)
+    if wish.revoke:
+        folder = state if "://" in wish.published else Path(wish.published)
+        out.print(f"revoked: {_line(revoke(key, wish.revoke, IdList(folder / REVOKED)))}")
+        return
+    if "://" not in wish.published and not (Path(wish.published) / wish.link / "case.json").is_file():
+        raise UsageError(f"no case {wish.link!r} is published", found=wish.published, todo="name a folder of the published folder")
+    link, text = make_link(key, wish.link, wish.until or datetime.now(UTC) + timedelta(days=14))
+    site = wish.site[0].rstrip("/") if wish.site else "SITE"
+    out.print(f"{_line(site)}/link/{text}")
+    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `costwhy serve --revoke {link.id}`")
+
+
+def _add_user(wish: argparse.Namespace) -> None:
+    from costwhy.served.auth import hash_line  # noqa: PLC0415
+
+    if not wish.users:
+        raise UsageError("--add-user needs the users' file", todo="give it: --users users.txt")
+    line = hash_line(wish.add_user, getpass.getpass(f"password of {wish.add_user}: "))
+    with os.fdopen(os.open(wish.users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as stream:
+        stream.write(f"{line}\n")
 
 
 def run_later(wish: argparse.Namespace) -> None:

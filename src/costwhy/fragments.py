@@ -30,6 +30,7 @@ STYLE = """<style>
 .cw table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.cw td,.cw th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);text-align:left;font-weight:400;vertical-align:top}
 .cw th{color:var(--soft);font-size:12px}.cw td.n,.cw th.n{text-align:right;white-space:nowrap}
 .cw code{font-size:12.5px;background:var(--wash);padding:1px 4px;border-radius:3px}
+.cw .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,260px),1fr));gap:0 28px}.cw .columns>div{min-width:0}
 .cw td,.cw th{overflow-wrap:break-word}
 @media (max-width:480px){.cw table{display:block;overflow-x:auto}.cw td,.cw th{padding-right:8px}.cw .facts{grid-template-columns:1fr 1fr}.cw .chain div{max-width:100%}}
 </style>"""
@@ -56,6 +57,11 @@ def top(workspace: str, case: Case | None) -> str:
         )
     until = f"billed through {clock(case.billed_through)}, known until {clock(case.as_of)}"
     return page(f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span><span>{esc(until)}</span></p>') + answer(case)
+
+
+def columns(*parts: str) -> str:
+    """Finished pieces of HTML beside each other, under each other where there is no room."""
+    return page('<div class="columns">', *(f"<div>{part}</div>" for part in parts), "</div>")
 
 
 def note(text: str) -> str:
@@ -233,6 +239,16 @@ def clocks(case: Case) -> str:
         for r in case.clocks.iter_rows(named=True)
     )
     return page(f"<table><tr><th></th><th>happened</th><th>could be known</th><th></th></tr>{rows}</table>")
+
+
+def board_top(workspace: str, words: str, facts: Iterable[tuple[str, str, str]]) -> str:
+    """Whose spend, the answer, and the numbers that everybody asks for. facts: name, value, meaning."""
+    cells = "".join(f"<div><dt>{esc(n)}</dt><dd>{esc(v)}<small>{esc(m)}</small></dd></div>" for n, v, m in facts)
+    return page(
+        f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span></p>',
+        f"<h1>{esc(words)}</h1>",
+        f'<dl class="facts">{cells}</dl>',
+    )
 
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:

@@ -19,13 +19,14 @@ KIND_WORDS = {
     "unlinked_usage": "usage that no signal is linked to",
     "unmetered": "charges without usage",
 }
+LEAST_TOLD = 0.01
 MOST = 0.75  # of the excess: a first row that carries it is the whole headline
 VERDICT_WORDS = {
     "growth": "Traffic growth",
     "inefficiency": "Inefficiency",
     "price": "Price",
     "accounting": "Accounting",
-    "mixed": "Several causes",
+    "mixed": "Other causes",
 }
 
 
@@ -167,8 +168,9 @@ def _counterfactual(case: Case) -> Sentence | None:
     if not rest:
         return Sentence("It is traffic alone: every call costs what it did before.", "behaviour")
     words = KIND_WORDS[rest[0][1]]
+    traffic = "nothing" if abs(demand) < LEAST_TOLD else money(demand, case.currency)
     return Sentence(
-        f"Traffic alone would have cost {money(demand, case.currency)} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.",
+        f"Traffic alone would have cost {traffic} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.",
         "behaviour",
     )
 

@@ -33,6 +33,7 @@ ORDER = (
     "fragments",
     "views",
     "published",
+    "leadership",
     "served",
     "senders",
     "watch",

@@ -18,6 +18,8 @@ import platform
 import re
 import shutil
 import tempfile
+import threading
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -32,12 +34,16 @@ from costwhy.case import Case, Study, document, nobody_owns_of, overview_of
 from costwhy.errors import InputError, UsageError
 from costwhy.published.frozen import Frozen, Outline, freeze, investigate_frozen
 from costwhy.published.redact import KINDS, Redaction, redaction_of
+from costwhy.sources import s3
 from costwhy.story import headline, tell
 
 FORMAT = 1
 SUMS = "SHA256SUMS"
 PACKAGES = ("costwhy", "polars", "numpy", "scipy", "altair", "marimo", "pyarrow")
 FRAMES = tuple(f.name for f in fields(Case) if f.type == "pl.DataFrame" or f.type is pl.DataFrame)
+MIRROR_SECONDS = 60
+_MIRRORED: dict[str, float] = {}
+_MIRRORING = threading.Lock()
 NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
@@ -231,12 +237,9 @@ def _write_company(shelf: Path, study: Study, hidden: Redaction) -> None:
     as_of = f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}"
     if place.exists() and json.loads(place.read_text(encoding="utf-8")).get("as_of", "") > as_of:
         return
-    days = (
-        overview_of(study)
-        .group_by(day=pl.col("hour").dt.truncate("1d"))
-        .agg(pl.col("actual_cost", "expected_cost").sum(), pl.col("estimated").any())
-        .sort("day")
-    )
+    by_day = overview_of(study).group_by(day=pl.col("hour").dt.truncate("1d"))
+    days = by_day.agg(pl.col("actual_cost", "expected_cost").sum(), pl.col("estimated").any(), hours=pl.len()).sort("day")
+    days = days.filter(pl.col("hours") == 24).drop("hours")
     cost, share, items = nobody_owns_of(study)
     whole = {
         "costwhy_company": FORMAT,
@@ -300,6 +303,22 @@ def published_cases(folder: str | Path) -> tuple[Published, ...]:
     """All cases of a published folder that can be opened, newest spike first."""
     found = [open_case(place) for place in case_folders(folder)]
     return tuple(sorted(found, key=lambda p: str(p.about["spike"]["start"]), reverse=True))
+
+
+def local_folder(published: str | Path) -> Path:
+    """The published folder on this machine; one on S3 is mirrored to the cache, looked at anew once a minute.
+
+    Raises UnreachableError where S3 cannot be reached.
+    """
+    address = str(published)
+    if not address.startswith("s3://"):
+        return Path(address)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    with _MIRRORING:
+        if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
+            s3.mirror(address.rstrip("/") + "/", cache)
+            _MIRRORED[address] = time.monotonic()
+    return cache / s3.local_path(address.rstrip("/") + "/")
 
 
 def case_folders(folder: str | Path) -> Sequence[Path]:

@@ -1,0 +1,212 @@
+"""What the leadership app shows: all published cases together, in numbers that a finance reader knows."""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from costwhy.published.shelf import Published, case_folders, company, local_folder, open_case
+from costwhy.story import VERDICT_WORDS, clock, money
+
+NOBODY = "nobody is recorded"
+
+
+@dataclass(frozen=True)
+class Board:
+    """The cases that a viewer may see. `company`: the published company.json; None where there is none, or it is not theirs to see."""
+
+    cases: tuple[Published, ...]
+    company: Mapping[str, Any] | None
+
+    @cached_property
+    def rows(self) -> tuple[dict[str, Any], ...]:
+        """One for each case: open ones by dollars an hour, then ended ones by what they cost."""
+        rows = [_row(p) for p in self.cases]
+        return tuple(sorted(rows, key=lambda r: (not r["open"], -r["now"], -abs(r["total"]))))
+
+    @property
+    def currency(self) -> str:
+        """Of all amounts."""
+        return str(self.cases[0].about["currency"]) if self.cases else str((self.company or {}).get("currency", "USD"))
+
+    @property
+    def workspace(self) -> str:
+        """Whose spend it is."""
+        return str(self.cases[0].about["workspace"]) if self.cases else str((self.company or {}).get("workspace", ""))
+
+    def find(self, name: str | None) -> Published | None:
+        """The case of that name, if this viewer may see it."""
+        return next((p for p in self.cases if p.name == name), None)
+
+
+_OPENED: dict[Path, tuple[float, Published]] = {}
+_LOCK = threading.Lock()  # viewers are threads of one process: each case is read once
+
+
+def open_board(published: str, case: str | None = None) -> Board:
+    """The board over a published folder (or s3:// address); over one case alone where a link names it."""
+    folder = local_folder(published)
+    wanted = [p for p in case_folders(folder) if case is None or p.name == case]
+    return Board(tuple(_opened(p) for p in wanted), company(folder) if case is None else None)
+
+
+def _opened(place: Path) -> Published:
+    changed = (place / "case.json").stat().st_mtime
+    with _LOCK:
+        known = _OPENED.get(place)
+        if known is None or known[0] != changed:
+            known = _OPENED[place] = (changed, open_case(place))
+        return known[1]
+
+
+def _row(p: Published) -> dict[str, Any]:
+    s = p.case.spike
+    owner, _, budget = p.case.who
+    return {
+        "name": p.name,
+        "what": str(s["title"]),
+        "since": s["start"],
+        "open": s["status"] == "running",
+        "total": p.case.total,
+        "now": float(str(s["cost_per_hour_now"])),
+        "month_end": float(str(s["month_end_excess_cost"])),
+        "verdict": str(s["verdict"]),
+        "planned": p.case.planned,
+        "owner": str(owner["team"]) if owner and owner["team"] else NOBODY,
+        "pays": str(budget["team"]) if budget and budget["team"] else "not known",
+    }
+
+
+# ---------------------------------------------------------------- tables
+
+
+def listed(board: Board) -> pl.DataFrame:
+    """The cases as a person reads them; times and money as text."""
+    cur = board.currency
+    rows = [
+        {
+            "what": r["what"],
+            "since": clock(r["since"]).removesuffix(" UTC"),
+            "cost so far": money(r["total"], cur),
+            "an hour now": money(r["now"], cur) if r["open"] else "ended",
+            "kind": VERDICT_WORDS[r["verdict"]],
+            "planned": "planned" if r["planned"] else "not planned",
+            "run by": r["owner"],
+        }
+        for r in board.rows
+    ]
+    names = ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by")
+    return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+
+
+def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
+    """The name of the case whose row was picked."""
+    if rows is None or not rows.height:
+        return None
+    found = (
+        listed(board).with_columns(name=pl.Series([r["name"] for r in board.rows], dtype=pl.String)).join(rows, on=rows.columns, how="semi")
+    )
+    return found["name"][0] if found.height else None
+
+
+def position(board: Board, name: str | None) -> list[int]:
+    """The row of the case that is shown, for the table's selection."""
+    return [k for k, r in enumerate(board.rows) if r["name"] == name]
+
+
+def headline(board: Board) -> str:
+    """The answer in one sentence."""
+    cur = board.currency
+    live = [r for r in board.rows if r["open"] and r["now"] > 0]
+    if not live:
+        return "Nothing that is published is still running."
+    lead = live[0]
+    more = f" Most of it: {lead['what']}, run by {lead['owner']}." if len(live) > 1 else f" It is {lead['what']}, run by {lead['owner']}."
+    count = f"{len(live)} open spikes cost" if len(live) > 1 else "One open spike costs"
+    return f"{count} {money(sum(r['now'] for r in live), cur)} an hour more than expected.{more}"
+
+
+def first_case(board: Board, wanted: object) -> str | None:
+    """What a URL asks for, where it exists and may be seen; else the first row."""
+    names = [r["name"] for r in board.rows]
+    return wanted if isinstance(wanted, str) and wanted in names else names[0] if names else None
+
+
+def days(board: Board) -> pl.DataFrame:
+    """Spend and expected spend of the whole company by day: hour (start of the day), actual_cost, expected_cost, estimated."""
+    rows = (board.company or {}).get("days", [])
+    out = [(datetime.fromisoformat(r["day"]), float(r["actual_cost"]), float(r["expected_cost"]), bool(r["estimated"])) for r in rows]
+    schema = {"hour": pl.Datetime("us", "UTC"), "actual_cost": pl.Float64, "expected_cost": pl.Float64, "estimated": pl.Boolean}
+    return pl.DataFrame(out, schema=schema, orient="row")
+
+
+def shares(board: Board, by: str) -> pl.DataFrame:
+    """Dollars of all cases by verdict, owner or plan: name, dollars, now (an hour), cases; rises only, largest first."""
+    names: dict[str, Callable[[dict[str, Any]], str]] = {
+        "verdict": lambda r: VERDICT_WORDS[r["verdict"]],
+        "owner": lambda r: r["owner"],
+        "plan": lambda r: "Planned" if r["planned"] else "Not planned",
+    }
+    named = names[by]
+    frame = pl.DataFrame(
+        [(named(r), r["total"], r["now"]) for r in board.rows if r["total"] > 0],
+        schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
+        orient="row",
+    )
+    return frame.group_by("name").agg(pl.col("dollars", "now").sum(), cases=pl.len()).sort("dollars", "name", descending=[True, False])
+
+
+def facts(board: Board) -> tuple[tuple[str, str, str], ...]:
+    """The numbers that everybody asks for: name, value, what it means."""
+    cur, rows = board.currency, board.rows
+    now = sum(r["now"] for r in rows if r["open"])
+    rises = [r for r in rows if r["total"] > 0]
+    planned = sum(r["total"] for r in rises if r["planned"])
+    waste = sum(r["total"] for r in rises if r["verdict"] == "inefficiency")
+    growth = sum(r["total"] for r in rises if r["verdict"] == "growth")
+    whole = sum(r["total"] for r in rises)
+    out = [
+        (
+            "Open now",
+            f"{money(now, cur)} an hour",
+            f"{sum(r['open'] for r in rows)} open of {len(rows)}; {money(24 * now, cur)} for each day of waiting",
+        ),
+        ("More than expected", money(whole, cur), "all published cases, billed and estimated"),
+        ("Inefficiency", money(waste, cur), f"{_share(waste, whole)} of it: the same work costs more"),
+        ("Growth", money(growth, cur), f"{_share(growth, whole)} of it: more work"),
+        ("Not planned", money(whole - planned, cur), f"{money(planned, cur)} was planned"),
+        ("By the end of the month", money(sum(r["month_end"] for r in rows if r["open"]), cur), "what is open, if nothing is done"),
+    ]
+    gap, saved = (board.company or {}).get("nobody_owns"), (board.company or {}).get("saved")
+    if gap:
+        out.append(("Nobody owns", money(float(gap["cost"]), cur), f"{float(gap['share']):.1%} of the last 30 billed days"))
+    if saved:
+        out.append(
+            (
+                "Saved by fixes",
+                money(float(saved["dollars"]), cur),
+                f"{int(saved['fixes'])} fixes, measured against the traffic of the days after",
+            )
+        )
+    return tuple(out)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole > 0 else "none"
+
+
+def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
+    """What nobody owns, as `nobody_owns` gives it; None where the viewer may not see the whole company."""
+    found = (board.company or {}).get("nobody_owns")
+    if not found:
+        return None
+    return (
+        float(found["cost"]),
+        float(found["share"]),
+        pl.DataFrame(found["items"], schema={"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}),
+    )
