@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from costwhy import tables
 from costwhy.published.shelf import Published, case_folders, company, local_folder, open_case
 from costwhy.story import VERDICT_WORDS, clock, money
 
@@ -141,8 +142,11 @@ def days(board: Board) -> pl.DataFrame:
     """Spend and expected spend of the whole company by day: hour (start of the day), actual_cost, expected_cost, estimated."""
     rows = (board.company or {}).get("days", [])
     out = [(datetime.fromisoformat(r["day"]), float(r["actual_cost"]), float(r["expected_cost"]), bool(r["estimated"])) for r in rows]
-    schema = {"hour": pl.Datetime("us", "UTC"), "actual_cost": pl.Float64, "expected_cost": pl.Float64, "estimated": pl.Boolean}
-    return pl.DataFrame(out, schema=schema, orient="row")
+    return (
+        tables.TIMELINE.empty().select("hour", "actual_cost", "expected_cost", "estimated")
+        if not out
+        else pl.DataFrame(out, schema=["hour", "actual_cost", "expected_cost", "estimated"], orient="row")
+    )
 
 
 def shares(board: Board, by: str) -> pl.DataFrame:
