@@ -202,7 +202,8 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     expected = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2).encode(y="expected_cost:Q")
     billed = base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
     late = base.transform_filter("datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]).encode(y="actual_cost:Q")
-    return _finish(_layer(gap, expected, billed, late, _onset(start, domain)), 170)
+    everywhere = base.mark_rule(opacity=0, strokeWidth=6)  # over the whole height: an hour answers wherever it is pointed at
+    return _finish(_layer(gap, expected, billed, late, _onset(start, domain), everywhere), 170)
 
 
 def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:

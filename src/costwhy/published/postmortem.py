@@ -169,7 +169,7 @@ def merged(written: str, parts: dict[str, str]) -> str:
         human = [f"## {title}\n\n{text}" for title, text in HUMAN.items()]
         return "\n".join([*made, *human])
     for k, part in enumerate(made):
-        found = re.search(rf"<!-- costwhy {k} begins .*?<!-- costwhy {k} ends -->\n?", written, re.DOTALL)
+        found = re.search(rf"<!-- costwhy {k} begins.*?<!-- costwhy {k} ends -->\n?", written, re.DOTALL)
         written = written[: found.start()] + part + written[found.end() :] if found else f"{part}\n{written}"
     return written
 
