@@ -50,6 +50,8 @@ LEAST_BAND = 50  # leaves in a band; fewer make no noise level (10 % off at best
 FEW = 10  # fewer leaves tell no drift and no noise: then every move above LEAST_NOISE counts
 LEAST_NOISE = 0.005  # of a deviation: half a per cent, so that unmoved leaves do not make every cent significant
 LEAST_SHIFT = 0.25  # of one leaf's noise: under it four leaves in ten moved the other way, and a shift is a baseline's bias
+TAIL, TAIL_OF_NORMAL = 2.5, 0.0124  # noises from the centre at which a tail begins, and the share of a normal that lies beyond
+LEAST_RARE = 0.05  # leaves of noise that are expected as far out: fewer, and a single leaf is a driver
 LEAST_SHARE = 0.001  # of the sum of absolute moves found: a smaller driver is not worth a line
 MOST_DRIVERS = 24  # a longer list is read by nobody; what is left goes to the remainder
 MOST_DIMENSIONS = 12  # 4,095 cuboids
@@ -114,7 +116,7 @@ def find_drivers(
     order = _order(size, deviation)
     row, costs = row[order], (before[order], after[order])
     leaf = _Leaves(codes.take(row, axis=1), nulls, deviation[order], size[order])
-    moves = _moves(leaf, costs, _worth_a_line(leaf, costs, list(_search(leaf))))
+    moves = _moves(leaf, costs, _worth_a_line(leaf, costs, _clear_of_the_tail(leaf, list(_search(leaf)))))
     lines = [(dims, int(row[lead]), move) for (dims, lead), move in moves if move != 0]
     return _result(leaves, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
 
@@ -127,6 +129,32 @@ def _moves(leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]) -
         free &= ~taken
         out.append(((dims, lead), math.fsum(np.concatenate((costs[1][taken], -costs[0][taken])).tolist())))
     return out
+
+
+def _clear_of_the_tail(leaves: _Leaves, found: list[_Place]) -> list[_Place]:
+    """Without drivers of a single leaf where the noise of the others would bring forth as much: noise may have heavier tails than a normal one.
+
+    Where more leaves lie beyond TAIL than of a normal, the outermost (as many as the root of all) are taken as a power law (Hill 1975): those
+    that no driver holds, and the single ones that are in question.
+    """
+    free = np.ones(leaves.size.size, dtype=bool)
+    single: dict[_Place, int] = {}
+    for dims, lead in found:
+        inside = free & _inside(leaves.codes, dims, lead)
+        if inside.sum() == 1:
+            single[dims, lead] = int(np.flatnonzero(inside)[0])
+        free &= ~inside
+    centre, noise = _noise(leaves.deviation[free])
+    far = np.abs(leaves.deviation[free] - centre) / noise
+    far = far[far > TAIL]
+    if not single or far.size < max(FEW, 1.5 * TAIL_OF_NORMAL * noise.size):
+        return found
+    place = np.searchsorted(np.flatnonzero(free), list(single.values())).clip(max=noise.size - 1)
+    alone = np.maximum(np.abs(leaves.deviation[list(single.values())]) / noise[place], TAIL)
+    tail = np.sort(np.concatenate([far, alone]))[-max(FEW, math.isqrt(noise.size)) :]
+    power = tail.size / float(np.log(tail / tail[0]).sum())
+    likely = {which for which, z in zip(single, alone, strict=True) if tail.size * (max(z, tail[0]) / tail[0]) ** -power > LEAST_RARE}
+    return [which for which in found if which not in likely]
 
 
 def _worth_a_line(leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]) -> list[_Place]:
