@@ -15,10 +15,10 @@ app = marimo.App(width="medium", app_title="costwhy: published cases")
 def _():
     import marimo as mo
 
-    from costwhy import charts, fragments, leadership, views
+    from costwhy import fragments, leadership
     from costwhy.served.viewer import read_viewer
 
-    return charts, fragments, leadership, mo, read_viewer, views
+    return fragments, leadership, mo, read_viewer
 
 
 @app.cell
@@ -44,28 +44,8 @@ def _(board, leadership, mo):
 
 @app.cell
 def _(board, fragments, leadership, mo, viewer):
-    mo.stop(viewer.case is not None, mo.Html(fragments.STYLE))
-    mo.Html(fragments.STYLE + fragments.board_top(board.workspace, leadership.headline(board), leadership.facts(board)))
-    return
-
-
-@app.cell
-def _(board, charts, fragments, leadership, mo, viewer):
-    mo.stop(viewer.case is not None or not leadership.days(board).height)
-    mo.vstack([
-        mo.Html(fragments.section("Spend against expected", "The whole company by day; red is what the spikes cost, the last day is not over.")),
-        mo.as_html(charts.days(leadership.days(board))),
-    ])
-    return
-
-
-@app.cell
-def _(board, charts, fragments, leadership, mo, viewer):
-    mo.stop(viewer.case is not None or not board.cases)
-    mo.Html(fragments.columns(*[
-        fragments.section(title) + mo.as_html(charts.shares(leadership.shares(board, by), board.currency)).text
-        for title, by in (("Growth or inefficiency", "verdict"), ("Planned or not", "plan"), ("By who runs it", "owner"))
-    ]))
+    # pages are finished HTML, escaped where it is made and written once for all viewers
+    mo.Html(fragments.STYLE + (leadership.overview_page(board) if viewer.case is None else ""))
     return
 
 
@@ -81,19 +61,9 @@ def _(board, fragments, get_shown, leadership, mo, show, viewer):
 
 
 @app.cell
-def _(board, charts, fragments, get_shown, mo, views):
+def _(board, fragments, get_shown, leadership, mo):
     published = board.find(get_shown())
-    mo.stop(published is None, mo.Html(fragments.page("<h1>No case is published here.</h1>")))
-    case = published.case
-    mo.vstack([
-        mo.Html(fragments.top(board.workspace, case)), mo.Html(fragments.story(case)),
-        mo.Html(fragments.section("What moved", "Dollars by behaviour; they add up to the excess.")), mo.as_html(charts.moved(views.moved(case))),
-        mo.Html(fragments.section("Timeline", "The same that engineering sees: spend and what it would have been; excess by behaviour; recorded changes.")),
-        mo.as_html(charts.timeline(case.timeline, case.spike["start"])), mo.as_html(charts.ledger(views.ledger(case), views.axis(case))),
-        mo.as_html(charts.changes(views.changes(case), views.axis(case), None)),
-        mo.Html(fragments.section("The change and the decision")), mo.Html(fragments.chain(case)), mo.Html(fragments.triggers(case)),
-        mo.accordion({"When it could be known": mo.Html(fragments.clocks(case)), "What cannot be ruled out": mo.Html(fragments.coverage(case))}),
-    ])
+    mo.Html(leadership.case_page(published) if published else fragments.page("<h1>No case is published here.</h1>"))
     return
 
 

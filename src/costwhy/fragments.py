@@ -31,10 +31,11 @@ STYLE = """<style>
 .cw th{color:var(--soft);font-size:12px}.cw td.n,.cw th.n{text-align:right;white-space:nowrap}
 .cw code{font-size:12.5px;background:var(--wash);padding:1px 4px;border-radius:3px}
 .cw .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,260px),1fr));gap:0 28px}.cw .columns>div{min-width:0}
-.cw td,.cw th{overflow-wrap:break-word}
+.cw td,.cw th{overflow-wrap:break-word}.cw summary{cursor:pointer;padding:10px 0;border-bottom:1px solid var(--line);color:var(--soft)}
 @media (max-width:480px){.cw table{display:block;overflow-x:auto}.cw td,.cw th{padding-right:8px}.cw .facts{grid-template-columns:1fr 1fr}.cw .chain div{max-width:100%}}
 </style>"""
 
+VEGA_LITE = "application/vnd.vegalite.v6+json"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -62,6 +63,20 @@ def top(workspace: str, case: Case | None) -> str:
 def columns(*parts: str) -> str:
     """Finished pieces of HTML beside each other, under each other where there is no room."""
     return page('<div class="columns">', *(f"<div>{part}</div>" for part in parts), "</div>")
+
+
+def chart(spec: str) -> str:
+    """Vega-Lite as a piece of a marimo page. The data stand in it, so the piece is the same for every viewer and can be kept."""
+
+    def attribute(value: str) -> str:  # as marimo reads it: JSON, escaped, without what it takes for TeX
+        return html.escape(json.dumps(value), quote=True).replace("\\", "&#92;").replace("$", "&#36;")
+
+    return f"<marimo-mime-renderer data-mime='{attribute(VEGA_LITE)}' data-data='{attribute(spec)}'></marimo-mime-renderer>"
+
+
+def folded(title: str, body: str) -> str:
+    """A finished piece that opens when its title is picked."""
+    return page(f"<details><summary>{esc(title)}</summary>{body}</details>")
 
 
 def note(text: str) -> str:

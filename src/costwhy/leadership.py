@@ -1,6 +1,7 @@
 """What the leadership app shows: all published cases together, in numbers that a finance reader knows."""
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from costwhy import tables
-from costwhy.published.shelf import Published, case_folders, company, local_folder, open_case
+from costwhy import charts, fragments, tables
+from costwhy.published.shelf import Published, case_folders, chart_specs, company, local_folder, open_case
 from costwhy.story import VERDICT_WORDS, clock, money
 
 NOBODY = "nobody is recorded"
@@ -46,7 +47,9 @@ class Board:
 
 
 _OPENED: dict[Path, tuple[float, Published]] = {}
-_LOCK = threading.Lock()  # viewers are threads of one process: each case is read once
+_PAGES: OrderedDict[tuple[object, ...], str] = OrderedDict()
+_MOST_PAGES = 200
+_LOCK = threading.Lock()  # viewers are threads of one process: each case is read once, each page written once
 
 
 def open_board(published: str, case: str | None = None) -> Board:
@@ -214,3 +217,71 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
         float(found["share"]),
         pl.DataFrame(found["items"], schema={"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}),
     )
+
+
+# ---------------------------------------------------------------- pages
+
+
+def overview_page(board: Board) -> str:
+    """The numbers that everybody asks for, spend against expected, and where it went; as finished HTML."""
+    parts = (("Growth or inefficiency", "verdict"), ("Planned or not", "plan"), ("By who runs it", "owner"))
+
+    def write() -> str:
+        spend = days(board)
+        return "".join(
+            (
+                fragments.board_top(board.workspace, headline(board), facts(board)),
+                fragments.section("Spend against expected", "The whole company by day; red is what the spikes cost.")
+                if spend.height
+                else "",
+                fragments.chart(charts.days(spend).to_json(indent=None)) if spend.height else "",
+                fragments.columns(
+                    *(
+                        fragments.section(title) + fragments.chart(charts.shares(shares(board, by), board.currency).to_json(indent=None))
+                        for title, by in parts
+                        if board.cases
+                    )
+                ),
+            )
+        )
+
+    return _kept(("overview", *_marks(board), str((board.company or {}).get("as_of"))), write)
+
+
+def case_page(published: Published) -> str:
+    """One case in plain sentences, with the timeline that engineering sees; as finished HTML."""
+
+    def write() -> str:
+        case, specs = published.case, chart_specs(published.case)
+        told = "The same that engineering sees: spend and what it would have been; excess by behaviour; recorded changes."
+        return "".join(
+            (
+                fragments.top(case.workspace, case),
+                fragments.story(case),
+                fragments.section("What moved", "Dollars by behaviour; they add up to the excess."),
+                fragments.chart(specs["moved"]),
+                fragments.section("Timeline", told),
+                *(fragments.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
+                fragments.section("The change and the decision"),
+                fragments.chain(case),
+                fragments.triggers(case),
+                fragments.folded("When it could be known", fragments.clocks(case)),
+                fragments.folded("What cannot be ruled out", fragments.coverage(case)),
+            )
+        )
+
+    return _kept(("case", str(published.folder), published.about["published_at"], str(published.case.spike["title"])), write)
+
+
+def _marks(board: Board) -> tuple[str, ...]:
+    return tuple(f"{p.folder}:{p.about['published_at']}" for p in board.cases)
+
+
+def _kept(key: tuple[object, ...], write: Callable[[], str]) -> str:
+    """A page that is written once for all viewers."""
+    with _LOCK:
+        if key not in _PAGES:
+            _PAGES[key] = write()
+            while len(_PAGES) > _MOST_PAGES:
+                _PAGES.popitem(last=False)
+        return _PAGES[key]
