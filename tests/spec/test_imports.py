@@ -13,6 +13,7 @@ ORDER = (
     "reduce",
     "s3_lake",
     "lake",
+    "journal",
     "ingest",
     "graph",
     "observed",
@@ -35,6 +36,8 @@ ORDER = (
     "published",
     "served",
     "senders",
+    "verdicts",
+    "savings",
     "watch",
     "cli",
 )
