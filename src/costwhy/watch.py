@@ -264,12 +264,10 @@ def _beginning(case: Case, spike: Seen, chain: list[Event], fix: Saving | None) 
         saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
         days = f"In the {fix.days} days since the fix of {clock(fix.start)}"
         return (f"{days} it saved {saved} of {possible}, measured against these days' own traffic with the rates of the spike.",)
-    if not spike.running:
+    if not spike.running or not chain or not chain[-1].spike.per_hour:
         return ()
-    now = money(spike.per_hour, case.currency)
-    before = chain[-1].spike.per_hour if chain else 0.0
-    told = f" It was {money(before, case.currency)} an hour when this was last told, {clock(chain[-1].at)}." if before else ""
-    return (f"It costs {now} an hour over the last day, {money(24 * spike.per_hour, case.currency)} for a day of waiting.{told}",)
+    now, before = (money(x.per_hour, case.currency) for x in (spike, chain[-1].spike))
+    return (f"It cost {now} an hour over the last day. It was {before} when this was last told, {clock(chain[-1].at)}.",)
 
 
 def _opinion(verdict: Said | None) -> tuple[str, ...]:
@@ -346,9 +344,13 @@ def _channel(channels: Watch, event: Event) -> Channel:
 
 def _is_known_by_id(channel: Channel) -> bool:
     """Whether the other side can tell by the message's id that it has it already."""
-    if isinstance(channel, SnsChannel):
-        return bool(channel.topic.endswith(".fifo"))
-    return isinstance(channel, WebhookChannel | EmailChannel)
+    match channel:
+        case WebhookChannel() | EmailChannel():
+            return True
+        case SnsChannel():
+            return str(channel.topic).endswith(".fifo")
+        case _:
+            return False
 
 
 # ---------------------------------------------------------------- documents
