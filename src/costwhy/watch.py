@@ -309,7 +309,7 @@ def _is_due(journal: Journal, names: frozenset[str], tried: tuple[str, int], now
     name = f"{event_id}.failed-{tries:04d}"
     if name not in names:
         return True
-    pause = min(FIRST_WAIT * 2 ** min(tries - 1, 16), LONGEST_WAIT)
+    pause = min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
     return now >= datetime.fromisoformat(journal.read(name)["at"]) + pause
 
 
@@ -357,9 +357,9 @@ def _is_known_by_id(channel: Channel) -> bool:
 
 
 def _events(journal: Journal) -> list[Event]:
-    """All news that were ever written down, oldest first."""
+    """All news that were ever written down, oldest first, then the largest."""
     found = [_read(journal.read(name)) for name in journal.names() if name.endswith(".pending")]
-    return sorted(found, key=lambda x: (x.at, x.id))
+    return sorted(found, key=lambda x: (x.at, -abs(x.message.dollars), x.id))
 
 
 def _document(event: Event) -> dict[str, object]:

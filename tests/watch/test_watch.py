@@ -29,12 +29,14 @@ def told(monkeypatch):
 
 
 @pytest.fixture
-def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:
+def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:  # noqa: ARG001  its address
     """The sample company with a webhook for all, and a lake of its own."""
     folder = tmp_path / "marigold"
     shutil.copytree(sample_workspace, folder)
     toml = folder / "costwhy.toml"
-    channel = '[watch]\ndefault = "hook"\n[[watch.channels]]\nname = "hook"\nkind = "webhook"\nurl_env = "HOOK_URL"\nsecret_env = "HOOK_SECRET"\n'
+    channel = (
+        '[watch]\ndefault = "hook"\n[[watch.channels]]\nname = "hook"\nkind = "webhook"\nurl_env = "HOOK_URL"\nsecret_env = "HOOK_SECRET"\n'
+    )
     toml.write_text(toml.read_text() + channel)
     return folder
 
@@ -157,7 +159,8 @@ def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(tmp_pa
     assert len(told.ids) == 4
 
 
-def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, told, monkeypatch):
+@pytest.mark.usefixtures("told")
+def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, monkeypatch):
     lake = known(two_spikes(), tmp_path)
     monkeypatch.delenv("HOOK_SECRET")
     report = tell_all(lake, CHANNELS, None, NOW)
