@@ -62,6 +62,12 @@ class Journal:
             todo = "free space or mend the permissions, and run it again"
             raise LakeError(f"{self.folder} in the lake {self.place} cannot be written", found=str(error), todo=todo) from error
 
+    def clear_drafts(self) -> None:
+        """What killed writers left; only where nobody else writes."""
+        if self._store is None:
+            for draft in Path(self.place, self.folder).glob("*.draft"):
+                draft.unlink(missing_ok=True)
+
     def _text(self, name: str) -> str:
         if self._store is None:
             return Path(self.place, self.folder, name + ENDING).read_text(encoding="utf-8")

@@ -97,6 +97,7 @@ def tell_all(lake: Lake, channels: Watch, url: str | None, now: datetime) -> Rep
     """Look, write down what is news, and send what is not sent yet."""
     with alone(lake.place, FOLDER) as still_ours:
         journal = Journal(lake.place, FOLDER)
+        journal.clear_drafts()
         events = _events(journal)
         for event in look(lake, events, url, now):
             _step("before pending")
@@ -293,9 +294,8 @@ def _deliver(journal: Journal, events: list[Event], channels: Watch, turn: tuple
         if any(x.key == event.key for x in waiting) or not _is_due(journal, names, (event.id, tries), turn[0]):
             waiting.append(event)
             continue
-        interrupted = tries > 0 and f"{event.id}.failed-{tries:04d}" not in names
         try:
-            sent = _send(journal, _channel(channels, event), (event, tries + 1, interrupted), turn)
+            sent = _send(journal, _channel(channels, event), (event, tries + 1), turn)
         except CostwhyError as error:
             faults.append(error)
             sent = False
@@ -313,17 +313,17 @@ def _is_due(journal: Journal, names: frozenset[str], tried: tuple[str, int], now
     return now >= datetime.fromisoformat(journal.read(name)["at"]) + pause
 
 
-def _send(journal: Journal, channel: Channel, what: tuple[Event, int, bool], turn: tuple[datetime, Callable[[], None]]) -> bool:
+def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tuple[datetime, Callable[[], None]]) -> bool:
     """One attempt; false: another watcher is at it. Raises SendError, ConfigError, and what the channel's configuration deserves."""
-    (event, attempt, interrupted), (now, still_ours) = what, turn
+    (event, attempt), (now, still_ours) = what, turn
     _step("before sending")
     still_ours()
     if not journal.create(f"{event.id}.sending-{attempt:04d}", {"at": now.isoformat(), "channel": channel.name}):
         return False
     _step("after sending")
     message = event.message
-    if interrupted and not _is_known_by_id(channel):
-        again = "This may have come before: costwhy was stopped while it sent it."
+    if attempt > 1 and not _is_known_by_id(channel):
+        again = "This may have come before: an earlier attempt to send it did not end well."
         message = replace(message, lines=(*message.lines, again))
     try:
         send(channel, message)

@@ -68,6 +68,7 @@ def test_a_killed_watcher_tells_neither_twice_nor_never(step, tmp_path, told):
     assert len(bodies) == 2  # what comes again is the same, letter by letter
     tell_all(known(two_spikes(), tmp_path), CHANNELS, None, NOW)
     assert len(set(told.ids)) == 2
+    assert not list(tmp_path.rglob("*.draft"))
 
 
 def test_killed_at_every_step_one_after_another_it_still_tells_each_once(tmp_path, told):

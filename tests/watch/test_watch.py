@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from aws_on_loopback import bucket, moto_apart
 from companies_in_time import CHANNELS, HOOK, NOW, ONSET, Told, known, storm, two_spikes, webhook
 from small_company import FIRST, HOURS, SmallCompany
 
@@ -14,7 +16,7 @@ from costwhy import cli, outbound
 from costwhy.case import find_spikes
 from costwhy.config import OutputChannel, Watch
 from costwhy.lake import open_lake
-from costwhy.verdicts import plan, say
+from costwhy.verdicts import plan, said, say
 from costwhy.watch import look, tell_all
 
 HOUR = timedelta(hours=1)
@@ -203,3 +205,47 @@ def test_the_command_line_says_and_lists(workspace, capsys):
     shown = capsys.readouterr().out
     assert "rolling back" in shown
     assert '"reason": "sale"' in shown
+
+
+def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeypatch):
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            (workspace / "costwhy.toml").write_text("not TOML")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.time, "sleep", sleep)
+    assert cli.main(["watch", str(workspace), "--every", "15m"]) == 130
+    assert pauses == [900.0, 900.0]
+    assert "is not TOML" in capsys.readouterr().err
+    assert len(told.ids) > 0
+
+
+@pytest.mark.parametrize("text", ["15", "0m", "-5m", "1d"])
+def test_an_interval_that_is_none_is_refused(text):
+    with pytest.raises(SystemExit):
+        cli.main(["watch", ".", "--every", text])
+
+
+def test_a_source_that_cannot_be_read_hinders_nobody_from_being_told(workspace, told, capsys):
+    toml = workspace / "costwhy.toml"
+    toml.write_text(toml.read_text().replace('path = "billing/"', 'path = "gone/"'))
+    assert cli.main(["watch", str(workspace)]) == 3
+    assert "gone/" in capsys.readouterr().err
+    assert len(told.ids) >= 5
+
+
+def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch):
+    with moto_apart(monkeypatch, tmp_path):
+        bucket("lakes-of-tests")
+        lake = replace(known(two_spikes(), tmp_path), place="s3://lakes-of-tests/acme/lake")
+        spike = find_spikes(lake)["spike_id"][0]
+        say(lake, spike, "accepted", "we know", "dana", NOW)
+        for _ in range(2):
+            tell_all(lake, CHANNELS, None, NOW)
+        assert len(told.ids) == 1  # of two spikes one is accepted
+        assert said(lake)["verdict"].to_list() == ["accepted"]
+        assert not list(tmp_path.rglob("*.json"))
