@@ -8,8 +8,8 @@ What is to be told is written down before it is told, in documents of the lake's
     ID.sent           the channel took it
 
 Who is killed anywhere leaves one of these states, and the next watcher goes on from it. Between `sending` and `sent` nobody
-can know whether the channel took the message: it is sent again under the same id, by which webhooks, FIFO topics and mail
-programs know it; where nobody does (Slack), it says that it may have come before. docs/watch.md.
+can know whether the channel took the message: it is sent again under the same id, by which webhooks and mail programs know
+it; where nobody does (Slack), it says that it may have come before. docs/watch.md.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ import msgspec
 
 from costwhy.accounts import Account
 from costwhy.case import Case, Lake, Study, case_of, study
-from costwhy.config import Channel, EmailChannel, OutputChannel, SnsChannel, Watch, WebhookChannel, Workspace
+from costwhy.config import Channel, EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest import ingest
 from costwhy.journal import Journal
@@ -344,13 +344,7 @@ def _channel(channels: Watch, event: Event) -> Channel:
 
 def _is_known_by_id(channel: Channel) -> bool:
     """Whether the other side can tell by the message's id that it has it already."""
-    match channel:
-        case WebhookChannel() | EmailChannel():
-            return True
-        case SnsChannel():
-            return str(channel.topic).endswith(".fifo")
-        case _:
-            return False
+    return isinstance(channel, WebhookChannel | EmailChannel)  # a FIFO topic forgets after five minutes
 
 
 # ---------------------------------------------------------------- documents

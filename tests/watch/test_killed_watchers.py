@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from companies_in_time import CHANNELS, NOW, known, two_spikes, webhook
+from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes, webhook
 
 from costwhy import senders, watch
 from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
@@ -24,7 +24,7 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
 import costwhy.journal, costwhy.watch
-from companies_in_time import CHANNELS, NOW, known, two_spikes
+from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes
 left = {skip}
 def step(name):
     global left
@@ -97,14 +97,15 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     [
         (SlackChannel(name="it", url_env="HOOK_URL"), True),
         (SnsChannel(name="it", topic="arn:aws:sns:eu-west-1:123456789012:t"), True),
-        (SnsChannel(name="it", topic="arn:aws:sns:eu-west-1:123456789012:t.fifo"), False),
+        (SnsChannel(name="it", topic="arn:aws:sns:eu-west-1:123456789012:t.fifo"), True),
+        (HOOK, False),
         (OutputChannel(name="it"), True),
     ],
 )
 def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_before(channel, said, tmp_path, monkeypatch):
     sent = []
     monkeypatch.setattr(watch, "send", lambda _channel, message: sent.append(message))
-    lake, channels = known(two_spikes(), tmp_path), Watch(default="it", channels=(channel,))
+    lake, channels = known(two_spikes(), tmp_path), Watch(default=channel.name, channels=(channel,))
     interrupt(monkeypatch, "before sent")
     with pytest.raises(KilledError):
         tell_all(lake, channels, None, NOW)
