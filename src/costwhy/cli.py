@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,10 +29,11 @@ from rich.table import Table
 from costwhy.errors import CostwhyError, InputError, UsageError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from costwhy.ingest import IngestReport
     from costwhy.served.auth import Auth
 
-LATER = ("watch",)
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
 errors = Console(stderr=True, highlight=False)
@@ -41,9 +43,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 command line, 3 input, 4 unreachable, 5 difference."""
     parser = _parser()
-    wish, strange = parser.parse_known_args(words)
-    if strange and wish.name not in LATER:  # whose options are not known yet
-        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    wish = parser.parse_args(words)
     try:
         wish.run(wish)
     except CostwhyError as error:
@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = _command(commands, "explain", run_explain, "the whole answer; all spikes where none is named")
     app = _command(commands, "app", run_app, "the investigation notebook as an app")
     _publishing(commands)
+    _watching(commands)
     for command in (ingest, spikes, explain, app):
         command.add_argument(
             "workspace",
@@ -105,8 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     for command in (app, demo):
         command.add_argument("--port", type=int, default=0, help="of the app on 127.0.0.1 (default: a free one)")
         command.add_argument("--headless", action="store_true", help="do not open a browser")
-    for name in LATER:
-        _command(commands, name, run_later, "not in this version yet").add_argument("rest", nargs=argparse.REMAINDER)
     return parser
 
 
@@ -156,6 +155,31 @@ def _serving(serve: argparse.ArgumentParser) -> None:
     serve.add_argument("--add-user", metavar="NAME", help="ask for a password, add NAME to --users, and end")
 
 
+def _watching(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """watch, say, plan: who is told, and what they answer."""
+    watch = _command(commands, "watch", run_watch, "pull, look, tell the owners; once or on an interval")
+    watch.add_argument("workspace", nargs="?", default=".", metavar="WORKSPACE", help="folder with costwhy.toml (default: this folder)")
+    watch.add_argument("--every", type=_interval, metavar="TIME", help="again and again: 15m, 1h (default: once, for cron)")
+    watch.add_argument("--dry-run", action="store_true", help="show what would be told of the lake as it is; pull, write and send nothing")
+    watch.add_argument("--url", metavar="ADDRESS", help="where `costwhy serve` answers: messages link to the case there")
+    say = _command(commands, "say", run_say, "what you say of a spike: planned, accepted, fixing, fixed, not_ours")
+    say.add_argument(
+        "words", nargs="*", metavar="[WORKSPACE] SPIKE VERDICT", help="folder with costwhy.toml, a spike's id, and the verdict"
+    )
+    say.add_argument("--note", default="", help="why, in your own words")
+    say.add_argument("--list", action="store_true", help="what was said, and what fixes saved: [WORKSPACE] alone")
+    plan = _command(commands, "plan", run_plan, "register what is going to cost more on purpose")
+    plan.add_argument("words", nargs="*", metavar="[WORKSPACE] SERVICE", help="folder with costwhy.toml, and the service")
+    plan.add_argument("--reason", default="", help="why it will cost more")
+    plan.add_argument("--from", dest="start", type=_time, metavar="TIME", help="when it begins (default: now)")
+    plan.add_argument("--until", type=_time, metavar="TIME", help="when the plan ends")
+    plan.add_argument("--cost-per-day", type=float, metavar="AMOUNT", help="what it may cost more a day (default: whatever it costs)")
+    plan.add_argument("--list", action="store_true", help="the plans: [WORKSPACE] alone")
+    for command in (say, plan):
+        command.add_argument("--who", metavar="NAME", help="who says so (default: the user of this machine)")
+        command.add_argument("--json", action="store_true", help="one JSON document on standard output")
+
+
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: object, words: str
 ) -> argparse.ArgumentParser:
@@ -170,6 +194,14 @@ def _time(text: str) -> datetime:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2026-10-14T03:00Z") from error
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def _interval(text: str) -> float:
+    """Seconds of 90s, 15m, 1h."""
+    found = re.fullmatch(r"(\d{1,6})([smh])", text)
+    if found is None or int(found[1]) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no interval; write 15m")
+    return int(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -534,9 +566,94 @@ def _add_user(wish: argparse.Namespace) -> None:
         stream.write(f"{line}\n")
 
 
-def run_later(wish: argparse.Namespace) -> None:
-    """Commands of the contract that this version does not have."""
-    raise UsageError(f"`costwhy {wish.name}` is not in this version yet", todo="see `costwhy --help` for what is")
+def run_watch(wish: argparse.Namespace) -> None:
+    """costwhy watch"""
+    from costwhy.config import read_workspace  # noqa: PLC0415
+    from costwhy.watch import watch  # noqa: PLC0415
+
+    while True:
+        try:
+            report = watch(read_workspace(wish.workspace), url=wish.url, dry_run=wish.dry_run)
+            for event in report.waiting if wish.dry_run else ():
+                out.print("\n".join(map(_line, (event.message.title, *event.message.lines))), soft_wrap=True)
+            later = f"{len(report.waiting)} would be told" if wish.dry_run else f"{len(report.waiting)} to be told later"
+            errors.print(f"{len(report.told)} told, {later}")
+            if report.faults:
+                for fault in report.faults[1:]:
+                    _complain(fault)
+                raise report.faults[0]
+        except CostwhyError as error:
+            if wish.every is None:
+                raise
+            _complain(error)  # the next look may go better
+        if wish.every is None:
+            return
+        time.sleep(wish.every)
+
+
+def run_say(wish: argparse.Namespace) -> None:
+    """costwhy say"""
+    from costwhy.lake import open_lake  # noqa: PLC0415
+    from costwhy.savings import savings  # noqa: PLC0415
+    from costwhy.savings import table as of_savings  # noqa: PLC0415
+    from costwhy.verdicts import said, say  # noqa: PLC0415
+
+    workspace, words = _workspace_and(wish, 2, "costwhy say [WORKSPACE] SPIKE VERDICT")
+    lake = open_lake(workspace)
+    if wish.list:
+        _show_tables({"verdicts": said(lake), "savings": of_savings(savings(lake))}, as_json=wish.json)
+        return
+    told = say(lake, words[0], words[1], wish.note, wish.who or getpass.getuser())
+    if wish.json:
+        print(
+            json.dumps({"spike_id": told.spike.spike_id, "verdict": told.verdict, "note": told.note, "who": told.who, "at": _iso(told.at)})
+        )
+        return
+    out.print(_line(f"{told.who}: {told.spike.spike_id} is {told.verdict}"))
+
+
+def run_plan(wish: argparse.Namespace) -> None:
+    """costwhy plan"""
+    from costwhy.lake import open_lake  # noqa: PLC0415
+    from costwhy.verdicts import plan, planned  # noqa: PLC0415
+
+    workspace, words = _workspace_and(wish, 1, "costwhy plan [WORKSPACE] SERVICE --reason WHY --until TIME")
+    lake = open_lake(workspace)
+    if wish.list:
+        _show_tables({"plans": planned(lake)}, as_json=wish.json)
+        return
+    if wish.until is None or not wish.reason:
+        raise UsageError("a plan needs a reason and an end", todo="give --reason and --until")
+    window = (wish.start or datetime.now(UTC), wish.until)
+    made = plan(lake, words[0], wish.reason, window, wish.cost_per_day, wish.who or getpass.getuser())
+    if wish.json:
+        times = {"start": _iso(made.start), "until": _iso(made.until), "at": _iso(made.at)}
+        print(json.dumps({"service": made.service, "reason": made.reason, **times, "cost_per_day": made.cost_per_day, "who": made.who}))
+        return
+    out.print(_line(f"{made.who}: {made.service} may cost more until {_iso(made.until)}: {made.reason}"))
+
+
+def _workspace_and(wish: argparse.Namespace, count: int, usage: str) -> tuple[str, list[str]]:
+    """The workspace, this folder where none is named, and the `count` words behind it; none with --list."""
+    wanted = 0 if wish.list else count
+    if len(wish.words) not in {wanted, wanted + 1}:
+        raise UsageError("too many or too few words", found=" ".join(wish.words) or "none", todo=usage)
+    return (wish.words[0] if len(wish.words) > wanted else "."), wish.words[len(wish.words) - wanted :]
+
+
+def _show_tables(frames: "dict[str, pl.DataFrame]", *, as_json: bool) -> None:
+    """Frames as one JSON document, or as tables for a terminal."""
+    if as_json:
+        rows = {
+            name: [{k: _iso(v) if isinstance(v, datetime) else v for k, v in r.items()} for r in f.to_dicts()] for name, f in frames.items()
+        }
+        print(json.dumps(rows, indent=1, allow_nan=False))
+        return
+    for name, frame in frames.items():
+        table = Table(*frame.columns, box=None, pad_edge=False)
+        for row in frame.iter_rows():
+            table.add_row(*("" if v is None else _line(_iso(v) if isinstance(v, datetime) else v) for v in row))
+        out.print(table if frame.height else f"no {name}")
 
 
 if __name__ == "__main__":

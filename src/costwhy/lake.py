@@ -138,6 +138,16 @@ def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -
         raise LakeError(f"the lake {folder} cannot be written", found=_said(folder, error), todo=todo) from cause
 
 
+@contextmanager
+def alone(place: str, folder: str) -> Iterator[Callable[[], None]]:
+    """One costwhy at a time acts in a folder beside the tables of a lake (`place`: its folder or address); freed when it dies.
+
+    Yields what raises LakeError where that was lost meanwhile. Raises LakeError where another one stays in there.
+    """
+    with _lock(f"{place}/{folder}") as still_ours:
+        yield still_ours
+
+
 def _write(folder: str, about: About, changes: Mapping[str, Replacement], still_ours: Callable[[], None]) -> int:
     snapshots = _snapshots(folder)
     snapshots.clear_drafts()

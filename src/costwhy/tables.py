@@ -388,3 +388,46 @@ GAP = Table(
 )
 
 RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, CLOCKS, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP)
+
+VERDICTS = Table(
+    "verdicts",
+    "what owners say of a spike, newest first; the newest of a spike counts",
+    (
+        Column("spike_id", TEXT, "the spike's id when it was said"),
+        Column("verdict", TEXT, "planned, accepted, fixing, fixed, not_ours"),
+        Column("note", TEXT, "in their own words"),
+        Column("who", TEXT, "who said it"),
+        Column("at", TIME, "when"),
+        Column("excess_per_hour", NUMBER, "what the spike cost an hour then; 0: it had ended", "currency/h"),
+        Column("start", TIME, "the spike's first hour, as it was known then"),
+        *PLACE,
+    ),
+)
+PLANS = Table(
+    "plans",
+    "what is going to cost more on purpose, newest first",
+    (
+        SERVICE,
+        Column("reason", TEXT, "why"),
+        Column("start", TIME, "from"),
+        Column("until", TIME, "the plan's end"),
+        Column("cost_per_day", NUMBER, "what it may cost more; null: whatever it costs", "currency/day"),
+        Column("who", TEXT, "who planned it"),
+        Column("at", TIME, "when it was registered"),
+    ),
+)
+SAVINGS = Table(
+    "savings",
+    "fixes of spikes, looked at after 7, 14 and 30 billed days",
+    (
+        Column("spike_id", TEXT, "the spike"),
+        Column("who", TEXT, "who said that it is fixed"),
+        Column("days", COUNT, "after so many days"),
+        Column("from", TIME, "the fix"),
+        Column("to", TIME, "the end of these days"),
+        Column("saved", NUMBER, "what they would have cost with the spike's rates, less what they cost", "currency"),
+        Column("possible", NUMBER, "what would have been saved had all been normal", "currency"),
+        Column("outcome", TEXT, "verified, regressed, inconclusive"),
+    ),
+)
+OWNER_TABLES = (VERDICTS, PLANS, SAVINGS)

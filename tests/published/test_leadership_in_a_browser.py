@@ -10,9 +10,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from shelves import TOKEN, Served, fill, serving
 
 from costwhy.lake import Lake
+from costwhy.published import published_cases
 from costwhy.published.shelf import SUMS, digests
 from costwhy.story import headline, money
-from costwhy.published import published_cases
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"

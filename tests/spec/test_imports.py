@@ -13,6 +13,7 @@ ORDER = (
     "reduce",
     "s3_lake",
     "lake",
+    "journal",
     "ingest",
     "graph",
     "observed",
@@ -36,6 +37,8 @@ ORDER = (
     "leadership",
     "served",
     "senders",
+    "verdicts",
+    "savings",
     "watch",
     "cli",
 )

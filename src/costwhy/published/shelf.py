@@ -313,7 +313,11 @@ def local_folder(published: str | Path) -> Path:
     address = str(published)
     if not address.startswith("s3://"):
         return Path(address)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        / "costwhy"
+        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    )
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
             s3.mirror(address.rstrip("/") + "/", cache)

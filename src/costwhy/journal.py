@@ -1,0 +1,99 @@
+"""A journal: small JSON documents beside the tables of a lake, each written once, whole, and never changed.
+
+    LAKE/verdicts/, LAKE/plans/     what owners said (verdicts.py)
+    LAKE/watch/                     what was to be told and what was told (watch.py)
+
+LAKE is a folder, where a document is linked into place, or s3://bucket/prefix, where it is put with If-None-Match. Of two
+who write the same name at once one is told that he was late. Nothing here belongs to a version of the lake: opinions and
+messages are not restated with a bill.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from costwhy import s3_lake
+from costwhy.errors import LakeError
+
+ENDING = ".json"
+
+
+class Journal:
+    """The documents of one folder of a lake (`place`: its folder or s3:// address)."""
+
+    def __init__(self, place: str, folder: str) -> None:
+        self.place, self.folder = place, folder
+        self._store = s3_lake.Store(place) if place.startswith("s3://") else None
+
+    def names(self) -> list[str]:
+        """Names of all documents, in order."""
+        if self._store is not None:
+            found = self._store.names(self.folder)
+        else:
+            found = [file.name for file in Path(self.place, self.folder).glob(f"*{ENDING}")]
+        return sorted(name.removesuffix(ENDING) for name in found if name.endswith(ENDING))
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A document. Raises LakeError where it is gone or is no JSON object."""
+        try:
+            content = json.loads(self._text(name))
+        except (OSError, ValueError) as error:
+            todo = "bring it back, or remove the file: what it said is then forgotten"
+            raise LakeError(f"{self.folder}/{name}{ENDING} in the lake cannot be read", found=str(error), todo=todo) from error
+        if not isinstance(content, dict):
+            raise LakeError(f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy", found=type(content).__name__)
+        return content
+
+    def all(self) -> list[dict[str, Any]]:
+        """All documents, in the order of their names."""
+        return [self.read(name) for name in self.names()]
+
+    def create(self, name: str, content: Mapping[str, object]) -> bool:
+        """Write a document whole; false: there is one of that name already, and it stays. Raises LakeError, UnreachableError."""
+        text = json.dumps(content, indent=1, allow_nan=False)
+        if self._store is not None:
+            return self._store.put(f"{self.folder}/{name}{ENDING}", text.encode()) is not None
+        try:
+            return _create(Path(self.place, self.folder, name + ENDING), text)
+        except OSError as error:
+            todo = "free space or mend the permissions, and run it again"
+            raise LakeError(f"{self.folder} in the lake {self.place} cannot be written", found=str(error), todo=todo) from error
+
+    def clear_drafts(self) -> None:
+        """What killed writers left; only where nobody else writes."""
+        if self._store is None:
+            for draft in Path(self.place, self.folder).glob("*.draft"):
+                draft.unlink(missing_ok=True)
+
+    def _text(self, name: str) -> str:
+        if self._store is None:
+            return Path(self.place, self.folder, name + ENDING).read_text(encoding="utf-8")
+        content, etag, _ = self._store.get(f"{self.folder}/{name}{ENDING}")
+        if not etag:
+            raise FileNotFoundError(f"{self.place}/{self.folder}/{name}{ENDING}")
+        return content.decode()
+
+
+def _create(file: Path, text: str) -> bool:
+    """By a link from a draft that is on disk: complete under its name, or not there at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(f".{os.getpid()}-{uuid.uuid4().hex[:8]}.draft")
+    try:
+        with draft.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    handle = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return True

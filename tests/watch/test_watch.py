@@ -1,0 +1,251 @@
+"""Each piece of news is told once: to its owner, whoever watches, however often, and whatever the owner has said."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aws_on_loopback import bucket, moto_apart
+from companies_in_time import CHANNELS, HOOK, NOW, ONSET, Told, known, storm, two_spikes, webhook
+from small_company import FIRST, HOURS, SmallCompany
+
+from costwhy import cli, outbound
+from costwhy.case import find_spikes
+from costwhy.config import OutputChannel, Watch
+from costwhy.lake import open_lake
+from costwhy.verdicts import plan, said, say
+from costwhy.watch import look, tell_all
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def told(monkeypatch):
+    with webhook() as hook:
+        monkeypatch.setenv("HOOK_URL", hook.fake.url)
+        monkeypatch.setenv("HOOK_SECRET", "s3cret")
+        yield hook
+
+
+@pytest.fixture
+def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:  # noqa: ARG001  its address
+    """The sample company with a webhook for all, and a lake of its own."""
+    folder = tmp_path / "marigold"
+    shutil.copytree(sample_workspace, folder)
+    toml = folder / "costwhy.toml"
+    channel = (
+        '[watch]\ndefault = "hook"\n[[watch.channels]]\nname = "hook"\nkind = "webhook"\nurl_env = "HOOK_URL"\nsecret_env = "HOOK_SECRET"\n'
+    )
+    toml.write_text(toml.read_text() + channel)
+    return folder
+
+
+def test_watching_twice_tells_each_spike_once(workspace, told, capsys):
+    assert cli.main(["watch", str(workspace), "--url", "https://costwhy.acme.example/"]) == 0
+    spikes = find_spikes(open_lake(workspace))["spike_id"].to_list()
+    assert len(spikes) >= 5
+    assert sorted(m["spike_id"] for m in told.messages) == sorted(spikes)
+    assert set(told.events) == {"new"}
+    assert len(set(told.ids)) == len(spikes)
+    first = told.messages[0]
+    assert first["url"] == f"https://costwhy.acme.example/?show={first['spike_id']}"
+    assert any("a day of waiting costs" in line for message in told.messages for line in message["lines"])
+    assert cli.main(["watch", str(workspace)]) == 0
+    assert len(told.ids) == len(spikes)
+    assert "0 told" in capsys.readouterr().err
+
+
+def test_two_watchers_at_once_tell_each_spike_once(workspace, told):
+    command = [sys.executable, "-m", "costwhy.cli", "watch", str(workspace)]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(2)]
+    ends = [(p.communicate(timeout=120)[1].decode(), p.returncode) for p in both]
+    spikes = find_spikes(open_lake(workspace))["spike_id"].to_list()
+    assert any(code == 0 for _, code in ends), ends
+    assert all(code == 0 or "another costwhy" in words for words, code in ends), ends
+    assert sorted(m["spike_id"] for m in told.messages) == sorted(spikes)
+
+
+def test_a_dry_run_shows_and_leaves_no_trace(workspace, told, capsys):
+    assert cli.main(["watch", str(workspace), "--dry-run"]) == 0
+    assert "New: " in capsys.readouterr().out
+    assert told.messages == []
+    assert not (workspace / "lake" / "watch").exists()
+
+
+def test_day_and_night_are_no_growth(tmp_path, told):
+    company = storm()
+    for hour in range(ONSET + 12, HOURS + 1, 12):  # looked at by day and by night
+        tell_all(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+    assert told.events == ["new"]
+
+
+def test_a_spike_that_grows_by_a_quarter_is_told_again_and_its_end_too(tmp_path, told):
+    company = storm(2.0, 1.6, ONSET + 120)  # 2.04 attempts become 3.26: 1.0 too many become 2.2
+    company.retries["db", "api"][ONSET + 200 :] = 1.02
+    for hour in (ONSET + 72, ONSET + 96, ONSET + 168, ONSET + 192, HOURS):
+        tell_all(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+    assert told.events == ["new", "grown", "ended"]
+    assert len({m["spike_id"] for m in told.messages}) == 1
+    assert "when this was last told" in told.messages[1]["lines"][0]
+
+
+@pytest.mark.parametrize("verdict", ["accepted", "planned"])
+def test_what_its_owner_accepts_is_silent_until_it_grows_by_a_quarter(verdict, tmp_path, told):
+    first = known(storm(), tmp_path, ONSET + 72)
+    say(first, find_spikes(first)["spike_id"][0], verdict, "we know", "dana", NOW)
+    tell_all(first, CHANNELS, None, NOW + HOUR)
+    tell_all(known(storm(2.0, 1.1, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 2 * HOUR)  # 1.04 too many become 1.24
+    assert told.events == []
+    tell_all(known(storm(2.0, 1.3, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 3 * HOUR)  # ... 1.04 become 1.65
+    assert len(told.events) == 1
+    assert any("dana said" in line for line in told.messages[0]["lines"])
+
+
+def test_a_spike_within_its_plan_is_not_told_and_one_beyond_it_is(tmp_path, told):
+    lake = known(storm(), tmp_path, ONSET + 72)  # about $9 an hour: $216 a day
+    window = (FIRST + (ONSET - 24) * HOUR, FIRST + HOURS * HOUR)
+    plan(lake, "db", "a load test", window, 200.0, "dana")  # with a quarter more it covers $250
+    assert tell_all(lake, CHANNELS, None, NOW).told == ()
+    beyond = known(storm(3.0), tmp_path, ONSET + 72)  # twice as much
+    tell_all(beyond, CHANNELS, None, NOW + HOUR)
+    assert told.events == ["new"]
+
+
+def test_a_plan_of_another_service_covers_nothing(tmp_path, told):
+    lake = known(storm(), tmp_path, ONSET + 72)
+    plan(lake, "mobile", "a campaign", (FIRST, FIRST + HOURS * HOUR), None, "dana")
+    tell_all(lake, CHANNELS, None, NOW)
+    assert told.events == ["new"]
+
+
+def test_a_spike_that_is_not_theirs_goes_to_the_default_channel(tmp_path, told):
+    lake = known(storm(), tmp_path, ONSET + 72)
+    assert [e.message.owner_team for e in look(lake, [], None, NOW)] == ["data"]
+    channels = Watch(default="hook", teams={"data": "terminal"}, channels=(HOOK, OutputChannel(name="terminal")))
+    tell_all(lake, channels, None, NOW)
+    assert told.events == []  # the team has it
+    say(lake, find_spikes(lake)["spike_id"][0], "not_ours", "we only run the table", "dana", NOW + HOUR)
+    tell_all(lake, channels, None, NOW + 2 * HOUR)
+    tell_all(lake, channels, None, NOW + 3 * HOUR)
+    assert told.events == ["new"]
+
+
+def test_without_a_channel_it_is_standard_output(tmp_path, capsys):
+    tell_all(known(storm(), tmp_path), Watch(), None, NOW)
+    assert capsys.readouterr().out.startswith("New: $")
+
+
+def test_what_a_restated_bill_does_not_show_any_more_is_resolved(tmp_path, told):
+    tell_all(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW)
+    for hour in (ONSET + 80, ONSET + 120, HOURS):
+        tell_all(known(SmallCompany(), tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+    assert told.events == ["new", "resolved"]
+
+
+def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(outbound, "wait", lambda _seconds: None)
+    lake = known(storm(), tmp_path)
+    told.fake.answer = lambda _heard: (403, {}, b"no")
+    report = tell_all(lake, CHANNELS, None, NOW)
+    assert (report.told, len(report.waiting), len(report.faults)) == ((), 1, 1)
+    for minutes, tries in ((4, 1), (5, 2), (14, 2), (15, 3)):  # five minutes after the first failure, ten after the second
+        tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=minutes))
+        assert len(told.ids) == tries
+    told.fake.answer = lambda _heard: (200, {}, b"")
+    assert len(tell_all(lake, CHANNELS, None, NOW + timedelta(days=1)).told) == 1
+    assert len(set(told.ids)) == 1
+    tell_all(lake, CHANNELS, None, NOW + timedelta(days=2))
+    assert len(told.ids) == 4
+
+
+@pytest.mark.usefixtures("told")
+def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, monkeypatch):
+    lake = known(two_spikes(), tmp_path)
+    monkeypatch.delenv("HOOK_SECRET")
+    report = tell_all(lake, CHANNELS, None, NOW)
+    assert len(report.waiting) == len(report.faults) == 2
+    assert "HOOK_SECRET" in str(report.faults[0])
+    monkeypatch.setenv("HOOK_SECRET", "s3cret")
+    assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
+
+
+def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, capsys):
+    evil = "db\n<!channel> \x1b[2J\u202e<script>"
+    company = SmallCompany()
+    company.lines["disk"].price[ONSET:] = 20.0  # $4 an hour become $40
+    company.lines["disk"].service = evil
+    company.fan_out[evil, "web"] = 1 + 0 * company.demand["web"]
+    company.retries[evil, "web"] = 1.02 + 0 * company.demand["web"]
+    lake = known(company, tmp_path)
+    spike = find_spikes(lake)["spike_id"][0]
+    say(lake, spike, "fixing", "on it\x1b[2J\n<!here>", "eve\nroot")
+    tell_all(lake, CHANNELS, None, NOW)
+    tell_all(known(company, tmp_path / "b"), Watch(), None, NOW)
+    body = told.fake.heard[0].body.decode()
+    assert "<" not in body
+    assert "\\u001b" not in body
+    shown = capsys.readouterr().out
+    assert not set(shown) & {"\x1b", "\u202e"}
+
+
+def test_the_command_line_says_and_lists(workspace, capsys):
+    spike = find_spikes(open_lake(workspace))["spike_id"][0]
+    assert cli.main(["say", str(workspace), spike, "fixing", "--note", "rolling back", "--who", "dana"]) == 0
+    assert cli.main(["say", str(workspace), spike, "bogus"]) == 2
+    assert cli.main(["say", str(workspace), "20260101T00-nothing", "fixed"]) == 2
+    until = "2027-01-01T00:00Z"
+    assert cli.main(["plan", str(workspace), "cart", "--reason", "sale", "--until", until, "--cost-per-day", "50", "--who", "dana"]) == 0
+    assert cli.main(["plan", str(workspace), "cart"]) == 2
+    capsys.readouterr()
+    assert cli.main(["say", str(workspace), "--list"]) == 0
+    assert cli.main(["plan", str(workspace), "--list", "--json"]) == 0
+    shown = capsys.readouterr().out
+    assert "rolling back" in shown
+    assert '"reason": "sale"' in shown
+
+
+def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeypatch):
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            (workspace / "costwhy.toml").write_text("not TOML")
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.time, "sleep", sleep)
+    assert cli.main(["watch", str(workspace), "--every", "15m"]) == 130
+    assert pauses == [900.0, 900.0]
+    assert "is not TOML" in capsys.readouterr().err
+    assert len(told.ids) > 0
+
+
+@pytest.mark.parametrize("text", ["15", "0m", "-5m", "1d"])
+def test_an_interval_that_is_none_is_refused(text):
+    with pytest.raises(SystemExit):
+        cli.main(["watch", ".", "--every", text])
+
+
+def test_a_source_that_cannot_be_read_hinders_nobody_from_being_told(workspace, told, capsys):
+    toml = workspace / "costwhy.toml"
+    toml.write_text(toml.read_text().replace('path = "billing/"', 'path = "gone/"'))
+    assert cli.main(["watch", str(workspace)]) == 3
+    assert "gone/" in capsys.readouterr().err
+    assert len(told.ids) >= 5
+
+
+def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch):
+    with moto_apart(monkeypatch, tmp_path):
+        bucket("lakes-of-tests")
+        lake = replace(known(two_spikes(), tmp_path), place="s3://lakes-of-tests/acme/lake")
+        spike = find_spikes(lake)["spike_id"][0]
+        say(lake, spike, "accepted", "we know", "dana", NOW)
+        for _ in range(2):
+            tell_all(lake, CHANNELS, None, NOW)
+        assert len(told.ids) == 1  # of two spikes one is accepted
+        assert said(lake)["verdict"].to_list() == ["accepted"]
+        assert not list(tmp_path.rglob("*.json"))
