@@ -19,6 +19,8 @@ ORDER = (
     "segments",
     "levels",
     "shifts",
+    "meters",
+    "nowcast",
     "rates",
     "behaviour",
     "spikes",
