@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from costwhy.behaviour import Reset, Window, normal, split
+from costwhy.behaviour import Reset, Window, normal, normal_was_off, split
 from costwhy.errors import UsageError
 from costwhy.levels import WEEK
-from costwhy.nowcast import backtest
+from costwhy.nowcast import backtest, held_by
 from costwhy.observed import METER, Array, Observed
 from costwhy.rates import Model, Rate
 from costwhy.spikes import Spike, moved_rates
@@ -159,8 +159,21 @@ def _late_width(model: Model, a: Account) -> float:
     of_usage = {r.rate.row for r in a.resets if r.rate.kind in OF_USAGE}
     cost, excess = model.cost[own, begin : a.window.end].sum(axis=1), a.excess[own, a.billed :].sum(axis=1)
     weighs = np.where([m in of_usage for m in own], cost, excess)
-    normals = [doubt * float(d[:, a.billed :].sum()) for d, doubt in zip(a.dollars, a.doubts, strict=True)]
-    return float(np.hypot(backtest(model.known, own, ahead).half_width(weighs), QUANTILE_90 * np.sqrt(np.square(normals).sum())))
+    normals = [_normal_width(model, a, k) for k in range(len(a.resets))]
+    return float(np.hypot(backtest(model.known, own, ahead).half_width(weighs), np.sqrt(np.square(normals).sum())))
+
+
+def _normal_width(model: Model, a: Account, k: int) -> float:
+    """The part of that width which is the normal of the `k`-th rate: traffic's by how far off it was on earlier days, the others' by their noise."""
+    reset, dollars = a.resets[k], float(a.dollars[k][:, a.billed :].sum())
+    by_noise = QUANTILE_90 * a.doubts[k] * abs(dollars)
+    usual, late = reset.normal[a.billed :].sum(), Window(a.window.start + a.billed, a.window.end)
+    more = model.observed.calls[reset.rate.row, late.hours].sum() - usual if reset.rate.kind == "demand" else 0.0
+    if a.spike is None or more == 0.0:
+        return by_noise
+    off = normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet)
+    normal_cost = abs(dollars * usual / more)
+    return held_by(off * normal_cost, by_noise)
 
 
 def _excess_error(a: Account) -> float:

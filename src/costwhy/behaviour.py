@@ -22,6 +22,7 @@ from costwhy.rates import Model, Rate
 BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
 RECENT = 72
 AFTERMATH = 3  # hours after a pulse in which it may still fade
+PAST_DAYS = 14  # on which a normal is tried
 LEAD = 3  # hours before a window that an autoscaler may still hold
 OF_CALLS = frozenset({"demand", "schedule", "fan_out", "retries"})  # kinds whose row is an edge; the row of the others is a meter
 FROM_OUTSIDE = frozenset({"demand", "schedule"})
@@ -73,6 +74,23 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
         return Reset(rate, np.full(width, _ratio_before(model.usage[rate.row], model.followed(rate.row), calm)))
     told = _told(model, rate.row, model.handled)
     return Reset(rate, _level_before(model.usage[rate.row] - told, window, calm))
+
+
+def normal_was_off(model: Model, rate: Rate, hours: Window, ahead: int, quiet: np.ndarray) -> Array:
+    """How far off the normal of calls from outside was on earlier days, `ahead` hours after the last that it was learned from.
+
+    hours: those of today that are asked about. Each earlier day gives calls over normal, less 1, of the same hours of its day,
+    newest first; up to PAST_DAYS of them that lie before the onset and are quiet. quiet (T): hours that may serve as the rate's normal.
+    """
+    onset, width = hours.start - ahead, hours.end - hours.start
+    out: list[float] = []
+    back = -(-(ahead + width) // 24) * 24
+    for start in range(onset - back, 2 * WEEK, -24):
+        place = slice(start + ahead, start + ahead + width)
+        if quiet[place].all() and len(out) < PAST_DAYS:
+            expected = normal(model, rate, Window(start, place.stop), quiet).normal[ahead:].sum()
+            out.append(float(model.observed.calls[rate.row, place].sum() / expected - 1.0) if expected > 0 else 0.0)
+    return np.array(out)
 
 
 def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:

@@ -238,16 +238,17 @@ class Backtest:
         known = np.isfinite(errors) & (self.estimated[since : since + DAYS] != 0.0)
         told = (known * weight).sum(axis=1)
         days = np.flatnonzero(told >= 0.5 * weight.sum()) if weight.any() else np.zeros(0, dtype=int)
-        off = np.abs((np.where(known, errors, 0.0) * dollars).sum(axis=1))[days] * weight.sum() / told[days]
+        off = (np.where(known, errors, 0.0) * dollars).sum(axis=1)[days] * weight.sum() / told[days]
         prior = PRIOR_ERROR * float(weight.sum())
-        share = days.size / DAYS
-        return share * _held_by(np.sort(off)) + (1.0 - share) * prior if days.size else prior
+        return held_by(off, prior)
 
 
-def _held_by(sizes: Array) -> float:
-    """The size of error, of those that there were (ascending), that the next one stays under in COVERAGE of the cases."""
-    rank = COVERAGE * (sizes.size + 1) - 1
-    return float(np.interp(rank, np.arange(sizes.size), sizes))
+def held_by(errors: Array, prior: float) -> float:
+    """The size of error that the next one stays under in COVERAGE of the cases, from past ones; each that is missing to DAYS counts as `prior`."""
+    if not errors.size:
+        return prior
+    rank, share = COVERAGE * (errors.size + 1) - 1, min(1.0, errors.size / DAYS)
+    return share * float(np.interp(rank, np.arange(errors.size), np.sort(np.abs(errors)))) + (1.0 - share) * prior
 
 
 def backtest(known: Basis, rows: Sequence[int], hours: slice, days: int = DAYS) -> Backtest:
