@@ -193,7 +193,7 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
             HOUR_TIP,
             _money_tip("actual_cost:Q", "spend"),
             _money_tip("expected_cost:Q", "expected"),
-            alt.Tooltip("estimated:N", title="estimated"),
+            alt.Tooltip("state:N", title="bill"),
         ],
     )
     gap = base.mark_area(color=EXCESS, opacity=0.28).encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q")
@@ -201,6 +201,24 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     billed = base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6).encode(y="actual_cost:Q")
     late = base.transform_filter("datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]).encode(y="actual_cost:Q")
     return _finish(_layer(gap, expected, billed, late, _onset(start, domain)), 170)
+
+
+def estimates(frame: pl.DataFrame) -> alt.LayerChart:
+    """Past estimates with their intervals, and what was billed. frame: tables.NOWCAST of the whole bill."""
+    width = timedelta(hours=12)
+    first, last = frame["day"].min(), frame["day"].max()
+    assert isinstance(first, datetime)  # noqa: S101  the table's type
+    assert isinstance(last, datetime)  # noqa: S101
+    tips = [
+        alt.Tooltip("hour:T", title="unbilled from (UTC)", format="%d %b %Y %H:%M", formatType="utc"),
+        *(_money_tip(f"{name}:Q", name.split("_")[0]) for name in ("estimated_cost", "billed_cost", "low", "high")),
+    ]
+    base = alt.Chart(frame.rename({"day": "hour"})).encode(x=_x((first - width, last + width)), tooltip=tips)
+    reach = base.mark_rule(color=EXPECTED, strokeWidth=5, opacity=0.5).encode(y=_y("estimated, billed", "low:Q"), y2="high:Q")
+    told = base.mark_tick(color=EXPECTED, thickness=2, size=14, orient="horizontal").encode(y="estimated_cost:Q")
+    inside = alt.condition("datum.inside", alt.value(ACTUAL), alt.value(EXCESS))
+    billed = base.mark_point(filled=True, size=38, opacity=1).encode(y="billed_cost:Q", color=inside)
+    return _finish(_layer(reach, told, billed), 130)
 
 
 def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:

@@ -11,10 +11,13 @@ up for each set of meters. With n past errors the interval that holds the next o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
+from costwhy import tables
 from costwhy.levels import WEEK, hourly_spread
 from costwhy.meters import MeterModel
 from costwhy.observed import Array, Observed
@@ -24,6 +27,8 @@ STRAIGHT = 0.02  # a day whose hours lie this close to a line goes on along it
 DAYS = 14  # cut-offs that are looked back on: two of each weekday, and 0.8 (14 + 1) is the 12th
 LEAST_HISTORY = 72  # hours before a cut-off: less tells nothing
 COVERAGE = 0.8  # share of the intervals that shall hold the bill
+CLOSED_AFTER = 5  # day of the month until which the provider may restate the month before
+CENT = 0.005  # dollars: bills are held against estimates to the cent
 PRIOR_ERROR = 0.1  # relative half-width until bills have said otherwise; each day looked back on takes 1/DAYS of its weight
 
 
@@ -266,3 +271,36 @@ def backtest(known: Basis, rows: Sequence[int], hours: slice, days: int = DAYS) 
     billed = [o.cost[index, c.billed : c.until][:, hours].sum(axis=1) for c in cutoffs]
     shape = (len(cutoffs), index.size)
     return Backtest(cutoffs, np.array(estimated).reshape(shape), np.array(billed).reshape(shape))
+
+
+def ledger(known: Basis, rows: Sequence[int]) -> pl.DataFrame:
+    """Estimates of the last DAYS days by service, made at today's delay, against the bill: `tables.NOWCAST`, newest day first.
+
+    Each day's interval rests on the errors that were known on that day. rows: meters that count. Empty where every hour is billed.
+    """
+    o, lag = known.observed, known.now.until - known.now.billed
+    past, later = backtest(known, rows, slice(None), 2 * DAYS), -(-lag // 24)
+    names = o.meters[list(rows)].select(pl.coalesce("service", "ServiceName", pl.lit("charges")))["service"].to_numpy()
+    sets: dict[str | None, np.ndarray] = {None: np.ones(names.size, dtype=bool)} | {n: names == n for n in sorted(set(names))}
+    out: list[dict[str, object]] = []
+    for d, cutoff in enumerate(past.cutoffs[:DAYS]):
+        for name, members in sets.items():
+            estimated, billed = (float(dollars[d, members].sum()) for dollars in (past.estimated, past.billed))
+            if not estimated and not billed:
+                continue
+            width = past.half_width(past.estimated[d] * members, d + later)
+            low, high = estimated - width, estimated + width
+            row = {"day": o.hours[cutoff.billed], "hours": lag, "service": name, "estimated_cost": estimated, "billed_cost": billed}
+            out.append(row | {"error": estimated - billed, "low": low, "high": high, "inside": abs(estimated - billed) <= width + CENT})
+    return tables.NOWCAST.fit(pl.DataFrame(out, schema=tables.NOWCAST.schema)) if out else tables.NOWCAST.empty()
+
+
+def states(o: Observed) -> list[str]:
+    """Of each hour: `estimated` where it has no bill, `provisional` where its month is not closed, `final`.
+
+    A month is closed once the next one is older than CLOSED_AFTER days: until then the provider restates it.
+    """
+    month = o.as_of.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    if o.as_of.day <= CLOSED_AFTER:
+        month = (month - timedelta(days=1)).replace(day=1)
+    return ["estimated" if t >= o.billed else "provisional" if hour >= month else "final" for t, hour in enumerate(o.hours)]
