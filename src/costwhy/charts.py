@@ -204,21 +204,19 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
 
 
 def estimates(frame: pl.DataFrame) -> alt.LayerChart:
-    """Past estimates with their intervals, and what was billed. frame: tables.NOWCAST of the whole bill."""
-    width = timedelta(hours=12)
-    first, last = frame["day"].min(), frame["day"].max()
-    assert isinstance(first, datetime)  # noqa: S101  the table's type
-    assert isinstance(last, datetime)  # noqa: S101
+    """How far the bill lay off past estimates, and how far they said it might. frame: tables.NOWCAST of the whole bill."""
+    off = {"off": "billed_cost", "least": "low", "most": "high"}
+    shown = frame.rename({"day": "hour"}).with_columns((pl.col(of) - pl.col("estimated_cost")).alias(name) for name, of in off.items())
+    margin, (first, last) = timedelta(hours=12), _domain(shown)
     tips = [
         alt.Tooltip("hour:T", title="unbilled from (UTC)", format="%d %b %Y %H:%M", formatType="utc"),
         *(_money_tip(f"{name}:Q", name.split("_")[0]) for name in ("estimated_cost", "billed_cost", "low", "high")),
     ]
-    base = alt.Chart(frame.rename({"day": "hour"})).encode(x=_x((first - width, last + width)), tooltip=tips)
-    reach = base.mark_rule(color=EXPECTED, strokeWidth=5, opacity=0.5).encode(y=_y("estimated, billed", "low:Q"), y2="high:Q")
-    told = base.mark_tick(color=EXPECTED, thickness=2, size=14, orient="horizontal").encode(y="estimated_cost:Q")
+    base = alt.Chart(shown).encode(x=_x((first - margin, last + margin)), tooltip=tips)
+    reach = base.mark_rule(color=EXPECTED, strokeWidth=8, opacity=0.45).encode(y=_y("bill less estimate", "least:Q"), y2="most:Q")
     inside = alt.condition("datum.inside", alt.value(ACTUAL), alt.value(EXCESS))
-    billed = base.mark_point(filled=True, size=38, opacity=1).encode(y="billed_cost:Q", color=inside)
-    return _finish(_layer(reach, told, billed), 130)
+    billed = base.mark_point(filled=True, size=42, opacity=1).encode(y="off:Q", color=inside)
+    return _finish(_layer(reach, billed), 130)
 
 
 def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:

@@ -242,11 +242,12 @@ def estimates(rows: pl.DataFrame, currency: str) -> str:
     one, whole = rows.filter(pl.col("service").is_not_null()), rows.filter(pl.col("service").is_null())
     off = (pl.col("error") / pl.col("billed_cost")).abs()
     typical, company = (frame.filter(pl.col("billed_cost") != 0).select(off.median()).item() or 0.0 for frame in (one, whole))
+    held = int(one["inside"].sum())
     dollars = money(float(whole.select(pl.col("error").abs().median()).item()), currency)
     return page(
-        f"<p>On {whole.height} past days the {rows['hours'][0]} hours without a bill were estimated within {company:.1%} of the bill "
+        f"<p>On {whole.height} past days the {int(rows.item(0, 'hours'))} hours without a bill were estimated within {company:.1%} of the bill "
         f"that came, {dollars} (median); one service's within {typical:.1%}. The 80 % intervals held the bill in "
-        f"{one['inside'].sum()} of {one.height} cases, {one['inside'].mean():.0%}.</p>"
+        f"{held} of {one.height} cases, {held / one.height:.0%}.</p>"
     )
 
 
