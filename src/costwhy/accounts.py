@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from costwhy.behaviour import Reset, Window, normal, normal_was_off, split
+from costwhy.behaviour import OF_CALLS, Reset, Window, calls_of, normal, normal_was_off, split
 from costwhy.errors import UsageError
 from costwhy.levels import WEEK
 from costwhy.nowcast import backtest, held_by
@@ -164,16 +164,18 @@ def _late_width(model: Model, a: Account) -> float:
 
 
 def _normal_width(model: Model, a: Account, k: int) -> float:
-    """The part of that width which is the normal of the `k`-th rate: traffic's by how far off it was on earlier days, the others' by their noise."""
+    """The part of that width which is the normal of the `k`-th rate: of calls by how far off it was on earlier days, else by its noise."""
     reset, dollars = a.resets[k], float(a.dollars[k][:, a.billed :].sum())
     by_noise = QUANTILE_90 * a.doubts[k] * abs(dollars)
-    usual, late = reset.normal[a.billed :].sum(), Window(a.window.start + a.billed, a.window.end)
-    more = model.observed.calls[reset.rate.row, late.hours].sum() - usual if reset.rate.kind == "demand" else 0.0
-    if a.spike is None or more == 0.0:
+    if a.spike is None or reset.rate.kind not in OF_CALLS:
         return by_noise
-    off = normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet)
-    normal_cost = abs(dollars * usual / more)
-    return held_by(off * normal_cost, by_noise)
+    late = Window(a.window.start + a.billed, a.window.end)
+    calls, of = calls_of(model, reset.rate)
+    usual = float((reset.normal[a.billed :] * of[late.hours]).sum())
+    more = float(calls[late.hours].sum()) - usual
+    if not usual or not more:
+        return by_noise
+    return held_by(normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet) * abs(dollars * usual / more), by_noise)
 
 
 def _excess_error(a: Account) -> float:

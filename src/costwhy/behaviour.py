@@ -77,20 +77,31 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
 
 
 def normal_was_off(model: Model, rate: Rate, hours: Window, ahead: int, quiet: np.ndarray) -> Array:
-    """How far off the normal of calls from outside was on earlier days, `ahead` hours after the last that it was learned from.
+    """How far off the normal of a rate of calls was on earlier days, `ahead` hours (at most a week) after the last that it was learned from.
 
-    hours: those of today that are asked about. Each earlier day gives calls over normal, less 1, of the same hours of its day,
-    newest first; up to PAST_DAYS of them that lie before the onset and are quiet. quiet (T): hours that may serve as the rate's normal.
+    hours: those of today that are asked about. Each earlier day gives calls over what the normal let expect, less 1, of the same hours
+    of its day, newest first; up to PAST_DAYS of them that lie before the onset and are quiet. quiet (T): hours that may serve as normal.
     """
     onset, width = hours.start - ahead, hours.end - hours.start
-    out: list[float] = []
-    back = -(-(ahead + width) // 24) * 24
-    for start in range(onset - back, 2 * WEEK, -24):
-        place = slice(start + ahead, start + ahead + width)
-        if quiet[place].all() and len(out) < PAST_DAYS:
-            expected = normal(model, rate, Window(start, place.stop), quiet).normal[ahead:].sum()
-            out.append(float(model.observed.calls[rate.row, place].sum() / expected - 1.0) if expected > 0 else 0.0)
+    tried, out = min(ahead, WEEK + ahead % 24), list[float]()
+    calls, of = calls_of(model, rate)
+    for place in range(hours.start - 24, tried + WEEK, -24):
+        then = slice(place, place + width)
+        if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
+            expected = float((normal(model, rate, Window(place - tried, then.stop), quiet).normal[tried:] * of[then]).sum())
+            out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
     return np.array(out)
+
+
+def calls_of(model: Model, rate: Rate) -> tuple[Array, Array]:
+    """Calls that a rate of calls is about, and what the rate is by: calls = rate x the second (T each)."""
+    calls = model.observed.calls[rate.row]
+    first = calls - model.observed.retries[rate.row]
+    if rate.kind == "retries":
+        return calls, first
+    if rate.kind == "fan_out":
+        return first, model.handled[model.observed.services.index(rate.caller or "")]
+    return calls, np.ones(calls.size)
 
 
 def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
