@@ -21,8 +21,9 @@ from known import Told, cases, companies, told_of_case, told_of_company
 from large import KINDS, Size, observed
 
 from costwhy.behaviour import Reset, Window, split
+from costwhy.meters import AutoscalerRule, MeterModel
 from costwhy.observed import Observed
-from costwhy.rates import AutoscalerRule, MeterModel, Model, Rate, fit
+from costwhy.rates import Model, Rate, fit
 from costwhy.spikes import find
 
 WEEK = Window(900, 900 + 168)

@@ -131,6 +131,16 @@ def _(axis, case, charts, fragments, mo, views):
 
 
 @app.cell
+def _(charts, cw, fragments, lake, mo, pl):
+    past = cw.nowcast_ledger(lake)
+    mo.vstack([
+        mo.Html(fragments.section("How good the estimates were", "Hours without a bill, estimated as they would have been on each day, and the bill that came.")),
+        mo.Html(fragments.estimates(past, lake.currency)), *([] if past.is_empty() else [mo.as_html(charts.estimates(past.filter(pl.col("service").is_null())))]),
+    ])
+    return
+
+
+@app.cell
 def _(cw, fragments, lake, mo):
     mo.vstack([mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.gap(*cw.nobody_owns(lake), lake.currency))])
     return

@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from costwhy.behaviour import Reset, Window, normal, split
+from costwhy.behaviour import OF_CALLS, Reset, Window, calls_of, normal, normal_was_off, split
 from costwhy.errors import UsageError
 from costwhy.levels import WEEK
+from costwhy.nowcast import backtest, held_by
 from costwhy.observed import METER, Array, Observed
 from costwhy.rates import Model, Rate
 from costwhy.spikes import Spike, moved_rates
@@ -19,8 +20,8 @@ NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 VERDICT_SHARE = 0.6  # of the positive change, by the contract
+OF_USAGE = frozenset({"usage_per_call", "capacity", "cross_region", "unlinked_usage", "unmetered"})  # rates of a meter's own amount
 INEFFICIENT = frozenset({"schedule", "fan_out", "retries", "usage_per_call", "capacity", "cross_region"})
-NOWCAST_ERROR = 0.06  # relative, of an estimated hour's usage; see benchmarks
 QUANTILE_90 = 1.2816
 
 
@@ -114,7 +115,7 @@ def spike_row(model: Model, a: Account) -> dict[str, object]:
     own = list(a.own)
     excess = round(float(hours[:billed].sum()), 2)
     actual = round(float(model.cost[own, a.window.start : a.window.start + billed].sum()), 2)
-    late, late_sd = float(hours[billed:].sum()), _late_error(hours[billed:])
+    late, late_width = float(hours[billed:].sum()), _late_width(model, a)
     running = a.running
     now = float(hours[-min(NOW_HOURS, hours.size) :].mean()) if running else 0.0
     where = _where(o, a)
@@ -136,17 +137,45 @@ def spike_row(model: Model, a: Account) -> dict[str, object]:
         "excess_high": round(excess + spread, 2),
         "nowcast_hours": int(hours.size - billed),
         "nowcast_excess_cost": round(late, 2),
-        "nowcast_low": round(late - QUANTILE_90 * late_sd, 2),
-        "nowcast_high": round(late + QUANTILE_90 * late_sd, 2),
+        "nowcast_low": round(late - late_width, 2),
+        "nowcast_high": round(late + late_width, 2),
         "cost_per_hour_now": round(now, 2),
         "month_end_excess_cost": round(_month_end(model, a), 2),
         "verdict": _verdict(a),
     }
 
 
-def _late_error(hours: Array) -> float:
-    """Standard deviation of the estimate of hours that are not billed yet: part common to all of them, part of each."""
-    return float(np.hypot(NOWCAST_ERROR * abs(hours.sum()), 0.1 * np.sqrt((hours**2).sum())))
+def _late_width(model: Model, a: Account) -> float:
+    """From the estimated excess of the hours that are not billed yet to its 10 % and its 90 % quantile.
+
+    Part is the estimate of these hours, as far off as such estimates were on the last days; part is each rate's normal. A rate of the
+    usage itself is set back to a normal that the estimate does not move: an error there weighs as the whole cost, elsewhere as the excess.
+    """
+    if a.billed == a.hourly.size:
+        return 0.0
+    begin = a.window.start + a.billed
+    ahead = slice(begin - model.observed.billed, a.window.end - model.observed.billed)
+    own = list(a.own)
+    of_usage = {r.rate.row for r in a.resets if r.rate.kind in OF_USAGE}
+    cost, excess = model.cost[own, begin : a.window.end].sum(axis=1), a.excess[own, a.billed :].sum(axis=1)
+    weighs = np.where([m in of_usage for m in own], cost, excess)
+    normals = [_normal_width(model, a, k) for k in range(len(a.resets))]
+    return float(np.hypot(backtest(model.known, own, ahead).half_width(weighs), np.sqrt(np.square(normals).sum())))
+
+
+def _normal_width(model: Model, a: Account, k: int) -> float:
+    """The part of that width which is the normal of the `k`-th rate: of calls by how far off it was on earlier days, else by its noise."""
+    reset, dollars = a.resets[k], float(a.dollars[k][:, a.billed :].sum())
+    by_noise = QUANTILE_90 * a.doubts[k] * abs(dollars)
+    if a.spike is None or reset.rate.kind not in OF_CALLS:
+        return by_noise
+    late = Window(a.window.start + a.billed, a.window.end)
+    calls, of = calls_of(model, reset.rate)
+    usual = float((reset.normal[a.billed :] * of[late.hours]).sum())
+    more = float(calls[late.hours].sum()) - usual
+    if not usual or not more:
+        return by_noise
+    return held_by(normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet) * abs(dollars * usual / more), by_noise)
 
 
 def _excess_error(a: Account) -> float:

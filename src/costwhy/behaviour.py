@@ -22,6 +22,7 @@ from costwhy.rates import Model, Rate
 BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
 RECENT = 72
 AFTERMATH = 3  # hours after a pulse in which it may still fade
+PAST_DAYS = 14  # on which a normal is tried
 LEAD = 3  # hours before a window that an autoscaler may still hold
 OF_CALLS = frozenset({"demand", "schedule", "fan_out", "retries"})  # kinds whose row is an edge; the row of the others is a meter
 FROM_OUTSIDE = frozenset({"demand", "schedule"})
@@ -73,6 +74,34 @@ def normal(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = 
         return Reset(rate, np.full(width, _ratio_before(model.usage[rate.row], model.followed(rate.row), calm)))
     told = _told(model, rate.row, model.handled)
     return Reset(rate, _level_before(model.usage[rate.row] - told, window, calm))
+
+
+def normal_was_off(model: Model, rate: Rate, hours: Window, ahead: int, quiet: np.ndarray) -> Array:
+    """How far off the normal of a rate of calls was on earlier days, `ahead` hours (at most a week) after the last that it was learned from.
+
+    hours: those of today that are asked about. Each earlier day gives calls over what the normal let expect, less 1, of the same hours
+    of its day, newest first; up to PAST_DAYS of them that lie before the onset and are quiet. quiet (T): hours that may serve as normal.
+    """
+    onset, width = hours.start - ahead, hours.end - hours.start
+    tried, out = min(ahead, WEEK + ahead % 24), list[float]()
+    calls, of = calls_of(model, rate)
+    for place in range(hours.start - 24, tried + WEEK, -24):
+        then = slice(place, place + width)
+        if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
+            expected = float((normal(model, rate, Window(place - tried, then.stop), quiet).normal[tried:] * of[then]).sum())
+            out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
+    return np.array(out)
+
+
+def calls_of(model: Model, rate: Rate) -> tuple[Array, Array]:
+    """Calls that a rate of calls is about, and what the rate is by: calls = rate x the second (T each)."""
+    calls = model.observed.calls[rate.row]
+    first = calls - model.observed.retries[rate.row]
+    if rate.kind == "retries":
+        return calls, first
+    if rate.kind == "fan_out":
+        return first, model.handled[model.observed.services.index(rate.caller or "")]
+    return calls, np.ones(calls.size)
 
 
 def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:

@@ -17,6 +17,7 @@ from costwhy.accounts import Account, account, account_window, spike_row
 from costwhy.behaviour import Window, calls_with
 from costwhy.drivers import find_drivers
 from costwhy.errors import UsageError
+from costwhy.nowcast import ledger, states
 from costwhy.observed import METER, Observed, Tables, observe
 from costwhy.owners import Directory, budget_owner, find_owners, ownership_gap
 from costwhy.rates import Model, fit
@@ -206,6 +207,7 @@ def _timeline(model: Model, a: Account) -> pl.DataFrame:
                 "actual_cost": actual,
                 "expected_cost": expected,
                 "estimated": np.arange(shown.start, shown.stop) >= o.billed,
+                "state": states(o)[shown],
             }
         )
     )
@@ -390,7 +392,7 @@ def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
 
 
 def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated.
+    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated, state.
 
     Fees that are charged once (tax, support, refunds) are left out: an hour's chart cannot show a month's fee.
     """
@@ -411,9 +413,17 @@ def overview_of(s: Study) -> pl.DataFrame:
                 "actual_cost": actual,
                 "expected_cost": expected,
                 "estimated": np.arange(actual.size) >= s.observed.billed,
+                "state": states(s.observed),
             }
         )
     )
+
+
+def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+    """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
+    s = study(lake, as_of)
+    rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
+    return ledger(s.model.known, rows.tolist())
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:

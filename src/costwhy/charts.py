@@ -195,7 +195,7 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
             HOUR_TIP,
             _money_tip("actual_cost:Q", "spend"),
             _money_tip("expected_cost:Q", "expected"),
-            alt.Tooltip("estimated:N", title="estimated"),
+            alt.Tooltip("state:N", title="bill"),
         ],
     )
     gap = base.mark_area(color=EXCESS, opacity=0.28).encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q")
@@ -204,6 +204,22 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     late = base.transform_filter("datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]).encode(y="actual_cost:Q")
     everywhere = base.mark_rule(opacity=0, strokeWidth=6)  # over the whole height: an hour answers wherever it is pointed at
     return _finish(_layer(gap, expected, billed, late, _onset(start, domain), everywhere), 170)
+
+
+def estimates(frame: pl.DataFrame) -> alt.LayerChart:
+    """How far the bill lay off past estimates, and how far they said it might. frame: tables.NOWCAST of the whole bill."""
+    off = {"off": "billed_cost", "least": "low", "most": "high"}
+    shown = frame.rename({"day": "hour"}).with_columns((pl.col(of) - pl.col("estimated_cost")).alias(name) for name, of in off.items())
+    margin, (first, last) = timedelta(hours=12), _domain(shown)
+    tips = [
+        alt.Tooltip("hour:T", title="unbilled from (UTC)", format="%d %b %Y %H:%M", formatType="utc"),
+        *(_money_tip(f"{name}:Q", name.split("_")[0]) for name in ("estimated_cost", "billed_cost", "low", "high")),
+    ]
+    base = alt.Chart(shown).encode(x=_x((first - margin, last + margin)), tooltip=tips)
+    reach = base.mark_rule(color=EXPECTED, strokeWidth=8, opacity=0.45).encode(y=_y("bill less estimate", "least:Q"), y2="most:Q")
+    inside = alt.condition("datum.inside", alt.value(ACTUAL), alt.value(EXCESS))
+    billed = base.mark_point(filled=True, size=42, opacity=1).encode(y="off:Q", color=inside)
+    return _finish(_layer(reach, billed), 130)
 
 
 def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:

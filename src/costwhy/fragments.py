@@ -266,6 +266,22 @@ def board_top(workspace: str, words: str, facts: Iterable[tuple[str, str, str]])
     )
 
 
+def estimates(rows: pl.DataFrame, currency: str) -> str:
+    """How good past estimates were, in a sentence. rows: tables.NOWCAST."""
+    if rows.is_empty():
+        return page("<p>Every hour is billed, or there are too few days to look back on: no estimate can be held against a bill.</p>")
+    one, whole = rows.filter(pl.col("service").is_not_null()), rows.filter(pl.col("service").is_null())
+    off = (pl.col("error") / pl.col("billed_cost")).abs()
+    typical, company = (frame.filter(pl.col("billed_cost") != 0).select(off.median()).item() or 0.0 for frame in (one, whole))
+    held = int(one["inside"].sum())
+    dollars = money(float(whole.select(pl.col("error").abs().median()).item()), currency)
+    return page(
+        f"<p>On {whole.height} past days the {int(rows.item(0, 'hours'))} hours without a bill were estimated within {company:.1%} of the bill "
+        f"that came, {dollars} (median); one service's within {typical:.1%}. The 80 % intervals held the bill in "
+        f"{held} of {one.height} cases, {held / one.height:.0%}.</p>"
+    )
+
+
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:
     """What nobody owns, ranked."""
     rows = "".join(

@@ -6,65 +6,18 @@ what has one. Shifts of a rate are what `spikes.py` looks for; `behaviour.py` tu
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from costwhy.levels import WEEK, Trace, hourly_spread, pattern, robust_spread, trace
+from costwhy.levels import Trace, pattern, trace
+from costwhy.meters import MeterModel, first_active, learn
+from costwhy.nowcast import Basis, basis, estimates
 from costwhy.observed import Array, Observed
-from costwhy.segments import boundaries
 
 Name = tuple[str | None, str | None, str | None]  # service, caller, usage type
 FOLLOWS_NOTHING = frozenset({"unlinked_usage", "unmetered"})
-TRANSFER_MARKS = (
-    "AWS-Out-Bytes",
-    "AWS-In-Bytes",
-    "DataTransfer",
-    "Out-Bytes",
-    "In-Bytes",
-    "Regional-Bytes",
-    "NatGateway-Bytes",
-    "VpcEndpoint-Bytes",
-    "TransitGateway-Bytes",
-    "InterZone",
-    "Interregion",
-    "Inter-Region",
-    "xAZ",
-)
-TIMED_UNITS = ("hr", "hour", "-mo", "month", "gb-hours", "day")
-USE_NOISE = 0.08  # usage per call of what is metered by use hardly moves: relative spread under this
-STRAIGHT = 0.02  # a day whose hours lie this close to a line goes on along it
 HOLIDAY = 0.08  # traffic from everywhere is less by this or more (logarithm) on a holiday
-MOVES = 0.08  # calls that move less than this (relative) cannot tell use from time
-
-
-@dataclass(frozen=True)
-class AutoscalerRule:
-    """instances = max(floor, ceil(calls / each)), the highest of the last `hold` + 1 hours; usage = per_instance * instances."""
-
-    floor: float
-    each: float
-    per_instance: float
-    hold: int  # hours for which it waits before it scales in
-    match: float  # share of the hours that it tells exactly
-
-    def usage(self, calls: Array) -> Array:
-        """Usage that this rule keeps for these calls (T)."""
-        return np.asarray(_held(np.maximum(self.floor, np.ceil(calls / self.each - 1e-9)), self.hold) * self.per_instance)
-
-
-@dataclass(frozen=True)
-class MeterModel:
-    """How one meter follows the calls of its service.
-
-    kind: `use` (usage = q N), `time` (usage = rule(N), or what it was before), `unlinked` (no signal), `unmetered` (no quantity).
-    `edge`: where usage follows the calls of one edge rather than all calls of the service (bytes to one far caller).
-    """
-
-    kind: str
-    service: int | None
-    edge: int | None
-    rule: AutoscalerRule | None
-    transfer: bool
 
 
 @dataclass(frozen=True)
@@ -115,236 +68,30 @@ class Model:
     service_born: Array  # S, first hour with calls
     holidays: Array  # E x T, what a holiday takes off the logarithm of calls from outside; zero elsewhere
 
+    @cached_property
+    def known(self) -> Basis:
+        """What its estimates rest on."""
+        return Basis(self.observed, self.handled, self.meters, self.price, self.covered_price)
+
     def followed(self, m: int) -> Array:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
-        meter = self.meters[m]
-        if meter.edge is not None:
-            return np.asarray(self.observed.calls[meter.edge])
-        return self.handled[meter.service] if meter.service is not None else np.zeros(len(self.observed.hours))
+        return self.known.followed(m)
 
 
 def fit(observed: Observed) -> Model:
     """Learn how usage follows calls, estimate the hours that are not billed yet, and lay out every rate."""
     handled = observed.handled
-    born = np.array([_first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
-    models = tuple(_meter_model(observed, handled, born, m) for m in range(observed.meters.height))
-    price, covered_price = _prices(observed)
-    usage, covered, seen = _nowcast_usage(observed, handled, models)
-    paid = np.maximum(usage - covered, 0.0) * price + covered * covered_price
-    cost = observed.cost.copy()
-    late = slice(observed.billed, None)
-    cost[:, late] = paid[:, late]
-    unmetered = [m for m, model in enumerate(models) if model.kind == "unmetered"]
-    for m in unmetered:
-        cost[m, late] = _continued(observed.cost[m], observed.billed)[late]
-    bare = Model(observed, handled, models, usage, seen, cost, price, covered, covered_price, (), born, _holidays(observed))
+    born = np.array([first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
+    known = basis(observed, handled, learn(observed, handled))
+    [late] = estimates(known, range(observed.meters.height), [known.now])
+    usage, covered, cost = (series.copy() for series in (observed.usage, observed.covered, observed.cost))
+    for series, estimate in ((usage, late.usage), (covered, late.covered), (cost, late.cost)):
+        series[:, observed.billed :] = estimate
+    seen = np.where(late.counted, len(observed.hours), observed.billed)
+    bare = Model(
+        observed, handled, known.meters, usage, seen, cost, known.price, covered, known.covered_price, (), born, _holidays(observed)
+    )
     return replace(bare, rates=_traced(_edge_rates(bare) + _meter_rates(bare)))
-
-
-# ---------------------------------------------------------------- how a meter follows the calls
-
-
-def _first_active(row: Array) -> int:
-    seen = np.flatnonzero(row > 0)
-    return int(seen[0]) if seen.size else 0
-
-
-def _meter_model(o: Observed, handled: Array, born: Array, m: int) -> MeterModel:
-    usage = o.usage[m, : o.billed]
-    usage_type, unit, service = (o.meters[name][m] for name in ("x_UsageType", "ConsumedUnit", "service"))
-    transfer = any(mark.lower() in (usage_type or "").lower() for mark in TRANSFER_MARKS)
-    if not np.any(usage > 0) or o.meters["ChargeCategory"][m] not in {"Usage", None}:
-        return MeterModel("unmetered", None, None, None, transfer)
-    if service not in o.services or not handled[o.services.index(service)].any():
-        return MeterModel("unlinked", None, None, None, transfer)
-    s = o.services.index(service)
-    calls = handled[s, : o.billed]
-    timed = any(mark in (unit or "").lower() for mark in TIMED_UNITS) and "lcu" not in (unit or "").lower()
-    if born[s] > 48 and _first_active(usage) >= born[s] - 24:
-        return MeterModel("use", s, None, None, transfer)  # a service that begins brings all of its cost with its calls
-    edge = None if timed else _edge_followed(o, usage, calls, s)
-    if edge is not None or _follows(usage, calls, timed=timed):
-        return MeterModel("use", s, edge, None, transfer)
-    return MeterModel("time", s, None, _autoscaler(usage, calls), transfer)
-
-
-def _edge_followed(o: Observed, usage: Array, calls: Array, s: int) -> int | None:
-    """The edge into or out of the service whose calls the usage follows clearly better than all of the service's calls."""
-    name, on = o.services[s], usage > 0
-    if on.sum() < 24:
-        return None
-
-    def noise(series: Array) -> float:
-        both = on & (series > 0)
-        if both.sum() < 0.9 * max(on.sum(), (series > 0).sum()):
-            return np.inf
-        return _noise(np.log(usage[both] / series[both]))
-
-    whole = noise(calls)
-    if whole < 0.03 or (_noise(np.log(usage[on])) < MOVES and whole < np.inf):
-        return None
-    near = [(noise(o.calls[e, : o.billed]), e) for e, edge in enumerate(o.edges) if edge.internal and name in {edge.service, edge.caller}]
-    best = min(near, default=(np.inf, -1))
-    return best[1] if best[0] < 0.6 * whole and best[0] < USE_NOISE else None
-
-
-def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
-    """Usage follows calls where usage per call hardly moves although the calls do; the unit decides where they do not."""
-    on = (calls > 0) & (usage > 0)
-    if on.sum() < 3:
-        return not timed
-    idle = calls == 0
-    if idle.any() and (usage[idle] > 0).mean() > 0.5:
-        return False
-    ratio = np.log(usage[on] / calls[on])
-    noise, moves, moved = _noise(ratio), _noise(np.log(calls[on])), _noise(np.log(usage[on]))
-    if moves >= MOVES:
-        return not timed and (noise < USE_NOISE or noise < moved)
-    steps, level = float(np.std(ratio)), float(np.std(np.log(usage[on])))
-    if max(steps, level) > 3 * min(steps, level) + 0.02:  # an incident moved one and not the other: that tells
-        return steps < level
-    return not timed
-
-
-def _noise(values: Array) -> float:
-    return float(robust_spread(values)) if values.size else 0.0
-
-
-def _held(wanted: Array, hold: int) -> Array:
-    """The highest of the last `hold` + 1 hours."""
-    out = np.array(wanted, dtype=float)
-    for k in range(1, hold + 1):
-        out[..., k:] = np.maximum(out[..., k:], wanted[..., :-k])
-    return out
-
-
-def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
-    """The rule that tells most hours exactly; None where usage has no steps or does not move with the calls."""
-    levels, counts = np.unique(np.round(usage[usage > 0], 6), return_counts=True)
-    common = levels[counts >= max(2, 0.002 * usage.size)]
-    if common.size < 2:
-        return None
-    step = float(np.min(np.diff(common)))
-    instances = np.round(usage / step)
-    if np.median(np.abs(instances * step - usage)) > 0.01 * step or common[0] < 0.5 * step:
-        return None
-    best: AutoscalerRule | None = None
-    for floor in (f for f in np.unique(instances[instances > 0])[:3] if ((instances > f) & (calls > 0)).sum() >= 10):
-        above = (instances > floor) & (calls > 0)
-        load = calls[above] / instances[above]
-        for hold in (0, 1, 2):
-            rule = _best_each(np.quantile(load, np.linspace(0.1, 1.0, 46)), instances, calls, (float(floor), step, hold))
-            fine = _best_each(rule.each * np.linspace(0.97, 1.03, 61), instances, calls, (float(floor), step, hold))
-            best = max((r for r in (best, rule, fine) if r is not None), key=lambda r: r.match)
-    return best if best is not None and best.match >= 0.5 else None
-
-
-def _best_each(candidates: Array, instances: Array, calls: Array, fixed: tuple[float, float, int]) -> AutoscalerRule:
-    floor, step, hold = fixed
-    told = _held(np.maximum(floor, np.ceil(calls[None, :] / candidates[:, None] - 1e-9)), hold)
-    match = (np.abs(told - instances[None, :]) < 0.5).mean(axis=1)
-    ties = np.flatnonzero(match == match.max())
-    k = int(ties[ties.size // 2])  # the middle of the interval that tells equally well
-    return AutoscalerRule(floor, float(candidates[k]), step, hold, float(match[k]))
-
-
-# ---------------------------------------------------------------- prices, and the hours that are not billed yet
-
-
-def _prices(o: Observed) -> tuple[Array, Array]:
-    """Price on demand and price of what a commitment covers (M x T); carried over hours without usage."""
-    standard_usage = o.usage - o.covered
-    with np.errstate(divide="ignore", invalid="ignore"):
-        standard = np.where(standard_usage > 1e-12, (o.cost - o.covered_cost) / standard_usage, np.nan)
-        covered = np.where(o.covered > 1e-12, o.covered_cost / o.covered, np.nan)
-    return _carry(standard), _carry(covered)
-
-
-def _carry(values: Array) -> Array:
-    """The last known value in each hour, the first known one before it; zero where nothing is known."""
-    known = np.isfinite(values)
-    index = np.where(known, np.arange(values.shape[1])[None, :], -1)
-    last = np.maximum.accumulate(index, axis=1)
-    first = np.where(known.any(axis=1), known.argmax(axis=1), 0)
-    filled = np.take_along_axis(values, np.where(last >= 0, last, first[:, None]), axis=1)
-    return np.nan_to_num(filled)
-
-
-def _continued(values: Array, billed: int) -> Array:
-    """Later hours of what follows no calls: along the line of the last day where that is one, else as the hours of the last days at today's level."""
-    out = values.copy()
-    day = values[max(0, billed - 24) : billed]
-    x = np.arange(day.size) - (day.size - 1) / 2
-    slope = float((x * day).sum() / (x * x).sum()) if day.size > 2 else 0.0
-    if day.size and np.abs(day - day.mean() - slope * x).max() <= STRAIGHT * abs(day.mean()):
-        out[billed:] = np.maximum(
-            day.mean() + slope * ((day.size + 1) / 2 + np.arange(values.size - billed)), 0.0 if day.min() >= 0 else -np.inf
-        )
-        return out
-    usual = _same_hours(values, np.arange(max(0, billed - 6), values.size), billed)
-    told, seen = float(usual[: min(6, billed)].sum()), float(values[max(0, billed - 6) : billed].sum())
-    level = float(np.clip(seen / told, 0.2, 5.0)) if told > 0 and seen > 0 else 1.0
-    out[billed:] = usual[min(6, billed) :] * level
-    return out
-
-
-def _same_hours(values: Array, hours: np.ndarray, billed: int) -> Array:
-    """What the same hours of the day had, over the last three billed days before each."""
-    out = np.zeros(hours.size)
-    for k, t in enumerate(hours):
-        back = [h for h in range(int(t) - 24, max(-1, int(t) - 24 * 6), -24) if 0 <= h < billed][:3]
-        out[k] = float(np.mean(values[back])) if back else 0.0
-    return out
-
-
-def _nowcast_usage(o: Observed, handled: Array, models: tuple[MeterModel, ...]) -> tuple[Array, Array, Array]:
-    """Usage and covered usage with the unbilled hours estimated from the signals; up to which hour each meter's usage is seen."""
-    usage, covered, seen = o.usage.copy(), o.covered.copy(), np.full(len(models), o.billed)
-    late = slice(o.billed, None)
-    for m, model in enumerate(models):
-        counted = _counted(o, model, m)
-        estimate = _late_usage(o, handled, model, m) if counted is None else counted
-        seen[m] = o.billed if counted is None else len(o.hours)
-        usage[m, late] = estimate[late]
-        recent = o.covered[m, max(0, o.billed - 24) : o.billed]
-        covered[m, late] = np.minimum(usage[m, late], float(np.median(recent)) if recent.size else 0.0)
-    return usage, covered, seen
-
-
-def _counted(o: Observed, model: MeterModel, m: int) -> Array | None:
-    """Usage as the instances that a signal counts have it; None where no signal counts what this meter does."""
-    if model.kind != "time" or model.service is None or o.billed == len(o.hours):
-        return None
-    instances, recent = o.capacity.get(o.services[model.service]), slice(max(0, o.billed - 24), o.billed)
-    if instances is None or not np.isfinite(instances[recent.start :]).all() or not instances[recent].sum() > 0:
-        return None
-    per = o.usage[m, recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
-    return np.asarray(instances * float(np.nanmean(per))) if np.nanstd(per) <= 0.05 * abs(np.nanmean(per)) else None
-
-
-def _late_usage(o: Observed, handled: Array, model: MeterModel, m: int) -> Array:
-    usage, billed = o.usage[m], o.billed
-    if model.kind == "use" and model.service is not None:
-        calls = handled[model.service] if model.edge is None else o.calls[model.edge]
-        index = _of_late(usage[:billed], calls[:billed])
-        total = calls[index].sum()
-        return np.asarray(calls * (usage[index].sum() / total)) if total > 0 else _continued(usage, billed)
-    if model.kind == "time" and model.service is not None and model.rule is not None:
-        told = model.rule.usage(handled[model.service])
-        gap = float(np.median((usage - told)[max(0, billed - 24) : billed])) if billed else 0.0
-        return np.asarray(np.maximum(told + gap, 0.0))
-    return _continued(usage, billed)
-
-
-def _of_late(usage: Array, calls: Array) -> np.ndarray:
-    """The hours that tell today's usage per call: the last day with calls, from its last step on."""
-    on = np.flatnonzero((usage > 0) & (calls > 0))
-    if not on.size:
-        return np.flatnonzero(calls > 0)[-24:]
-    last = on[on >= on[-1] - WEEK] if on[on >= on[-1] - 23].size < 12 else on[on >= on[-1] - 71]
-    level = np.log(usage[last] / calls[last])
-    starts = boundaries(level, max(float(hourly_spread(level)), 0.003), penalty=20.0)
-    return np.asarray(last[starts[-1] :][-24:])
 
 
 # ---------------------------------------------------------------- rates as series
@@ -359,7 +106,7 @@ def _edge_rates(model: Model) -> list[Raw]:
     o, out = model.observed, []
     for row, edge in enumerate(o.edges):
         calls = o.calls[row]
-        begun = _first_active(calls)
+        begun = first_active(calls)
         born = begun if begun > 72 else None
         if edge.internal and edge.caller is not None:
             caller = o.services.index(edge.caller)
@@ -425,7 +172,7 @@ def _meter_rates(model: Model) -> list[Raw]:
         usage, billed = model.usage[m], o.billed
         known = np.where(np.arange(usage.size) < model.seen[m], 1.0, np.nan)
         name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
-        begun = _first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
+        begun = first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
         born = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service

@@ -332,6 +332,22 @@ TIMELINE = Table(
         Column("actual_cost", NUMBER, "billed, or estimated", "currency"),
         Column("expected_cost", NUMBER, "without the spike", "currency"),
         ESTIMATED,
+        Column("state", TEXT, "estimated: no bill yet; provisional: billed, but its month is not closed and may be restated; final"),
+    ),
+)
+NOWCAST = Table(
+    "nowcast",
+    "estimates of past days, made as they would have been then, against the bill that has come since",
+    (
+        Column("day", TIME, "first hour that was not billed then"),
+        Column("hours", COUNT, "hours that were estimated", "h"),
+        Column("service", TEXT, "service, or the provider's where none is tagged; null: the whole bill"),
+        Column("estimated_cost", NUMBER, "what was estimated", "currency"),
+        Column("billed_cost", NUMBER, "what was billed", "currency"),
+        Column("error", NUMBER, "estimated less billed", "currency"),
+        Column("low", NUMBER, "10 % quantile, from the errors known then", "currency"),
+        Column("high", NUMBER, "90 % quantile", "currency"),
+        Column("inside", pl.Boolean, "the bill lay between them"),
     ),
 )
 CLOCKS = Table(
@@ -387,7 +403,7 @@ GAP = Table(
     ),
 )
 
-RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, CLOCKS, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP)
+RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, CLOCKS, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP, NOWCAST)
 
 VERDICTS = Table(
     "verdicts",

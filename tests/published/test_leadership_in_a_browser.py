@@ -14,7 +14,15 @@ from costwhy.published import published_cases
 from costwhy.published.shelf import SUMS, digests
 from costwhy.story import headline, money
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 pytestmark = pytest.mark.browser
@@ -121,7 +129,7 @@ def test_a_revoked_link_opens_nothing(visit: Visit, served: Served) -> None:
 
 def test_words_from_outside_stay_words(visit: Visit, served: Served) -> None:
     """A service name, a commit title and an actor that are HTML, in a case as it lies in the published folder."""
-    place = sorted(p for p in served.published.iterdir() if p.is_dir())[0]
+    place = min(p for p in served.published.iterdir() if p.is_dir())
     file = place / "case.json"
     whole = file.read_text()
     about = json.loads(whole)

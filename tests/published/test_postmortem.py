@@ -21,7 +21,15 @@ from costwhy.published.postmortem import exact_pins, human_parts, merged
 from costwhy.published.shelf import chart_specs
 from costwhy.story import headline
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 LARGEST = 2 * 2**20
 
 
@@ -110,7 +118,9 @@ def test_html_that_people_or_commits_write_is_shown_as_text(case: Path) -> None:
     assert 'href="javascript' not in told["Notes"]
     assert "<img" not in told["Notes"]
     opened = cw.open_case(case).case
-    hostile = opened.triggers.with_columns(summary=pl.lit("</script><script>alert(1)</script>"), actor=pl.lit("<img src=x onerror=alert(1)>"))
+    hostile = opened.triggers.with_columns(
+        summary=pl.lit("</script><script>alert(1)</script>"), actor=pl.lit("<img src=x onerror=alert(1)>")
+    )
     page = offline_page(replace(opened, triggers=hostile), chart_specs(opened), {}, "</footer><script>alert(2)</script>")
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -141,7 +151,9 @@ def test_the_notebook_runs_in_a_fresh_environment_of_its_own_pins_and_gives_the_
         pytest.skip("no uv on this machine's path")
     folder = shutil.copytree(written, tmp_path / "elsewhere")
     clean = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT"}}
-    done = subprocess.run(["uv", "run", "--no-project", "postmortem.py"], cwd=folder, env=clean, capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run(
+        ["uv", "run", "--no-project", "postmortem.py"], cwd=folder, env=clean, capture_output=True, text=True, timeout=600, check=False
+    )
     if done.returncode and re.search(r"[Cc]ould not connect|network|dns error|registry", done.stderr) and not os.environ.get("CI"):
         pytest.skip(f"no package registry: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr

@@ -20,6 +20,8 @@ ORDER = (
     "segments",
     "levels",
     "shifts",
+    "meters",
+    "nowcast",
     "rates",
     "behaviour",
     "spikes",
