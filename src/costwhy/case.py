@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from costwhy.behaviour import Window, calls_with
 from costwhy.drivers import find_drivers
 from costwhy.errors import UsageError
 from costwhy.observed import METER, Observed, Tables, observe
-from costwhy.owners import Directory, budget_owner, find_owners, ownership_gap
+from costwhy.owners import ORDER, Directory, budget_owner, find_lost_tags, find_owners, ownership_gap
 from costwhy.rates import Model, fit
 from costwhy.recorded import Recorded, find_recorded
 from costwhy.spikes import find
@@ -71,6 +72,11 @@ class Case:
         by_role = {row["role"]: row for row in self.owners.iter_rows(named=True)}
         return tuple(by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
 
+    @property
+    def owner_then(self) -> "dict[str, object] | None":
+        """The row of who ran it when it began, where that was another team than now."""
+        return next((row for row in self.owners.iter_rows(named=True) if row["role"] == "owner_then"), None)
+
     def __repr__(self) -> str:
         """The answer in one line."""
         from costwhy.story import headline  # noqa: PLC0415  story reads cases; a case only borrows its first sentence
@@ -89,6 +95,17 @@ class Study:
     frames: dict[str, pl.DataFrame]
     recorded: Recorded  # changes that somebody may have decided
     kept: "Kept | None" = None  # of a published case
+
+    @cached_property
+    def directory(self) -> Directory:
+        """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
+        config = getattr(self.lake, "config", {}).get("mapping", {})
+        hourly = self.frames.get("hourly", tables.HOURLY.empty())
+        if self.kept is not None:  # a published case keeps no bill from which tags could be dated
+            hourly = tables.HOURLY.empty()
+        dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
+        order = tuple(config.get("owners", ORDER))
+        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, _past(self.lake))
 
 
 @dataclass(frozen=True)
@@ -121,6 +138,12 @@ class Lake(Tables, Protocol):
     def place(self) -> str:
         """Where the lake is; with the version, what a lake is known by."""
         ...
+
+
+def _past(lake: "Lake") -> tuple[tuple[datetime, pl.DataFrame], ...]:
+    """What the catalogue said, and when each was read; nothing of a lake that keeps no earlier versions."""
+    history = getattr(lake, "history", None)
+    return tuple(history("catalog")) if history is not None else ()
 
 
 _STUDIES: OrderedDict[tuple[str, int, datetime | None], Study] = OrderedDict()
@@ -423,7 +446,13 @@ def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float
 
 def nobody_owns_of(s: Study) -> tuple[float, float, pl.DataFrame]:
     """The same of a study."""
-    return ownership_gap(s.observed, s.frames, Directory(s.frames["catalog"], s.frames["series"]))
+    return ownership_gap(s.observed, s.frames, s.directory)
+
+
+def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+    """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
+    s = study(lake, as_of)
+    return find_lost_tags(s.observed, s.frames, s.recorded)
 
 
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
@@ -471,7 +500,6 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
     behaviour, behaviour_remainder = _behaviour(a, excess)
     drivers, drivers_remainder = _drivers(leaves_of(s.model, a) if s.kept is None else s.kept.leaves, excess)
     weighed = weigh(s.recorded, suspicion_of(s, a))
-    directory = Directory(s.frames["catalog"], s.frames["series"])
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     hours = s.observed.hours[_shown(s.observed, a)]
     changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
@@ -489,7 +517,7 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         weighed.triggers,
         weighed.no_recorded_change,
         _planned(weighed, row, a.hourly.size, s.observed.as_of),
-        find_owners(directory, _costly_service(s.observed, a), best, budget_owner(s.observed, a.own)),
+        find_owners(s.directory, _costly_service(s.observed, a), best, budget_owner(s.observed, a.own), s.observed.hours[a.window.start]),
         _timeline(s.model, a),
         _ledger(s.model, a),
         _calls(s.model, a),
