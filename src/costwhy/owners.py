@@ -23,6 +23,7 @@ from costwhy.sources import codeowners
 ORDER = ("catalog", "tags", "codeowners", "creator", "account")
 DECIDING = ("catalog", "tags", "codeowners")  # an account's most frequent team decided nothing
 SWITCH = 0.6  # share of an hour's tagged dollars from which another team runs the service
+MAJORITY = 0.5  # share of an account's tagged lines below which its most frequent team is nobody's guess
 GAP_DAYS = 30
 GAP_ITEMS = 50
 LOST_TOGETHER = timedelta(hours=24)  # meters that are billed once a night lose their tags hours before it shows
@@ -99,8 +100,8 @@ class Directory:
             team, _ = self.creator(self.changes.filter(pl.col("service") == service))
             return ("cloudtrail", Term(team)) if team else None
         accounts = self.series.filter(pl.col("service") == service)["SubAccountId"].drop_nulls().unique().to_list()
-        team, _ = self.most_frequent(accounts)
-        return ("account", Term(team)) if team else None
+        team, share = self.most_frequent(accounts)
+        return ("account", Term(team)) if team and share >= MAJORITY else None
 
     # ------------------------------------------------------------ the catalogue
 
@@ -322,12 +323,17 @@ def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], dire
     )
     named = pl.col("ResourceId").is_not_null()
     keys = [pl.when(named).then(None).otherwise(pl.col(name)).alias(name) for name in ("ServiceName", "x_UsageType", "SubAccountId")]
-    items = shares.group_by("ResourceId", *keys).agg(
-        pl.col("cost").sum(), account=pl.col("SubAccountId").drop_nulls().mode().sort().first()
+    items = (
+        shares.with_columns(usage_type="x_UsageType")
+        .group_by("ResourceId", *keys)
+        .agg(pl.col("cost").sum(), account=pl.col("SubAccountId").drop_nulls().mode().sort().first())
     )
     items = items.filter(pl.col("cost").abs() >= 0.005).sort("cost", descending=True).head(GAP_ITEMS)
-    traces = _traces(lake_tables)
-    guesses = [likely_team(directory, traces, item["ResourceId"], item["account"]) for item in items.iter_rows(named=True)]
+    traces = traces_of(lake_tables)
+    guesses = [
+        likely_team(directory, traces, Unowned(item["ResourceId"], item["account"], item["usage_type"]))
+        for item in items.iter_rows(named=True)
+    ]
     rows = [
         {
             "where": _item_where(item),
@@ -344,6 +350,10 @@ def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], dire
     )
 
 
+def _usual(name: str) -> pl.Expr:
+    return pl.col(name).drop_nulls().mode().sort().first()
+
+
 def _item_where(item: dict[str, object]) -> str:
     if item["ResourceId"]:
         return json.dumps({"ResourceId": item["ResourceId"]})
@@ -351,43 +361,53 @@ def _item_where(item: dict[str, object]) -> str:
 
 
 @dataclass(frozen=True)
+class Unowned:
+    """Spend without tags: the resource where the bill names one, its account, what is metered."""
+
+    resource: str | None
+    account: str | None
+    usage_type: str | None = None
+
+
+@dataclass(frozen=True)
 class Traces:
-    """What may say whose a resource is: tags that it once had, who may have created it, services that its name may name."""
+    """What may say whose a resource is: tags that it once had, those like it, who may have created it, services that its name may name."""
 
     former: Mapping[str, str]
+    like: pl.DataFrame  # SubAccountId, x_UsageType, team, n: tagged resources
     changes: pl.DataFrame
     known: Sequence[str]
 
 
-def _traces(lake_tables: Mapping[str, pl.DataFrame]) -> Traces:
+def traces_of(lake_tables: Mapping[str, pl.DataFrame]) -> Traces:
+    """What the lake's daily cost, series and changes say about resources."""
     tagged = (
         lake_tables["daily"]
         .join(lake_tables["series"].filter(pl.col("team").is_not_null()), on="series_id")
         .filter(pl.col("ResourceId").is_not_null())
-        .sort("day")
-        .group_by("ResourceId")
-        .agg(pl.col("team").last())
     )
+    former = tagged.sort("day").group_by("ResourceId").agg(pl.col("team").last())
+    like = tagged.group_by("SubAccountId", "x_UsageType", "team").agg(n=pl.col("ResourceId").n_unique())
     changes = lake_tables["changes"].filter((pl.col("kind") == "create") & ~pl.col("automated").fill_null(value=False))
     known = sorted(set(lake_tables["series"]["service"].drop_nulls().to_list()), key=lambda name: (-len(name), name))
-    return Traces(dict(tagged.iter_rows()), changes, known)
+    return Traces(dict(former.iter_rows()), like, changes, known)
 
 
-def likely_team(directory: Directory, traces: Traces, resource: str | None, account: str | None) -> tuple[str | None, str | None]:
+def likely_team(directory: Directory, traces: Traces, what: Unowned) -> tuple[str | None, str | None]:
     """Who probably owns a resource without tags, and what that rests on; nulls where nothing says.
 
     The directory's order holds here too. What a name says (a service's name in it) stands before the account, which says least.
     """
     at = directory.order.index("account") if "account" in directory.order else len(directory.order)
     for word in (*directory.order[:at], "name", *directory.order[at:]):
-        team, why = _trace(word, directory, traces, (resource or "", account))
+        team, why = _trace(word, directory, traces, what)
         if team is not None:
             return team, why
     return None, None
 
 
-def _trace(word: str, directory: Directory, traces: Traces, what: tuple[str, str | None]) -> tuple[str | None, str | None]:
-    resource, account = what
+def _trace(word: str, directory: Directory, traces: Traces, what: Unowned) -> tuple[str | None, str | None]:
+    resource = what.resource or ""
     tail = re.split(r"[:/]", resource)[-1]
     if word == "catalog" and tail:
         entity = _entity(directory.catalog, "resource", tail)
@@ -401,10 +421,19 @@ def _trace(word: str, directory: Directory, traces: Traces, what: tuple[str, str
         named = next((s for s in traces.known if re.search(rf"(^|[^a-z0-9]){re.escape(s.lower())}($|[^a-z0-9])", resource.lower())), None)
         owner = directory.owner(named, asked=DECIDING) if named else NOBODY
         return owner.team, f"named like {named}" if owner.team else None
-    if word == "account" and account:
-        team, share = directory.most_frequent([account])
-        return team, f"most frequent in account {account} ({share:.0%})" if team else None
+    if word == "account" and what.account:
+        return _neighbours(directory, traces, what)
     return None, None
+
+
+def _neighbours(directory: Directory, traces: Traces, what: Unowned) -> tuple[str | None, str | None]:
+    """The team of most tagged resources of the same usage type in the account; else of most tagged lines of the account."""
+    same = traces.like.filter((pl.col("SubAccountId") == what.account) & (pl.col("x_UsageType") == what.usage_type))
+    best = same.sort("n", "team", descending=[True, False]).head(1)
+    if best.height and best["n"][0] >= MAJORITY * float(same["n"].sum()):
+        return best["team"][0], f"most {what.usage_type} of account {what.account} ({best['n'][0] / same['n'].sum():.0%})"
+    team, share = directory.most_frequent([str(what.account)])
+    return (team, f"most frequent in account {what.account} ({share:.0%})") if share >= MAJORITY else (None, None)
 
 
 def _naming(changes: pl.DataFrame, tails: Sequence[str]) -> pl.DataFrame:
