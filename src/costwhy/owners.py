@@ -323,11 +323,8 @@ def ownership_gap(observed: Observed, lake_tables: dict[str, pl.DataFrame], dire
     )
     named = pl.col("ResourceId").is_not_null()
     keys = [pl.when(named).then(None).otherwise(pl.col(name)).alias(name) for name in ("ServiceName", "x_UsageType", "SubAccountId")]
-    items = (
-        shares.with_columns(usage_type="x_UsageType")
-        .group_by("ResourceId", *keys)
-        .agg(pl.col("cost").sum(), account=pl.col("SubAccountId").drop_nulls().mode().sort().first())
-    )
+    kinds = shares.with_columns(usage_type="x_UsageType", account="SubAccountId").group_by("ResourceId", *keys)
+    items = kinds.agg(pl.col("cost").sum(), _usual("account"), _usual("usage_type"))
     items = items.filter(pl.col("cost").abs() >= 0.005).sort("cost", descending=True).head(GAP_ITEMS)
     traces = traces_of(lake_tables)
     guesses = [
