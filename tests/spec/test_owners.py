@@ -87,7 +87,7 @@ def test_each_source_answers_where_those_before_it_are_silent():
 
     assert answer([*people, *paths], [made]) == ("code-team", "codeowners")
     assert answer(people, [made]) == ("finders", "cloudtrail")
-    # of six tagged lines in account 1: three shop's or app's... data has three (db twice, report), which is half
+    # six lines in account 1 keep a team: db, disk and report are data's, which is half; web and api are shop's, mobile is app's
     assert answer(people, []) == ("data", "account")
 
 
