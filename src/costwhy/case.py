@@ -114,6 +114,7 @@ class Kept:
 
     leaves: pl.DataFrame  # the whole bill of the spike's billed hours, by DRIVER_DIMENSIONS: actual_cost, expected_cost
     resources: frozenset[str]  # those that were first billed when the spike began
+    owners: pl.DataFrame | None = None  # who ran it, now and then (tables.OWNERS): the bill that dates tags is left behind
 
 
 class Lake(Tables, Protocol):
@@ -517,7 +518,7 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         weighed.triggers,
         weighed.no_recorded_change,
         _planned(weighed, row, a.hourly.size, s.observed.as_of),
-        find_owners(s.directory, _costly_service(s.observed, a), best, budget_owner(s.observed, a.own), s.observed.hours[a.window.start]),
+        _owners(s, a, best),
         _timeline(s.model, a),
         _ledger(s.model, a),
         _calls(s.model, a),
@@ -527,6 +528,15 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         _clocks(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
         s,
     )
+
+
+def _owners(s: Study, a: Account, best: dict[str, object] | None) -> pl.DataFrame:
+    """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
+    start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
+    found = find_owners(s.directory, service, best, budget_owner(s.observed, a.own), start)
+    if s.kept is None or s.kept.owners is None:
+        return found
+    return pl.concat([tables.OWNERS.fit(s.kept.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
 
 
 def _costly_service(o: Observed, a: Account) -> str | None:
@@ -576,7 +586,7 @@ def explain(
 def document(case: Case) -> dict[str, object]:
     """One spike as the contract writes it."""
     s = case.spike
-    owner, decided, budget = case.who
+    (owner, decided, budget), then = case.who, case.owner_then
     money = ("expected_cost", "actual_cost", "excess_cost")
     return {
         "spike_id": s["spike_id"],
@@ -616,6 +626,7 @@ def document(case: Case) -> dict[str, object]:
         ],
         "no_recorded_change": round(case.no_recorded_change, 4),
         "owner": {k: owner[k] for k in ("service", "team", "contact", "source")} if owner else None,
+        "owner_then": {k: then[k] for k in ("service", "team", "contact", "source")} if then else None,
         "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
         "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
         "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],

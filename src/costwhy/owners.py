@@ -99,6 +99,8 @@ class Directory:
         if word == "creator":
             team, _ = self.creator(self.changes.filter(pl.col("service") == service))
             return ("cloudtrail", Term(team)) if team else None
+        if "SubAccountId" not in self.series.columns:  # a published case keeps the tags alone
+            return None
         accounts = self.series.filter(pl.col("service") == service)["SubAccountId"].drop_nulls().unique().to_list()
         team, share = self.most_frequent(accounts)
         return ("account", Term(team)) if team and share >= MAJORITY else None
@@ -133,9 +135,9 @@ class Directory:
 
     def _tag_terms(self, service: str) -> tuple[Term, ...]:
         """The teams that the tags named, one after the other: another team takes over with SWITCH of an hour's dollars."""
-        tagged = self.series.filter((pl.col("service") == service) & pl.col("team").is_not_null()).select("series_id", "team")
-        if tagged.is_empty() or self.hourly.is_empty():
+        if self.hourly.is_empty():
             return ()
+        tagged = self.series.filter((pl.col("service") == service) & pl.col("team").is_not_null()).select("series_id", "team")
         rows = self.hourly.filter(pl.col("series_id").is_in(tagged["series_id"].implode())).join(tagged, on="series_id")
         sums = rows.group_by("hour", "team").agg(cost=pl.col("EffectiveCost").abs().sum()).filter(pl.col("cost") > 0)
         share = pl.col("cost") / pl.col("cost").sum().over("hour")

@@ -161,7 +161,7 @@ def lanes(case: Case) -> pl.DataFrame:
         who = " · ".join(str(x) for x in (r["actor"], r["team"], r["contact"]) if x)
         since = start if r["role"] == "decided_by" else begin
         until = end if r["role"] == "decided_by" else now
-        span = (since if r["since"] is None else max(begin, r["since"]), until if r["until"] is None else min(now, r["until"]))
+        span = (max(begin, r["since"]) if r.get("since") else since, min(now, r["until"]) if r.get("until") else until)
         rows.append((*span, r["role"].replace("_", " "), who))
     return pl.DataFrame(
         rows,

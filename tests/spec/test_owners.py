@@ -15,6 +15,7 @@ from costwhy.config import read_workspace
 from costwhy.errors import ConfigError
 from costwhy.lake import About, Replacement, open_lake, write
 from costwhy.owners import ORDER, Directory, owner_then
+from costwhy.published import open_case, publish, verify
 from costwhy.story import gap_lines, lost_sentence, tell
 
 ONSET = 720  # hour 0 of day 31
@@ -304,3 +305,13 @@ def test_hostile_names_are_escaped():
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown
     assert "\u202e" not in shown
+
+
+def test_a_published_case_keeps_who_ran_it_then(tmp_path: Path):
+    lake = retagged(moved_house().lake(), BEGAN + timedelta(days=5), "storage")
+    case = next(c for c in (investigate(lake, s) for s in find_spikes(lake)["spike_id"].to_list()) if c.owner_then is not None)
+    folder = publish(case, tmp_path)
+    assert verify(folder)
+    kept = open_case(folder).case.owners
+    assert kept.filter(pl.col("role") == "owner_then")["team"].to_list() == ["data"]
+    assert kept.filter(pl.col("role") == "owner")["team"].to_list() == ["storage"]
