@@ -142,7 +142,10 @@ def _(charts, cw, fragments, lake, mo, pl):
 
 @app.cell
 def _(cw, fragments, lake, mo):
-    mo.vstack([mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.gap(*cw.nobody_owns(lake), lake.currency))])
+    mo.vstack([
+        mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.lost_tags(cw.lost_tags(lake), lake.currency)),
+        mo.Html(fragments.gap(*cw.nobody_owns(lake), lake.currency)),
+    ])
     return
 
 

@@ -4,13 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, nobody_owns, nowcast_ledger, overview
+    from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, lost_tags, nobody_owns, nowcast_ledger, overview
     from costwhy.drivers import find_drivers
     from costwhy.lake import Lake, open_lake
     from costwhy.published import investigate_again, open_case, publish, verify, write_postmortem
 
 _ROOMS = {
-    "case": ("Case", "explain", "find_spikes", "investigate", "investigate_window", "nobody_owns", "nowcast_ledger", "overview"),
+    "case": (
+        "Case",
+        "explain",
+        "find_spikes",
+        "investigate",
+        "investigate_window",
+        "lost_tags",
+        "nobody_owns",
+        "nowcast_ledger",
+        "overview",
+    ),
     "drivers": ("find_drivers",),
     "lake": ("Lake", "open_lake"),
     "published": ("investigate_again", "open_case", "publish", "verify", "write_postmortem"),
@@ -25,6 +35,7 @@ __all__ = [
     "investigate",
     "investigate_again",
     "investigate_window",
+    "lost_tags",
     "nobody_owns",
     "nowcast_ledger",
     "open_case",

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from costwhy.drivers import find_drivers
 from costwhy.errors import UsageError
 from costwhy.nowcast import ledger, states
 from costwhy.observed import METER, Observed, Tables, observe
-from costwhy.owners import Directory, budget_owner, find_owners, ownership_gap
+from costwhy.owners import ORDER, Directory, budget_owner, find_lost_tags, find_owners, ownership_gap
 from costwhy.rates import Model, fit
 from costwhy.recorded import Recorded, find_recorded
 from costwhy.spikes import find
@@ -72,6 +73,11 @@ class Case:
         by_role = {row["role"]: row for row in self.owners.iter_rows(named=True)}
         return tuple(by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
 
+    @property
+    def owner_then(self) -> "dict[str, object] | None":
+        """The row of who ran it when it began, where that was another team than now."""
+        return next((row for row in self.owners.iter_rows(named=True) if row["role"] == "owner_then"), None)
+
     def __repr__(self) -> str:
         """The answer in one line."""
         from costwhy.story import headline  # noqa: PLC0415  story reads cases; a case only borrows its first sentence
@@ -91,6 +97,17 @@ class Study:
     recorded: Recorded  # changes that somebody may have decided
     kept: "Kept | None" = None  # of a published case
 
+    @cached_property
+    def directory(self) -> Directory:
+        """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
+        config = getattr(self.lake, "config", {}).get("mapping", {})
+        hourly = self.frames.get("hourly", tables.HOURLY.empty())
+        if self.kept is not None:  # a published case keeps no bill from which tags could be dated
+            hourly = tables.HOURLY.empty()
+        dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
+        order = tuple(config.get("owners", ORDER))
+        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, _past(self.lake))
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -98,6 +115,7 @@ class Kept:
 
     leaves: pl.DataFrame  # the whole bill of the spike's billed hours, by DRIVER_DIMENSIONS: actual_cost, expected_cost
     resources: frozenset[str]  # those that were first billed when the spike began
+    owners: pl.DataFrame | None = None  # who ran it, now and then (tables.OWNERS): the bill that dates tags is left behind
 
 
 class Lake(Tables, Protocol):
@@ -122,6 +140,12 @@ class Lake(Tables, Protocol):
     def place(self) -> str:
         """Where the lake is; with the version, what a lake is known by."""
         ...
+
+
+def _past(lake: "Lake") -> tuple[tuple[datetime, pl.DataFrame], ...]:
+    """What the catalogue said, and when each was read; nothing of a lake that keeps no earlier versions."""
+    history = getattr(lake, "history", None)
+    return tuple(history("catalog")) if history is not None else ()
 
 
 _STUDIES: OrderedDict[tuple[str, int, datetime | None], Study] = OrderedDict()
@@ -433,7 +457,13 @@ def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float
 
 def nobody_owns_of(s: Study) -> tuple[float, float, pl.DataFrame]:
     """The same of a study."""
-    return ownership_gap(s.observed, s.frames, Directory(s.frames["catalog"], s.frames["series"]))
+    return ownership_gap(s.observed, s.frames, s.directory)
+
+
+def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+    """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
+    s = study(lake, as_of)
+    return find_lost_tags(s.observed, s.frames, s.recorded)
 
 
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
@@ -481,7 +511,6 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
     behaviour, behaviour_remainder = _behaviour(a, excess)
     drivers, drivers_remainder = _drivers(leaves_of(s.model, a) if s.kept is None else s.kept.leaves, excess)
     weighed = weigh(s.recorded, suspicion_of(s, a))
-    directory = Directory(s.frames["catalog"], s.frames["series"])
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     hours = s.observed.hours[_shown(s.observed, a)]
     changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
@@ -499,7 +528,7 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         weighed.triggers,
         weighed.no_recorded_change,
         _planned(weighed, row, a.hourly.size, s.observed.as_of),
-        find_owners(directory, _costly_service(s.observed, a), best, budget_owner(s.observed, a.own)),
+        _owners(s, a, best),
         _timeline(s.model, a),
         _ledger(s.model, a),
         _calls(s.model, a),
@@ -509,6 +538,15 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         _clocks(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
         s,
     )
+
+
+def _owners(s: Study, a: Account, best: dict[str, object] | None) -> pl.DataFrame:
+    """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
+    start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
+    found = find_owners(s.directory, service, best, budget_owner(s.observed, a.own), start)
+    if s.kept is None or s.kept.owners is None:
+        return found
+    return pl.concat([tables.OWNERS.fit(s.kept.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
 
 
 def _costly_service(o: Observed, a: Account) -> str | None:
@@ -558,7 +596,7 @@ def explain(
 def document(case: Case) -> dict[str, object]:
     """One spike as the contract writes it."""
     s = case.spike
-    owner, decided, budget = case.who
+    (owner, decided, budget), then = case.who, case.owner_then
     money = ("expected_cost", "actual_cost", "excess_cost")
     return {
         "spike_id": s["spike_id"],
@@ -598,6 +636,7 @@ def document(case: Case) -> dict[str, object]:
         ],
         "no_recorded_change": round(case.no_recorded_change, 4),
         "owner": {k: owner[k] for k in ("service", "team", "contact", "source")} if owner else None,
+        "owner_then": {k: then[k] for k in ("service", "team", "contact", "source")} if then else None,
         "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
         "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
         "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],

@@ -300,9 +300,9 @@ def _iso(time: datetime | None) -> str | None:
 
 def run_explain(wish: argparse.Namespace) -> None:
     """costwhy explain"""
-    from costwhy.case import explain  # noqa: PLC0415
+    from costwhy.case import explain, lost_tags  # noqa: PLC0415
     from costwhy.lake import open_lake  # noqa: PLC0415
-    from costwhy.story import lines  # noqa: PLC0415
+    from costwhy.story import gap_lines, lines  # noqa: PLC0415
 
     if (wish.start is None) != (wish.end is None):
         raise UsageError("--from and --to go together", todo="give both")
@@ -313,8 +313,9 @@ def run_explain(wish: argparse.Namespace) -> None:
     window = _window((wish.start, wish.end), "--from and --to") if wish.start is not None else None
     against = _window(wish.against, "--against") if wish.against else None
     workspace, spike = _workspace_and_spike(wish.workspace, wish.spike)
+    lake = open_lake(workspace)
     document = explain(
-        open_lake(workspace),
+        lake,
         spike,
         wish.as_of,
         window=window,
@@ -324,7 +325,7 @@ def run_explain(wish: argparse.Namespace) -> None:
     if wish.json:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
-    for line in lines(document):
+    for line in [*lines(document), *gap_lines(document, lost_tags(lake, wish.as_of).to_dicts())]:
         out.print(escape(clean(line).replace("\n", " ")))
 
 

@@ -75,11 +75,26 @@ class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[mapping]: which tags name the service, the team and the budget; the first one present counts"""
+    """[mapping]: which tags name the service, the team and the budget; the first one present counts.
+
+    `owners`: who is asked, in this order, who runs a service (docs/owners.md); a word that is left out is never asked.
+    """
 
     service_tags: tuple[str, ...] = ("service", "app", "app.kubernetes.io/name")
     team_tags: tuple[str, ...] = ("team", "owner")
     budget_tags: tuple[str, ...] = ("cost-center", "CostCenter")
+    owners: tuple[Literal["catalog", "tags", "codeowners", "creator", "account"], ...] = (
+        "catalog",
+        "tags",
+        "codeowners",
+        "creator",
+        "account",
+    )
+
+    def __post_init__(self) -> None:
+        twice = next((word for word in self.owners if self.owners.count(word) > 1), None)
+        if twice is not None:
+            raise ValueError(f"`owners` names {twice!r} twice")
 
 
 _NAME = msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")

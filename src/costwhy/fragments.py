@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from costwhy.case import Case
-from costwhy.story import VERDICT_WORDS, Sentence, behaviour_words, clock, headline, money, tell
+from costwhy.story import VERDICT_WORDS, Sentence, behaviour_words, clock, headline, lost_sentence, money, tell
 
 STYLE = """<style>
 .cw{--soft:color-mix(in srgb,currentColor 62%,transparent);--line:color-mix(in srgb,currentColor 14%,transparent);--wash:color-mix(in srgb,currentColor 5%,transparent);
@@ -185,6 +185,10 @@ def chain(case: Case) -> str:
             else "nobody is recorded",
         )
     )
+    then = case.owner_then
+    if then is not None:
+        until = f", until {clock(then['until'])}" if then["until"] else ""  # type: ignore[arg-type]
+        steps.append(("run by when it began", f"{then['team']} (from {then['source']}{until})"))
     if budget is not None:
         steps.append(("paid by", f"{budget['team']} (from {budget['source']})"))
     return page('<dl class="chain">', *(f"<div><dt>{name}</dt><dd>{esc(value)}</dd></div>" for name, value in steps), "</dl>")
@@ -280,6 +284,12 @@ def estimates(rows: pl.DataFrame, currency: str) -> str:
         f"that came, {dollars} (median); one service's within {typical:.1%}. The 80 % intervals held the bill in "
         f"{held} of {one.height} cases, {held / one.height:.0%}.</p>"
     )
+
+
+def lost_tags(lost: pl.DataFrame, currency: str) -> str:
+    """Whose tags went, when, after which change, and what was spent since; nothing where none were lost."""
+    told = [lost_sentence(row, currency) for row in lost.iter_rows(named=True)]
+    return sentences(told) if told else ""
 
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> str:

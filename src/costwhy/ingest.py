@@ -321,7 +321,8 @@ def _parts(source: _Source, batch: _Batch) -> Iterator[_Part]:
 
 def _mapping(source: _Source, workspace: Workspace) -> Mapping | None:
     """Which tags name a service: bills and CloudTrail are read anew where this changes."""
-    return workspace.mapping if source.key.startswith("cost") or source.form == "cloudtrail" else None
+    mapping = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)  # whom to ask changes nothing that is read
+    return mapping if source.key.startswith("cost") or source.form == "cloudtrail" else None
 
 
 def _groups(source: _Source, folder: Path) -> dict[str, tuple[Path, ...]]:

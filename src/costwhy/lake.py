@@ -11,6 +11,7 @@ reader keeps the snapshot that it opened, whatever is written meanwhile; older o
 """
 
 import fcntl
+import functools
 import json
 import os
 import time
@@ -92,6 +93,21 @@ class Lake:
             return []
         return list(_delta(_table_path(self.place, name), self._versions[name]).file_uris())
 
+    def history(self, name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        """What a table said in this and the versions before, oldest first, each with the time at which it was written.
+
+        Only versions in which the table differs; those that can no longer be read are left out. For small tables.
+        """
+        snapshots, out = _snapshots(self.place), []
+        known = [version for version in snapshots.known() if version <= self.version]
+        for version in _steps(snapshots, known, name):
+            earlier = open_lake(self.place, version)
+            try:
+                out.append((earlier.created_at, earlier.table(name)))
+            except LakeError:
+                continue
+        return out
+
     def versions(self) -> list[int]:
         """All versions that can be opened, oldest first."""
         return _snapshots(self.place).known()
@@ -115,6 +131,24 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     created = datetime.fromisoformat(content["created_at"])
     about = (content["workspace"], content["currency"], created, content.get("config", {}))
     return Lake(folder, chosen, *about, content["tables"])
+
+
+def _steps(snapshots: "Snapshots", known: list[int], name: str) -> list[int]:
+    """Versions in which a table is another than in the one before. Table versions only rise: equal ends have nothing between."""
+
+    @functools.cache
+    def at(k: int) -> int | None:
+        version: int | None = _read(snapshots, known[k])["tables"].get(name)
+        return version
+
+    def between(low: int, high: int) -> list[int]:
+        if at(low) == at(high) or high - low < 1:
+            return []
+        middle = (low + high) // 2
+        return [high] if high - low == 1 else between(low, middle) + between(middle, high)
+
+    found = [0, *between(0, len(known) - 1)] if known else []
+    return [known[k] for k in found if at(k) is not None]
 
 
 def has_lake(place: str | Path) -> bool:

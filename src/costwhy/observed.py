@@ -5,7 +5,7 @@ commitment covers and what is paid on demand is the same usage). An *edge* is a 
 All arrays have one column for each hour of `hours`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Protocol
@@ -69,6 +69,15 @@ class Edge:
 
 
 @dataclass(frozen=True)
+class Handed:
+    """Usage that went on without its tags: the meter that had them, the first hour without, the meter that took it over."""
+
+    meter: int
+    hour: int
+    heir: int
+
+
+@dataclass(frozen=True)
 class Observed:
     """Shapes: E edges, S services, M meters, T hours. `billed`: hours before this index are billed for all accounts."""
 
@@ -84,6 +93,7 @@ class Observed:
     cost: Array  # M x T, EffectiveCost
     covered: Array  # M x T, usage that a commitment covers
     covered_cost: Array  # M x T
+    handed: tuple[Handed, ...] = field(default=(), kw_only=True)  # tags that were lost, the usage of which is on the meter that had them
 
     @property
     def handled(self) -> Array:
@@ -133,8 +143,8 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     edges, calls, retries, capacity = _signals(signals, hours)
     services = tuple(sorted({edge.service for edge in edges} | {e.caller for e in edges if e.internal and e.caller}))
     meters, arrays = _meters(hourly, series, hours, billed)
-    usage, cost, covered, covered_cost = _heirs(meters, arrays, billed)
-    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, usage, cost, covered, covered_cost)
+    handed = _heirs(meters, arrays, billed)
+    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, handed=handed)
 
 
 def _last(frame: pl.DataFrame) -> datetime | None:
@@ -216,14 +226,15 @@ def _meters(hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, .
     return keys, tuple(_grid(sums, "m", name, shape) for name in ("usage", "cost", "covered", "covered_cost"))
 
 
-def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[Array, ...]:
+def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[Handed, ...]:
     """Usage that goes on without its tags stays on its meter: tags lost move no money.
 
     A tagged meter that ends while an untagged one of the same physical key takes up its usage within
-    HEIR_SLACK hours is continued by it; what the heir had used of its own before stays with the heir.
+    HEIR_SLACK hours is continued by it; what the heir had used of its own before stays with the heir. Changes the arrays.
     """
     usage, cost = arrays[0], arrays[1]
     active = cost[:, :billed] != 0
+    handed: list[Handed] = []
     groups = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"].to_list()
     for group in (g for g in groups if len(g) > 1):
         found = [
@@ -235,7 +246,8 @@ def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tupl
         for heir in sorted({h for _, _, h in found}):
             losers = [(lost, end) for lost, end, h in found if h == heir]
             _hand_back(arrays, heir, losers)
-    return arrays
+        handed += [Handed(*said) for said in found]
+    return tuple(handed)
 
 
 def _ended(meters: pl.DataFrame, active: np.ndarray, group: list[int], billed: int) -> list[tuple[int, int]]:

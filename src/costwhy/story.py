@@ -1,6 +1,6 @@
 """A case in sentences, each with the evidence that it rests on. Plain text: whoever shows it escapes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -97,6 +97,38 @@ def tell(case: Case) -> tuple[Sentence, ...]:
     return tuple(part for part in parts if part is not None)
 
 
+def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
+    """A row of `tables.LOST_TAGS`: whose tags went, when, after which change, what that cost since. Evidence: the change's id."""
+    when, resources = _at(row["when"]), row["resources"]
+    assert isinstance(resources, list)  # noqa: S101  the table's type
+    what = f"{len(resources)} resource{'s' if len(resources) != 1 else ''}" if resources else "usage"
+    team = str(row["team"] or "an unnamed team") + (f" ({row['service']})" if row["service"] else "")
+    after = (
+        f"after this change ({row['summary'] or 'a change'} by {row['actor'] or 'somebody'})"
+        if row["change_id"]
+        else "after no recorded change"
+    )
+    return Sentence(
+        f"Ownership of {what} of {team} disappeared at {when:%H:%M} on {when.day} {when:%B}, "
+        f"{after}, {money(_f(row['cost_since']), currency)} since, {_f(row['age_days']):.0f} days ago.",
+        str(row["change_id"] or "lost_tags"),
+    )
+
+
+def gap_lines(document: Mapping[str, object], lost: Sequence[Mapping[str, object]]) -> list[str]:
+    """What nobody owns, as text lines: the sum, tags that were lost (rows of `tables.LOST_TAGS`), the largest items."""
+    gap, currency = document["ownership_gap"], str(document["currency"])
+    assert isinstance(gap, dict)  # noqa: S101  the document is our own
+    if not gap["cost"] and not lost:
+        return []
+    out = ["", f"nobody owns {money(gap['cost'], currency)} of the last 30 billed days, {gap['share']:.1%} of all usage"]
+    out += [f"  {s.text} [{s.evidence}]" for s in (lost_sentence(row, currency) for row in lost)]
+    for item in gap["items"][:5]:
+        likely = f"likely {item['likely_team']}, {item['source']}" if item["likely_team"] else "nothing says whose"
+        out.append(f"  {money(item['cost'], currency):>10}  {' · '.join(str(v) for v in item['where'].values())}: {likely}")
+    return out
+
+
 def lines(document: Mapping[str, object]) -> list[str]:
     """The contract's document as text lines for a terminal."""
     spikes = document["spikes"]
@@ -188,9 +220,12 @@ def _change(case: Case) -> Sentence:
 
 def _who(case: Case) -> Sentence:
     owner, decided, budget = case.who
+    then = case.owner_then
     parts = [
         f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})" if owner else "nobody is recorded as owner"
     ]
+    if then:
+        parts[0] += f"; when it began it was {then['team']}" + (f", until {clock(_at(then['until']))}" if then["until"] else "")
     if decided:
         parts.append(f"{decided['actor'] or 'somebody'} of {decided['team'] or 'an unknown team'} made the change")
     if budget:

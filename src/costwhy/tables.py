@@ -316,12 +316,14 @@ OWNERS = Table(
     "owners",
     "who runs it, who changed it, who pays: three answers, kept apart",
     (
-        Column("role", TEXT, "owner, decided_by, budget_owner"),
+        Column("role", TEXT, "owner (now), owner_then (when it began, only where another), decided_by, budget_owner"),
         SERVICE,
         Column("team", TEXT, "team, or name of the budget"),
         Column("actor", TEXT, "person or pipeline (decided_by)"),
         Column("contact", TEXT, "Slack channel, mail"),
         Column("source", TEXT, "backstage, tags, codeowners, cloudtrail, account"),
+        Column("since", TIME, "when the source first said so; null: since before its first record, or not dated"),
+        Column("until", TIME, "when it ceased to say so; null: it still does, or not dated"),
     ),
 )
 TIMELINE = Table(
@@ -402,8 +404,38 @@ GAP = Table(
         Column("source", TEXT, "what the inference rests on"),
     ),
 )
+LOST_TAGS = Table(
+    "lost_tags",
+    "tags that named an owner and are gone, while what they named is used on",
+    (
+        Column("when", TIME, "first hour billed without them"),
+        SERVICE,
+        Column("team", TEXT, "whom they named; null: they named the service only"),
+        Column("resources", TEXTS, "resources that lost them; empty: the bill names none"),
+        Column("cost_since", NUMBER, "EffectiveCost since then, billed hours", "currency"),
+        Column("age_days", NUMBER, "from then to the end of the newest hour", "days"),
+        Column("change_id", TEXT, "the recorded change after which they were gone; null: none is recorded"),
+        Column("summary", TEXT, "that change in words"),
+        Column("actor", TEXT, "who made it"),
+    ),
+)
 
-RESULT_TABLES = (SPIKES, DRIVERS, BEHAVIOUR, TRIGGERS, OWNERS, TIMELINE, CLOCKS, LEDGER, CALLS, DEPENDENCIES, COVERAGE, GAP, NOWCAST)
+RESULT_TABLES = (
+    SPIKES,
+    DRIVERS,
+    BEHAVIOUR,
+    TRIGGERS,
+    OWNERS,
+    TIMELINE,
+    CLOCKS,
+    LEDGER,
+    CALLS,
+    DEPENDENCIES,
+    COVERAGE,
+    GAP,
+    LOST_TAGS,
+    NOWCAST,
+)
 
 VERDICTS = Table(
     "verdicts",

@@ -160,7 +160,9 @@ def lanes(case: Case) -> pl.DataFrame:
     for r in case.owners.iter_rows(named=True):
         who = " · ".join(str(x) for x in (r["actor"], r["team"], r["contact"]) if x)
         since = start if r["role"] == "decided_by" else begin
-        rows.append((since, end if r["role"] == "decided_by" else now, r["role"].replace("_", " "), who))
+        until = end if r["role"] == "decided_by" else now
+        span = (max(begin, r["since"]) if r.get("since") else since, min(now, r["until"]) if r.get("until") else until)
+        rows.append((*span, r["role"].replace("_", " "), who))
     return pl.DataFrame(
         rows,
         schema={

@@ -39,7 +39,7 @@ class Outline:
 
 @dataclass(frozen=True)
 class Frozen:
-    """An outline and its tables (name -> frame): meters, meter_hours, edges, edge_hours, capacity, leaves, recorded, changes, catalog, series, seen."""
+    """An outline and its tables (name -> frame): meters, meter_hours, edges, edge_hours, capacity, leaves, recorded, changes, catalog, series, seen, owners."""
 
     outline: Outline
     tables: dict[str, pl.DataFrame]
@@ -67,7 +67,9 @@ def freeze(study: Study, spike_id: str) -> Frozen:
     }
     outline = Outline(about, _spike(o, spike), tuple(sorted(new_resources(study, a))))
     services = {o.edges[e].service for e in edges} | {o.meters["service"][m] for m in meters}
-    return Frozen(outline, _observed_tables(o, meters, edges) | _context(study, spike, services) | {"leaves": leaves_of(study.model, a)})
+    owners = case_of(study, a, spike_row(study.model, a)).owners.filter(pl.col("role").is_in(["owner", "owner_then"]))
+    whole = {"leaves": leaves_of(study.model, a), "owners": owners}
+    return Frozen(outline, _observed_tables(o, meters, edges) | _context(study, spike, services) | whole)
 
 
 def _edges(model: Model, spike: Spike, services: Iterable[str | None]) -> list[int]:
@@ -172,7 +174,7 @@ def investigate_frozen(frozen: Frozen) -> Case:
     o, outline, frames = observed_of(frozen), frozen.outline, frozen.tables
     model = fit(o)
     a = account(model, _spike_again(model, outline.spike))
-    kept = Kept(frames["leaves"], frozenset(outline.resources))
+    kept = Kept(frames["leaves"], frozenset(outline.resources), frames.get("owners"))
     lake = _About(outline.about["workspace"], outline.about["currency"], outline.about["lake_version"], "", frames)
     study = Study(lake, o, model, (), frames, recorded_of(frames["recorded"]), kept)
     return case_of(study, a, spike_row(model, a))
