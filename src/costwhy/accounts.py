@@ -11,7 +11,7 @@ import polars as pl
 from costwhy.behaviour import OF_CALLS, Reset, Window, calls_of, normal, normal_was_off, split
 from costwhy.errors import UsageError
 from costwhy.levels import WEEK
-from costwhy.nowcast import backtest, held_by
+from costwhy.nowcast import backtest, held_by, independent_days
 from costwhy.observed import METER, Array, Observed
 from costwhy.rates import Model, Rate
 from costwhy.spikes import Spike, moved_rates
@@ -175,7 +175,8 @@ def _normal_width(model: Model, a: Account, k: int) -> float:
     more = float(calls[late.hours].sum()) - usual
     if not usual or not more:
         return by_noise
-    return held_by(normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet) * abs(dollars * usual / more), by_noise)
+    off = normal_was_off(model, reset.rate, late, a.billed, a.spike.episodes[k].quiet)
+    return held_by(off * abs(dollars * usual / more), by_noise, independent_days(off))  # traffic that is high today is high tomorrow
 
 
 def _excess_error(a: Account) -> float:

@@ -248,12 +248,24 @@ class Backtest:
         return held_by(off, prior)
 
 
-def held_by(errors: Array, prior: float) -> float:
-    """The size of error that the next one stays under in COVERAGE of the cases, from past ones; each that is missing to DAYS counts as `prior`."""
-    if not errors.size:
+def held_by(errors: Array, prior: float, independent: float | None = None) -> float:
+    """The size of error that the next one stays under in COVERAGE of the cases, from past ones; each that is missing to DAYS counts as `prior`.
+
+    independent: how many of the errors tell something of their own; None: all.
+    """
+    n = errors.size
+    if not n:
         return prior
-    rank, share = COVERAGE * (errors.size + 1) - 1, min(1.0, errors.size / DAYS)
-    return share * float(np.interp(rank, np.arange(errors.size), np.sort(np.abs(errors)))) + (1.0 - share) * prior
+    telling, share = independent or n, min(1.0, n / DAYS)
+    rank = COVERAGE * (telling + 1) / telling * n - 1
+    return share * float(np.interp(rank, np.arange(n), np.sort(np.abs(errors)))) + (1.0 - share) * prior
+
+
+def independent_days(errors: Array) -> float:
+    """How many independent errors tell as much as these of consecutive days: n (1 - r) / (1 + r), r the correlation of neighbours (Bartlett 1935)."""
+    squares = float(np.square(errors).sum())
+    r = float((errors[1:] * errors[:-1]).sum()) / squares if squares > 0 else 0.0
+    return max(1.0, errors.size * (1 - max(r, 0.0)) / (1 + max(r, 0.0)))
 
 
 def backtest(known: Basis, rows: Sequence[int], hours: slice, days: int = DAYS) -> Backtest:
