@@ -2,7 +2,7 @@
 
 A spike's id begins with its first hour, which may move by a few hours as bills and signals arrive. So a verdict keeps what
 the spike was about as well: it is of the spike of that id, else of the one whose leading behaviour is the same and whose
-start lies within six hours.
+start lies within six hours (two days for what swells: traffic, and usage that follows nothing).
 """
 
 import uuid
