@@ -2,7 +2,7 @@
 
 A spike's id begins with its first hour, which may move by a few hours as bills and signals arrive. So a verdict keeps what
 the spike was about as well: it is of the spike of that id, else of the one whose leading behaviour is the same and whose
-start lies within six hours.
+start lies within six hours (two days for what swells: traffic, and usage that follows nothing).
 """
 
 import uuid
@@ -20,12 +20,14 @@ from costwhy.case import PLAN_SLACK, Lake, Study, study
 from costwhy.errors import UsageError
 from costwhy.journal import Journal
 from costwhy.outbound import one_line
+from costwhy.spikes import LOOSE
 
 Verdict = Literal["planned", "accepted", "fixing", "fixed", "not_ours"]
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 QUIET = frozenset({"planned", "accepted"})  # of these nothing more is told until they grow
 GROWTH = 1.25
 SAME_SPIKE = timedelta(hours=6)
+SAME_LOOSE = timedelta(hours=48)  # the onset of what swells rather than steps is known that well in its first days
 DAY = 24
 MOST_NOTE, MOST_NAME = 1000, 200  # characters
 Place = tuple[str | None, str | None, str | None, str | None]
@@ -49,7 +51,8 @@ class Seen:
 
     def is_same(self, other: "Seen") -> bool:
         """By id, else by what moved and when."""
-        return self.spike_id == other.spike_id or (self.place == other.place and abs(self.start - other.start) <= SAME_SPIKE)
+        near = SAME_LOOSE if self.place[0] in LOOSE else SAME_SPIKE
+        return self.spike_id == other.spike_id or (self.place == other.place and abs(self.start - other.start) <= near)
 
     def has_grown(self, since: "Seen") -> bool:
         """By a quarter, beyond what the hours of the day explain."""

@@ -123,3 +123,5 @@ def test_what_was_said_stays_and_the_newest_counts(tmp_path):
     later = replace(moved, start=moved.start + 7 * HOUR)
     assert newest(history(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict == "fixed"
     assert newest(history(lake.place), later) is None
+    traffic = replace(moved, place=("demand", "web", None, None))
+    assert replace(traffic, start=traffic.start + 40 * HOUR, spike_id="x").is_same(traffic)  # a swell has no sharp onset
