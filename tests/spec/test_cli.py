@@ -46,12 +46,22 @@ def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(wo
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("command", ["serve"])
-def test_a_command_that_is_not_built_says_so(command, capsys):
-    assert cli.main([command, "anything", "--interval", "5"]) == 2
-    said = capsys.readouterr()
-    assert "not in this version yet" in said.err
-    assert said.out == ""
+def test_every_command_of_the_contract_is_there(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    said = capsys.readouterr().out
+    for command in ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch"):
+        assert re.search(rf"^ +{command}\b", said, re.MULTILINE), command
+
+
+def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsys):
+    assert cli.main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
+    assert "the published folder is missing" in capsys.readouterr().err
+
+
+def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
+    assert cli.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
+    assert "costwhy:" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
