@@ -131,6 +131,27 @@ def _(axis, case, charts, fragments, mo, views):
 
 
 @app.cell
+def _(case, mo, views):
+    mo.stop(case is None or case.study is None or not views.is_spike(case))
+    get_told, set_told = mo.state(0)
+    form = mo.md("{verdict} {note} {who}").batch(
+        verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),
+        note=mo.ui.text(label="because", max_length=1000), who=mo.ui.text(label="says", placeholder="your name", max_length=200),
+    ).form(submit_button_label="say it", bordered=False, clear_on_submit=True, on_change=lambda said: set_told(views.say(case, said) + get_told()))
+    return form, get_told
+
+
+@app.cell
+def _(case, form, fragments, get_told, mo, views):
+    get_told()
+    mo.vstack([
+        mo.Html(fragments.section("What owners say", "Kept in the lake with who and when; it changes what is told.")),
+        mo.Html(fragments.verdicts(views.verdicts(case))), form,
+    ])
+    return
+
+
+@app.cell
 def _(charts, cw, fragments, lake, mo, pl):
     past = cw.nowcast_ledger(lake)
     mo.vstack([

@@ -68,6 +68,14 @@ class Case:
         return float(str(self.spike["excess_cost"])) + float(str(self.spike["nowcast_excess_cost"]))
 
     @property
+    def a_day(self) -> float:
+        """What a day of waiting costs: the excess of the last 24 hours, scaled up where it is younger; 0: ended."""
+        if self.spike["status"] != "running" or not self.ledger.height:
+            return 0.0
+        hours = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")["cost_change"].tail(24)
+        return float(hours.sum()) * 24 / hours.len()
+
+    @property
     def who(self) -> "tuple[dict[str, str | None] | None, ...]":
         """Rows of owner, decided_by and budget_owner, in this order; None where nobody is known."""
         by_role = {row["role"]: row for row in self.owners.iter_rows(named=True)}

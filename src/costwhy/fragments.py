@@ -98,10 +98,7 @@ def answer(case: Case) -> str:
         ("Excess so far", money(total, cur) + late),
         (
             "Now, an hour",
-            (
-                money(float(str(s["cost_per_hour_now"])), cur)
-                + f"<small>{money(24 * float(str(s['cost_per_hour_now'])), cur)} a day of waiting</small>"
-            )
+            (money(float(str(s["cost_per_hour_now"])), cur) + f"<small>{money(case.a_day, cur)} a day of waiting</small>")
             if running
             else "nothing<small>it is over</small>",
         ),
@@ -267,6 +264,19 @@ def board_top(workspace: str, words: str, facts: Iterable[tuple[str, str, str]])
         f'<p class="eyebrow"><span>costwhy</span><span>{esc(workspace)}</span></p>',
         f"<h1>{esc(words)}</h1>",
         f'<dl class="facts">{cells}</dl>',
+    )
+
+
+def verdicts(rows: pl.DataFrame) -> str:
+    """What owners said of a spike, newest first. rows: tables.VERDICTS."""
+    body = "".join(
+        f"<tr><td>{esc(clock(r['at']))}</td><td>{esc(r['verdict'].replace('_', ' '))}</td><td>{esc(r['who'])}</td><td>{esc(r['note'])}</td></tr>"
+        for r in rows.iter_rows(named=True)
+    )
+    return page(
+        f"<table><tr><th>when</th><th>verdict</th><th>who</th><th>note</th></tr>{body}</table>"
+        if body
+        else "<p>Nobody has said anything of it yet.</p>"
     )
 
 

@@ -78,6 +78,7 @@ def _row(p: Published) -> dict[str, Any]:
         "open": s["status"] == "running",
         "total": p.case.total,
         "now": float(str(s["cost_per_hour_now"])),
+        "a_day": p.case.a_day,
         "month_end": float(str(s["month_end_excess_cost"])),
         "verdict": str(s["verdict"]),
         "planned": p.case.planned,
@@ -181,7 +182,7 @@ def facts(board: Board) -> tuple[tuple[str, str, str], ...]:
         (
             "Open now",
             f"{money(now, cur)} an hour",
-            f"{sum(r['open'] for r in rows)} open of {len(rows)}; {money(24 * now, cur)} for each day of waiting",
+            f"{sum(r['open'] for r in rows)} open of {len(rows)}; {money(sum(r['a_day'] for r in rows), cur)} for each day of waiting",
         ),
         ("More than expected", money(whole, cur), "all published cases, billed and estimated"),
         ("Inefficiency", money(waste, cur), f"{_share(waste, whole)} of it: the same work costs more"),

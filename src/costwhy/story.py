@@ -239,7 +239,7 @@ def _still(case: Case) -> Sentence:
         return Sentence(f"It ended at {clock(_at(s['end']))}.", "timeline")
     now = _f(s["cost_per_hour_now"])
     return Sentence(
-        f"It is still running at {money(now, cur)} an hour: a day of waiting costs {money(24 * now, cur)}; "
+        f"It is still running at {money(now, cur)} an hour: a day of waiting costs {money(case.a_day, cur)}; "
         f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.",
         "timeline",
     )

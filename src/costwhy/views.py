@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import polars as pl
 
+from costwhy import tables
+from costwhy import verdicts as verdicts_of
 from costwhy.case import Case, Lake, investigate, investigate_window
 from costwhy.charts import CHANGE_COLOURS
 from costwhy.errors import CostwhyError
@@ -173,3 +175,26 @@ def lanes(case: Case) -> pl.DataFrame:
         },
         orient="row",
     )
+
+
+def is_spike(case: Case) -> bool:
+    """Whether the case is a spike of its lake, of which owners can say something, and not a window that was picked."""
+    return case.study is not None and any(row["spike_id"] == case.spike["spike_id"] for _, row in case.study.found)
+
+
+def say(case: Case, told: Mapping[str, str] | None) -> int:
+    """Keep what an owner says of the case; 1 where it was kept. Without a name nothing is kept."""
+    if told is None or case.study is None or not told["who"].strip():
+        return 0
+    try:
+        verdicts_of.say(case.study.lake, str(case.spike["spike_id"]), told["verdict"], told["note"], told["who"])
+    except CostwhyError:
+        return 0
+    return 1
+
+
+def verdicts(case: Case) -> pl.DataFrame:
+    """What owners said of the case, newest first, as `tables.VERDICTS`."""
+    if case.study is None:
+        return tables.VERDICTS.empty()
+    return verdicts_of.said(case.study.lake).filter(pl.col("spike_id") == case.spike["spike_id"])

@@ -31,6 +31,8 @@ ORDER = (
     "owners",
     "accounts",
     "case",
+    "verdicts",
+    "savings",
     "story",
     "charts",
     "fragments",
@@ -39,8 +41,6 @@ ORDER = (
     "leadership",
     "served",
     "senders",
-    "verdicts",
-    "savings",
     "watch",
     "cli",
 )

@@ -31,9 +31,11 @@ import polars as pl
 
 from costwhy import charts, views
 from costwhy.case import Case, Study, document, nobody_owns_of, overview_of
-from costwhy.errors import InputError, UsageError
+from costwhy.errors import InputError, LakeError, UsageError
 from costwhy.published.frozen import Frozen, Outline, freeze, investigate_frozen
 from costwhy.published.redact import KINDS, Redaction, redaction_of
+from costwhy.savings import savings
+from costwhy.savings import table as tables_of_savings
 from costwhy.sources import s3
 from costwhy.story import headline, tell
 
@@ -247,11 +249,22 @@ def _write_company(shelf: Path, study: Study, hidden: Redaction) -> None:
         "currency": study.lake.currency,
         "as_of": as_of,
         "days": [{k: _plain(v) if not isinstance(v, float) else round(v, 2) for k, v in row.items()} for row in days.iter_rows(named=True)],
+        "saved": _saved(study),
         "nobody_owns": hidden.tree({"cost": round(cost, 2), "share": round(share, 6), "items": items.head(20).to_dicts()}),
     }
     draft = place.with_name(f".company-{os.getpid()}")
     draft.write_text(json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(place)
+
+
+def _saved(study: Study) -> dict[str, Any] | None:
+    """What fixes saved, the longest look at each; None where nothing was fixed, or the lake keeps no verdicts."""
+    try:
+        rows = tables_of_savings(savings(study.lake))
+    except (AttributeError, OSError, LakeError):
+        return None
+    held = rows.filter(pl.col("outcome") == "verified").sort("days").group_by("spike_id").agg(pl.col("saved").last())
+    return {"dollars": round(float(held["saved"].sum()), 2), "fixes": held.height} if held.height else None
 
 
 # ---------------------------------------------------------------- reading
