@@ -4,7 +4,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import pairwise
@@ -60,6 +60,7 @@ class Case:
     dependencies: pl.DataFrame
     coverage: pl.DataFrame
     clocks: pl.DataFrame
+    calendar: float | None = None  # of two windows' totals, what their lengths make: dollars; None: no two windows were compared
     study: "Study | None" = field(default=None, repr=False, compare=False)  # what it was made from; None: opened from a published folder
 
     @property
@@ -499,7 +500,14 @@ def investigate_window(
     s = study(lake, as_of)
     a = account_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
     row = spike_row(s.model, a)
-    return case_of(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
+    case = case_of(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
+    return case if against is None else replace(case, calendar=_calendar(s.model, a, _indices(s.observed, against)))
+
+
+def _calendar(model: Model, a: Account, against: Window) -> float:
+    """What the lengths of two windows make of the difference of their totals: the other window's cost an hour for each hour more."""
+    hours = (a.window.end - a.window.start) - (against.end - against.start)
+    return round(float(model.cost[list(a.own), against.hours].mean(axis=1).sum()) * hours, 2)
 
 
 def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
@@ -544,7 +552,7 @@ def case_of(s: Study, a: Account, row: dict[str, object]) -> Case:
         _dependencies(s.model, a),
         _coverage(s, a),
         _clocks(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
-        s,
+        study=s,
     )
 
 
@@ -631,6 +639,7 @@ def document(case: Case) -> dict[str, object]:
         "drivers_remainder": case.drivers_remainder,
         "behaviour": case.behaviour.to_dicts(),
         "behaviour_remainder": case.behaviour_remainder,
+        **({"calendar_cost": case.calendar} if case.calendar is not None else {}),
         "verdict": s["verdict"],
         "planned": case.planned,
         "triggers": [

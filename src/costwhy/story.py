@@ -93,7 +93,7 @@ def _whose(name: object) -> str:
 
 def tell(case: Case) -> tuple[Sentence, ...]:
     """The whole case in order: what, why, which change, who, still running, what is not known."""
-    parts = (_impact(case), _why(case), _counterfactual(case), _change(case), _who(case), _still(case), _doubt(case))
+    parts = (_impact(case), _calendar(case), _why(case), _counterfactual(case), _change(case), _who(case), _still(case), _doubt(case))
     return tuple(part for part in parts if part is not None)
 
 
@@ -146,6 +146,10 @@ def lines(document: Mapping[str, object]) -> list[str]:
         )
         out.extend(f"  {t['probability']:>9.0%}  {t['summary'] or t['change_id']} ({'; '.join(t['reasons'])})" for t in s["triggers"][:3])
         out.append(f"  {s['no_recorded_change']:>9.0%}  no recorded change")
+        if s.get("calendar_cost"):
+            out.append(
+                f"  {money(s['calendar_cost'], currency):>10}  the calendar: the windows differ in length, this is not in the excess"
+            )
         owner, decided = s["owner"], s["decided_by"]
         out.append(
             f"  runs it: {owner['team']} ({owner['contact'] or 'no contact'}, from {owner['source']})"
@@ -182,6 +186,17 @@ def _impact(case: Case) -> Sentence:
 
 def _f(value: object) -> float:
     return float(str(value))
+
+
+def _calendar(case: Case) -> Sentence | None:
+    """Of two windows of unequal length: what the calendar makes of the difference of their totals."""
+    if not case.calendar:
+        return None
+    which = "longer" if case.calendar > 0 else "shorter"
+    return Sentence(
+        f"The calendar: the window is {which} than the other, which makes {money(case.calendar, case.currency)} of the difference of their totals.",
+        "timeline",
+    )
 
 
 def _why(case: Case) -> Sentence | None:
