@@ -40,6 +40,7 @@ class Line:
     team: str | None = "shop"
     product: str = "AWS Lambda"
     tagged_until: int = HOURS
+    committed: Array = field(default_factory=lambda: 0 * ALL)  # units that a commitment holds; what is used of them costs half
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,15 @@ class SmallCompany:
     def _rows(self, line: Line) -> list[pl.DataFrame]:
         """Hours of a line that cost something, the tags gone where they are lost."""
         usage = self.usage(line)
+        covered = np.minimum(usage, line.committed)
+        if line.committed.any():
+            bought = replace(line, committed=0 * ALL, service=None, fixed=usage - covered)
+            used = replace(bought, fixed=covered, price=line.price / 2)
+            return [
+                r.with_columns(service=pl.lit(line.service), PricingCategory=pl.lit(p))
+                for q, p in ((bought, "Standard"), (used, "Committed"))
+                for r in self._rows(q)
+            ]
         cost = line.flat if line.flat is not None else usage * line.price
         named = {"ProviderName": "AWS", "SubAccountId": "1", "RegionId": "eu-west-1", "ServiceName": line.product, "x_UsageType": line.usage_type,
                  "ChargeCategory": line.category, "ConsumedUnit": line.unit, "PricingCategory": "Standard"}  # fmt: skip

@@ -115,7 +115,9 @@ def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
     elif rate.kind == "unmetered":
         return float(model.cost[rate.row][hours].mean())
     elif rate.kind == "unit_price":
-        return float(model.covered[rate.row][hours].mean()) if _is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
+        return (
+            float(model.committed[rate.row][hours].mean()) if _is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
+        )
     elif model.meters[rate.row].kind == "use":
         top, bottom = model.usage[rate.row], model.followed(rate.row)
     else:
@@ -204,17 +206,17 @@ def _growth(calls: Array, week: Array, calm: np.ndarray) -> float:
 
 
 def _price_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) -> Array:
-    covered = _is_covered(model, rate)
-    series = model.covered[rate.row] if covered else model.price[rate.row]
+    held = _is_covered(model, rate)
+    series = model.committed[rate.row] if held else model.price[rate.row]
     known = calm & (np.arange(calm.size) < model.observed.billed)
-    if covered:
+    if held:
         return _level_before(series, window, known)
     index = _before(known & (model.usage[rate.row] > 0), RECENT)
     return np.full(window.end - window.start, float(np.median(series[index])) if index.size else 0.0)
 
 
 def _is_covered(model: Model, rate: Rate) -> bool:
-    """A `unit_price` rate is either the price on demand or, where it is an amount, the quantity that a commitment covers."""
+    """A `unit_price` rate is either the price on demand or, where it is an amount, the quantity that a commitment holds."""
     return rate.kind == "unit_price" and rate.style == "amount" and bool(model.covered[rate.row].any())
 
 
@@ -323,6 +325,7 @@ def _before_resets(model: Model, window: Window, resets: Sequence[Reset]) -> _Be
 
 
 def _paid(usage: Array, covered: Array, price: Array, covered_price: Array) -> Array:
+    """Effective cost: what a commitment covers at its own price, as far as it is used; what is left of it is no cost of this meter."""
     return np.asarray(np.maximum(usage - covered, 0.0) * price + covered * covered_price)
 
 
@@ -353,7 +356,7 @@ def _change(before: _Before, resets: Sequence[Reset]) -> Array:
     model = before.model
     own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in OF_CALLS]
     usage = _usage_with(before, _settled(before, resets), {k: r.normal for k, r in own if r.rate.kind != "unit_price"})
-    covered, price = before.of(model.covered), before.of(model.price)
+    covered, price = np.minimum(before.of(model.committed), usage), before.of(model.price)
     for k, reset in own:
         if reset.rate.kind == "unit_price" and _is_covered(model, reset.rate):
             covered[k] = np.minimum(reset.normal, usage[k])

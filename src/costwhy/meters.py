@@ -118,6 +118,8 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
         return False
     ratio = np.log(usage[on] / calls[on])
     noise, moves, moved = _noise(ratio), _noise(np.log(calls[on])), _noise(np.log(usage[on]))
+    if timed and idle.sum() >= 24 and not usage[idle].any() and on.sum() > 0.95 * (usage > 0).sum():
+        return noise < USE_NOISE  # the hours of a job's tasks: none while it does not run, as many for each run
     if moves >= MOVES:
         return not timed and (noise < USE_NOISE or noise < moved)
     steps, level = float(np.std(ratio)), float(np.std(np.log(usage[on])))

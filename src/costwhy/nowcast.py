@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
+from costwhy.commitments import bought_beside
 from costwhy.levels import WEEK, hourly_spread
 from costwhy.meters import MeterModel
 from costwhy.observed import Array, Observed
@@ -85,7 +86,8 @@ def basis(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) ->
     with np.errstate(divide="ignore", invalid="ignore"):
         standard = np.where(standard_usage > 1e-12, (observed.cost - observed.covered_cost) / standard_usage, np.nan)
         covered = np.where(observed.covered > 1e-12, observed.covered_cost / observed.covered, np.nan)
-    return Basis(observed, handled, meters, _carry(standard), _carry(covered))
+    never = ~np.isfinite(standard).any(axis=1, keepdims=True)  # all of it was covered: that price is the only one known
+    return Basis(observed, handled, meters, _carry(np.where(never, covered, standard)), _carry(covered))
 
 
 def _carry(values: Array) -> Array:
@@ -109,7 +111,6 @@ def estimates(known: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> l
 
 def _estimate(known: Basis, rows: Sequence[int], cutoff: Cutoff, late: dict[tuple[int, int], np.ndarray]) -> Estimate:
     o, index = known.observed, np.asarray(rows, dtype=np.intp)
-    day = slice(max(0, cutoff.billed - 24), cutoff.billed)
     usage = np.zeros((index.size, cutoff.until - cutoff.billed))
     counted, loose = np.zeros(index.size, dtype=bool), []
     for r, m in enumerate(rows):
@@ -121,12 +122,20 @@ def _estimate(known: Basis, rows: Sequence[int], cutoff: Cutoff, late: dict[tupl
         else:
             usage[r] = estimate
     usage[loose] = _continued(o.usage[index[loose]], cutoff)
-    covered = np.minimum(usage, np.median(o.covered[index, day], axis=1)[:, None] if cutoff.billed else 0.0)
+    covered = np.minimum(usage, _held_last(o.usage[index], o.covered[index], cutoff.billed)[:, None])
     last = max(cutoff.billed - 1, 0)
     cost = np.maximum(usage - covered, 0.0) * known.price[index, last, None] + covered * known.covered_price[index, last, None]
     unmetered = [r for r, m in enumerate(rows) if known.meters[m].kind == "unmetered"]
     cost[unmetered] = _continued(o.cost[index[unmetered]], cutoff)
     return Estimate(usage, covered, np.asarray(cost), counted)
+
+
+def _held_last(usage: Array, covered: Array, billed: int) -> Array:
+    """What commitments hold at the last of the billed hours (R); no limit where all of the last day was covered."""
+    day = slice(max(0, billed - 24), billed)
+    told = bought_beside(usage[:, day], covered[:, day])
+    whole = ~told.any(axis=1) & (covered[:, day] > 0).any(axis=1)
+    return np.where(whole, np.inf, _carry(np.where(told, covered[:, day], np.nan))[:, -1] if billed else 0.0)
 
 
 def _counted(known: Basis, m: int, cutoff: Cutoff) -> Array | None:

@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from costwhy.commitments import bought_beside, committed
 from costwhy.levels import Trace, pattern, trace
 from costwhy.meters import MeterModel, first_active, learn
 from costwhy.nowcast import Basis, basis, estimates
@@ -72,6 +73,11 @@ class Model:
     def known(self) -> Basis:
         """What its estimates rest on."""
         return Basis(self.observed, self.handled, self.meters, self.price, self.covered_price)
+
+    @cached_property
+    def committed(self) -> Array:
+        """What a commitment holds of each meter (M x T)."""
+        return committed(self.usage, self.covered)
 
     def followed(self, m: int) -> Array:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
@@ -204,11 +210,11 @@ def _meter_rates(model: Model) -> list[Raw]:
 def _price_rates(model: Model, m: int, name: Name) -> list[Raw]:
     o, billed = model.observed, model.observed.billed
     known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
-    bought = np.where(o.usage[m] - o.covered[m] > 0, 1.0, np.nan)
+    bought = np.where(bought_beside(o.usage[m], o.covered[m]), 1.0, np.nan)
     out = [_named("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
     if o.covered[m, :billed].any():
-        scale = float(np.max(o.covered[m, :billed]))
-        out.append(_amount("unit_price", m, name, o.covered[m] * known, None, scale=scale))
+        held = model.committed[m]
+        out.append(_amount("unit_price", m, name, held * known, None, scale=float(np.max(held[:billed]))))
     return out
 
 

@@ -21,6 +21,7 @@ ORDER = (
     "levels",
     "shifts",
     "meters",
+    "commitments",
     "nowcast",
     "rates",
     "behaviour",

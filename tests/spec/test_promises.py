@@ -128,6 +128,44 @@ def test_a_price_rise_is_price_for_a_nightly_job_too():
     assert ONSET - 24 < hour(spike) <= ONSET + 2  # its first run at the new price
 
 
+def test_the_hours_of_a_nightly_jobs_tasks_are_the_timers_not_capacity():
+    company = SmallCompany()
+    company.lines["tasks"] = Line("report", "Fargate-vCPU-Hours:perCPU", "vCPU-Hours", 0.05 * ALL, per_call=0.5 * ALL)  # $1 a night
+    often = np.where(np.arange(HOURS) % 6 == 2, 40.0, 0.0)
+    company.runs["report", "schedule:nightly"] = np.where(np.arange(HOURS) < ONSET, company.runs["report", "schedule:nightly"], often)
+    [spike] = told(company)
+    more = 3 * (HOURS - ONSET) // 24  # three runs a day more
+    assert place(spike["behaviour"][0]) == ("schedule", "report", "schedule:nightly", None)
+    assert spike["behaviour"][0]["cost_change"] == pytest.approx(more * (40 + 1))  # $40 of seconds and $1 of tasks for each
+
+
+@pytest.mark.parametrize("held", [0.5, 1.25, 5.0])  # of what is usually used: half of it, most hours whole, all of it whatever happens
+def test_usage_that_outgrows_a_commitment_is_not_a_price_and_costs_what_is_used(held):
+    company = SmallCompany()
+    per_call, on_demand = 2, 0.00005
+    holds = held * per_call * company.handled("db").mean()
+    company.lines["db"] = changed(company.lines["db"], committed=holds * ALL)
+    company.retries["db", "api"] *= from_hour(ONSET, 2.5)
+
+    def paid(used: np.ndarray) -> float:
+        return float((np.minimum(used, holds) * on_demand / 2 + np.maximum(used - holds, 0) * on_demand).sum())
+
+    used = per_call * company.handled("db")[ONSET:]
+    [spike] = told(company)
+    [row] = spike["behaviour"]
+    assert place(row) == ("retries", "db", "api", None)
+    assert spike["excess_cost"] == pytest.approx(paid(used) - paid(used / 2.5), rel=0.01)
+
+
+def test_a_commitment_that_ends_is_a_price_though_all_was_covered_before():
+    company = SmallCompany()
+    usual = company.cost("db")
+    company.lines["db"] = changed(company.lines["db"], committed=1e9 * from_hour(ONSET, 0.0))
+    [spike] = told(company)
+    assert (spike["verdict"], place(spike["behaviour"][0])) == ("price", ("unit_price", "db", None, "ReadRequestUnits"))
+    assert spike["excess_cost"] == pytest.approx(usual[ONSET:].sum() / 2, rel=0.01)  # half the price until then
+
+
 def test_a_late_spike_is_not_made_from_estimated_hours():
     company = SmallCompany()
     rng = np.random.default_rng(5)
