@@ -85,10 +85,12 @@ def normal_was_off(model: Model, rate: Rate, hours: Window, ahead: int, quiet: n
     onset, width = hours.start - ahead, hours.end - hours.start
     tried, out = min(ahead, WEEK + ahead % 24), list[float]()
     calls, of = calls_of(model, rate)
+    runs_on = hours.end == quiet.size  # then nothing after it is known, and nothing after an earlier day may be
     for place in range(hours.start - 24, tried + WEEK, -24):
         then = slice(place, place + width)
         if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
-            expected = float((normal(model, rate, Window(place - tried, then.stop), quiet).normal[tried:] * of[then]).sum())
+            known = quiet & (np.arange(quiet.size) < then.stop) if runs_on else quiet
+            expected = float((normal(model, rate, Window(place - tried, then.stop), known).normal[tried:] * of[then]).sum())
             out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
     return np.array(out)
 
