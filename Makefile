@@ -1,7 +1,8 @@
 # the commands of the project; each is one line, so that it can be typed as well
-.PHONY: test check app sample pictures
+.PHONY: test check app sample pictures reference
 test: ; uv run pytest
 check: ; uv run ruff check src tests benchmarks data && uv run ruff format --check src tests benchmarks data && uv run mypy && uv run marimo check --strict notebooks/*.py
 app: ; uv run costwhy demo
 sample: ; uv run python data/generate.py
 pictures: ; uv run python docs/pictures.py
+reference: ; uv run python docs/reference.py

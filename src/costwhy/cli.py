@@ -42,7 +42,7 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 2 command line, 3 input, 4 unreachable, 5 difference."""
-    parser = _parser()
+    parser = parser_of_all()
     wish = parser.parse_args(words)
     try:
         wish.run(wish)
@@ -74,7 +74,7 @@ def _line(text: object) -> str:
     return escape(" ".join(clean(text).split()))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser_of_all() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="costwhy",
         description="Why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running.",
