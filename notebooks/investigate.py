@@ -131,22 +131,37 @@ def _(axis, case, charts, fragments, mo, views):
 
 
 @app.cell
-def _(case, mo, views):
-    mo.stop(case is None or case.study is None or not views.is_spike(case))
-    get_told, set_told = mo.state(0)
-    form = mo.md("{verdict} {note} {who}").batch(
-        verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),
-        note=mo.ui.text(label="because", max_length=1000), who=mo.ui.text(label="says", placeholder="your name", max_length=200),
-    ).form(submit_button_label="say it", bordered=False, clear_on_submit=True, on_change=lambda said: set_told(views.say(case, said) + get_told()))
-    return form, get_told
+def _(mo):
+    get_kept, set_kept = mo.state(0)
+    get_reply, set_reply = mo.state("", allow_self_loops=True)
+
+    def keep(reply: str) -> None:
+        """What is kept empties the fields; what is not says why."""
+        set_reply(reply)
+        set_kept(lambda kept: kept + (not reply))
+
+    return get_kept, get_reply, keep
 
 
 @app.cell
-def _(case, form, fragments, get_told, mo, views):
-    get_told()
+def _(case, get_kept, mo, views):
+    mo.stop(case is None or case.study is None or not views.is_spike(case))
+    get_kept()
+    said = mo.md("{verdict} {note} {who}").batch(
+        verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),
+        note=mo.ui.text(label="because", max_length=1000), who=mo.ui.text(label="says", placeholder="your name", max_length=200),
+    )
+    return (said,)
+
+
+@app.cell
+def _(case, fragments, get_reply, keep, mo, said, views):
+    tell = mo.ui.button(label="say it", on_click=lambda _: keep(views.say(case, said.value)))
     mo.vstack([
         mo.Html(fragments.section("What owners say", "Kept in the lake with who and when; it changes what is told.")),
-        mo.Html(fragments.verdicts(views.verdicts(case))), form,
+        mo.Html(fragments.verdicts(views.verdicts(case))),
+        mo.hstack([said, tell], justify="start", align="center", wrap=True),
+        mo.Html(fragments.note(get_reply())),
     ])
     return
 

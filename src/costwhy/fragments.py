@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import polars as pl
 
 from costwhy.case import Case
+from costwhy.nowcast import CENT
 from costwhy.story import VERDICT_WORDS, Sentence, behaviour_words, clock, headline, lost_sentence, money, tell
 
 STYLE = """<style>
@@ -287,12 +288,13 @@ def estimates(rows: pl.DataFrame, currency: str) -> str:
     one, whole = rows.filter(pl.col("service").is_not_null()), rows.filter(pl.col("service").is_null())
     off = (pl.col("error") / pl.col("billed_cost")).abs()
     typical, company = (frame.filter(pl.col("billed_cost") != 0).select(off.median()).item() or 0.0 for frame in (one, whole))
-    held = int(one["inside"].sum())
+    wrong = one.filter(pl.col("error").abs() > CENT)  # what was known to the cent is always held
+    share = int(wrong["inside"].sum()) / max(1, wrong.height)
+    held = f"Of the {wrong.height} not known to the cent the 80 % interval held {share:.0%}." if wrong.height else ""
     dollars = money(float(whole.select(pl.col("error").abs().median()).item()), currency)
     return page(
         f"<p>On {whole.height} past days the {int(rows.item(0, 'hours'))} hours without a bill were estimated within {company:.1%} of the bill "
-        f"that came, {dollars} (median); one service's within {typical:.1%}. The 80 % intervals held the bill in "
-        f"{held} of {one.height} cases, {held / one.height:.0%}.</p>"
+        f"that came, {dollars} (median), one service's within {typical:.1%} in {one.height} cases. {held}</p>"
     )
 
 

@@ -154,6 +154,9 @@ def change_options(case: Case) -> dict[str, str]:
     return {f"{r['probability']:.0%}  {r['summary'] or r['change_id']}"[:110]: r["change_id"] for r in case.triggers.iter_rows(named=True)}
 
 
+ROLES = {"owner": "run by", "owner_then": "ran it then", "decided_by": "changed by", "budget_owner": "paid by"}
+
+
 def lanes(case: Case) -> pl.DataFrame:
     """Who was involved, and when: a lane for each role."""
     begin, now = axis(case)
@@ -164,7 +167,7 @@ def lanes(case: Case) -> pl.DataFrame:
         since = start if r["role"] == "decided_by" else begin
         until = end if r["role"] == "decided_by" else now
         span = (max(begin, r["since"]) if r.get("since") else since, min(now, r["until"]) if r.get("until") else until)
-        rows.append((*span, r["role"].replace("_", " "), who))
+        rows.append((*span, ROLES.get(r["role"], r["role"]), who))
     return pl.DataFrame(
         rows,
         schema={
@@ -182,15 +185,17 @@ def is_spike(case: Case) -> bool:
     return case.study is not None and any(row["spike_id"] == case.spike["spike_id"] for _, row in case.study.found)
 
 
-def say(case: Case, told: Mapping[str, str] | None) -> int:
-    """Keep what an owner says of the case; 1 where it was kept. Without a name nothing is kept."""
-    if told is None or case.study is None or not told["who"].strip():
-        return 0
+def say(case: Case, told: Mapping[str, str] | None) -> str:
+    """Keep what an owner says of the case; empty where it was kept, else why it was not."""
+    if told is None or case.study is None:
+        return "Only the investigation keeps what owners say."
+    if not told["who"].strip():
+        return "Nothing was kept: say who says it."
     try:
         verdicts_of.say(case.study.lake, str(case.spike["spike_id"]), told["verdict"], told["note"], told["who"])
-    except CostwhyError:
-        return 0
-    return 1
+    except CostwhyError as error:
+        return f"Nothing was kept: {error}"
+    return ""
 
 
 def verdicts(case: Case) -> pl.DataFrame:

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from costwhy.case import find_spikes
-from costwhy.lake import Lake
+from costwhy.lake import Lake, open_lake
 from costwhy.story import money
+from costwhy.verdicts import said
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLAGS = [
@@ -44,18 +47,25 @@ class Visit:
     elsewhere: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="module")
-def address(sample_workspace: Path) -> Iterator[str]:
+@contextmanager
+def running(workspace: Path) -> Iterator[str]:
+    """The app over a workspace; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "costwhy.cli", "app", str(sample_workspace), "--headless", "--port", str(port)]
+    command = [sys.executable, "-m", "costwhy.cli", "app", str(workspace), "--headless", "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as app:
         try:
             yield _ready(f"http://127.0.0.1:{port}", app)
         finally:
             subprocess.run(["pkill", "-TERM", "-s", str(app.pid)], check=False)
             app.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def address(sample_workspace: Path) -> Iterator[str]:
+    with running(sample_workspace) as app:
+        yield app
 
 
 def _ready(address: str, app: "subprocess.Popen[bytes]") -> str:
@@ -130,6 +140,30 @@ def test_the_url_opens_the_same_spike_again(visit: Visit, sample_lake: Lake) -> 
     page.goto(re.sub(r"\?.*", "", page.url) + "?show=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E")
     headline_has(page, amount(spikes, 0))
     assert visit.complaints == []
+
+
+def test_what_an_owner_says_is_kept_and_without_a_name_it_says_why_not(sample_workspace: Path, tmp_path: Path, browser: Browser) -> None:
+    workspace = shutil.copytree(sample_workspace, tmp_path / "marigold")
+    with running(workspace) as own, browser.new_context() as context:
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        page.goto(own)
+        say, who = page.get_by_role("button", name="say it"), page.get_by_placeholder("your name")
+        say.click()
+        page.get_by_text("Nothing was kept: say who says it.").wait_for()
+        who.fill("dana <b>oncall</b>")
+        who.blur()
+        for _ in range(12):  # the name reaches the app a moment after it was typed
+            page.wait_for_timeout(500)
+            say.click()
+            if page.get_by_role("cell", name="dana <b>oncall</b>").count():
+                break
+        page.get_by_role("cell", name="dana <b>oncall</b>").first.wait_for()
+        page.wait_for_function("() => [...document.querySelectorAll('.cw td')].some(cell => cell.innerText === 'fixing')")
+        lake = open_lake(workspace)
+        assert set(said(lake).select("spike_id", "verdict", "who").rows()) == {
+            (find_spikes(lake)["spike_id"][0], "fixing", "dana <b>oncall</b>")
+        }
 
 
 def _pick_by_list(page: Page, row: int) -> None:

@@ -21,7 +21,7 @@ def case(sample_workspace: Path, tmp_path: Path) -> Case:
 
 
 def test_what_is_said_is_kept_with_who_and_shown_as_words(case: Case) -> None:
-    assert views.say(case, FIXING) == 1
+    assert views.say(case, FIXING) == ""
     rows = views.verdicts(case)
     assert rows.select("verdict", "note", "who").rows() == [("fixing", FIXING["note"], "dana")]
     shown = fragments.verdicts(rows)
@@ -30,9 +30,9 @@ def test_what_is_said_is_kept_with_who_and_shown_as_words(case: Case) -> None:
 
 
 def test_nothing_is_kept_without_a_name_or_of_a_word_that_is_no_verdict(case: Case) -> None:
-    assert views.say(case, FIXING | {"who": "  "}) == 0
-    assert views.say(case, FIXING | {"verdict": "whatever"}) == 0
-    assert views.say(case, None) == 0
+    assert views.say(case, FIXING | {"who": "  "}) == "Nothing was kept: say who says it."
+    assert "whatever" in views.say(case, FIXING | {"verdict": "whatever"})
+    assert "Only the investigation" in views.say(case, None)
     assert views.verdicts(case).is_empty()
 
 
