@@ -590,7 +590,10 @@ def _link(wish: argparse.Namespace, state: Path) -> None:
     link, text = make_link(key, wish.link, wish.until or datetime.now(UTC) + timedelta(days=14))
     site = wish.site[0].rstrip("/") if wish.site else "SITE"
     out.print(f"{_line(site)}/link/{text}")
-    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `costwhy serve --revoke {link.id}`")
+    if not wish.site:
+        errors.print("SITE stands for the address that viewers type: give it as --site")
+    revoking = f"costwhy serve {wish.published} --revoke {link.id}"
+    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{_line(revoking)}`", soft_wrap=True)
 
 
 def _add_user(wish: argparse.Namespace) -> None:
