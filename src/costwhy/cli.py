@@ -15,14 +15,16 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -217,7 +219,7 @@ def _pair(text: str) -> tuple[str, str]:
 def run_ingest(wish: argparse.Namespace) -> None:
     """costwhy ingest"""
     report = _ingest(wish.workspace)
-    totals = report.totals.to_dicts()
+    totals, aside = report.totals.to_dicts(), _set_aside(wish.workspace)
     if wish.json:
         print(
             json.dumps(
@@ -229,6 +231,7 @@ def run_ingest(wish: argparse.Namespace) -> None:
                     "rows_set_aside": report.rows_set_aside,
                     "totals": totals,
                     "messages": report.messages,
+                    "set_aside": aside,
                 },
                 indent=1,
                 allow_nan=False,
@@ -240,6 +243,20 @@ def run_ingest(wish: argparse.Namespace) -> None:
     )
     for row in totals:
         out.print(f"  {_line(row['billing_period'])}  {row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed")
+    for row in aside[:10]:
+        out.print("  " + _line(f"set aside: {row['records']:,} of {row['file']}: {row['reason']}"))
+    if len(aside) > 10:
+        out.print(f"  set aside: {sum(row['records'] for row in aside[10:]):,} more, see --json")
+
+
+def _set_aside(workspace: str) -> list[dict[str, Any]]:
+    """What the lake holds of rows and records that could not be read, by file and reason, the most first."""
+    import polars as pl  # noqa: PLC0415
+
+    from costwhy.lake import open_lake  # noqa: PLC0415
+
+    rows = open_lake(workspace).table("set_aside").group_by("file", "reason").agg(pl.col("records").sum())
+    return rows.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
 
 
 def _ingest(workspace: str) -> "IngestReport":
@@ -273,25 +290,40 @@ def run_spikes(wish: argparse.Namespace) -> None:
         ]
         print(json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1))
         return
+    _show_rows(
+        ("spike", "what", "excess", "an hour now", "kind"),
+        [
+            (
+                r["spike_id"],
+                r["title"],
+                money(r["excess_cost"] + r["nowcast_excess_cost"], lake.currency),
+                money(r["cost_per_hour_now"], lake.currency) if r["status"] == "running" else "ended",
+                r["verdict"],
+            )
+            for r in spikes.iter_rows(named=True)
+        ],
+        none="no spike",
+    )
+
+
+def _show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: str) -> None:
+    """A table; where the terminal is narrower, each row as its first cell, whole to be copied, and the others below it."""
+    cells = [["" if v is None else _line(v) for v in row] for row in rows]
     table = Table(box=None, pad_edge=False)
-    for name, side in (
-        ("spike", "left"),
-        ("what", "left"),
-        ("excess", "right"),
-        ("an hour now", "right"),
-        ("kind", "left"),
-    ):
-        table.add_column(name, justify=side, overflow="fold", no_wrap=name == "spike")  # type: ignore[arg-type]  # an id is copied whole
-    for r in spikes.iter_rows(named=True):
-        now = money(r["cost_per_hour_now"], lake.currency) if r["status"] == "running" else "ended"
-        table.add_row(
-            _line(r["spike_id"]),
-            _line(r["title"]),
-            money(r["excess_cost"] + r["nowcast_excess_cost"], lake.currency),
-            now,
-            _line(r["verdict"]),
-        )
-    out.print(table if spikes.height else "no spike")
+    numbers = {"excess", "an hour now", "saved", "possible", "cost_per_day", "days"}
+    for name in names:
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    if not rows:
+        out.print(none)
+    elif Measurement.get(out, out.options.update(max_width=10_000), table).maximum <= out.width:
+        out.print(table)
+    else:
+        for row in cells:
+            out.print(row[0])
+            told = ", ".join(f"{n} {v}" for n, v in zip(names[1:], row[1:], strict=True) if v)
+            out.print(textwrap.fill(told, out.width, initial_indent="  ", subsequent_indent="  "))
 
 
 def _iso(time: datetime | None) -> str | None:
@@ -458,6 +490,10 @@ def run_publish(wish: argparse.Namespace) -> None:
     if len(wish.words) > 2:
         raise UsageError("one workspace and one spike", found=" ".join(wish.words), todo="costwhy publish WORKSPACE SPIKE")
     workspace, spike = wish.words if len(wish.words) == 2 else (".", wish.words[0])
+    if len(wish.words) == 1 and Path(spike).is_dir():
+        raise UsageError(
+            "which spike?", found=f"the workspace {spike} alone", todo=f"costwhy publish {spike} SPIKE, see `costwhy spikes {spike}`"
+        )
     case, kinds = investigate(open_lake(workspace), spike), kinds_of(wish.redact)
     if wish.preview:
         rows = preview(case, kinds).to_dicts()
@@ -554,7 +590,10 @@ def _link(wish: argparse.Namespace, state: Path) -> None:
     link, text = make_link(key, wish.link, wish.until or datetime.now(UTC) + timedelta(days=14))
     site = wish.site[0].rstrip("/") if wish.site else "SITE"
     out.print(f"{_line(site)}/link/{text}")
-    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `costwhy serve --revoke {link.id}`")
+    if not wish.site:
+        errors.print("SITE stands for the address that viewers type: give it as --site")
+    revoking = f"costwhy serve {wish.published} --revoke {link.id}"
+    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{_line(revoking)}`", soft_wrap=True)
 
 
 def _add_user(wish: argparse.Namespace) -> None:
@@ -576,7 +615,7 @@ def run_watch(wish: argparse.Namespace) -> None:
         try:
             report = watch(read_workspace(wish.workspace), url=wish.url, dry_run=wish.dry_run)
             for event in report.waiting if wish.dry_run else ():
-                out.print("\n".join(map(_line, (event.message.title, *event.message.lines))), soft_wrap=True)
+                out.print("\n".join(map(_line, (event.message.title, *event.message.lines))) + "\n", soft_wrap=True)
             later = f"{len(report.waiting)} would be told" if wish.dry_run else f"{len(report.waiting)} to be told later"
             errors.print(f"{len(report.told)} told, {later}")
             if report.faults:
@@ -651,10 +690,8 @@ def _show_tables(frames: "dict[str, pl.DataFrame]", *, as_json: bool) -> None:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return
     for name, frame in frames.items():
-        table = Table(*frame.columns, box=None, pad_edge=False)
-        for row in frame.iter_rows():
-            table.add_row(*("" if v is None else _line(_iso(v) if isinstance(v, datetime) else v) for v in row))
-        out.print(table if frame.height else f"no {name}")
+        cells = [[_iso(v) if isinstance(v, datetime) else v for v in row] for row in frame.iter_rows()]
+        _show_rows(frame.columns, cells, none=f"no {name}")
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def read_workspace(place: str | Path) -> Workspace:
     try:
         workspace = msgspec.convert(raw, Workspace, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file} is wrong", found=str(error), todo="see the README, *A workspace*") from error
+        raise ConfigError(f"{file} is wrong", found=str(error), todo="see the README, *On your own bill*") from error
     if "folder" in raw:
         raise ConfigError(f"{file} is wrong", found="unknown key `folder`", todo="remove it")
     return msgspec.structs.replace(workspace, folder=file.resolve().parent)

@@ -100,7 +100,7 @@ def _compressed(values: Array) -> Array:
 def _day_means(levels: Array) -> Array:
     """Means of whole days (R x D); NaN where less than half of a day is defined."""
     days = levels.shape[1] // 24
-    hours = levels[:, : days * 24].reshape(-1, days, 24)
+    hours = levels[:, : days * 24].reshape(len(levels), days, 24)  # a bill of less than a day has no day
     defined = np.isfinite(hours).sum(axis=2)
     return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
 

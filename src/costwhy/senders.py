@@ -84,7 +84,7 @@ def send(channel: Channel, message: Message) -> None:
             case EmailChannel():
                 _send_email(channel, sound)
             case OutputChannel():
-                sys.stdout.write(_plain(sound) + "\n")
+                sys.stdout.write(_plain(sound) + "\n\n")  # an empty line tells where the next message begins
                 sys.stdout.flush()
     except UnreachableError as error:
         raise SendError(f"channel {channel.name!r}: {error.wrong}", found=error.found, todo=error.todo) from None

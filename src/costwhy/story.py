@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from costwhy.case import Case
 
@@ -134,12 +135,14 @@ def lines(document: Mapping[str, object]) -> list[str]:
     spikes = document["spikes"]
     assert isinstance(spikes, list)  # noqa: S101  the document is our own
     currency = str(document["currency"])
-    out = [f"{document['workspace']}: {len(spikes)} spikes as of {document['as_of']}, billed through {document['billed_through']}"]
+    out = [
+        f"{document['workspace']}: {len(spikes)} spike{'' if len(spikes) == 1 else 's'} as of {document['as_of']}, billed through {document['billed_through']}"
+    ]
     for s in spikes:
         out.append("")
         out.append(
             f"{s['spike_id']}  {money(s['excess_cost'] + ((s['nowcast'] or {}).get('excess_cost') or 0.0), currency)}  {s['verdict']}"
-            f"{', planned' if s['planned'] else ''}, {s['status']} since {s['start']}"
+            f"{', planned' if s['planned'] else ''}, {_when(s, currency)}"
         )
         out.extend(
             f"  {money(b['cost_change'] + (b['nowcast_change'] or 0.0), currency):>10}  {behaviour_words(b)}" for b in s["behaviour"]
@@ -158,7 +161,17 @@ def lines(document: Mapping[str, object]) -> list[str]:
         )
         if decided:
             out.append(f"  changed it: {decided['actor']} of {decided['team']} ({decided['contact'] or 'no contact'})")
+        if s["budget_owner"]:
+            out.append(f"  pays: {s['budget_owner']['name']} (from {s['budget_owner']['source']})")
     return out
+
+
+def _when(s: Mapping[str, Any], currency: str) -> str:
+    """Since when, or from when to when; and what it costs while it runs."""
+    if s["status"] == "ended":
+        return f"ended, {s['start']} to {s['end']}"
+    by_then = f"; by the end of the month {money(s['month_end_excess_cost'], currency)}"
+    return f"running since {s['start']} at {money(s['cost_per_hour_now'], currency)} an hour now{by_then}"
 
 
 def _row_total(row: Mapping[str, object]) -> float:
@@ -254,7 +267,7 @@ def _still(case: Case) -> Sentence:
         return Sentence(f"It ended at {clock(_at(s['end']))}.", "timeline")
     now = _f(s["cost_per_hour_now"])
     return Sentence(
-        f"It is still running at {money(now, cur)} an hour: a day of waiting costs {money(case.a_day, cur)}; "
+        f"It is still running at {money(now, cur)} an hour now; a day of waiting costs {money(case.a_day, cur)}, as the last 24 hours did; "
         f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.",
         "timeline",
     )

@@ -249,7 +249,7 @@ def test_hostile_text_in_a_webhook_is_one_line_of_text_and_no_markup(monkeypatch
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "https://", "http://me:pw@x.example/", "data:text/html,x", "\x00", None])
 def test_what_is_no_plain_web_address_is_left_out(url: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     send(OutputChannel(name="terminal"), replace(MESSAGE, url=url, lines=()))
-    assert capsys.readouterr().out == "inventory: DynamoDB up 3,120 USD\n"
+    assert capsys.readouterr().out == "inventory: DynamoDB up 3,120 USD\n\n"
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\r\nX-Evil: 1", "é", "x" * 129])
@@ -274,7 +274,8 @@ def test_a_secret_that_is_missing_or_no_address_is_a_configuration_error(monkeyp
 
 def test_standard_output_shows_plain_lines_that_no_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
     send(OutputChannel(name="terminal"), BAD)
-    title, first, second, _ = capsys.readouterr().out.splitlines()
+    title, first, second, _, between = capsys.readouterr().out.splitlines()
+    assert between == "", "an empty line tells where the next message begins"
     assert (
         title
         == first
