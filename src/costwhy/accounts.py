@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -50,14 +50,24 @@ class Account:
 def account(model: Model, spike: Spike) -> Account:
     """The spike's dollars, split among its rates."""
     window = spike.window(len(model.observed.hours))
-    resets = tuple(normal(model, e.rate, window, e.quiet) for e in spike.episodes)
-    doubts = tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e in spike.episodes)
-    dollars = tuple(split(model, window, resets))
+    resets = [normal(model, e.rate, window, e.quiet) for e in spike.episodes]
+    parts = sorted(zip(spike.episodes, resets, split(model, window, resets), strict=True), key=lambda part: -abs(float(part[2].sum())))
+    dollars = tuple(part[2] for part in parts)  # largest first: with others a rate has other dollars than alone
     excess = np.asarray(sum(dollars[1:], start=dollars[0]))
     moved = np.abs(excess).sum(axis=1)
-    own = tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9)))
-    since = min([window.start, *(e.shift.since for e in spike.episodes if abs(e.dollars) >= 0.2 * abs(spike.episodes[0].dollars))])
-    return Account(window, since, spike.end is None, spike.shape, resets, doubts, dollars, excess, own, _billed(model, window), spike)
+    return Account(
+        window=window,
+        since=min([window.start, *(e.shift.since for e in spike.episodes if abs(e.dollars) >= 0.2 * abs(spike.episodes[0].dollars))]),
+        running=spike.end is None,
+        shape=spike.shape,
+        resets=tuple(reset for _, reset, _ in parts),
+        doubts=tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e, _, _ in parts),
+        dollars=dollars,
+        excess=excess,
+        own=tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9))),
+        billed=_billed(model, window),
+        spike=replace(spike, episodes=tuple(episode for episode, _, _ in parts)),
+    )
 
 
 def _billed(model: Model, window: Window) -> int:

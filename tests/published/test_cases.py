@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -152,6 +152,21 @@ def test_no_name_that_was_taken_out_is_left_anywhere(sample_lake: Lake, tmp_path
         whole = b"\n".join(texts).lower()
         assert [x for x in (*people, *accounts, *(p.split("@")[0] for p in people)) if x.lower().encode() in whole] == []
         assert b"arn:aws" not in whole
+
+
+def test_what_one_publication_took_out_the_next_does_not_bring_back(sample_lake: Lake, tmp_path: Path) -> None:
+    first, second, third = cw.find_spikes(sample_lake)["spike_id"].to_list()[:3]
+    people = sample_lake.table("catalog").filter(pl.col("kind") == "user")["email"].drop_nulls().to_list()
+
+    def named() -> list[str]:
+        return [p for p in people if p in (tmp_path / "company.json").read_text(encoding="utf-8")]
+
+    cw.publish(cw.investigate(sample_lake, first), tmp_path)
+    assert named() != []  # one of them created what nobody owns
+    cw.publish(cw.investigate(sample_lake, second, as_of=datetime(2026, 11, 18, tzinfo=UTC)), tmp_path, redact=("people",))
+    assert named() == []  # an older look, which replaces nothing else
+    cw.publish(cw.investigate(sample_lake, third), tmp_path)
+    assert named() == []
 
 
 def test_taking_names_out_changes_no_number(sample_lake: Lake, tmp_path: Path) -> None:

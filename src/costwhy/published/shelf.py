@@ -91,7 +91,7 @@ def publish(case: Case, folder: str | Path, *, redact: Collection[str] = ()) -> 
     shelf.mkdir(parents=True, exist_ok=True)
     name = hidden.text(str(case.spike["spike_id"]))
     _replace(shelf / name, lambda draft: _write(draft, frozen, made, _about(study, frozen, made, hidden)))
-    _write_company(shelf, study, hidden)
+    _write_company(shelf, study, frozenset(redact), frozen.outline.resources)
     return shelf / name
 
 
@@ -233,28 +233,37 @@ def _replace(place: Path, write: Any) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _write_company(shelf: Path, study: Study, hidden: Redaction) -> None:
-    """The whole company by day and what nobody owns; kept where an older publication knows less."""
+def _write_company(shelf: Path, study: Study, kinds: frozenset[str], resources: Collection[str]) -> None:
+    """The whole company by day and what nobody owns; kept where an older publication knows less.
+
+    Names that any publication of this folder took out stay out: the next one shall not bring them back.
+    """
     place = shelf / "company.json"
-    as_of = f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}"
-    if place.exists() and json.loads(place.read_text(encoding="utf-8")).get("as_of", "") > as_of:
-        return
+    earlier = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    kinds |= frozenset(earlier.get("redacted", ()))
+    hidden = redaction_of(kinds, study.frames | {"meters": study.frames["series"]}, resources)
+    whole = earlier if earlier.get("as_of", "") > f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}" else _company(study)
+    whole |= {"redacted": sorted(kinds), "nobody_owns": hidden.tree(whole["nobody_owns"])}
+    draft = place.with_name(f".company-{os.getpid()}")
+    draft.write_text(json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.replace(place)
+
+
+def _company(study: Study) -> dict[str, Any]:
+    """The document, with all names."""
     by_day = overview_of(study).group_by(day=pl.col("hour").dt.truncate("1d"))
     days = by_day.agg(pl.col("actual_cost", "expected_cost").sum(), pl.col("estimated").any(), hours=pl.len()).sort("day")
     days = days.filter(pl.col("hours") == 24).drop("hours")
     cost, share, items = nobody_owns_of(study)
-    whole = {
+    return {
         "costwhy_company": FORMAT,
         "workspace": study.lake.workspace,
         "currency": study.lake.currency,
-        "as_of": as_of,
+        "as_of": f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}",
         "days": [{k: _plain(v) if not isinstance(v, float) else round(v, 2) for k, v in row.items()} for row in days.iter_rows(named=True)],
         "saved": _saved(study),
-        "nobody_owns": hidden.tree({"cost": round(cost, 2), "share": round(share, 6), "items": items.head(20).to_dicts()}),
+        "nobody_owns": {"cost": round(cost, 2), "share": round(share, 6), "items": items.head(20).to_dicts()},
     }
-    draft = place.with_name(f".company-{os.getpid()}")
-    draft.write_text(json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(place)
 
 
 def _saved(study: Study) -> dict[str, Any] | None:
