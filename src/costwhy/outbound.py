@@ -121,9 +121,12 @@ def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
 
     deadline = Deadline(limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None)
     try:
-        with deadline, client.stream(
-            "POST", request.url, content=request.body, headers=dict(request.headers()), extensions={"trace": trace}
-        ) as response:
+        with (
+            deadline,
+            client.stream(
+                "POST", request.url, content=request.body, headers=dict(request.headers()), extensions={"trace": trace}
+            ) as response,
+        ):
             body = _body(request, response, limits, deadline)
             return Answer(response.status_code, dict(response.headers), body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -131,7 +134,7 @@ def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
     except UnicodeError:  # a label of the host is empty or too long
         raise _Broken("the host's name is none", sent=False) from None
     except httpx.TimeoutException:
-        raise _Broken(f"no answer within {limits.seconds:g} seconds", sent=True) from None
+        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text may quote the request
         reason = f"no whole answer within {limits.seconds:g} seconds" if deadline.over else type(error).__name__
         raise _Broken(reason, sent=True) from None
@@ -149,7 +152,7 @@ def _body(request: Request, response: httpx.Response, limits: Limits, deadline: 
         if deadline.over:
             break
     if deadline.over:
-        raise _Broken(f"the answer took longer than {limits.seconds:g} seconds", sent=True)
+        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True)
     return bytes(body)
 
 
@@ -276,4 +279,16 @@ def _one_line(value: str, key: str) -> str:
     return value
 
 
-__all__ = ["Answer", "Deadline", "Limits", "Request", "TooLargeError", "host", "one_line", "post", "secret_of_file", "secret_of_variable", "shown"]
+__all__ = [
+    "Answer",
+    "Deadline",
+    "Limits",
+    "Request",
+    "TooLargeError",
+    "host",
+    "one_line",
+    "post",
+    "secret_of_file",
+    "secret_of_variable",
+    "shown",
+]

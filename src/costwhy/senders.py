@@ -155,8 +155,7 @@ def _slack(message: Message) -> dict[str, object]:
     link = [f"<{message.url.replace('&', '&amp;')}|Open the case>"] if message.url else []
     header = {"type": "header", "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False}}
     sections = [{"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}} for text in _packed([*lines, *link])]
-    room = _WHOLE - sum(len(line) + 1 for line in link)
-    text = "\n".join([*_fitting([_slack_text(message.title), *lines], room), *link])
+    text = "\n".join(_fitting([_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link]))
     return {"text": text, "blocks": [header, *sections], "mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False}
 
 
@@ -175,10 +174,11 @@ def _slack_text(text: str) -> str:
     return _MENTION.sub("@\u200b", escaped).replace("](", "]\u200b(")
 
 
-def _fitting(lines: list[str], room: int) -> list[str]:
-    """The first lines that fit in so many characters."""
-    ends = accumulate(len(line) + 1 for line in lines)
-    return [line for line, end in zip(lines, ends, strict=True) if end <= room]
+def _fitting(lines: list[str], last: list[str]) -> list[str]:
+    """As many of the lines as Slack's limit for a whole text allows, and the last ones."""
+    room = _WHOLE - sum(len(line) + 1 for line in last)
+    fit = sum(end <= room for end in accumulate(len(line) + 1 for line in lines))
+    return [*lines[:fit], *(["…"] if fit < len(lines) else []), *last]
 
 
 def _packed(lines: list[str]) -> list[str]:

@@ -197,7 +197,9 @@ def _samples(endpoint: Endpoint, metric: str, series: list[_Series], window: Win
         "value": [[_number(text) for _, text in one.values] for one in series],
     }
     samples = pl.DataFrame(columns, schema=_SAMPLES).filter(pl.col("time").list.len() > 0).explode("time", "value", empty_as_null=True)
-    hour = pl.from_epoch((pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64), time_unit="us").dt.replace_time_zone("UTC") - timedelta(hours=1)
+    hour = pl.from_epoch((pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64), time_unit="us").dt.replace_time_zone(
+        "UTC"
+    ) - timedelta(hours=1)
     inside = pl.col("hour").is_between(*window, closed="left") & (pl.col("hour").dt.truncate("1h") == pl.col("hour"))
     return samples.with_columns(hour=hour.cast(TIME), metric=pl.lit(metric)).with_columns(inside=inside)
 
