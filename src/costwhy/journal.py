@@ -11,14 +11,18 @@ messages are not restated with a bill.
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from costwhy import s3_lake
 from costwhy.errors import LakeError
 
 ENDING = ".json"
+T = TypeVar("T")
 
 
 class Journal:
@@ -47,9 +51,19 @@ class Journal:
             raise LakeError(f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy", found=type(content).__name__)
         return content
 
-    def all(self) -> list[dict[str, Any]]:
-        """All documents, in the order of their names."""
-        return [self.read(name) for name in self.names()]
+    def all(self, become: Callable[[dict[str, Any]], T], kind: str = "") -> list[T]:
+        """What all documents (whose names end in `kind`) become, in the order of their names. Raises LakeError where one is no such thing."""
+        return [self.read_as(name, become) for name in self.names() if name.endswith(kind)]
+
+    def read_as(self, name: str, become: Callable[[dict[str, Any]], T]) -> T:
+        """What a document becomes. Raises LakeError where it is no such thing."""
+        content = self.read(name)
+        try:
+            return become(content)
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:  # torn, written by hand, or by another version
+            wrong = f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy"
+            todo = "bring it back, or remove the file: what it said is then forgotten"
+            raise LakeError(wrong, found=f"{type(error).__name__}: {error}"[:200], todo=todo) from error
 
     def create(self, name: str, content: Mapping[str, object]) -> bool:
         """Write a document whole; false: there is one of that name already, and it stays. Raises LakeError, UnreachableError."""
@@ -75,6 +89,12 @@ class Journal:
         if not etag:
             raise FileNotFoundError(f"{self.place}/{self.folder}/{name}{ENDING}")
         return content.decode()
+
+
+def time_of(text: str) -> datetime:
+    """A time of a document; one without a zone is UTC. Raises ValueError."""
+    time = datetime.fromisoformat(text)
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def _create(file: Path, text: str) -> bool:

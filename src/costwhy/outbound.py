@@ -7,12 +7,17 @@ texts of the other side are shown without the secret, and what httpx writes into
 import logging
 import os
 import re
+import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
 import httpx
 
@@ -23,6 +28,7 @@ BUSY = frozenset({429, 500, 502, 503, 504})
 SHOWN = 300
 """Characters that are shown of what the other side said."""
 _LEAST_SECRET = 4
+_CODINGS = frozenset({"", "identity", "gzip", "deflate"})  # one within the other unpacks a few bytes to gigabytes
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+")
 wait = time.sleep
 
@@ -76,7 +82,7 @@ def post(request: Request, limits: Limits) -> Answer:
 
     Raises UnreachableError where there is none, or where the other side stays busy; TooLargeError.
     """
-    with httpx.Client(follow_redirects=False, timeout=httpx.Timeout(limits.seconds, connect=limits.connect_seconds)) as client:
+    with _client(limits) as client:
         for attempt in range(1, limits.attempts + 1):
             try:
                 answer = _attempt(client, request, limits)
@@ -95,27 +101,87 @@ def post(request: Request, limits: Limits) -> Answer:
     raise AssertionError("the last attempt returns or raises")  # pragma: no cover
 
 
-def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
-    until = time.monotonic() + limits.seconds
-    body = bytearray()
+def _client(limits: Limits) -> httpx.Client:
+    """Raises UnreachableError where the environment names a proxy or certificates that are none."""
+    timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
     try:
-        with client.stream("POST", request.url, content=request.body, headers=dict(request.headers())) as response:
-            for part in response.iter_bytes():  # as it arrives: who sends a byte a second is noticed
-                body += part
-                if len(body) > limits.bytes:
-                    todo = "ask for less at once"
-                    raise TooLargeError(
-                        f"the answer of {host(request.url)} is too large", found=f"more than {limits.bytes:,} bytes", todo=todo
-                    )
-                if time.monotonic() > until:
-                    raise _Broken(f"the answer took longer than {limits.seconds:g} seconds", sent=True)
-            return Answer(response.status_code, dict(response.headers), bytes(body))
+        return httpx.Client(follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"})
+    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:  # whose text may quote a proxy's password
+        todo = "correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR"
+        wrong = "the environment names a proxy or certificates that cannot be used"
+        raise UnreachableError(wrong, found=type(error).__name__, todo=todo) from None
+
+
+def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
+    streams: list[Any] = []
+
+    def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            streams.append(info["return_value"])
+
+    deadline = Deadline(limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None)
+    try:
+        with (
+            deadline,
+            client.stream(
+                "POST", request.url, content=request.body, headers=dict(request.headers()), extensions={"trace": trace}
+            ) as response,
+        ):
+            body = _body(request, response, limits, deadline)
+            return Answer(response.status_code, dict(response.headers), body)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise _Broken(str(error) or type(error).__name__, sent=False) from None
+    except UnicodeError:  # a label of the host is empty or too long
+        raise _Broken("the host's name is none", sent=False) from None
     except httpx.TimeoutException:
-        raise _Broken(f"no answer within {limits.seconds:g} seconds", sent=True) from None
+        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text may quote the request
-        raise _Broken(type(error).__name__, sent=True) from None
+        reason = f"no whole answer within {limits.seconds:g} seconds" if deadline.over else type(error).__name__
+        raise _Broken(reason, sent=True) from None
+
+
+def _body(request: Request, response: httpx.Response, limits: Limits, deadline: "Deadline") -> bytes:
+    if response.headers.get("content-encoding", "").strip().lower() not in _CODINGS:
+        raise _Broken("the answer is packed in a way that was not asked for", sent=True)
+    body = bytearray()
+    for part in response.iter_bytes():  # as it arrives: who sends a byte a second is noticed
+        body += part
+        if len(body) > limits.bytes:
+            found = f"more than {limits.bytes:,} bytes"
+            raise TooLargeError(f"the answer of {host(request.url)} is too large", found=found, todo="ask for less at once")
+        if deadline.over:
+            break
+    if deadline.over:
+        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True)
+    return bytes(body)
+
+
+class Deadline:
+    """Cuts a connection when the time of the whole exchange is over: who dribbles never meets the limit of a single read.
+
+    find: the socket of the moment; over: whether it was cut.
+    """
+
+    def __init__(self, seconds: float, find: Callable[[], socket.socket | None]) -> None:
+        self.over = False
+        self._seconds, self._find, self._done = seconds, find, threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="costwhy deadline", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pause = self._seconds
+        while not self._done.wait(pause):  # again and again: the socket may be another one by now
+            self.over, pause = True, 0.2
+            with suppress(OSError):
+                if (held := self._find()) is not None:
+                    socket.socket.shutdown(held, socket.SHUT_RDWR)  # not that of TLS, which would first say good-bye
 
 
 def _followed(request: Request, answer: Answer) -> Answer:
@@ -213,4 +279,16 @@ def _one_line(value: str, key: str) -> str:
     return value
 
 
-__all__ = ["Answer", "Limits", "Request", "TooLargeError", "host", "one_line", "post", "secret_of_file", "secret_of_variable", "shown"]
+__all__ = [
+    "Answer",
+    "Deadline",
+    "Limits",
+    "Request",
+    "TooLargeError",
+    "host",
+    "one_line",
+    "post",
+    "secret_of_file",
+    "secret_of_variable",
+    "shown",
+]

@@ -16,26 +16,28 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import Literal
+from itertools import accumulate
+from typing import Any, Literal
 
-import boto3
 import botocore.config
-import botocore.exceptions
 import httpx
 import msgspec
 
 from costwhy import outbound
 from costwhy.config import Channel, EmailChannel, OutputChannel, SlackChannel, SnsChannel, WebhookChannel
 from costwhy.errors import ConfigError, SendError, UnreachableError
-from costwhy.outbound import Limits, Request, one_line, shown
+from costwhy.outbound import Deadline, Limits, Request, one_line, shown
+from costwhy.sources.aws import clients
 
 LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
+MAIL_SECONDS = 60.0
+"""A mail from greeting to end; many servers let everybody wait for the greeting."""
 MOST_LINES = 40
 MOST_TEXT = 500
 """Characters of one line."""
 _MENTION = re.compile(r"(?<![\w.])@(?=\w)")
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-_HEADER, _SECTION = 150, 2900  # Slack's limits are 150 and 3,000 characters
+_HEADER, _SECTION, _WHOLE = 150, 2900, 39_000  # Slack's limits are 150, 3,000 and 40,000 characters
 _TEMPORARY = frozenset({421, 450, 451, 452, 454})
 _JSON = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
 
@@ -84,10 +86,19 @@ def send(channel: Channel, message: Message) -> None:
             case EmailChannel():
                 _send_email(channel, sound)
             case OutputChannel():
-                sys.stdout.write(_plain(sound) + "\n\n")  # an empty line tells where the next message begins
-                sys.stdout.flush()
+                _write(sound)
     except UnreachableError as error:
         raise SendError(f"channel {channel.name!r}: {error.wrong}", found=error.found, todo=error.todo) from None
+
+
+def _write(message: Message) -> None:
+    """To standard output, an empty line after it; what it cannot show is written as an escape."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write((_plain(message) + "\n\n").encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except OSError as error:
+        raise UnreachableError("standard output does not take it", found=str(error), todo="see where it goes: a full disk?") from None
 
 
 # ---------------------------------------------------------------- text
@@ -144,7 +155,7 @@ def _slack(message: Message) -> dict[str, object]:
     link = [f"<{message.url.replace('&', '&amp;')}|Open the case>"] if message.url else []
     header = {"type": "header", "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False}}
     sections = [{"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}} for text in _packed([*lines, *link])]
-    text = "\n".join([_slack_text(message.title), *lines, *link])
+    text = "\n".join(_fitting([_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link]))
     return {"text": text, "blocks": [header, *sections], "mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False}
 
 
@@ -161,6 +172,13 @@ def _slack_text(text: str) -> str:
     """Text as Slack wants it escaped; a zero-width space after @ and between ](, for services that read plain text as marks."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub("@\u200b", escaped).replace("](", "]\u200b(")
+
+
+def _fitting(lines: list[str], last: list[str]) -> list[str]:
+    """As many of the lines as Slack's limit for a whole text allows, and the last ones."""
+    room = _WHOLE - sum(len(line) + 1 for line in last)
+    fit = sum(end <= room for end in accumulate(len(line) + 1 for line in lines))
+    return [*lines[:fit], *(["…"] if fit < len(lines) else []), *last]
 
 
 def _packed(lines: list[str]) -> list[str]:
@@ -221,7 +239,7 @@ def _send_sns(channel: SnsChannel, message: Message) -> None:
     attributes = {name: {"DataType": "String", "StringValue": value} for name, value in _attributes(message).items()}
     first_in_first_out = {"MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(), "MessageDeduplicationId": message.id}
     try:
-        client = boto3.client("sns", region_name=channel.topic.split(":")[3], config=config)
+        client = clients.client("sns", channel.topic.split(":")[3], config)
         client.publish(
             TopicArn=channel.topic,
             Subject=_subject(message.title),
@@ -230,9 +248,9 @@ def _send_sns(channel: SnsChannel, message: Message) -> None:
             MessageAttributes=attributes,
             **(first_in_first_out if channel.topic.endswith(".fifo") else {}),
         )
-    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+    except clients.FAULTS as error:
         todo = "check the topic, the credentials and that they allow sns:Publish"
-        raise UnreachableError("Amazon SNS did not take the message", found=shown(str(error)), todo=todo) from None
+        raise UnreachableError("Amazon SNS did not take the message", found=shown(clients.words(error)), todo=todo) from None
 
 
 def _attributes(message: Message) -> dict[str, str]:
@@ -257,7 +275,7 @@ def _send_email(channel: EmailChannel, message: Message) -> None:
     for attempt in range(1, LIMITS.attempts + 1):
         try:
             return _deliver(channel, password, mail)
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, UnicodeError) as error:
             if attempt == LIMITS.attempts or not _is_temporary(error, len(channel.to)):
                 raise _undelivered(channel, error, password) from None
         outbound.wait(min(LIMITS.first_wait * 2.0 ** (attempt - 1), LIMITS.longest_wait))
@@ -266,7 +284,7 @@ def _send_email(channel: EmailChannel, message: Message) -> None:
 
 def _mail(channel: EmailChannel, message: Message) -> EmailMessage:
     mail = EmailMessage(policy=SMTP)
-    mail["Subject"] = message.title
+    mail["Subject"] = message.title.replace("=?", "= ?")  # else Python would unpack a stranger's encoded word, line ends and all
     mail["From"] = channel.sender
     mail["To"] = ", ".join(channel.to)
     mail["Message-ID"] = f"<{hashlib.sha256(message.id.encode()).hexdigest()[:32]}@{channel.sender.rpartition('@')[2]}>"
@@ -279,11 +297,8 @@ def _mail(channel: EmailChannel, message: Message) -> EmailMessage:
 
 def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) -> None:
     context = ssl.create_default_context()
-    if channel.security == "tls":
-        server: smtplib.SMTP = smtplib.SMTP_SSL(channel.host, channel.port, timeout=LIMITS.seconds, context=context)
-    else:
-        server = smtplib.SMTP(channel.host, channel.port, timeout=LIMITS.seconds)
-    with server:
+    servers: list[smtplib.SMTP] = []
+    with Deadline(MAIL_SECONDS, lambda: servers[0].sock if servers else None), _connected(channel, context, servers) as server:
         if channel.security == "starttls":
             server.starttls(context=context)
         if channel.user is not None and password is not None:
@@ -291,6 +306,24 @@ def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) ->
         refused = server.send_message(mail, from_addr=channel.sender, to_addrs=list(channel.to))
     if refused:
         raise smtplib.SMTPRecipientsRefused(refused)
+
+
+def _connected(channel: EmailChannel, context: ssl.SSLContext, servers: list[smtplib.SMTP]) -> smtplib.SMTP:
+    """A mail server that has greeted us. servers: it is there as soon as its socket is, for the greeting may never end."""
+
+    class Plain(smtplib.SMTP):
+        def connect(self, *place: Any, **more: Any) -> tuple[int, bytes]:
+            servers.append(self)
+            return super().connect(*place, **more)
+
+    class Secret(smtplib.SMTP_SSL):
+        def connect(self, *place: Any, **more: Any) -> tuple[int, bytes]:
+            servers.append(self)
+            return super().connect(*place, **more)
+
+    if channel.security == "tls":
+        return Secret(channel.host, channel.port, timeout=LIMITS.seconds, context=context)
+    return Plain(channel.host, channel.port, timeout=LIMITS.seconds)
 
 
 def _is_temporary(error: Exception, recipients: int) -> bool:
@@ -308,6 +341,8 @@ def _undelivered(channel: EmailChannel, error: Exception, password: str | None) 
     elif isinstance(error, smtplib.SMTPResponseException):
         said = error.smtp_error
         found = f"{error.smtp_code} {said.decode('utf-8', 'replace') if isinstance(said, bytes) else said}"
+    elif isinstance(error, UnicodeError):  # whose text quotes the password
+        found = "the host, the user or the password has characters that SMTP does not know"
     else:
         found = str(error) or type(error).__name__
     todo = "check the host, the port, `security` and the account"

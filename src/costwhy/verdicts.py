@@ -18,7 +18,7 @@ from costwhy import tables
 from costwhy.accounts import Account
 from costwhy.case import PLAN_SLACK, Lake, Study, study
 from costwhy.errors import UsageError
-from costwhy.journal import Journal
+from costwhy.journal import Journal, time_of
 from costwhy.outbound import one_line
 from costwhy.spikes import LOOSE
 
@@ -69,7 +69,7 @@ class Seen:
 def read_seen(document: Mapping[str, Any]) -> Seen:
     """From JSON."""
     place = tuple(document[name] for name in ("kind", "service", "caller", "usage_type"))
-    start = datetime.fromisoformat(document["start"])
+    start = time_of(document["start"])
     return Seen(document["spike_id"], start, place, document["running"], document["per_hour"], document["share"])
 
 
@@ -111,6 +111,8 @@ def say(lake: Lake, spike_id: str, verdict: str, note: str, who: str, when: date
     if spike_id not in spikes:
         raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(spikes) or "no spike at all", todo="see `costwhy spikes`")
     at = _utc(when)
+    if when is None:  # whose clock is slow still says the newest
+        at = max([at, *(x.at + timedelta(microseconds=1) for x in history(lake.place))])
     said = Said(spikes[spike_id], verdict, one_line(note, MOST_NOTE), one_line(who, MOST_NAME), at)  # type: ignore[arg-type]  # checked above
     document = {"costwhy": 1, "spike": said.spike.document(), "verdict": verdict, "note": said.note, "who": said.who, "at": at.isoformat()}
     Journal(lake.place, "verdicts").create(_name(at), document)
@@ -119,11 +121,12 @@ def say(lake: Lake, spike_id: str, verdict: str, note: str, who: str, when: date
 
 def history(place: str) -> list[Said]:
     """All verdicts of a lake, oldest first."""
-    found = [
-        Said(read_seen(d["spike"]), d["verdict"], d["note"], d["who"], datetime.fromisoformat(d["at"]))
-        for d in Journal(place, "verdicts").all()
-    ]
-    return sorted(found, key=lambda x: x.at)
+    return sorted(Journal(place, "verdicts").all(_read_said), key=lambda x: x.at)
+
+
+def _read_said(document: Mapping[str, Any]) -> Said:
+    d = document
+    return Said(read_seen(d["spike"]), d["verdict"], d["note"], d["who"], time_of(d["at"]))
 
 
 def newest(verdicts: list[Said], spike: Seen) -> Said | None:
@@ -187,8 +190,12 @@ def plan(lake: Lake, service: str, reason: str, window: tuple[datetime, datetime
 def plans(place: str) -> list[Plan]:
     """All plans of a lake, oldest first."""
     times = ("start", "until", "at")
-    rows = [d | {name: datetime.fromisoformat(d[name]) for name in times} for d in Journal(place, "plans").all()]
-    return [Plan(**{name: row[name] for name in Plan.__dataclass_fields__}) for row in rows]
+
+    def read(document: Mapping[str, Any]) -> Plan:
+        row = {**document, **{name: time_of(document[name]) for name in times}}
+        return Plan(**{name: row[name] for name in Plan.__dataclass_fields__})
+
+    return Journal(place, "plans").all(read)
 
 
 def planned(lake: Lake) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from costwhy.case import Case, Lake, Study, case_of, study
 from costwhy.config import Channel, EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest import ingest
-from costwhy.journal import Journal
+from costwhy.journal import Journal, time_of
 from costwhy.lake import alone, has_lake, open_lake
 from costwhy.savings import Saving, savings
 from costwhy.senders import Message, send
@@ -228,7 +228,7 @@ class _Desk:
         )
         by_default = verdict is not None and verdict.verdict == "not_ours"
         message = replace(message, owner_team=team, url=self._address(seen.spike_id))
-        return Event(key, happening, step, seen, message, by_default, self.now, self.study.observed.as_of)
+        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.study.observed.as_of)
 
     def gone(self, last: Event, step: str) -> Event:
         """News of one that it does not show any more."""
@@ -240,7 +240,11 @@ class _Desk:
         message = replace(last.message, event="resolved", title=title, lines=lines, dollars=0.0)
         message = self._message(last.key, "resolved", step, message)
         spike = replace(last.spike, running=False, per_hour=0.0)
-        return Event(last.key, "resolved", step, spike, message, last.by_default, self.now, self.study.observed.as_of)
+        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.study.observed.as_of)
+
+    def _after(self, chain: list[Event]) -> datetime:
+        """Now, but never before the last news of the spike: a clock that was set back must not turn their order."""
+        return max([self.now, *(x.at + timedelta(microseconds=1) for x in chain)])
 
     def _message(self, key: str, happening: Happening, step: str, message: Message) -> Message:
         """With the id that this news has, whoever writes it and how often."""
@@ -310,7 +314,8 @@ def _is_due(journal: Journal, names: frozenset[str], tried: tuple[str, int], now
     if name not in names:
         return True
     pause = min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
-    return now >= datetime.fromisoformat(journal.read(name)["at"]) + pause
+    failed = journal.read_as(name, lambda document: time_of(document["at"]))
+    return not failed <= now < failed + pause  # a clock that was set back makes nobody wait for its return
 
 
 def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tuple[datetime, Callable[[], None]]) -> bool:
@@ -352,8 +357,7 @@ def _is_known_by_id(channel: Channel) -> bool:
 
 def _events(journal: Journal) -> list[Event]:
     """All news that were ever written down, oldest first, then the largest."""
-    found = [_read(journal.read(name)) for name in journal.names() if name.endswith(".pending")]
-    return sorted(found, key=lambda x: (x.at, -abs(x.message.dollars), x.id))
+    return sorted(journal.all(_read, ".pending"), key=lambda x: (x.at, -abs(x.message.dollars), x.id))
 
 
 def _document(event: Event) -> dict[str, object]:
@@ -371,7 +375,7 @@ def _document(event: Event) -> dict[str, object]:
 
 
 def _read(document: Mapping[str, Any]) -> Event:
-    times = (datetime.fromisoformat(document[name]) for name in ("at", "as_of"))
+    times = (time_of(document[name]) for name in ("at", "as_of"))
     message = msgspec.convert(document["message"], Message)
     spike = read_seen(document["spike"])
     return Event(document["key"], document["event"], document["step"], spike, message, document["by_default"], *times)

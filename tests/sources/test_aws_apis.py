@@ -299,6 +299,25 @@ def test_a_series_that_cloudwatch_could_not_give_is_an_error_not_silence(stubs: 
         list(cloudwatch.read(request(presets=("costwhy",))))
 
 
+@pytest.mark.parametrize(("last", "values"), [("Complete", [3.0, 4.0]), ("PartialData", None)])
+def test_partial_data_is_completed_by_more_pages_or_is_an_error(last: str, values: list[float] | None, stubs: dict[str, Stubber]) -> None:
+    stub, hour = stubs["cloudwatch"], timedelta(hours=1)
+    series = [{"Namespace": "costwhy", "MetricName": "calls", "Dimensions": [{"Name": "service", "Value": "a"}]}]
+    for n in range(10):
+        stub.add_response("list_metrics", {"Metrics": series if n == 5 else []})
+    asked = request(presets=("costwhy",))
+    start = datetime.combine(asked.days[0], datetime.min.time(), UTC)
+    result = {"Id": "m0", "Label": "calls", "Timestamps": [start], "Values": [3.0], "StatusCode": "PartialData"}
+    more = result | {"Timestamps": [start + hour], "Values": [4.0], "StatusCode": last}
+    stub.add_response("get_metric_data", {"MetricDataResults": [result], "NextToken": "more"})
+    stub.add_response("get_metric_data", {"MetricDataResults": [more]})
+    if values is None:
+        with pytest.raises(UnreachableError, match=r"could not give calls\nFound: PartialData"):
+            list(cloudwatch.read(asked))
+    else:
+        assert next(iter(cloudwatch.read(asked)))[1].rows.sort("hour")["value"].to_list() == values
+
+
 def test_every_preset_names_dimensions_that_it_has() -> None:
     for preset in PRESETS.values():
         for series in preset:

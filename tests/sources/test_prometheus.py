@@ -28,6 +28,7 @@ from costwhy.ingest import ingest
 from costwhy.lake import open_lake
 from costwhy.sources import days, prometheus, signals
 from costwhy.sources.prometheus_presets import PRESETS
+from costwhy.sources.reading import Reading
 from costwhy.tables import SIGNALS
 
 HOUR = timedelta(hours=1)
@@ -359,7 +360,9 @@ def test_a_bearer_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch,
 def test_basic_authentication_takes_its_password_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET + "\n")
     entry = SignalSource(format="prometheus", url="http://h/", auth="basic", user="costwhy", password_file="password")  # noqa: S106
-    with http_server(lambda heard: (200 if "authorization" in heard.headers else 401, {}, b'{"status":"success"}')) as fake:
+    with http_server(
+        lambda heard: (200 if "authorization" in heard.headers else 401, {}, b'{"status":"success","data":{"result":[]}}')
+    ) as fake:
         place = prometheus.find_endpoint(msgspec.structs.replace(entry, url=fake.url), "signals[0]", tmp_path)
         assert prometheus.read(place, {"calls": "x"}, (START, END)).rows.is_empty()
     assert httpx.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
@@ -610,3 +613,54 @@ def test_every_example_of_the_page_is_a_configuration_that_works() -> None:
         prometheus.find_place(source, "signals[0]")
         assert "calls" in prometheus.find_queries(source, "signals[0]")
     assert {entry.get("preset") for entry in entries} == {*PRESETS, None}
+
+
+# ---------------------------------------------------------------- what attacks found
+
+
+def answered(body: bytes) -> Reading:
+    """What is read of one answer to the query of calls, over four hours."""
+    with http_server(lambda _: (200, {}, body)) as fake:
+        return prometheus.read(endpoint(fake.url), {"calls": "c"}, (START, START + 4 * HOUR))
+
+
+@pytest.mark.parametrize("time", ["1e300", "6e12", "-6e11"])
+def test_a_time_of_no_calendar_is_set_aside_and_the_rest_is_read(time: str) -> None:
+    first = int((START + HOUR).timestamp())
+    series = f'{{"metric":{{"service":"cart"}},"values":[[{time},"1"],[{first},"2"]]}}'
+    reading = answered(f'{{"status":"success","data":{{"resultType":"matrix","result":[{series}]}}}}'.encode())
+    assert reading.rows.select("hour", "value").rows() == [(START, 2.0)]
+    assert reading.set_aside["reason"].to_list() == ["the time is not one that was asked for"]
+
+
+def test_no_sum_of_samples_is_infinite() -> None:
+    first = int((START + HOUR).timestamp())
+    series = [{"metric": {"service": "cart", "pod": pod}, "values": [[first, "1.7e308"]]} for pod in "ab"]
+    reading = answered(json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}}).encode())
+    assert reading.rows.height == 0
+    assert reading.set_aside["reason"].to_list() == ["the value is larger than any count"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":"success","data":{"result":[]},"more":' + b"[" * 50_000 + b"]" * 50_000 + b"}",
+        b'{"status":"success"}',
+        b'{"status":"success","data":{"resultType":"vector","result":[{"metric":{"service":"cart"},"value":[1,"1"]}]}}',
+    ],
+)
+def test_an_answer_of_another_shape_is_an_error_not_silence(body: bytes) -> None:
+    with pytest.raises(UnreachableError, match="does not answer as Prometheus does"):
+        answered(body)
+
+
+@pytest.mark.parametrize("url", [f"user:{SECRET}@prometheus:9090", f"htps://user:{SECRET}@prometheus", f"prometheus?token={SECRET}"])
+def test_a_mistyped_address_does_not_show_its_password(url: str) -> None:
+    with pytest.raises(ConfigError, match="no http address") as caught:
+        endpoint(url)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_host_whose_name_is_none_is_exit_code_4() -> None:
+    with pytest.raises(UnreachableError, match="the host's name is none"):
+        prometheus.read(endpoint("http://prometheus..monitoring:9090"), {"calls": "c"}, (START, END))

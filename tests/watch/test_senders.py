@@ -2,17 +2,20 @@
 
 import email
 import email.policy
+import gzip
+import io
 import json
 import logging
 import re
 import socketserver
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -169,7 +172,7 @@ def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(mon
 
     with http_server(silent) as fake:
         try:
-            with pytest.raises(SendError, match=r"no answer within 0\.2 seconds"):
+            with pytest.raises(SendError, match=r"no whole answer within 0\.2 seconds"):
                 send(slack(fake.url, monkeypatch), MESSAGE)
             assert len(fake.heard) == 1, "Slack may have shown it already"
             with pytest.raises(SendError):
@@ -194,7 +197,7 @@ def test_a_service_that_answers_a_byte_at_a_time_is_given_up(monkeypatch: pytest
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        with pytest.raises(SendError, match=r"the answer took longer than 0\.3 seconds"):
+        with pytest.raises(SendError, match=r"no whole answer within 0\.3 seconds"):
             send(slack(f"http://127.0.0.1:{server.server_address[1]}", monkeypatch), MESSAGE)
         ended.set()
         server.shutdown()
@@ -578,3 +581,140 @@ def test_a_wrong_channel_is_one_clear_error_without_its_secret(text: str, said: 
     with pytest.raises(CostwhyError, match=said) as caught:
         read_workspace(tmp_path)
     assert "correct-horse" not in str(caught.value)
+
+
+# ---------------------------------------------------------------- what attacks found
+
+
+@pytest.mark.parametrize(
+    "title", ["up =?utf-8?q?a=0D=0ABcc:_all@acme.example?=", "=?utf-8?b?YQ0KQmNjOiBhbGxAYWNtZS5leGFtcGxl?=", "=?utf-8?q?=00=1b[31m?="]
+)
+def test_an_encoded_word_in_a_title_is_not_unpacked_into_a_header(title: str, mailbox: Mailbox) -> None:
+    send(by_mail(mailbox), replace(MESSAGE, title=title))
+    assert mailbox.recipients == ["rcpt TO:<supply@acme.example>"]
+    mail = email.message_from_bytes(mailbox.mails[0], policy=email.policy.default)
+    assert mail["Bcc"] is None
+    assert mail["Subject"] == title.replace("=?", "= ?")
+
+
+@contextmanager
+def dribbling(beginning: bytes, word: bytes) -> Iterator[int]:
+    """A server that says the word four times a second for ten seconds, and so never stays silent. Yields its port."""
+    over = threading.Event()
+
+    class Dribble(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.sendall(beginning)
+                for _ in range(40):
+                    self.request.sendall(word)
+                    if over.wait(0.25):
+                        return
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dribble)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(("beginning", "word"), [(b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")])
+def test_a_service_whose_headers_never_end_is_given_up(beginning: bytes, word: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(senders, "LIMITS", replace(senders.LIMITS, seconds=0.5, attempts=1))
+    began = time.monotonic()
+    with dribbling(beginning, word) as port, pytest.raises(SendError, match=r"no whole answer within 0\.5 seconds"):
+        send(slack(f"http://127.0.0.1:{port}/x", monkeypatch), MESSAGE)
+    assert time.monotonic() - began < 5.0, "the answer would have taken ten"
+
+
+def test_a_mail_server_whose_greeting_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(senders, "MAIL_SECONDS", 0.5)
+    began = time.monotonic()
+    with dribbling(b"", b"220-wait\r\n") as port:
+        channel = EmailChannel(name="mail", host="127.0.0.1", port=port, security="none", sender="a@acme.example", to=("b@acme.example",))
+        with pytest.raises(SendError, match="did not take the mail"):
+            send(channel, MESSAGE)
+    assert time.monotonic() - began < 5.0, "the greeting would have taken ten"
+
+
+def test_an_answer_packed_twice_is_not_unpacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hundred bytes of gzip in gzip become gigabytes."""
+    body = gzip.compress(gzip.compress(b"ok"))
+    with http_server(lambda _: (200, {"Content-Encoding": "gzip, gzip"}, body)) as fake:
+        with pytest.raises(SendError, match="packed in a way that was not asked for"):
+            send(slack(fake.url, monkeypatch), MESSAGE)
+        assert fake.heard[0].headers["accept-encoding"] == "gzip, deflate"
+
+
+@pytest.mark.parametrize("url", ["https://hooks..example/x", f"https://{'a' * 64}.example/x"])
+def test_a_host_whose_name_is_none_is_one_clear_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SendError, match="the host's name is none"):
+        send(slack(url, monkeypatch), MESSAGE)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", f"ftp://user:{SECRET}@proxy"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
+def test_a_wrong_proxy_or_certificate_is_named_without_its_password(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SendError, match=name) as caught:
+        send(slack("https://hooks.example/x", monkeypatch), MESSAGE)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_password_beyond_ascii_is_said_and_not_shown(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PASSWORD", "grüße")
+    with pytest.raises(SendError, match="characters that SMTP does not know") as caught:
+        send(by_mail(mailbox, **ACCOUNT), MESSAGE)
+    assert "grüße" not in str(caught.value)
+
+
+def test_standard_output_that_knows_ascii_only_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cron job in the C locale of an old system."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    send(OutputChannel(name="out"), replace(MESSAGE, title="café up"))
+    assert stream.buffer.getvalue().startswith(b"caf\\xe9 up\n")  # type: ignore[attr-defined]
+
+
+def test_standard_output_that_is_full_is_a_message_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    with pytest.raises(SendError, match="No space left"):
+        send(OutputChannel(name="out"), MESSAGE)
+
+
+def test_a_topic_that_quotes_the_request_shows_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS's SignatureDoesNotMatch quotes what should have been signed, the session token in it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, f"planted-{name}")
+    said = (
+        "The Canonical String should have been x-amz-security-token:planted-AWS_SESSION_TOKEN Credential=planted-AWS_ACCESS_KEY_ID/20261124"
+    )
+    body = f"<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>{said}</Message></Error></ErrorResponse>".encode()
+    with http_server(lambda _: (403, {"Content-Type": "text/xml"}, body)) as fake:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", fake.url)
+        with pytest.raises(SendError, match="SignatureDoesNotMatch") as caught:
+            send(SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:spikes"), MESSAGE)
+    assert "planted" not in str(caught.value)
+
+
+def test_an_endpoint_of_aws_that_is_no_address_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
+    with pytest.raises(SendError, match="Invalid endpoint"):
+        send(SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:spikes"), MESSAGE)
+
+
+def test_slack_s_plain_text_stays_below_forty_thousand_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 lines of 500 ampersands are 40 x 500 x 5 = 100,000 characters once they are escaped."""
+    with http_server(lambda _: OK) as fake:
+        send(slack(fake.url, monkeypatch), replace(MESSAGE, lines=("&" * 500,) * 60))
+    text = json.loads(fake.heard[0].body)["text"]
+    assert 30_000 < len(text) < 40_000
+    assert text.endswith("|Open the case>")

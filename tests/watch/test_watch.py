@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from aws_on_loopback import bucket, moto_apart
 from companies_in_time import CHANNELS, HOOK, NOW, ONSET, Told, known, storm, two_spikes, webhook
 from small_company import FIRST, HOURS, SmallCompany
 
-from costwhy import cli, outbound
+from costwhy import cli, journal, outbound
 from costwhy.case import find_spikes
 from costwhy.config import OutputChannel, Watch
+from costwhy.errors import LakeError
 from costwhy.lake import open_lake
 from costwhy.verdicts import plan, said, say
 from costwhy.watch import look, tell_all
@@ -249,3 +250,70 @@ def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch):
         assert len(told.ids) == 1  # of two spikes one is accepted
         assert said(lake)["verdict"].to_list() == ["accepted"]
         assert not list(tmp_path.rglob("*.json"))
+
+
+# ---------------------------------------------------------------- clocks, and documents that are none
+
+
+def test_a_clock_that_was_set_back_tells_an_end_once(tmp_path, told):
+    """The spike was told on a machine whose clock was a year ahead; then the clock was set right."""
+    tell_all(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW + timedelta(days=400))
+    over = storm(2.0, 0.5, ONSET + 100)  # twice as many, and half of that: as ever
+    for hour in range(4):
+        tell_all(known(over, tmp_path), CHANNELS, None, NOW + hour * HOUR)
+    assert told.events == ["new", "ended"]
+
+
+def test_a_clock_that_was_set_back_keeps_no_message_waiting(tmp_path, told, monkeypatch):
+    monkeypatch.setattr(outbound, "wait", lambda _seconds: None)
+    lake = known(storm(), tmp_path)
+    told.fake.answer = lambda _heard: (403, {}, b"no")
+    tell_all(lake, CHANNELS, None, NOW + timedelta(days=400))
+    told.fake.answer = lambda _heard: (200, {}, b"")
+    assert len(tell_all(lake, CHANNELS, None, NOW).told) == 1
+
+
+def test_what_is_said_last_counts_whoever_s_clock_was_ahead(tmp_path):
+    lake = known(storm(), tmp_path)
+    spike = find_spikes(lake)["spike_id"][0]
+    ahead = datetime.now(UTC) + timedelta(hours=3)
+    say(lake, spike, "accepted", "", "dana", ahead)
+    assert say(lake, spike, "fixing", "", "li").at > ahead
+    assert said(lake)["verdict"].to_list() == ["fixing", "accepted"]
+
+
+@pytest.mark.parametrize(("folder", "name"), [("watch", "x.pending"), ("verdicts", "x"), ("plans", "x")])
+@pytest.mark.parametrize("content", ["{}", '{"spike": 1, "message": {}, "start": "soon"}'])
+def test_a_document_that_says_nothing_is_named_with_what_to_do(folder, name, content, tmp_path):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / f"{name}.json").write_text(content)
+    with pytest.raises(LakeError, match=rf"{folder}/{name}\.json in the lake is no document of costwhy(.|\n)*To do: bring it back"):
+        tell_all(known(storm(), tmp_path), CHANNELS, None, NOW)
+
+
+def test_a_verdict_whose_time_has_no_zone_is_of_utc(tmp_path):
+    lake = known(storm(), tmp_path)
+    spike = find_spikes(lake)["spike_id"][0]
+    say(lake, spike, "accepted", "", "dana", NOW)
+    (file,) = (tmp_path / "verdicts").iterdir()
+    file.write_text(file.read_text().replace("+00:00", ""))
+    say(lake, spike, "fixing", "", "dana", NOW + HOUR)
+    assert said(lake)["at"].to_list() == [NOW + HOUR, NOW]
+
+
+def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id(tmp_path, told, monkeypatch):
+    """Nobody can know then that it was sent: the id tells the webhook."""
+    lake, create = known(two_spikes(), tmp_path), journal._create
+
+    def full(file: Path, text: str) -> bool:
+        if file.name.endswith(".sent.json"):
+            raise OSError(28, "No space left on device")
+        return create(file, text)
+
+    monkeypatch.setattr(journal, "_create", full)
+    report = tell_all(lake, CHANNELS, None, NOW)
+    assert (report.told, len(report.waiting)) == ((), 2)
+    assert all("No space left" in str(fault) for fault in report.faults)
+    monkeypatch.setattr(journal, "_create", create)
+    assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
+    assert told.ids[:2] == told.ids[2:]

@@ -38,6 +38,8 @@ LIMITS = Limits(seconds=60.0, bytes=64 * 2**20, attempts=3, repeatable=True)
 WARNED = "the answer may be incomplete: "
 _FORM = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json", "User-Agent": "costwhy"}
 _TOO_MUCH = ("too many samples", "timed out", "timeout", "too large", "exceed", "limit")
+_LATEST = 4_102_444_800  # 2100; beyond, no calendar may follow
+_MOST = 1e18
 _TEXT, _NUMBERS = pl.String(), pl.List(pl.Float64)
 _SAMPLES = pl.Schema({"service": _TEXT, "caller": _TEXT, "labels": _TEXT, "time": _NUMBERS, "value": _NUMBERS})
 _KEY = ["hour", "service", "caller", "metric"]
@@ -61,7 +63,8 @@ class _Series(msgspec.Struct):
 
 
 class _Data(msgspec.Struct):
-    result: list[_Series] = []
+    result: list[_Series]
+    resultType: str = "matrix"  # noqa: N815 - Prometheus's own name
 
 
 class _Said(msgspec.Struct):
@@ -143,9 +146,11 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Said:
         raise UnreachableError(f"{endpoint.place} does not accept the credentials", found=found, todo=todo)
     try:
         said = msgspec.json.decode(answer.body, type=_Said)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise _no_prometheus(endpoint, answer) from None
     if said.status == "success" and answer.status == 200:
+        if said.data is None or said.data.resultType != "matrix":  # silence would look like services that fell silent
+            raise _no_prometheus(endpoint, answer)
         return said
     raise _refused(endpoint, metric, query, said)
 
@@ -192,7 +197,9 @@ def _samples(endpoint: Endpoint, metric: str, series: list[_Series], window: Win
         "value": [[_number(text) for _, text in one.values] for one in series],
     }
     samples = pl.DataFrame(columns, schema=_SAMPLES).filter(pl.col("time").list.len() > 0).explode("time", "value", empty_as_null=True)
-    hour = pl.from_epoch((pl.col("time") * 1e6).round().cast(pl.Int64), time_unit="us").dt.replace_time_zone("UTC") - timedelta(hours=1)
+    hour = pl.from_epoch((pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64), time_unit="us").dt.replace_time_zone(
+        "UTC"
+    ) - timedelta(hours=1)
     inside = pl.col("hour").is_between(*window, closed="left") & (pl.col("hour").dt.truncate("1h") == pl.col("hour"))
     return samples.with_columns(hour=hour.cast(TIME), metric=pl.lit(metric)).with_columns(inside=inside)
 
@@ -236,6 +243,7 @@ def _reason() -> pl.Expr:
         (pl.col("service").is_null(), "there is no service"),
         (odd, f"a name has control characters or more than {MAX_NAME} bytes"),
         (~pl.col("value").is_finite(), "the value is not finite"),
+        (pl.col("value") > _MOST, "the value is larger than any count"),
         (pl.col("value") < -1e-6, "the value is negative"),  # less is rounding in a difference
     ]
     return pl.coalesce(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in faults)
@@ -266,7 +274,8 @@ def find_place(entry: SignalSource, key: str) -> str:
     except (httpx.InvalidURL, ValueError):
         raise ConfigError(f"`{key}.url` is no address", found="a malformed address", todo=todo) from None
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ConfigError(f"`{key}.url` is missing, or no http address", found=shown(entry.url or "nothing"), todo=todo)
+        found = "an address of another kind" if entry.url else "nothing"  # which may hold a password, where one was mistyped
+        raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, todo=todo)
     if url.userinfo or url.query or url.fragment:
         todo = 'leave them out; `auth = "basic"`, `user` and `password_env` name a secret without showing it'
         raise ConfigError(f"`{key}.url` holds a user, a password or a query", found=f"an address at {outbound.host(str(url))}", todo=todo)

@@ -33,13 +33,13 @@ _QUERY = re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*")
 _SIGNATURE = re.compile(r"(?i)((?:x-amz-)?(?:signature|security-token|credential)\s*[=:]\s*)[^\s,&\"']+")
 
 
-def client(service: str, region: str | None = None) -> Any:
+def client(service: str, region: str | None = None, config: Config = CONFIG) -> Any:
     """A boto3 client; region null: that of the configuration. Raises UnreachableError where the configuration is wrong."""
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
     try:
-        return boto3.session.Session().client(service, region_name=region, config=CONFIG)  # type: ignore[call-overload]
+        return boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
 

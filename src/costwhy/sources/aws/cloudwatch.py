@@ -112,18 +112,22 @@ def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime)
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries, StartTime=start, EndTime=end, ScanBy="TimestampAscending"
         )
+        newest: dict[str, Mapping[str, Any]] = {}
         for page in pages:
             for result in page["MetricDataResults"]:
                 one = batch[int(result["Id"][1:])]
-                _refuse_broken(result)
+                _refuse_broken(result, _BROKEN)
+                newest[result["Id"]] = result
                 points = zip(result["Timestamps"], result["Values"], strict=True)
                 rows += [(time, one.service, one.caller, one.measure.becomes, value * one.measure.scale) for time, value in points]
+        for result in newest.values():  # partial is what more pages complete: there are none
+            _refuse_broken(result, (*_BROKEN, "PartialData"))
     return rows
 
 
-def _refuse_broken(result: Mapping[str, Any]) -> None:
+def _refuse_broken(result: Mapping[str, Any], broken: Sequence[str]) -> None:
     """A series that CloudWatch could not give would look like a service that fell silent."""
-    if result.get("StatusCode") in _BROKEN:
+    if result.get("StatusCode") in broken:
         said = "; ".join(str(message.get("Value", "")) for message in result.get("Messages", []))
         raise UnreachableError(
             f"CloudWatch could not give {clean(str(result.get('Label')), 200)}",
