@@ -384,7 +384,9 @@ def _coverage(s: Study, a: Account) -> pl.DataFrame:
         inside = hours.filter((hours >= begin) & (hours < o.as_of))
         usual = source in {"cost", "signals"}
         gaps = _gaps(inside.to_list(), usual=usual)
-        rows.append((source, hours.min(), hours.max() + timedelta(hours=1), gaps, notes.get(source)))  # type: ignore[operator]
+        until = hours.max() + timedelta(hours=1)  # type: ignore[operator]
+        until = min(until, o.billed_through) if source == "cost" else until  # of all accounts, as everywhere
+        rows.append((source, hours.min(), until, gaps, notes.get(source)))
     return pl.DataFrame(rows, schema=tables.COVERAGE.schema, orient="row")
 
 

@@ -130,10 +130,11 @@ def headline(board: Board) -> str:
     live = [r for r in board.rows if r["open"] and r["now"] > 0]
     if not live:
         return "Nothing that is published is still running."
-    lead = live[0]
-    more = f" Most of it: {lead['what']}, run by {lead['owner']}." if len(live) > 1 else f" It is {lead['what']}, run by {lead['owner']}."
+    lead = max(live, key=lambda r: r["a_day"])  # by the day: in an hour of the night traffic costs little
+    more = f" Most of that: {lead['what']}, run by {lead['owner']}." if len(live) > 1 else f" It is {lead['what']}, run by {lead['owner']}."
     count = f"{len(live)} open spikes cost" if len(live) > 1 else "One open spike costs"
-    return f"{count} {money(sum(r['now'] for r in live), cur)} an hour more than expected.{more}"
+    now, a_day = (money(sum(r[name] for r in live), cur) for name in ("now", "a_day"))
+    return f"{count} {now} an hour more than expected, {a_day} in the last day.{more}"
 
 
 def first_case(board: Board, wanted: object) -> str | None:
