@@ -30,9 +30,9 @@ def _(leadership, mo, read_viewer):
 
 
 @app.cell
-def _(board, leadership, mo):
+def _(board, leadership, mo, viewer):
     query = mo.query_params()
-    get_shown, set_shown = mo.state(leadership.first_case(board, query.get("case")))
+    get_shown, set_shown = mo.state(leadership.first_case(board, query.get("case") if viewer.case is None else viewer.case))
 
     def show(name):
         if name is not None and name != get_shown():
@@ -63,7 +63,7 @@ def _(board, fragments, get_shown, leadership, mo, show, viewer):
 @app.cell
 def _(board, fragments, get_shown, leadership, mo):
     published = board.find(get_shown())
-    mo.Html(leadership.case_page(published) if published else fragments.page("<h1>No case is published here.</h1>"))
+    mo.Html(leadership.case_page(published) if published else fragments.page("<h2>This case is not published here.</h2><p>Pick one above, or ask for it to be published.</p>" if board.rows else "<h1>No case is published here.</h1>"))
     return
 
 

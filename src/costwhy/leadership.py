@@ -138,9 +138,11 @@ def headline(board: Board) -> str:
 
 
 def first_case(board: Board, wanted: object) -> str | None:
-    """What a URL asks for, where it exists and may be seen; else the first row."""
+    """What a URL asks for, None where that is not published or may not be seen; the first row where it asks for nothing."""
     names = [r["name"] for r in board.rows]
-    return wanted if isinstance(wanted, str) and wanted in names else names[0] if names else None
+    if wanted:
+        return wanted if isinstance(wanted, str) and wanted in names else None
+    return names[0] if names else None
 
 
 def days(board: Board) -> pl.DataFrame:

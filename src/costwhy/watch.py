@@ -252,7 +252,7 @@ class _Desk:
         return replace(message, id=f"costwhy-{hashlib.sha256(whole.encode()).hexdigest()[:32]}")
 
     def _address(self, spike_id: str) -> str | None:
-        return None if self.url is None else f"{self.url.rstrip('/')}/?show={quote(spike_id)}"
+        return None if self.url is None else f"{self.url.rstrip('/')}/?case={quote(spike_id)}"
 
 
 def _word(happening: Happening, step: str, chain: list[Event]) -> str:

@@ -111,6 +111,15 @@ def test_a_link_opens_one_case_and_nothing_of_any_other(visit: Visit, served: Se
     assert "an hour more than expected" not in text
 
 
+def test_an_address_of_a_case_that_is_not_published_shows_no_other_one(visit: Visit, served: Served) -> None:
+    visit.page.goto(f"{served.address}/login#{TOKEN}")
+    heading(visit.page, "an hour more than expected")
+    visit.page.goto(f"{served.address}/?case=20260101T00-nothing-of-it")
+    visit.page.get_by_text("This case is not published here.").wait_for()
+    shown = visit.page.locator(".cw h1").all_inner_texts()
+    assert [words for words in shown if words in {headline(p.case) for p in published_cases(served.published)}] == []
+
+
 def test_who_has_neither_token_nor_link_sees_a_login_and_no_word_of_a_case(visit: Visit, served: Served) -> None:
     visit.page.goto(served.address)
     visit.page.get_by_label("Token").wait_for()

@@ -52,7 +52,7 @@ def test_watching_twice_tells_each_spike_once(workspace, told, capsys):
     assert set(told.events) == {"new"}
     assert len(set(told.ids)) == len(spikes)
     first = told.messages[0]
-    assert first["url"] == f"https://costwhy.acme.example/?show={first['spike_id']}"
+    assert first["url"] == f"https://costwhy.acme.example/?case={first['spike_id']}"
     assert any("a day of waiting costs" in line for message in told.messages for line in message["lines"])
     assert cli.main(["watch", str(workspace)]) == 0
     assert len(told.ids) == len(spikes)
