@@ -65,11 +65,23 @@ class Event:
 
 @dataclass(frozen=True)
 class Report:
-    """What a watch did. told: sent now; waiting: to be sent later; faults: what went wrong on the way, the exit code follows the first."""
+    """What a watch did. told: sent now; waiting: to be sent later; faults: what went wrong on the way, the exit code follows the first.
+
+    A fault that many messages met is one fault. pauses: why messages wait that were not tried now.
+    """
 
     told: tuple[Event, ...]
     waiting: tuple[Event, ...]
     faults: tuple[CostwhyError, ...]
+    pauses: tuple["Pause", ...] = ()
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What went wrong at the last attempt, and when the next one is due."""
+
+    wrong: str
+    until: datetime
 
 
 def watch(workspace: Workspace, *, url: str | None = None, dry_run: bool = False, now: datetime | None = None) -> Report:
@@ -286,31 +298,37 @@ def _deliver(journal: Journal, events: list[Event], channels: Watch, turn: tuple
     names = frozenset(journal.names())
     told: list[Event] = []
     waiting: list[Event] = []
-    faults: list[CostwhyError] = []
+    faults: dict[str, CostwhyError] = {}
+    pauses: dict[str, datetime] = {}
     for event in events:
         if f"{event.id}.sent" in names:
             continue
         tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
-        if any(x.key == event.key for x in waiting) or not _is_due(journal, names, (event.id, tries), turn[0]):
+        pause = _pause(journal, names, (event.id, tries))
+        if pause is not None and turn[0] < pause.until:
+            pauses[pause.wrong] = min(pause.until, pauses.get(pause.wrong, pause.until))
+            waiting.append(event)
+            continue
+        if any(x.key == event.key for x in waiting):
             waiting.append(event)
             continue
         try:
             sent = _send(journal, _channel(channels, event), (event, tries + 1), turn)
         except CostwhyError as error:
-            faults.append(error)
+            faults.setdefault(str(error), error)
             sent = False
         (told if sent else waiting).append(event)
-    return Report(tuple(told), tuple(waiting), tuple(faults))
+    return Report(tuple(told), tuple(waiting), tuple(faults.values()), tuple(Pause(*pause) for pause in pauses.items()))
 
 
-def _is_due(journal: Journal, names: frozenset[str], tried: tuple[str, int], now: datetime) -> bool:
-    """Whether the pause after the last failure is over: five minutes, twice as long each time, at most six hours."""
+def _pause(journal: Journal, names: frozenset[str], tried: tuple[str, int]) -> Pause | None:
+    """The pause after the last failure: five minutes, twice as long each time, at most six hours. None: nothing failed."""
     event_id, tries = tried
     name = f"{event_id}.failed-{tries:04d}"
     if name not in names:
-        return True
-    pause = min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
-    return now >= datetime.fromisoformat(journal.read(name)["at"]) + pause
+        return None
+    failed = journal.read(name)
+    return Pause(failed["wrong"], datetime.fromisoformat(failed["at"]) + min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT))
 
 
 def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tuple[datetime, Callable[[], None]]) -> bool:
