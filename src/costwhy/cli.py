@@ -17,8 +17,10 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,12 +30,13 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from costwhy.errors import CostwhyError, InputError, UsageError
+from costwhy.errors import CostwhyError, InputError, LakeError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from costwhy.ingest import IngestReport
+    from costwhy.lake import Lake
     from costwhy.served.auth import Auth
 
 _UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
@@ -81,6 +84,7 @@ def parser_of_all() -> argparse.ArgumentParser:
         prog="costwhy",
         description="Why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running.",
     )
+    parser.add_argument("--version", action="version", version=f"costwhy {version('costwhy')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     demo = _command(commands, "demo", run_demo, "open the investigation on the sample company")
     ingest = _command(commands, "ingest", run_ingest, "read every source of a workspace into its lake; safe to run again")
@@ -114,9 +118,7 @@ def parser_of_all() -> argparse.ArgumentParser:
 def _publishing(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """publish, postmortem, verify: what leaves the notebook."""
     publish = _command(commands, "publish", run_publish, "freeze a spike's case into the published folder")
-    publish.add_argument(
-        "words", nargs="+", metavar="[WORKSPACE] SPIKE", help="folder with costwhy.toml (default: this folder), and a spike's id"
-    )
+    _words(publish, "[WORKSPACE] SPIKE", "+", "folder with costwhy.toml (default: this folder), and a spike's id")
     publish.add_argument("--to", metavar="FOLDER", help="the published folder (default: published, in the workspace)")
     publish.add_argument(
         "--redact", action="append", default=[], metavar="KINDS", help="names to take out: accounts, resources, people, or all"
@@ -165,13 +167,11 @@ def _watching(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     watch.add_argument("--dry-run", action="store_true", help="show what would be told of the lake as it is; pull, write and send nothing")
     watch.add_argument("--url", metavar="ADDRESS", help="where `costwhy serve` answers: messages link to the case there")
     say = _command(commands, "say", run_say, "what you say of a spike: planned, accepted, fixing, fixed, not_ours")
-    say.add_argument(
-        "words", nargs="*", metavar="[WORKSPACE] SPIKE VERDICT", help="folder with costwhy.toml, a spike's id, and the verdict"
-    )
+    _words(say, "[WORKSPACE] SPIKE VERDICT", "*", "folder with costwhy.toml (default: this folder), a spike's id, and the verdict")
     say.add_argument("--note", default="", help="why, in your own words")
     say.add_argument("--list", action="store_true", help="what was said, and what fixes saved: [WORKSPACE] alone")
     plan = _command(commands, "plan", run_plan, "register what is going to cost more on purpose")
-    plan.add_argument("words", nargs="*", metavar="[WORKSPACE] SERVICE", help="folder with costwhy.toml, and the service")
+    _words(plan, "[WORKSPACE] SERVICE", "*", "folder with costwhy.toml (default: this folder), and the service")
     plan.add_argument("--reason", default="", help="why it will cost more")
     plan.add_argument("--from", dest="start", type=_time, metavar="TIME", help="when it begins (default: now)")
     plan.add_argument("--until", type=_time, metavar="TIME", help="when the plan ends")
@@ -188,6 +188,12 @@ def _command(
     command = commands.add_parser(name, help=words, description=words)
     command.set_defaults(run=run, name=name)
     return command
+
+
+def _words(command: argparse.ArgumentParser, words: str, count: str, meaning: str) -> None:
+    """Words of which the first may be left out: argparse would show them twice, `[WORKSPACE] SPIKE [[WORKSPACE] SPIKE ...]`."""
+    command.usage = f"%(prog)s {words} [options]"
+    command.add_argument("words", nargs=count, metavar=words, help=meaning)
 
 
 def _time(text: str) -> datetime:
@@ -276,13 +282,25 @@ def _ingest(workspace: str) -> "IngestReport":
     return report
 
 
+def _lake_of(workspace: str) -> "Lake":
+    """A workspace's lake. Raises ConfigError where there is no such folder, or no costwhy.toml in it, LakeError where nothing was ingested."""
+    from costwhy.config import FILE_NAME, absent  # noqa: PLC0415
+    from costwhy.lake import has_lake, open_lake  # noqa: PLC0415
+
+    try:
+        return open_lake(workspace)
+    except LakeError as error:
+        if "://" in workspace or (Path(workspace) / FILE_NAME).is_file() or has_lake(workspace):
+            raise
+        raise absent(workspace) from error
+
+
 def run_spikes(wish: argparse.Namespace) -> None:
     """costwhy spikes"""
     from costwhy.case import find_spikes  # noqa: PLC0415
-    from costwhy.lake import open_lake  # noqa: PLC0415
     from costwhy.story import money  # noqa: PLC0415
 
-    lake = open_lake(wish.workspace)
+    lake = _lake_of(wish.workspace)
     spikes = find_spikes(lake)
     if wish.json:
         rows = [
@@ -310,7 +328,7 @@ def _show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: 
     """A table; where the terminal is narrower, each row as its first cell, whole to be copied, and the others below it."""
     cells = [["" if v is None else _line(v) for v in row] for row in rows]
     table = Table(box=None, pad_edge=False)
-    numbers = {"excess", "an hour now", "saved", "possible", "cost_per_day", "days"}
+    numbers = {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
     for name in names:
         table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
     for row in cells:
@@ -333,7 +351,6 @@ def _iso(time: datetime | None) -> str | None:
 def run_explain(wish: argparse.Namespace) -> None:
     """costwhy explain"""
     from costwhy.case import explain, lost_tags  # noqa: PLC0415
-    from costwhy.lake import open_lake  # noqa: PLC0415
     from costwhy.story import gap_lines, lines  # noqa: PLC0415
 
     if (wish.start is None) != (wish.end is None):
@@ -345,7 +362,7 @@ def run_explain(wish: argparse.Namespace) -> None:
     window = _window((wish.start, wish.end), "--from and --to") if wish.start is not None else None
     against = _window(wish.against, "--against") if wish.against else None
     workspace, spike = _workspace_and_spike(wish.workspace, wish.spike)
-    lake = open_lake(workspace)
+    lake = _lake_of(workspace)
     document = explain(
         lake,
         spike,
@@ -357,7 +374,8 @@ def run_explain(wish: argparse.Namespace) -> None:
     if wish.json:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
-    for line in [*lines(document), *gap_lines(document, lost_tags(lake, wish.as_of).to_dicts())]:
+    gap = gap_lines(document, lost_tags(lake, wish.as_of).to_dicts()) if spike is None and window is None else []  # the whole company's
+    for line in [*lines(document), *gap]:
         out.print(escape(clean(line).replace("\n", " ")))
 
 
@@ -484,7 +502,6 @@ def _free_port() -> int:
 def run_publish(wish: argparse.Namespace) -> None:
     """costwhy publish"""
     from costwhy.case import investigate  # noqa: PLC0415
-    from costwhy.lake import open_lake  # noqa: PLC0415
     from costwhy.published.shelf import kinds_of, preview, publish  # noqa: PLC0415
 
     if len(wish.words) > 2:
@@ -494,16 +511,14 @@ def run_publish(wish: argparse.Namespace) -> None:
         raise UsageError(
             "which spike?", found=f"the workspace {spike} alone", todo=f"costwhy publish {spike} SPIKE, see `costwhy spikes {spike}`"
         )
-    case, kinds = investigate(open_lake(workspace), spike), kinds_of(wish.redact)
+    case, kinds = investigate(_lake_of(workspace), spike), kinds_of(wish.redact)
     if wish.preview:
         rows = preview(case, kinds).to_dicts()
         if wish.json:
             print(json.dumps({"spike_id": spike, "redacted": sorted(kinds), "leaves": rows}, indent=1))
             return
-        table = Table("table", "column", "values", "masked", "example", box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*(_line(row[name]) for name in ("table", "column", "values", "masked", "example")))
-        out.print(table)
+        cells = [(f"{row['table']}.{row['column']}", row["values"], row["masked"], row["example"]) for row in rows]
+        _show_rows(("column", "values", "masked", "example"), cells, none="nothing would leave")
         return
     place = publish(case, wish.to or Path(workspace) / "published", redact=kinds)
     if wish.json:
@@ -523,13 +538,12 @@ def run_postmortem(wish: argparse.Namespace) -> None:
 
 def run_verify(wish: argparse.Namespace) -> None:
     """costwhy verify"""
-    from costwhy.lake import open_lake  # noqa: PLC0415
     from costwhy.published.verification import restated, verify  # noqa: PLC0415
 
     place = Path(wish.case)
     place = place / "case" if (place / "case" / "case.json").is_file() else place
     checked = verify(place)
-    rows = restated(place, open_lake(wish.lake)).to_dicts() if wish.lake else []
+    rows = restated(place, _lake_of(wish.lake)).to_dicts() if wish.lake else []
     if wish.json:
         print(
             json.dumps(
@@ -601,7 +615,13 @@ def _add_user(wish: argparse.Namespace) -> None:
 
     if not wish.users:
         raise UsageError("--add-user needs the users' file", todo="give it: --users users.txt")
-    line = hash_line(wish.add_user, getpass.getpass(f"password of {wish.add_user}: "))
+    try:
+        warnings.simplefilter("ignore", getpass.GetPassWarning)  # it names lines of Python; the words after it remain
+        password = getpass.getpass(f"password of {wish.add_user}: ")
+    except EOFError:
+        todo = "run it in a terminal, and type the password there"
+        raise UsageError("--add-user asks for a password, and nobody answered", found="the end of the input", todo=todo) from None
+    line = hash_line(wish.add_user, password)
     with os.fdopen(os.open(wish.users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as stream:
         stream.write(f"{line}\n")
 
@@ -609,6 +629,7 @@ def _add_user(wish: argparse.Namespace) -> None:
 def run_watch(wish: argparse.Namespace) -> None:
     """costwhy watch"""
     from costwhy.config import read_workspace  # noqa: PLC0415
+    from costwhy.story import clock  # noqa: PLC0415
     from costwhy.watch import watch  # noqa: PLC0415
 
     while True:
@@ -618,6 +639,8 @@ def run_watch(wish: argparse.Namespace) -> None:
                 out.print("\n".join(map(_line, (event.message.title, *event.message.lines))) + "\n", soft_wrap=True)
             later = f"{len(report.waiting)} would be told" if wish.dry_run else f"{len(report.waiting)} to be told later"
             errors.print(f"{len(report.told)} told, {later}")
+            for pause in report.pauses:
+                errors.print(f"  waiting: {_line(pause.wrong)}; next try {clock(pause.until)}", soft_wrap=True)
             if report.faults:
                 for fault in report.faults[1:]:
                     _complain(fault)
@@ -633,15 +656,14 @@ def run_watch(wish: argparse.Namespace) -> None:
 
 def run_say(wish: argparse.Namespace) -> None:
     """costwhy say"""
-    from costwhy.lake import open_lake  # noqa: PLC0415
     from costwhy.savings import savings  # noqa: PLC0415
     from costwhy.savings import table as of_savings  # noqa: PLC0415
     from costwhy.verdicts import said, say  # noqa: PLC0415
 
     workspace, words = _workspace_and(wish, 2, "costwhy say [WORKSPACE] SPIKE VERDICT")
-    lake = open_lake(workspace)
+    lake = _lake_of(workspace)
     if wish.list:
-        _show_tables({"verdicts": said(lake), "savings": of_savings(savings(lake))}, as_json=wish.json)
+        _show_tables({"verdicts": said(lake), "savings": of_savings(savings(lake))}, lake.currency, as_json=wish.json)
         return
     told = say(lake, words[0], words[1], wish.note, wish.who or getpass.getuser())
     if wish.json:
@@ -654,18 +676,23 @@ def run_say(wish: argparse.Namespace) -> None:
 
 def run_plan(wish: argparse.Namespace) -> None:
     """costwhy plan"""
-    from costwhy.lake import open_lake  # noqa: PLC0415
-    from costwhy.verdicts import plan, planned  # noqa: PLC0415
+    from costwhy.verdicts import nearest_services, plan, planned  # noqa: PLC0415
 
     workspace, words = _workspace_and(wish, 1, "costwhy plan [WORKSPACE] SERVICE --reason WHY --until TIME")
-    lake = open_lake(workspace)
+    lake = _lake_of(workspace)
     if wish.list:
-        _show_tables({"plans": planned(lake)}, as_json=wish.json)
+        _show_tables({"plans": planned(lake)}, lake.currency, as_json=wish.json)
         return
     if wish.until is None or not wish.reason:
         raise UsageError("a plan needs a reason and an end", todo="give --reason and --until")
     window = (wish.start or datetime.now(UTC), wish.until)
     made = plan(lake, words[0], wish.reason, window, wish.cost_per_day, wish.who or getpass.getuser())
+    nearest = nearest_services(lake, made.service)
+    if nearest is not None:
+        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
+        errors.print(
+            f"[yellow]note:[/] {_line(f'no signal, bill or catalogue knows the service {made.service!r} yet{hint}')}", soft_wrap=True
+        )
     if wish.json:
         times = {"start": _iso(made.start), "until": _iso(made.until), "at": _iso(made.at)}
         print(json.dumps({"service": made.service, "reason": made.reason, **times, "cost_per_day": made.cost_per_day, "who": made.who}))
@@ -681,8 +708,22 @@ def _workspace_and(wish: argparse.Namespace, count: int, usage: str) -> tuple[st
     return (wish.words[0] if len(wish.words) > wanted else "."), wish.words[len(wish.words) - wanted :]
 
 
-def _show_tables(frames: "dict[str, pl.DataFrame]", *, as_json: bool) -> None:
-    """Frames as one JSON document, or as tables for a terminal."""
+LISTED = {
+    "verdicts": {"spike_id": "spike", "verdict": "verdict", "note": "note", "who": "who", "at": "at", "excess_per_hour": "an hour then"},
+    "savings": {"spike_id": "spike", "who": "fixed by", "days": "in the first", "from": "from", "saved": "saved", "possible": "of", "outcome": "outcome"},
+    "plans": {"service": "service", "reason": "reason", "start": "from", "until": "until", "cost_per_day": "a day", "who": "who", "at": "at"},
+}  # fmt: skip
+"""What people see of the tables of owners, column by column; `--json` has them whole."""
+HEADINGS = {
+    "verdicts": "what was said, newest first",
+    "savings": "what fixes saved; the days of a longer look contain those of a shorter one",
+    "plans": "what will cost more on purpose, newest first",
+}
+AMOUNTS = frozenset({"excess_per_hour", "saved", "possible", "cost_per_day"})
+
+
+def _show_tables(frames: "dict[str, pl.DataFrame]", currency: str, *, as_json: bool) -> None:
+    """Frames of owners as one JSON document, or as tables for a terminal, each under its heading."""
     if as_json:
         rows = {
             name: [{k: _iso(v) if isinstance(v, datetime) else v for k, v in r.items()} for r in f.to_dicts()] for name, f in frames.items()
@@ -690,8 +731,23 @@ def _show_tables(frames: "dict[str, pl.DataFrame]", *, as_json: bool) -> None:
         print(json.dumps(rows, indent=1, allow_nan=False))
         return
     for name, frame in frames.items():
-        cells = [[_iso(v) if isinstance(v, datetime) else v for v in row] for row in frame.iter_rows()]
-        _show_rows(frame.columns, cells, none=f"no {name}")
+        if frame.height:
+            out.print(HEADINGS[name])
+        cells = [[_cell(column, row[column], currency) for column in LISTED[name]] for row in frame.iter_rows(named=True)]
+        _show_rows(tuple(LISTED[name].values()), cells, none=f"no {name}")
+
+
+def _cell(column: str, value: Any, currency: str) -> object:
+    """A value of a table of owners, in people's words."""
+    from costwhy.story import money  # noqa: PLC0415
+
+    if column == "excess_per_hour" and value == 0:
+        return "had ended"
+    if column in AMOUNTS:
+        return "whatever it costs" if value is None else money(value, currency)
+    if column == "days":
+        return f"{value} days"
+    return _iso(value) if isinstance(value, datetime) else value
 
 
 if __name__ == "__main__":

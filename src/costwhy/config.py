@@ -1,8 +1,11 @@
 """costwhy.toml, read into typed, frozen records. An unknown key, a missing folder or a wrong type is one clear error."""
 
+import difflib
+import re
 import tomllib
+import typing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -215,14 +218,54 @@ def read_workspace(place: str | Path) -> Workspace:
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        todo = f"name a folder that holds {FILE_NAME}, or try `costwhy demo`"
-        raise ConfigError(f"there is no workspace at {place}", found=f"no {file}", todo=todo) from error
+        raise absent(place) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not TOML", found=str(error), todo="mend the line named above") from error
     try:
         workspace = msgspec.convert(raw, Workspace, strict=True)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{file} is wrong", found=str(error), todo="see the README, *On your own bill*") from error
+        raise ConfigError(f"{file} is wrong", found=str(error), todo=f"{_advice(str(error))}see the README, *On your own bill*") from error
     if "folder" in raw:
         raise ConfigError(f"{file} is wrong", found="unknown key `folder`", todo="remove it")
     return msgspec.structs.replace(workspace, folder=file.resolve().parent)
+
+
+def absent(place: str | Path) -> ConfigError:
+    """That there is no workspace: no such folder, or no costwhy.toml in it."""
+    todo = f"name a folder that holds {FILE_NAME}, or try `costwhy demo`"
+    if Path(place).is_dir():
+        return ConfigError(f"there is no {FILE_NAME} in {place}", found="a folder without it", todo=todo)
+    what = "file" if Path(place).name == FILE_NAME else "folder"
+    return ConfigError(f"there is no {what} {place}", found=f"nothing at {Path(place).absolute()}", todo=todo)
+
+
+def _advice(error: str) -> str:
+    """For a word that is none of the few allowed ones: which these are, and the nearest."""
+    found = re.fullmatch(r"Invalid (?:enum )?value '(.*)' - at `(\$.*)`", error, re.DOTALL)
+    words = _words_at(found[2]) if found else []
+    if not found or not words:
+        return ""
+    nearest = difflib.get_close_matches(found[1], words, 1)
+    meant = f" (did you mean {nearest[0]}?)" if nearest else ""
+    return f"write one of {', '.join(words)}{meant}; "
+
+
+def _words_at(place: str) -> list[str]:
+    """The words that a place such as `$.cost[0].format` may hold; none where it holds something else."""
+    kinds: list[Any] = [Workspace]
+    for name in re.findall(r"\.(\w+)", place):
+        structs = [struct for kind in kinds for struct in _structs_in(kind)]
+        tags = [Literal[s.__struct_config__.tag] for s in structs if s.__struct_config__.tag_field == name]
+        kinds = tags or [hint for s in structs for key, hint in typing.get_type_hints(s).items() if key == name]
+    return [word for kind in kinds for word in _words_in(kind)]
+
+
+def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [struct for part in typing.get_args(kind) for struct in _structs_in(part)]
+
+
+def _words_in(kind: Any) -> list[str]:
+    parts = typing.get_args(kind)
+    return [str(p) for p in parts] if typing.get_origin(kind) is Literal else [word for part in parts for word in _words_in(part)]

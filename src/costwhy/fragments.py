@@ -20,8 +20,8 @@ STYLE = """<style>
 .cw .facts div{padding:10px 14px 10px 0}.cw .facts dt{font-size:12px;color:var(--soft);margin:0}.cw .facts dd{font-size:19px;font-weight:600;margin:2px 0 0;font-variant-numeric:tabular-nums}
 .cw .facts dd small{font-size:12px;font-weight:400;color:var(--soft);display:block}
 .cw .say{margin:.2em 0 0;padding:0;list-style:none;max-width:60em}.cw .say li{padding:3px 0}.cw .say i{color:var(--soft);font-style:normal;font-size:12px;margin-left:.5em}
-.cw .change{display:grid;grid-template-columns:52px 1fr;gap:2px 14px;padding:10px 0;border-bottom:1px solid var(--line)}
-.cw .change b{font-size:18px;font-variant-numeric:tabular-nums;font-weight:600}.cw .change.none b{color:var(--soft)}
+.cw .change{display:grid;grid-template-columns:60px minmax(0,1fr);gap:2px 14px;padding:10px 0;border-bottom:1px solid var(--line)}
+.cw .change b{font-size:18px;white-space:nowrap;font-variant-numeric:tabular-nums;font-weight:600}.cw .change.none b{color:var(--soft)}
 .cw .change .bar{height:4px;border-radius:2px;background:var(--line);margin-top:4px}.cw .change .bar span{display:block;height:4px;border-radius:2px;background:var(--hot)}
 .cw .change p{margin:0}.cw .change .meta{color:var(--soft);font-size:12.5px}
 .cw .chain{display:flex;flex-wrap:wrap;gap:8px 0;margin:6px 0 2px}.cw .chain div{padding:8px 26px 8px 12px;background:var(--wash);border-radius:6px;margin-right:14px;position:relative;min-width:96px;max-width:260px}
@@ -146,7 +146,8 @@ def triggers(case: Case) -> str:
 
 
 def _meta(row: Mapping[str, object]) -> str:
-    also = f", with {len(row['also'])} more records" if row["also"] else ""  # type: ignore[arg-type]
+    count = len(row["also"] or ())  # type: ignore[arg-type]
+    also = f", with {count} more record{'s' if count != 1 else ''}" if count else ""
     parts = [clock(row["time"]), row["service"], row["kind"], row["actor"], row["ticket"]]  # type: ignore[arg-type]
     return " · ".join(str(p) for p in parts if p) + also
 
@@ -290,7 +291,7 @@ def estimates(rows: pl.DataFrame, currency: str) -> str:
     typical, company = (frame.filter(pl.col("billed_cost") != 0).select(off.median()).item() or 0.0 for frame in (one, whole))
     wrong = one.filter(pl.col("error").abs() > CENT)  # what was known to the cent is always held
     share = int(wrong["inside"].sum()) / max(1, wrong.height)
-    held = f"Of the {wrong.height} not known to the cent the 80 % interval held {share:.0%}." if wrong.height else ""
+    held = f"Of the {wrong.height} not known to the cent the 80\u00a0% interval held {share:.0%}." if wrong.height else ""
     dollars = money(float(whole.select(pl.col("error").abs().median()).item()), currency)
     return page(
         f"<p>On {whole.height} past days the {int(rows.item(0, 'hours'))} hours without a bill were estimated within {company:.1%} of the bill "

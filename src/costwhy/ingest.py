@@ -62,7 +62,7 @@ class IngestReport:
     rows: int
     rows_set_aside: int
     totals: pl.DataFrame  # billing_period and the cost columns, of the periods that were read
-    messages: tuple[str, ...]  # files that were set aside whole, deliveries that were left out
+    messages: tuple[str, ...]  # files that were set aside whole, deliveries that were left out, columns that are absent
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ class _Batch:
     records: dict[str, dict[str, object]] = field(default_factory=dict)  # delivery: row of `deliveries`
     totals: list[pl.DataFrame] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)  # messages of what is no fault: they come last
     unreached: list[UnreachableError] = field(default_factory=list)
     reached: bool = False  # something could be read, now or before
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "skipped", "rows", "aside"), 0))
@@ -465,6 +466,7 @@ def _take_cost(source: _Source, part: _Part, cube: FileCube, batch: _Batch) -> N
     batch.frames.setdefault("series", []).append(("", cube.series))
     batch.totals.append(cube.totals)
     _forget_fault(part, batch)
+    _say_lacking(source, cube, batch)
     batch.add("set_aside", part.name, cube.set_aside)
     pieces = {part.name: cube}
     if part.name == source.name:  # paths name no period: the rows do
@@ -476,6 +478,13 @@ def _take_cost(source: _Source, part: _Part, cube: FileCube, batch: _Batch) -> N
         costs = piece.totals.select(pl.col(COSTS).sum()).row(0, named=True)
         aside = cube.rows_set_aside if delivery == part.name else 0
         batch.record(part, delivery, int(piece.hourly["rows"].sum()), aside, **costs)
+
+
+def _say_lacking(source: _Source, cube: FileCube, batch: _Batch) -> None:
+    """Columns that are absent, once for all periods of a source that lack the same."""
+    message = f"{source.path} has no column {', no '.join(cube.lacking)}"
+    if cube.lacking and message not in batch.hints:
+        batch.hints.append(message)
 
 
 def _of_period(cube: FileCube, month: str) -> FileCube:
@@ -661,7 +670,7 @@ def _write(sources: Sequence[_Source], batch: _Batch) -> IngestReport:
     totals = pl.concat([empty, *batch.totals]).group_by("billing_period").agg(pl.all().sum()).sort("billing_period")
     counts = batch.counts
     figures = (counts["read"], counts["skipped"], counts["rows"], counts["aside"])
-    return IngestReport(version, *figures, totals, tuple(batch.messages))
+    return IngestReport(version, *figures, totals, (*batch.messages, *batch.hints))
 
 
 def _rows(name: str, batch: _Batch) -> pl.DataFrame | tuple[Path, ...]:

@@ -8,7 +8,7 @@ star's totals are held against the file's for each billing period and cost colum
 import hashlib
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -39,6 +39,7 @@ class FileCube:
     totals: pl.DataFrame
     rows: int
     rows_set_aside: int
+    lacking: tuple[str, ...] = ()  # columns that the file lacks, and what that costs
 
 
 def reduce_file(file: Path, form: str, mapping: Mapping, currency: str) -> FileCube:
@@ -47,7 +48,8 @@ def reduce_file(file: Path, form: str, mapping: Mapping, currency: str) -> FileC
         with duckdb.connect(config={"memory_limit": MEMORY, "threads": THREADS, "preserve_insertion_order": False}) as connection:
             connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
             rejects = _open(connection, file)
-            return _star(connection, _expressions(connection, form, mapping), currency, (file, rejects))
+            star = _star(connection, _expressions(connection, form, mapping), currency, (file, rejects))
+            return replace(star, lacking=focus.lacking(_columns(connection)) if form == "focus" else ())
     except duckdb.Error as error:
         found = str(error).splitlines()[0]
         raise SourceError(
@@ -249,4 +251,5 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
         added("totals", ["billing_period"]),
         sum(c.rows for c in cubes),
         sum(c.rows_set_aside for c in cubes),
+        tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
     )

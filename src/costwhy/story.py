@@ -275,5 +275,9 @@ def _still(case: Case) -> Sentence:
 
 def _doubt(case: Case) -> Sentence | None:
     notes = [f"{r['source']}: {r['cannot_rule_out']}" for r in case.coverage.iter_rows(named=True) if r["cannot_rule_out"]]
-    gaps = [f"{r['source']} has {len(r['gaps'])} gaps" for r in case.coverage.iter_rows(named=True) if r["gaps"]]
+    gaps = [
+        f"{r['source']} has {len(r['gaps'])} gap{'s' if len(r['gaps']) != 1 else ''}"
+        for r in case.coverage.iter_rows(named=True)
+        if r["gaps"]
+    ]
     return Sentence(f"Cannot be ruled out: {'; '.join([*gaps, *notes])}.", "coverage") if notes or gaps else None

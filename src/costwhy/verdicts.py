@@ -5,6 +5,7 @@ the spike was about as well: it is of the spike of that id, else of the one whos
 start lies within six hours (two days for what swells: traffic, and usage that follows nothing).
 """
 
+import difflib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -185,6 +186,18 @@ def plan(lake: Lake, service: str, reason: str, window: tuple[datetime, datetime
     document = {"costwhy": 1, "service": made.service, "reason": made.reason, "start": start.isoformat(), "until": until.isoformat()}
     Journal(lake.place, "plans").create(_name(at), document | {"cost_per_day": cost_per_day, "who": made.who, "at": at.isoformat()})
     return made
+
+
+def nearest_services(lake: Lake, service: str) -> list[str] | None:
+    """Names that are nearest to that of a service which no signal, bill or catalogue knows; None: it is known."""
+    catalog = lake.table("catalog").filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"]
+    signals = lake.table("signals")
+    columns = (lake.table("series")["service"], catalog, signals["service"], signals["caller"])
+    known = {str(name) for column in columns for name in column.drop_nulls().unique()}
+    if service in known:
+        return None
+    folded = {name.casefold(): name for name in sorted(known) if not name.startswith("schedule:")}
+    return [folded[name] for name in difflib.get_close_matches(service.casefold(), folded, 3)]
 
 
 def plans(place: str) -> list[Plan]:

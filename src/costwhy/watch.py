@@ -65,11 +65,23 @@ class Event:
 
 @dataclass(frozen=True)
 class Report:
-    """What a watch did. told: sent now; waiting: to be sent later; faults: what went wrong on the way, the exit code follows the first."""
+    """What a watch did. told: sent now; waiting: to be sent later; faults: what went wrong on the way, the exit code follows the first.
+
+    A fault that many messages met is one fault. pauses: why messages wait that were not tried now.
+    """
 
     told: tuple[Event, ...]
     waiting: tuple[Event, ...]
     faults: tuple[CostwhyError, ...]
+    pauses: tuple["Pause", ...] = ()
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What went wrong at the last attempt, and when the next one is due."""
+
+    wrong: str
+    until: datetime
 
 
 def watch(workspace: Workspace, *, url: str | None = None, dry_run: bool = False, now: datetime | None = None) -> Report:
@@ -290,32 +302,38 @@ def _deliver(journal: Journal, events: list[Event], channels: Watch, turn: tuple
     names = frozenset(journal.names())
     told: list[Event] = []
     waiting: list[Event] = []
-    faults: list[CostwhyError] = []
+    faults: dict[str, CostwhyError] = {}
+    pauses: dict[str, datetime] = {}
     for event in events:
         if f"{event.id}.sent" in names:
             continue
         tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
-        if any(x.key == event.key for x in waiting) or not _is_due(journal, names, (event.id, tries), turn[0]):
+        pause = _pause(journal, names, (event.id, tries), turn[0])
+        if pause is not None:
+            pauses[pause.wrong] = min(pause.until, pauses.get(pause.wrong, pause.until))
+            waiting.append(event)
+            continue
+        if any(x.key == event.key for x in waiting):
             waiting.append(event)
             continue
         try:
             sent = _send(journal, _channel(channels, event), (event, tries + 1), turn)
         except CostwhyError as error:
-            faults.append(error)
+            faults.setdefault(str(error), error)
             sent = False
         (told if sent else waiting).append(event)
-    return Report(tuple(told), tuple(waiting), tuple(faults))
+    return Report(tuple(told), tuple(waiting), tuple(faults.values()), tuple(Pause(*pause) for pause in pauses.items()))
 
 
-def _is_due(journal: Journal, names: frozenset[str], tried: tuple[str, int], now: datetime) -> bool:
-    """Whether the pause after the last failure is over: five minutes, twice as long each time, at most six hours."""
+def _pause(journal: Journal, names: frozenset[str], tried: tuple[str, int], now: datetime) -> Pause | None:
+    """The pause that it is now, after a failure: five minutes, twice as long each time, at most six hours. None: it is due."""
     event_id, tries = tried
     name = f"{event_id}.failed-{tries:04d}"
     if name not in names:
-        return True
-    pause = min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
-    failed = journal.read_as(name, lambda document: time_of(document["at"]))
-    return not failed <= now < failed + pause  # a clock that was set back makes nobody wait for its return
+        return None
+    failed, wrong = journal.read_as(name, lambda document: (time_of(document["at"]), str(document["wrong"])))
+    until = failed + min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
+    return Pause(wrong, until) if failed <= now < until else None  # a clock that was set back makes nobody wait for its return
 
 
 def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tuple[datetime, Callable[[], None]]) -> bool:

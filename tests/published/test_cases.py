@@ -120,9 +120,9 @@ def test_a_file_that_is_missing_is_named(one: Path) -> None:
         cw.verify(one)
 
 
-def test_verify_exits_5_on_a_difference_2_on_no_case_and_0_else(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_exits_5_on_a_difference_3_on_no_case_and_0_else(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(one)]) == 0
-    assert main(["verify", str(one / "nowhere")]) == 2
+    assert main(["verify", str(one / "nowhere")]) == 3
     (one / "case.md").write_text("something else")
     assert main(["verify", str(one)]) == 5
     assert "case.md" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 import costwhy as cw
+from costwhy import fragments
 from costwhy.errors import DifferenceError
 from costwhy.lake import Lake
 from costwhy.published.page import offline_page
@@ -85,6 +86,27 @@ def test_the_page_opens_from_a_file_with_the_network_off(written: Path, browser:
             break
     assert "hour (UTC)" in page.locator("#vg-tooltip-element").inner_text()
     context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 375])
+@pytest.mark.parametrize("share", [1.0, 0.14, 0.0])
+def test_a_share_stands_on_one_line(case: Path, browser: Browser, width: int, share: float) -> None:
+    opened = cw.open_case(case).case
+    certain = replace(opened, triggers=opened.triggers.with_columns(probability=pl.lit(share)), no_recorded_change=1.0 - share)
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    page.set_content(fragments.STYLE + fragments.triggers(certain))
+    sizes = page.evaluate("[...document.querySelectorAll('.change b')].map(b => [b.getClientRects().length, b.offsetWidth])")
+    page.close()
+    assert len(sizes) >= 2
+    assert all(lines == 1 and wide <= 60 for lines, wide in sizes), sizes  # within its column of 60 pixels
+
+
+@pytest.mark.parametrize(("also", "words"), [(["a"], ", with 1 more record<"), (["a", "b"], ", with 2 more records<")])
+def test_records_of_the_same_decision_are_counted_in_the_right_number(case: Path, also: list[str], words: str) -> None:
+    opened = cw.open_case(case).case
+    first = opened.triggers.head(1).with_columns(also=pl.Series([also], dtype=pl.List(pl.String)))
+    assert words in fragments.triggers(replace(opened, triggers=first))
 
 
 @pytest.mark.browser

@@ -1,13 +1,17 @@
 """What somebody meets who has never seen costwhy: a tiny bill, a narrow terminal, a word that is missing."""
 
 import json
+import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
+from conftest import SAMPLE
 
 from costwhy import cli
 from costwhy.case import find_spikes
 from costwhy.lake import open_lake
+from costwhy.verdicts import say
 
 HEAD = (
     "BilledCost,EffectiveCost,BillingCurrency,ChargePeriodStart,ChargePeriodEnd,BillingPeriodStart,BillingPeriodEnd,"
@@ -51,6 +55,111 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
     assert cli.main(["ingest", str(tiny)]) == 3
     section = capsys.readouterr().err.split("*")[1]
     assert f"## {section}\n" in (Path(__file__).parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [
+        ('[[cost]]\nformat = "fokus"\npath = "x"', "write one of focus, cur2, cur (did you mean focus?)"),
+        ('[[cost]]\nformat = "parquet"\npath = "x"', "write one of focus, cur2, cur; "),
+        ('[mapping]\nowners = ["tag"]', "write one of catalog, tags, codeowners, creator, account (did you mean tags?)"),
+        ('[[signals]]\nformat = "prometheus"\npreset = "isto"', "(did you mean istio?)"),
+        ('[[watch.channels]]\nkind = "slak"\nname = "x"', "write one of slack, webhook, sns, email, stdout (did you mean slack?)"),
+        ("[lake]\npath = 3", "To do: see the README"),
+    ],
+)
+def test_a_word_that_is_none_of_the_allowed_ones_is_answered_with_these_and_the_nearest(wrong, advice, tmp_path, capsys):
+    (tmp_path / "costwhy.toml").write_text(f'[workspace]\nname = "a"\ncurrency = "USD"\n{wrong}\n')
+    assert cli.main(["ingest", str(tmp_path)]) == 3
+    assert advice in capsys.readouterr().err
+
+
+def without(tiny: Path, *names: str) -> None:
+    """The tiny bill without these columns."""
+    file = tiny / "billing" / "a.csv"
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    kept = [k for k, name in enumerate(rows[0]) if name not in names]
+    file.write_text("\n".join(",".join(row[k] for k in kept) for row in rows) + "\n")
+
+
+def test_ingest_says_in_one_line_which_columns_are_absent_and_what_that_costs(tiny, capsys):
+    without(tiny, "BilledCost", "ChargePeriodEnd", "ServiceName", "ChargeCategory")
+    (tiny / "billing" / "b.csv").write_text((tiny / "billing" / "a.csv").read_text())
+    assert cli.main(["ingest", str(tiny)]) == 0
+    [said] = [line for line in capsys.readouterr().err.splitlines() if "no column" in line]
+    for name in ("BilledCost (the effective cost is shown as billed)", "ChargePeriodEnd (", "ServiceName (", "ChargeCategory (tax, "):
+        assert name in said
+    assert "EffectiveCost" not in said
+
+
+def test_of_a_file_that_has_the_columns_nothing_is_said(tmp_path, capsys):
+    folder = shutil.copytree(SAMPLE, tmp_path / "marigold", ignore=shutil.ignore_patterns("lake"))
+    assert cli.main(["ingest", str(folder)]) == 0
+    assert "no column" not in capsys.readouterr().err
+
+
+WORDS = {"say": ["20261014T03-x", "fixed"], "plan": ["cart", "--reason", "r", "--until", "2027-01-01"], "publish": ["20261014T03-x"]}
+
+
+@pytest.mark.parametrize("command", ["spikes", "explain", "app", "watch", "ingest", "say", "plan", "publish"])
+def test_a_folder_that_is_not_there_is_said_before_anybody_speaks_of_ingest(command, tmp_path, capsys):
+    assert cli.main([command, str(tmp_path / "acme"), *WORDS.get(command, [])]) == 3
+    said = capsys.readouterr().err
+    assert f"there is no folder {tmp_path / 'acme'}" in said.replace("\n", "")
+    assert "ingest" not in said
+    assert cli.main([command, str(tmp_path), *WORDS.get(command, [])]) == 3
+    said = capsys.readouterr().err
+    assert "there is no costwhy.toml in" in said
+    assert "ingest" not in said
+
+
+def test_a_plan_for_a_service_that_nobody_knows_is_accepted_and_the_nearest_names_are_said(sample_workspace, tmp_path, capsys):
+    folder = shutil.copytree(sample_workspace, tmp_path / "marigold")
+    until = ["--until", "2027-01-01", "--reason", "sale", "--cost-per-day", "50"]
+    assert cli.main(["plan", str(folder), "cart", *until]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main(["plan", str(folder), "Cartt", *until]) == 0
+    said = capsys.readouterr().err
+    assert "no signal, bill or catalogue knows the service 'Cartt' yet; the nearest: cart" in said
+    assert cli.main(["plan", str(folder), "--list"]) == 0
+    listed = capsys.readouterr().out
+    assert "Cartt" in listed
+    assert "$50.00" in listed
+
+
+def test_lists_for_people_have_headings_and_no_internal_columns_and_json_has_all(sample_workspace, tmp_path, capsys):
+    folder = shutil.copytree(sample_workspace, tmp_path / "marigold")
+    lake = open_lake(folder)
+    ended = find_spikes(lake).filter(pl.col("status") == "ended").row(0, named=True)
+    say(lake, ended["spike_id"], "fixed", "rolled back", "dana", ended["end"])
+    assert cli.main(["say", str(folder), "--list"]) == 0
+    said = capsys.readouterr().out
+    assert said.index("what was said, newest first") < said.index("rolled back") < said.index("what fixes saved")
+    assert "in the first" in said
+    assert "7 days" in said
+    assert not {"kind", "usage_type", "caller", "excess_per_hour"} & set(said.split())
+    assert cli.main(["say", str(folder), "--list", "--json"]) == 0
+    assert {"kind", "usage_type", "excess_per_hour"} <= set(json.loads(capsys.readouterr().out)["verdicts"][0])
+
+
+def test_what_would_leave_is_readable_on_80_columns(sample_workspace, capsys, monkeypatch):
+    monkeypatch.setattr(cli.out, "width", 80)
+    spike = find_spikes(open_lake(sample_workspace))["spike_id"][0]
+    assert cli.main(["publish", str(sample_workspace), spike, "--preview", "--redact", "all"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert max(map(len, said)) <= 80
+    assert any(line.startswith(("series.", "meters.")) for line in said)
+    assert any(line.startswith("  values ") for line in said)
+
+
+def test_what_nobody_owns_is_told_of_the_whole_company_and_not_of_one_spike(sample_workspace, capsys):
+    spike = find_spikes(open_lake(sample_workspace))["spike_id"][0]
+    cli.main(["explain", str(sample_workspace)])
+    assert "nobody owns" in capsys.readouterr().out
+    cli.main(["explain", str(sample_workspace), spike])
+    said = capsys.readouterr().out
+    assert spike in said
+    assert "nobody owns" not in said
 
 
 def test_publish_without_a_spike_asks_which(sample_workspace, capsys):

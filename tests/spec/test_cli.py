@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -59,6 +60,37 @@ def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsy
     assert "the published folder is missing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["verify", "postmortem", "serve", "spikes"])
+def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command, tmp_path, capsys):
+    assert cli.main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
+    assert "nowhere" in capsys.readouterr().err.replace("\n", "")
+
+
+def test_the_version_is_told(capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"costwhy {version('costwhy')}\n")
+
+
+def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, monkeypatch, capsys):
+    def ended(_prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr(cli.getpass, "getpass", ended)
+    assert cli.main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
+    assert "in a terminal" in capsys.readouterr().err
+    assert not (tmp_path / "users.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"), [("publish", "[WORKSPACE] SPIKE"), ("say", "[WORKSPACE] SPIKE VERDICT"), ("plan", "[WORKSPACE] SERVICE")]
+)
+def test_the_usage_shows_each_word_once(command, words, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    assert capsys.readouterr().out.splitlines()[0] == f"usage: costwhy {command} {words} [options]"
+
+
 def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
     assert cli.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
     assert "costwhy:" in capsys.readouterr().err
@@ -83,6 +115,7 @@ def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(word
 @pytest.mark.parametrize("command", ["spikes", "explain"])
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsys):
+    (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n')
     assert cli.main([command, str(tmp_path), *more]) == 3
     said = capsys.readouterr()
     assert "costwhy ingest" in said.err

@@ -1,5 +1,6 @@
 """Each piece of news is told once: to its owner, whoever watches, however often, and whatever the owner has said."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -167,10 +168,31 @@ def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, monk
     lake = known(two_spikes(), tmp_path)
     monkeypatch.delenv("HOOK_SECRET")
     report = tell_all(lake, CHANNELS, None, NOW)
-    assert len(report.waiting) == len(report.faults) == 2
+    assert (len(report.waiting), len(report.faults)) == (2, 1)  # said once, however many messages wait for it
     assert "HOOK_SECRET" in str(report.faults[0])
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
     assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
+
+
+@pytest.mark.usefixtures("told")
+def test_who_watches_within_the_pause_is_told_why_and_until_when(tmp_path, monkeypatch):
+    lake = known(two_spikes(), tmp_path)
+    monkeypatch.delenv("HOOK_SECRET")
+    tell_all(lake, CHANNELS, None, NOW)
+    report = tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=1))
+    assert (len(report.waiting), report.faults) == (2, ())
+    [pause] = report.pauses  # two messages, one reason
+    assert "secret_env" in pause.wrong
+    assert pause.until == NOW + timedelta(minutes=5)
+
+
+def test_the_command_line_says_a_channels_fault_once_and_then_when_it_tries_again(workspace, capsys, monkeypatch):
+    monkeypatch.delenv("HOOK_SECRET")
+    assert cli.main(["watch", str(workspace)]) == 3
+    assert capsys.readouterr().err.count("is not set") == 1
+    assert cli.main(["watch", str(workspace)]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"waiting: `watch\.channels\.hook\.secret_env` .* is not set; next try \d+ \w+ \d\d:\d\d UTC", said)
 
 
 def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, capsys):

@@ -95,7 +95,7 @@ if __name__ == "__main__":
 def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Path:
     """The postmortem of a published case, in `folder` (default: postmortem-NAME here). What people wrote in its text is kept.
 
-    Raises UsageError where there is no case, DifferenceError where it is not what was published.
+    Raises InputError where there is no case, DifferenceError where it is not what was published.
     """
     verify(place)
     published = open_case(place)

@@ -280,13 +280,13 @@ def _saved(study: Study) -> dict[str, Any] | None:
 
 
 def open_case(place: str | Path) -> Published:
-    """A published case. Raises UsageError where there is none, InputError where its files are not whole."""
+    """A published case. Raises InputError where there is none, or where its files are not whole."""
     folder = Path(place)
     try:
         about = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         frames = {name: pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in FRAMES}
     except FileNotFoundError as error:
-        raise UsageError(f"there is no published case at {folder}", found=f"no {error.filename}", todo="see `costwhy publish`") from error
+        raise InputError(f"there is no published case at {folder}", found=f"no {error.filename}", todo="see `costwhy publish`") from error
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         raise InputError(f"the case at {folder} cannot be read", found=str(error), todo="publish it again") from error
     try:

@@ -47,7 +47,7 @@ class Checked:
 def verify(place: str | Path) -> Checked:
     """Compare every digest, then every number with what the case's data give now.
 
-    Raises DifferenceError naming what differs, and UsageError where there is no case.
+    Raises DifferenceError naming what differs, and InputError where there is no case.
     """
     folder = Path(place)
     if not (folder / "case.json").is_file():

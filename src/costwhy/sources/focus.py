@@ -11,6 +11,17 @@ from costwhy.tables import DIMENSION_NAMES
 
 REQUIRED = ("ChargePeriodStart", "BillingCurrency", "EffectiveCost")
 TEXT = tuple(name for name in DIMENSION_NAMES if name not in {"service", "team", "budget_owner", "x_UsageType", "ConsumedUnit"})
+LACKS = (
+    (("BilledCost",), "the effective cost is shown as billed"),
+    (("ChargePeriodEnd",), "each charge counts in the hour in which it starts, however long it lasts"),
+    (("ServiceName",), "the provider's services are not told apart"),
+    (("ChargeCategory",), "tax, credits and fees count as usage"),
+    (("ConsumedQuantity", "PricingQuantity"), "a higher price is not told from more usage"),
+    (("x_UsageType", "SkuMeter", "SkuId"), "kinds of usage are not told apart"),
+    (("SubAccountId",), "accounts are not told apart"),
+    (("Tags",), "no row names its service or its team"),
+)
+"""Columns of which one should be there, and what its absence costs in answers."""
 TAG_PREFIXES = ("", "user:", "resourceTags/user:")
 
 
@@ -36,6 +47,11 @@ def expressions(columns: Mapping[str, str], tags: Mapping[str, Sequence[str]]) -
         "ConsumedQuantity": coalesce([number(columns, "ConsumedQuantity"), number(columns, "PricingQuantity")]),
     }
     return out | {name: first_tag(columns, "Tags", keys) for name, keys in tags.items()}
+
+
+def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:
+    """What a file lacks of the columns that it may lack, each with what that costs in answers."""
+    return tuple(f"{' or '.join(names)} ({cost})" for names, cost in LACKS if not any(name in columns for name in names))
 
 
 def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None:
