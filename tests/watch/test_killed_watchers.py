@@ -125,7 +125,8 @@ def test_of_two_watchers_whom_no_lock_keeps_apart_one_sends(tmp_path, told, monk
             inner.append(message)
             with monkeypatch.context() as no_lock:
                 no_lock.setattr(watch, "alone", lambda *_: nullcontext(lambda: None))
-                no_lock.setattr(watch, "_is_due", lambda _j, _n, tried, _t: tried[1] == 0)  # it does not take the other one for dead
+                later = watch.Pause("another one is at it", NOW)  # it does not take the other one for dead
+                no_lock.setattr(watch, "_pause", lambda _j, _n, tried, _t: later if tried[1] else None)
                 tell_all(lake, CHANNELS, None, NOW)
         real(channel, message)
 
