@@ -115,7 +115,7 @@ def test_an_address_of_a_case_that_is_not_published_shows_no_other_one(visit: Vi
     visit.page.goto(f"{served.address}/login#{TOKEN}")
     heading(visit.page, "an hour more than expected")
     visit.page.goto(f"{served.address}/?case=20260101T00-nothing-of-it")
-    visit.page.get_by_text("This case is not published here.").wait_for()
+    visit.page.get_by_role("heading", name="This case is not published here.").wait_for()
     shown = visit.page.locator(".cw h1").all_inner_texts()
     assert [words for words in shown if words in {headline(p.case) for p in published_cases(served.published)}] == []
 
