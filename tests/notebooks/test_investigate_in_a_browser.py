@@ -33,6 +33,7 @@ FLAGS = [
     "--disable-sync",
 ]
 WAYS = [(1440, "UTC"), (1440, "America/Los_Angeles"), (375, "UTC"), (375, "America/Los_Angeles")]
+CHART = "marimo-vega canvas, marimo-vega svg.marks"
 PATIENCE = 60_000  # milliseconds: machines are shared
 
 pytestmark = pytest.mark.browser
@@ -101,6 +102,7 @@ def visit(request: pytest.FixtureRequest, browser: Browser, address: str) -> Ite
     )
     seen.page.goto(address)
     seen.page.wait_for_selector(".cw h1")
+    seen.page.wait_for_selector(f"{CHART} >> nth=0")  # who picks before it is drawn cuts its data off
     yield seen
     context.close()
 
@@ -180,7 +182,7 @@ def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
     middle = (start + (end - start) / 2 - first) / (last - first)
     for _ in range(12):
         page.wait_for_timeout(2000)
-        box = page.locator("marimo-vega canvas, marimo-vega svg.marks").first.bounding_box()
+        box = page.locator(CHART).first.bounding_box()
         if box is None:
             continue
         left, right = box["x"] + 2 + 62, box["x"] + box["width"] - 8
