@@ -4,6 +4,7 @@ Region, profile, endpoint and credentials come from where every AWS tool takes t
 AWS_ENDPOINT_URL, ~/.aws. botocore repeats calls that were throttled or failed, more slowly each time.
 """
 
+import errno
 import logging
 import os
 import re
@@ -18,6 +19,8 @@ from costwhy.sources.intake import clean
 
 FAULTS = (BotoCoreError, ClientError, OSError, ValueError)
 """What a call to AWS raises: ValueError where an endpoint or a region is no such thing."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What this machine's own disk says: no fault of AWS, and no further attempt will change it."""
 CONFIG = Config(
     retries={"mode": "adaptive", "total_max_attempts": 6},
     connect_timeout=10,
@@ -98,4 +101,6 @@ def _todo(error: Exception) -> str:
         return "name a region: AWS_REGION, or `regions` in costwhy.toml"
     if code_of(error) in _DENIED:
         return "allow the call: docs/aws.md has the policy of each source"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return "free space or mend the permissions, and run it again"
     return "see whether the service and the network are up, and run it again"
