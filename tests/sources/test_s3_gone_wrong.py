@@ -5,6 +5,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from loopback import Fake, Heard, Reply, http_server
 
 from costwhy.errors import UnreachableError
 from costwhy.sources import s3
-from costwhy.sources.aws import clients
+from costwhy.sources.aws import clients, cloudtrail_api, cloudwatch, scaling_activities, xray
+from costwhy.sources.aws.live import Reader
+from costwhy.sources.aws.request import Request
 
 ETAG = '"deadbeefdeadbeefdeadbeefdeadbeef-3"'
 """Of a multipart upload: no checksum of the content, so that nothing but care protects it."""
@@ -195,3 +198,22 @@ def test_a_process_killed_before_the_checksum_does_not_get_past_it(tmp_path: Pat
     with bucket_of(monkeypatch, listing(a=5).replace(ETAG.encode(), etag.encode()), lambda _: (200, {"ETag": etag}, b"right")):
         s3.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == [b"right"]
+
+
+@pytest.mark.parametrize("reader", [cloudtrail_api, xray, cloudwatch, scaling_activities])
+def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes with 200 OK; days that were read as empty would not be asked again."""
+    now = datetime(2026, 10, 15, tzinfo=UTC)
+    page: Reply = (200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html><body>sign in<br></body>")
+    with http_server(lambda _: page) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        with pytest.raises(UnreachableError, match="a web page came in place of AWS's answer"):
+            list(reader.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))
+
+
+def test_an_answer_that_is_no_xml_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 10, 15, tzinfo=UTC)
+    with http_server(lambda _: (200, {}, b"oops")) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        with pytest.raises(UnreachableError, match="scaling activities in eu-west-1 could not be read"):
+            list(scaling_activities.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))

@@ -228,9 +228,9 @@ class _Transfer:
         """Billing exports: without what a newer delivery of the same period replaced. Others: all."""
         if not manifests:
             return objects
-        by_path = {self._path(o.key): o for o in objects if o not in manifests}
+        by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
         wanted = billing_files.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
-        return [*manifests, *(by_path[path] for path in wanted)]
+        return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
         """Those that are new or changed, PARALLEL at a time; the first fault stops all. Returns how many came."""
