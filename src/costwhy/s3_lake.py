@@ -172,11 +172,21 @@ def _acquire(store: Store, wait: float) -> str:
             _, there, age = store.get("writer.lock")
             etag = store.put("writer.lock", _said(), over=there) if there and age > LEASE else None
         if etag is not None:
+            _refuse_careless(store, etag)
             return etag
         if time.monotonic() > until:
             found = f"a lease at {store.address}/writer.lock; that of a killed writer ends after {LEASE:.0f} seconds"
             raise LakeError("the lake is being written by another costwhy", found=found, todo="wait until it is done, and run it again")
         time.sleep(min(1.0, wait / 10))
+
+
+def _refuse_careless(store: Store, etag: str) -> None:
+    """A server that takes no notice of conditions would let two writers write over each other: it is found out before."""
+    over = store.put("writer.lock", _said())
+    if over is not None:
+        store.delete("writer.lock", over)
+        found = f"it let {store.address}/writer.lock be created twice, {etag} and {over}"
+        raise LakeError("the lake's server does not heed If-None-Match", found=found, todo="put the lake on AWS S3, or in a folder")
 
 
 class _Lease:

@@ -331,6 +331,31 @@ def test_only_the_newest_delivery_of_a_period_is_fetched(request: pytest.Fixture
 
 
 @pytest.mark.usefixtures("aws")
+@pytest.mark.parametrize("place", ["", "s3://another-bucket/other/"])
+def test_a_manifest_whose_files_are_not_all_here_leaves_the_month_as_it_was(
+    request: pytest.FixtureRequest, tmp_path: Path, place: str
+) -> None:
+    """Copied while it was delivered, or the second file is elsewhere: October stays 100, and is not 3; then 3 + 4 = 7."""
+    name = fresh(request) + ("-2" if place else "")
+    key = "x/data/BILLING_PERIOD=2026-10/x-{}.csv".format
+    manifest = "x/metadata/BILLING_PERIOD=2026-10/x-Manifest.json"
+    named = [f"s3://{name}/{key(1)}", f"{place}x-2.csv" if place else f"s3://{name}/{key(2)}"]
+    client = bucket(name, **{key(1): bill(100)})
+    folder = workspace(tmp_path, f"s3://{name}/x/")
+    ingest(read_workspace(folder))
+    client.put_object(Bucket=name, Key=key(1), Body=bill(3))
+    client.put_object(Bucket=name, Key=manifest, Body=json.dumps({"dataFiles": [*named, named[0]]}).encode())
+    client.put_object(Bucket=name, Key="x/data/BILLING_PERIOD=2026-11/x-1.csv", Body=bill(1, month="2026-11"))
+    (message,) = ingest(read_workspace(folder)).messages
+    assert "x-2.csv was set aside" in message
+    assert cost(folder) == 100 + 1
+    client.put_object(Bucket=name, Key=key(2), Body=bill(0, 4))
+    if not place:
+        ingest(read_workspace(folder))
+        assert cost(folder) == 3 + 4 + 1
+
+
+@pytest.mark.usefixtures("aws")
 def test_a_new_delivery_replaces_its_period_and_names_stay(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     key = "x/data/BILLING_PERIOD=2026-{}/x-1.csv".format
     client = bucket(fresh(request), **{key(10): bill(1, 2), key(11): bill(5, month="2026-11")})

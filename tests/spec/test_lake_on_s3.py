@@ -164,3 +164,21 @@ def test_a_workspace_with_sources_and_lake_on_s3(tmp_path: Path) -> None:
         content = client.get_object(Bucket="lakes-of-tests", Key=key if key.startswith("bills") else f"acme/lake/{key}")["Body"].read()
         assert_nothing_planted(content.decode("latin-1"))
     assert not (tmp_path / "s3:").exists()
+
+
+def test_a_server_that_ignores_conditions_gets_no_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two writers could not be kept apart there: the second version of a snapshot would be put over the first."""
+    real = clients.client
+
+    def forget(params: dict[str, dict[str, str]], **_: object) -> None:
+        params["headers"].pop("If-None-Match", None)
+
+    def careless(*asked: str) -> object:
+        client = real(*asked)
+        client.meta.events.register("before-call.s3.PutObject", forget)
+        return client
+
+    monkeypatch.setattr(clients, "client", careless)
+    with pytest.raises(LakeError, match="does not heed If-None-Match"):
+        write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
+    assert names() == []

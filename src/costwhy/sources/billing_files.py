@@ -8,7 +8,7 @@ are parts of one whole.
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from costwhy.errors import SourceError
@@ -44,8 +44,9 @@ def find_files(path: str, folder: Path) -> tuple[Path, ...]:
 
 
 def newest(files: Iterable[Path], manifests: Iterable[Path], modified: Callable[[Path], float] | None = None) -> tuple[Path, ...]:
-    """Without the files of deliveries that a newer one of the same period replaced.
+    """Without the files of deliveries that a newer one of the same period replaced; with those that a manifest misses.
 
+    A period of which only some files are here would be wrong money: the missing ones cannot be read, so it stays as it was.
     modified: when a file was written, in seconds; null: as the file itself says. Only manifests are read.
     """
     listed = _by_period(manifests)
@@ -80,14 +81,22 @@ def period_of(file: Path) -> str:
 
 def _of_period(group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]) -> list[Path]:
     if names is not None:
-        named = [f for f in group if any(f.as_posix().endswith(name) or name.endswith("/".join(f.parts[-3:])) for name in names)]
+        named = {f: name for name in names for f in group if f.as_posix().endswith(name) or name.endswith("/".join(f.parts[-3:]))}
         if named:
-            return named
+            return [*named, *_missing(named, names)]
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
     if not period_of(group[0]) or len(executions) < 2:
         return group
     last = max(executions, key=lambda e: (max(modified(f) for f in group if f.parent == e), e.name))
     return [f for f in group if f.parent == last]
+
+
+def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]:
+    """Where the other files of a manifest would be, beside those that are here; their reader will say that they are not."""
+    folders = {name.rpartition("/")[0]: file.parent for file, name in named.items()}
+    for name in sorted(names - set(named.values())):
+        folder, _, last = name.rpartition("/")
+        yield folders.get(folder, next(iter(folders.values()))) / last
 
 
 def _listed(manifest: Path) -> tuple[str, frozenset[str]]:

@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,12 @@ def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = No
     with _lock(folder):
         for _ in range(3):
             objects = _list(client, address, (bucket, rest), wanted)
-            with suppress(_ReplacedError):  # written anew while it was read: look again
+            try:
                 return _Transfer(client, bucket, folder, tell or (lambda *_: None)).bring(objects)
+            except _ReplacedError:  # written anew while it was read: look again
+                continue
+            except OSError as error:  # a full disk, or a folder that nobody may write
+                raise clients.unreachable(f"{address} could not be stored in {folder}", error) from None
     found = "objects were replaced while they were read, three times"
     raise UnreachableError(f"{address} could not be read", found=found, todo="run it again when the delivery is complete")
 
@@ -153,7 +158,10 @@ def _listed(client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]) 
 
 
 def _object(content: dict[str, Any]) -> _Object:
-    return _Object(content["Key"], content["ETag"], content["Size"], content["LastModified"])
+    try:
+        return _Object(content["Key"], content["ETag"], content["Size"], content["LastModified"])
+    except KeyError as error:
+        raise ValueError(f"the listing names an object without its {error}") from None
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
@@ -220,9 +228,9 @@ class _Transfer:
         """Billing exports: without what a newer delivery of the same period replaced. Others: all."""
         if not manifests:
             return objects
-        by_path = {self._path(o.key): o for o in objects if o not in manifests}
+        by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
         wanted = billing_files.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
-        return [*manifests, *(by_path[path] for path in wanted)]
+        return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
         """Those that are new or changed, PARALLEL at a time; the first fault stops all. Returns how many came."""
@@ -242,7 +250,10 @@ class _Transfer:
 
     def _is_here(self, one: _Object, known: list[Any] | None) -> bool:
         path = self._path(one.key)
-        return known == [one.etag, one.size] and path.is_file() and path.stat().st_size == one.size
+        if known != [one.etag, one.size] or not path.is_file():
+            return False
+        there = path.stat()  # a file that somebody altered has another time than its object
+        return there.st_size == one.size and abs(there.st_mtime - one.modified.timestamp()) < 1
 
     def _bring_one(self, one: _Object) -> None:
         path = self._path(one.key)
@@ -266,7 +277,9 @@ class _Transfer:
     def _fetch(self, one: _Object, partial: Path) -> None:
         """Until all is here; after a cut from where it was cut."""
         partial.touch()
-        stalls = 0
+        if not _is_sound(partial, one, {}):  # whole, and killed before it was looked at
+            partial.write_bytes(b"")
+        stalls, farthest = 0, partial.stat().st_size
         while True:
             before = partial.stat().st_size
             try:
@@ -279,11 +292,12 @@ class _Transfer:
                 fault = error
                 partial.write_bytes(b"")
             except clients.FAULTS as error:
-                _give_up(error)
+                _give_up(error, f"{SCHEME}{self.bucket}/{one.key}")
                 fault = error
             if partial.stat().st_size > one.size:
                 partial.write_bytes(b"")
-            stalls = 0 if before < partial.stat().st_size else stalls + 1
+            stalls = 0 if farthest < partial.stat().st_size else stalls + 1
+            farthest = max(farthest, partial.stat().st_size)
             if stalls >= STALLS or self._stopping.is_set():
                 raise clients.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault) from None
             time.sleep(PAUSE * 2**stalls if stalls else 0)
@@ -292,10 +306,9 @@ class _Transfer:
         """One request from `start` to the end; every chunk is in the file before the next one is asked for."""
         part = {"Range": f"bytes={start}-"} if start else {}
         answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
-        whole = answer["ResponseMetadata"]["HTTPStatusCode"] != 206
-        with closing(answer["Body"]) as body, partial.open("wb" if whole else "ab", buffering=0) as stream:
-            while not self._stopping.is_set() and (chunk := body.read(CHUNK)):
-                stream.write(chunk)
+        with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
+            while not self._stopping.is_set() and stream.tell() <= one.size and (chunk := body.read(CHUNK)):
+                _store(stream, chunk)
                 with self._guard:
                     self.received += len(chunk)
         if not _is_sound(partial, one, answer):
@@ -361,8 +374,28 @@ def _unfit(key: str) -> str:
     return ""
 
 
-def _give_up(error: Exception) -> None:
+def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> FileIO:
+    """The file, ready for what the answer brings: the bytes from `start`, or all of them. Not every server heeds what it is asked."""
+    if answer.get("ETag", one.etag).strip('"') != one.etag.strip('"'):
+        raise _ReplacedError
+    whole, came = answer["ResponseMetadata"]["HTTPStatusCode"] != 206, str(answer.get("ContentRange"))
+    if not whole and not came.startswith(f"bytes {start}-"):
+        partial.write_bytes(b"")  # the next request asks for all of it
+        raise ValueError(f"bytes from {start} were asked for, {came} came")
+    return partial.open("wb" if whole else "ab", buffering=0)
+
+
+def _store(stream: FileIO, chunk: bytes) -> None:
+    """All of it: where the disk is nearly full, one write takes a part, and the next one says so."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[stream.write(rest) or 0 :]
+
+
+def _give_up(error: Exception, address: str) -> None:
     """Answers that no further attempt will change."""
+    if isinstance(error, OSError) and error.errno in clients.DISK:
+        raise clients.unreachable(f"{address} could not be stored", error) from None
     if not isinstance(error, ClientError):
         return
     if clients.code_of(error) in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
@@ -371,7 +404,7 @@ def _give_up(error: Exception) -> None:
         raise _ArchivedError from None
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if 400 <= status < 500:
-        raise clients.unreachable("S3 refused to give an object", error) from None
+        raise clients.unreachable(f"S3 refused to give {address}", error) from None
 
 
 def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:

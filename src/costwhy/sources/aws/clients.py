@@ -4,6 +4,7 @@ Region, profile, endpoint and credentials come from where every AWS tool takes t
 AWS_ENDPOINT_URL, ~/.aws. botocore repeats calls that were throttled or failed, more slowly each time.
 """
 
+import errno
 import logging
 import os
 import re
@@ -12,12 +13,15 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound
+from botocore.parsers import ResponseParserError
 
 from costwhy.errors import UnreachableError
 from costwhy.sources.intake import clean
 
-FAULTS = (BotoCoreError, ClientError, OSError, ValueError)
+FAULTS = (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError)
 """What a call to AWS raises: ValueError where an endpoint or a region is no such thing."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+"""What this machine's own disk says: no fault of AWS, and no further attempt will change it."""
 CONFIG = Config(
     retries={"mode": "adaptive", "total_max_attempts": 6},
     connect_timeout=10,
@@ -39,9 +43,18 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
     try:
-        return boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        made = boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
+    if service != "s3":  # whose objects may well be pages
+        made.meta.events.register("before-parse", _refuse_page)
+    return made
+
+
+def _refuse_page(response_dict: dict[str, Any], **_: object) -> None:
+    """A page of a proxy or of a login, with 200 OK, would be read as an answer in which nothing happened."""
+    if str(response_dict["headers"].get("content-type", "")).startswith("text/html"):
+        raise ValueError("a web page came in place of AWS's answer; see AWS_ENDPOINT_URL, or sign in to the network")
 
 
 def default_region() -> str:
@@ -98,4 +111,6 @@ def _todo(error: Exception) -> str:
         return "name a region: AWS_REGION, or `regions` in costwhy.toml"
     if code_of(error) in _DENIED:
         return "allow the call: docs/aws.md has the policy of each source"
+    if isinstance(error, OSError) and error.errno in DISK:
+        return "free space or mend the permissions, and run it again"
     return "see whether the service and the network are up, and run it again"
