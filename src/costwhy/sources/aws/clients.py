@@ -53,7 +53,7 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
 
 def _refuse_page(response_dict: dict[str, Any], **_: object) -> None:
     """A page of a proxy or of a login, with 200 OK, would be read as an answer in which nothing happened."""
-    if str(response_dict["headers"].get("content-type", "")).startswith("text/html"):
+    if re.match(rb"\s*<(!doctype\s+html|html)", response_dict["body"] or b"", re.IGNORECASE):
         raise ValueError("a web page came in place of AWS's answer; see AWS_ENDPOINT_URL, or sign in to the network")
 
 
