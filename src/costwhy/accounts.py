@@ -119,15 +119,20 @@ def _selected(o: Observed, where: Mapping[str, str]) -> list[int]:
     return rows
 
 
+def cents(amount: float) -> float:
+    """Money as it is told: to the cent, and nothing is never negative."""
+    return round(amount, 2) + 0.0
+
+
 def spike_row(model: Model, a: Account) -> dict[str, object]:
     """The row of `tables.SPIKES`."""
     o, hours, billed = model.observed, a.hourly, a.billed
     own = list(a.own)
-    excess = round(float(hours[:billed].sum()), 2)
-    actual = round(float(model.cost[own, a.window.start : a.window.start + billed].sum()), 2)
+    excess = cents(float(hours[:billed].sum()))
+    actual = cents(float(model.cost[own, a.window.start : a.window.start + billed].sum()))
     late, late_width = float(hours[billed:].sum()), _late_width(model, a)
     running = a.running
-    now = float(hours[-min(NOW_HOURS, hours.size) :].mean()) if running else 0.0
+    now = _now(model, a) if running else 0.0
     where = _where(o, a)
     start = o.hours[a.window.start]
     lead = a.resets[0].rate if a.resets else None
@@ -140,19 +145,26 @@ def spike_row(model: Model, a: Account) -> dict[str, object]:
         "status": "running" if running else "ended",
         "shape": a.shape,
         "where": json.dumps(where),
-        "expected_cost": round(actual - excess, 2),
+        "expected_cost": cents(actual - excess),
         "actual_cost": actual,
         "excess_cost": excess,
-        "excess_low": round(excess - spread, 2),
-        "excess_high": round(excess + spread, 2),
+        "excess_low": cents(excess - spread),
+        "excess_high": cents(excess + spread),
         "nowcast_hours": int(hours.size - billed),
-        "nowcast_excess_cost": round(late, 2),
-        "nowcast_low": round(late - late_width, 2),
-        "nowcast_high": round(late + late_width, 2),
-        "cost_per_hour_now": round(now, 2),
-        "month_end_excess_cost": round(_month_end(model, a), 2),
+        "nowcast_excess_cost": cents(late),
+        "nowcast_low": cents(late - late_width),
+        "nowcast_high": cents(late + late_width),
+        "cost_per_hour_now": cents(now),
+        "month_end_excess_cost": cents(_month_end(model, a)),
         "verdict": _verdict(a),
     }
+
+
+def _now(model: Model, a: Account) -> float:
+    """Dollars an hour now: of the last hours, of the last day where the bill does not name each of these hours."""
+    last = slice(max(a.window.start, a.window.end - NOW_HOURS), a.window.end)
+    named = (model.cost[list(a.own), last] != 0).any(axis=0).all()
+    return float(a.hourly[-(NOW_HOURS if named else 24) :].mean())
 
 
 def _late_width(model: Model, a: Account) -> float:

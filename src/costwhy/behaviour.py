@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from costwhy.errors import InputError
 from costwhy.graph import Flow, flow_into
 from costwhy.levels import WEEK, pattern
 from costwhy.observed import Array
@@ -345,6 +346,14 @@ def _settled(before: _Before, resets: Sequence[Reset]) -> _Calls:
     return _Calls(ratio, before.flow.settle(ratio, outside, before.handled))
 
 
+def _settled_or_kept(before: _Before, resets: Sequence[Reset]) -> _Calls:
+    """The same; the calls as they were where some rates of a circle, set back without the others, would make it gain: no such company was possible."""
+    try:
+        return _settled(before, resets)
+    except InputError:
+        return _Calls(before.flow.ratio, before.handled)
+
+
 def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
     """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
     o = model.observed
@@ -357,7 +366,7 @@ def _change(before: _Before, resets: Sequence[Reset]) -> Array:
     """What these rates, set back, change in the cost of the meters that can move (R x W)."""
     model = before.model
     own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in OF_CALLS]
-    usage = _usage_with(before, _settled(before, resets), {k: r.normal for k, r in own if r.rate.kind != "unit_price"})
+    usage = _usage_with(before, _settled_or_kept(before, resets), {k: r.normal for k, r in own if r.rate.kind != "unit_price"})
     covered, price = np.minimum(before.of(model.committed), usage), before.of(model.price)
     for k, reset in own:
         if reset.rate.kind == "unit_price" and _is_covered(model, reset.rate):

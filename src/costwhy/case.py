@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.accounts import Account, account, account_window, spike_row
+from costwhy.accounts import Account, account, account_window, cents, spike_row
 from costwhy.behaviour import Window, calls_with
 from costwhy.drivers import find_drivers
-from costwhy.errors import UsageError
+from costwhy.errors import InputError, UsageError
 from costwhy.nowcast import ledger, states
 from costwhy.observed import METER, Observed, Tables, observe
 from costwhy.owners import ORDER, Directory, budget_owner, find_lost_tags, find_owners, ownership_gap
@@ -189,17 +189,17 @@ def _found(model: Model) -> "tuple[tuple[Account, dict[str, object]], ...]":
 
 def _behaviour(a: Account, excess: float) -> tuple[pl.DataFrame, float]:
     rows = [
-        (*r.rate.name, round(float(d[:, : a.billed].sum()), 2), round(float(d[:, a.billed :].sum()), 2))
+        (*r.rate.name, cents(float(d[:, : a.billed].sum())), cents(float(d[:, a.billed :].sum())))
         for r, d in zip(a.resets, a.dollars, strict=True)
     ]
     frame = pl.DataFrame(rows, schema=tables.BEHAVIOUR.schema, orient="row")
     frame = frame.group_by("kind", "service", "caller", "usage_type", maintain_order=True).agg(
         pl.col("cost_change").sum(), pl.col("nowcast_change").sum()
     )
-    frame = frame.with_columns(pl.col("cost_change", "nowcast_change").round(2)).sort(
+    frame = frame.with_columns(pl.col("cost_change", "nowcast_change").round(2) + 0.0).sort(
         (pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True
     )
-    return tables.BEHAVIOUR.fit(frame), round(excess - float(frame["cost_change"].sum()), 2)
+    return tables.BEHAVIOUR.fit(frame), cents(excess - float(frame["cost_change"].sum()))
 
 
 def leaves_of(model: Model, a: Account) -> pl.DataFrame:
@@ -215,11 +215,11 @@ def _drivers(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, float]:
     """Where in the bill the change sits."""
     found = find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS))
     rows = [
-        (json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), round(float(row["cost_change"]), 2))
+        (json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), cents(float(row["cost_change"])))
         for row in found.iter_rows(named=True)
     ]
     kept = [row for row in rows if row[1] != 0]
-    return pl.DataFrame(kept, schema=tables.DRIVERS.schema, orient="row"), round(excess - sum(d for _, d in kept), 2)
+    return pl.DataFrame(kept, schema=tables.DRIVERS.schema, orient="row"), cents(excess - sum(d for _, d in kept))
 
 
 def _shown(o: Observed, a: Account) -> slice:
@@ -273,7 +273,7 @@ def _calls(model: Model, a: Account) -> pl.DataFrame:
     if not edges:
         return tables.CALLS.empty()
     shown, frames = _shown(o, a), []
-    then, _ = calls_with(model, a.window, a.resets)
+    then = _usual_calls(model, a)
     for e in edges[:4]:
         expected = o.calls[e, shown].copy()
         expected[a.window.start - shown.start : a.window.end - shown.start] = then[e]
@@ -282,6 +282,14 @@ def _calls(model: Model, a: Account) -> pl.DataFrame:
         )
         frames.append(frame.with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside")))
     return tables.CALLS.fit(pl.concat(frames))
+
+
+def _usual_calls(model: Model, a: Account) -> np.ndarray:
+    """Calls on each edge without the spike (E x W); as they were where they would not settle."""
+    try:
+        return calls_with(model, a.window, a.resets)[0]
+    except InputError:
+        return model.observed.calls[:, a.window.hours]
 
 
 def _dependencies(model: Model, a: Account) -> pl.DataFrame:
@@ -296,7 +304,7 @@ def _dependencies(model: Model, a: Account) -> pl.DataFrame:
         head = [p for p in (reset.rate.caller, reset.rate.service) if p is not None]
         for (service, name), value in sums.items():
             if abs(value) >= 0.01 * max(abs(float(by_meter.sum())), 0.01):
-                rows.append({"path": [*_path(o, head, service), name or "charges"], "cost_change": round(value, 2)})
+                rows.append({"path": [*_path(o, head, service), name or "charges"], "cost_change": cents(value)})
     frame = pl.DataFrame(rows, schema=tables.DEPENDENCIES.schema) if rows else tables.DEPENDENCIES.empty()
     return frame.sort(pl.col("cost_change").abs(), descending=True).head(20)
 
@@ -509,7 +517,7 @@ def investigate_window(
 def _calendar(model: Model, a: Account, against: Window) -> float:
     """What the lengths of two windows make of the difference of their totals: the other window's cost an hour for each hour more."""
     hours = (a.window.end - a.window.start) - (against.end - against.start)
-    return round(float(model.cost[list(a.own), against.hours].mean(axis=1).sum()) * hours, 2)
+    return cents(float(model.cost[list(a.own), against.hours].mean(axis=1).sum()) * hours)
 
 
 def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
@@ -603,8 +611,8 @@ def explain(
         "billed_through": _time(s.observed.billed_through),
         "spikes": [document(case) for case in cases],
         "ownership_gap": {
-            "cost": round(lost, 2),
-            "share": round(share, 6),
+            "cost": cents(lost),
+            "share": round(share, 6) + 0.0,
             "items": [{**r, "where": json.loads(r["where"])} for r in items.iter_rows(named=True)],
         },
         "rows_set_aside": int(s.frames["set_aside"]["records"].sum()),

@@ -37,7 +37,9 @@ PHYSICAL = (
 )
 METER = (*PHYSICAL, *TAGGED)
 
+MOST_REPEATS = 0.95  # of attempts: clients give up after a few; a counter that says more counts something else
 REGULAR_SHARE = 0.5  # an account that bills in half of its hours or more is expected to bill in each
+APART = timedelta(days=366)  # without any charge: what lies beyond is dated wrongly, or another bill
 HEIR_SLACK = 3  # hours between the end of a tagged line and the begin of its untagged heir
 HEIR_LIKENESS = 0.5  # share of the lost usage that the heir must carry
 
@@ -132,6 +134,8 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     series, hourly, signals = lake.table("series"), lake.table("hourly"), lake.table("signals")
     if hourly.is_empty():
         raise LakeError("there is no billed hour in the lake", found="an empty cost table", todo="run `costwhy ingest`")
+    hourly = _of_one_time(hourly)
+    signals = signals.filter(pl.col("hour") <= hourly["hour"].max() + APART)  # type: ignore[operator]
     newest = max(t for t in (_last(hourly), _last(signals)) if t is not None) + timedelta(hours=1)
     billed_through = _billed_through(hourly, series)
     if as_of is not None and as_of < newest:
@@ -147,16 +151,27 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, handed=handed)
 
 
+def _of_one_time(hourly: pl.DataFrame) -> pl.DataFrame:
+    """The bill without rows that lie years from it: one charge dated 9999 would make 70 million hours of nothing."""
+    hours = hourly.group_by("hour").agg(n=pl.col("rows").sum()).sort("hour")
+    hours = hours.with_columns(run=(pl.col("hour").diff() > APART).fill_null(value=False).cum_sum())
+    runs = hours.group_by("run").agg(pl.col("n").sum(), first=pl.col("hour").min(), last=pl.col("hour").max())
+    most = runs.sort("n", "last").row(-1, named=True)
+    return hourly.filter(pl.col("hour").is_between(most["first"], most["last"]))
+
+
 def _last(frame: pl.DataFrame) -> datetime | None:
     value = frame["hour"].max()
     return value if isinstance(value, datetime) else None
 
 
 def _first(hourly: pl.DataFrame, newest: datetime) -> datetime:
-    """First hour of regular billing: month-start fees may be dated before it."""
+    """First hour of regular billing, which goes on within a day: month-start fees may be dated before it."""
     rows = hourly.filter(pl.col("hour") < newest).group_by("hour").agg(n=pl.col("rows").sum()).sort("hour")
     floor = float(rows["n"].median() or 0) / 4  # type: ignore[arg-type]
-    value = rows.filter(pl.col("n") >= floor)["hour"].min()
+    regular = rows.filter(pl.col("n") >= floor)
+    begun = regular.filter(pl.col("hour").shift(-1) - pl.col("hour") <= timedelta(days=1))
+    value = (begun if begun.height else regular)["hour"].min()
     return value if isinstance(value, datetime) else newest - timedelta(hours=1)
 
 
@@ -195,7 +210,7 @@ def _signals(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> tuple[tuple[
     numbered = sums.join(keys.with_row_index("e"), on=["service", "caller"], how="inner", nulls_equal=True)
     shape = (len(edges), len(hours))
     grids = [_grid(numbered.filter(pl.col("metric") == metric), "e", "value", shape) for metric in ("calls", "retries")]
-    retries = np.minimum(grids[1], np.maximum(grids[0] - 1.0, 0.0))  # more repeats than attempts is a fault of the counter
+    retries = np.where(grids[1] <= MOST_REPEATS * grids[0], grids[1], 0.0)  # a faulty counter's first attempts would be next to none
     means = (
         placed.filter(pl.col("metric") == "capacity")
         .group_by("service", "t")

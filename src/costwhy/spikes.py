@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costwhy.behaviour import Reset, Window, cost_with, mean_rate, normal
+from costwhy.behaviour import OF_CALLS, Reset, Window, cost_with, mean_rate, normal
 from costwhy.levels import pattern
 from costwhy.rates import Model, Rate
 from costwhy.shifts import SHORTEST, Shift, find_shifts, suspects
@@ -22,9 +22,11 @@ LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise o
 LEAST_ROW = 0.001  # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
+LEAST_MONEY = 1.0  # of the currency: a spike of cents is nobody's work, whatever share of a tiny bill it is
 LEAST_GROWTH = 0.1  # of calls from outside: traffic wanders by a few per cent without a cause
 LEAST_HOURS = 6  # so many hours at LEAST_SHARE are the least worth of a spike
 MOST_ROWS = 16  # of a window that a person picks
+RARE = 26  # hours from one charge to the next: what is charged less often than by the day is a fee
 WARM_UP = 96  # hours before the first onset that can be told
 
 
@@ -78,6 +80,8 @@ class Spike:
 
 def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
+    if not _by_the_day(model):
+        return ()
     born = [e for rate in model.rates if rate.born is not None for e in _birth(model, rate)]
     rates = [rate for rate in model.rates if rate.born is None]
     suspected = [rates[k] for k in suspects(rates)]
@@ -85,6 +89,13 @@ def find(model: Model) -> tuple[Spike, ...]:
     episodes = [e for e in (*born, *moved) if _matters(model, e)]
     spikes = [s for group in _groups(model, episodes) for s in _told(model, group)]
     return tuple(sorted(spikes, key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
+
+
+def _by_the_day(model: Model) -> bool:
+    """Whether the bill names days at least: one that names only months cannot tell when anything began."""
+    o = model.observed
+    named = np.count_nonzero(((o.usage != 0) | (o.cost != 0))[:, : o.billed].any(axis=0))
+    return bool(named * RARE >= o.billed)
 
 
 # ---------------------------------------------------------------- episodes of one rate
@@ -129,15 +140,13 @@ def _runs(model: Model, rate: Rate, span: tuple[int, int | None], over: int) -> 
 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
-    active = (
-        np.flatnonzero(model.observed.calls[rate.row] > 0)
-        if rate.kind in {"demand", "schedule", "fan_out", "retries"}
-        else np.flatnonzero(model.usage[rate.row] > 0)
-    )
+    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in OF_CALLS else np.flatnonzero(model.usage[rate.row] > 0)
     if not active.size or rate.born is None:
         return
+    if active.size > 1 and rate.kind not in OF_CALLS and np.median(np.diff(active)) > RARE:
+        return
     last = int(active[-1]) + 1
-    end = None if last >= rate.level.size - 26 else last
+    end = None if last >= rate.level.size - RARE else last
     since = rate.born if active.size < 2 else max(0, rate.born - max(0, int(np.median(np.diff(active))) - 1))
     episode = episode_of(model, rate, Shift(since, rate.born, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
     if episode is not None:
@@ -190,8 +199,10 @@ def _length(model: Model, episode: Episode) -> int:
 
 
 def _company(model: Model) -> float:
-    """What the whole company spends in a billed hour."""
-    return float(model.observed.cost[:, : model.observed.billed].sum()) / max(1, model.observed.billed)
+    """What the whole company spends in a billed hour: credits and refunds aside, for what they pay is spent all the same."""
+    billed = model.observed.cost[:, : model.observed.billed]
+    spent = float(np.maximum(billed, 0.0).sum()) or abs(float(billed.sum()))
+    return spent / max(1, model.observed.billed)
 
 
 # ---------------------------------------------------------------- episodes of one incident
@@ -241,7 +252,8 @@ def _trimmed(model: Model, group: list[Episode]) -> Spike | None:
     kept = sorted((e for e in group if abs(e.dollars) >= SMALL_SHARE * whole), key=lambda e: -abs(e.dollars))
     lead = kept[0]
     whole = abs(sum(e.dollars for e in kept))
-    if whole < LEAST_HOURS * LEAST_SHARE * _company(model) or whole / _length(model, lead) < LEAST_SHARE * _company(model):
+    least = max(LEAST_MONEY, LEAST_HOURS * LEAST_SHARE * _company(model))
+    if whole < least or whole / _length(model, lead) < LEAST_SHARE * _company(model):
         return None
     start = min(e.start for e in kept if abs(e.dollars) >= 0.2 * abs(lead.dollars) and e.start >= lead.start - 1)
     return Spike(start, lead.end, tuple(kept))

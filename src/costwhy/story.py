@@ -192,7 +192,7 @@ def _impact(case: Case) -> Sentence:
     )
     return Sentence(
         f"Billed: {money(_f(s['actual_cost']), cur)} instead of {money(_f(s['expected_cost']), cur)}, "
-        f"{money(_f(s['excess_cost']), cur)} more{late}.",
+        f"{money(abs(_f(s['excess_cost'])), cur)} {'more' if _f(s['excess_cost']) >= 0 else 'less'}{late}.",
         "timeline",
     )
 

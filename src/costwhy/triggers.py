@@ -142,8 +142,10 @@ def gather(recorded: Recorded, s: Suspicion) -> Evidence:
     near = recorded.between(s.since - LOOK_BACK, s.start + s.blur)
     lag = np.maximum(0.0, hour_of(s.since) - recorded.hours[near])
     made = _names_new(recorded.rows[near], s.resources)
-    where = np.array([_where(recorded, near, row, s, made) for row in s.rows]).reshape(len(s.rows), lag.size)
-    fit = np.array([_fits(recorded.doing[near], kind, usage) for kind, _, _, usage, _ in s.rows]).reshape(len(s.rows), lag.size)
+    where = np.array([_where(recorded, near, row, s, made) for row in s.rows], dtype=np.int64).reshape(len(s.rows), lag.size)
+    fit = np.array([_fits(recorded.doing[near], kind, usage) for kind, _, _, usage, _ in s.rows], dtype=float).reshape(
+        len(s.rows), lag.size
+    )
     return Evidence(near, lag, where, fit, _undone(recorded, near, s))
 
 
@@ -218,7 +220,8 @@ def _undone(recorded: Recorded, near: slice, s: Suspicion) -> np.ndarray:
 def log_weights(recorded: Recorded, s: Suspicion, e: Evidence, w: Weights) -> tuple[Array, np.ndarray]:
     """Logarithm of each change's weight (n), and the behaviour row that it fits best."""
     place = np.array([0.0, 0.0, 0.0, w.callee, w.upstream, w.account, w.elsewhere])
-    rows = np.log([max(share, 1e-9) for *_, share in s.rows])[:, None] + place[e.where] + w.mechanism * np.log(e.fit)
+    shares = np.array([max(share, 1e-9) for *_, share in s.rows], dtype=float)
+    rows = np.log(shares)[:, None] + place[e.where] + w.mechanism * np.log(e.fit)
     planned = recorded.rows["planned_reason"][e.near].is_not_null().to_numpy()
     demand = np.array([kind == "demand" for kind, *_ in s.rows], dtype=bool)
     rows = rows + w.planned * demand[:, None] * planned[None, :]
