@@ -1,5 +1,6 @@
 """Hours without a bill: what they are estimated to cost, how far that may be off, and what became of it (tests/small_company.py draws the company)."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, changed, from_hour
 
 from costwhy import tables
+from costwhy.behaviour import Window, normal_was_off
 from costwhy.case import explain, nowcast_ledger, overview
 from costwhy.nowcast import DAYS, PRIOR_ERROR, Backtest, Cutoff, backtest, states
 from costwhy.observed import observe
@@ -192,3 +194,18 @@ def test_a_timeline_says_the_state_of_each_hour():
     frame = overview(late().lake())
     assert frame["state"].to_list()[-LAG:] == ["estimated"] * LAG
     assert (frame["state"] == "estimated").equals(frame["estimated"], check_names=False)
+
+
+def test_a_running_spikes_normal_is_tried_on_earlier_days_without_the_hours_after_them():
+    """The oldest of 14 days is as far off whatever came after it: a normal that runs on knows no later hour."""
+    model = model_of(late(lag=0))
+    [rate] = [r for r in model.rates if r.kind == "demand" and r.service == "web"]
+    asked, ahead, quiet = Window(HOURS - 12, HOURS), 24, np.ones(HOURS, dtype=bool)
+    oldest = HOURS - 12 - 24 * (ahead // 24 + 14)  # the newest trial ends before the onset, 24 hours before what is asked about
+    calls = model.observed.calls.copy()
+    calls[rate.row, oldest + 12 :] *= 1.3
+    other = replace(model, observed=replace(model.observed, calls=calls))
+    off, again = (normal_was_off(m, rate, asked, ahead, quiet) for m in (model, other))
+    assert off.size == again.size == 14
+    assert off[-1] == pytest.approx(again[-1])
+    assert off[0] != pytest.approx(again[0])
