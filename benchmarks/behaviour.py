@@ -20,11 +20,12 @@ import numpy as np
 from known import Told, cases, companies, told_of_case, told_of_company
 from large import KINDS, Size, observed
 
-from costwhy.behaviour import Reset, Window, split
-from costwhy.meters import AutoscalerRule, MeterModel
-from costwhy.observed import Observed
-from costwhy.rates import Model, Rate, fit
-from costwhy.spikes import find
+from costwhy.model.baseline import Baseline, Window
+from costwhy.model.counterfactual import split
+from costwhy.model.meters import AutoscalerRule, MeterModel
+from costwhy.model.observed import Observed
+from costwhy.model.rates import Model, Rate, fit
+from costwhy.spikes.detect import find
 
 WEEK = Window(900, 900 + 168)
 PARTS = ("cases", "companies", "speed")
@@ -59,15 +60,15 @@ def modelled(o: Observed) -> Model:
     return Model(o, handled, tuple(meters), o.usage, seen, o.cost, price, none, none, (), born, np.zeros_like(o.calls))
 
 
-def resets(model: Model) -> list[Reset]:
+def resets(model: Model) -> list[Baseline]:
     """A spike of five rates near the entries, so that nearly every service is reached."""
     o, hours = model.observed, WEEK.hours
-    out = [Reset(_rate("demand", 0, o.edges[0].service, None), o.calls[0, hours] * 0.7)]
+    out = [Baseline(_rate("demand", 0, o.edges[0].service, None), o.calls[0, hours] * 0.7)]
     for row in (60, 400, 10_000):
         edge = o.edges[row]
         ratio = o.calls[row, hours] / model.handled[o.services.index(str(edge.caller)), hours]
-        out.append(Reset(_rate("fan_out", row, edge.service, edge.caller), ratio * 0.5))
-    return [*out, Reset(_rate("usage_per_call", 100, o.services[100], None), model.usage[100, hours] / model.handled[100, hours] * 0.5)]
+        out.append(Baseline(_rate("fan_out", row, edge.service, edge.caller), ratio * 0.5))
+    return [*out, Baseline(_rate("usage_per_call", 100, o.services[100], None), model.usage[100, hours] / model.handled[100, hours] * 0.5)]
 
 
 def _rate(kind: str, row: int, service: str, caller: str | None) -> Rate:

@@ -31,9 +31,10 @@ from formats import of_incident, ordinary, signals, write_catalog, write_changes
 from generate import Settings, Simulation, answers, bill_of, rows_of, simulate  # noqa: E402
 from incidents import MORE, SORTS, Incident  # noqa: E402
 
-from costwhy import tables  # noqa: E402
-from costwhy.case import explain  # noqa: E402
-from costwhy.sources import backstage, cdevents, cloudtrail, codeowners  # noqa: E402
+from costwhy import tables
+from costwhy.case.document import explain  # noqa: E402
+from costwhy.sources.changes import cdevents, cloudtrail
+from costwhy.sources.owners import backstage, codeowners
 from costwhy.sources.reading import find_files  # noqa: E402
 
 TAGS = {

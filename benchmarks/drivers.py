@@ -25,7 +25,7 @@ from peers.leaves import leaves_of
 from peers.pizza import wise_pizza
 from peers.riskloc import riskloc
 
-from costwhy.drivers import find_drivers
+from costwhy.spikes.drivers import find_drivers
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = next((p / "shared/data/drivers" for p in ROOT.parents if (p / "shared/data").is_dir()), ROOT.parent / "shared/data/drivers")

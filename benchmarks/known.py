@@ -14,10 +14,10 @@ from companies import lake_of, plan, truth_of
 from generate import Settings, simulate
 from incidents import MORE, SORTS
 
-from costwhy.case import explain
+from costwhy.case.document import explain
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
-from costwhy.lake import open_lake
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import open_lake
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared" / "cases").is_dir()), ROOT.parent / "shared")

@@ -11,7 +11,9 @@ import polars as pl
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from costwhy.observed import METER, Array, Edge, Observed
+from costwhy.arrays import Array
+from costwhy.model.observed import Edge, Observed
+from costwhy.tables import METER
 
 FIRST = datetime(2026, 9, 1, tzinfo=UTC)
 ENTRIES = 40

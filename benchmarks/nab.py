@@ -19,9 +19,9 @@ import numpy as np
 import polars as pl
 from known import SHARED
 
-from costwhy.levels import trace
-from costwhy.observed import Array
-from costwhy.shifts import find_shifts
+from costwhy.arrays import Array
+from costwhy.model.levels import level_of
+from costwhy.spikes.shifts import find_shifts
 
 DATA = SHARED / "data" / "nab"
 FALSE_ALARM = 0.11
@@ -121,7 +121,7 @@ def events(series: list[Series], said: list[list[int]]) -> tuple[float, float, i
 def _shifts(values: Array) -> list[tuple[int, int | None]]:
     known = values[np.isfinite(values)]
     level = values / (np.abs(known).mean() or 1.0)
-    [found] = find_shifts(trace("amount", level[None, :], np.ones(1, dtype=bool)))
+    [found] = find_shifts(level_of("amount", level[None, :], np.ones(1, dtype=bool)))
     return [(shift.start, shift.end) for shift in found]
 
 

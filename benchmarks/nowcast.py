@@ -20,7 +20,8 @@ from companies import Settings, lake_of, plan, truth_of
 from generate import simulate
 from known import CASES, Told, cases, scorer, told_of_case
 
-from costwhy.case import explain, nowcast_ledger
+from costwhy.case.document import explain
+from costwhy.case.investigate import nowcast_ledger
 
 SHOWN = ("retry_loop", "fan_out", "cron_frequency", "autoscaler", "target", "traffic_growth", "planned_launch")  # in signals
 LEDGER = ("(ledger: services)", "(ledger: whole bill)")

@@ -17,8 +17,9 @@ import polars as pl
 from companies import lake_of
 from generate import Settings, simulate
 
-from costwhy.case import study
-from costwhy.owners import Directory, Traces, Unowned, likely_team, traces_of
+from costwhy.case.analysis import analyse
+from costwhy.causes.owners import Directory
+from costwhy.causes.unowned import Traces, Unowned, likely_team, traces_of
 
 NAMES = ("service", "team", "budget_owner")
 
@@ -58,7 +59,7 @@ def ask(seed: int, share: float) -> list[Asked]:
     """Both questions about one company."""
     company = simulate(Settings(seed, 42, 12, ()))
     lake = lake_of(company)
-    s = study(lake)
+    s = analyse(lake)
     series, daily, changes = s.frames["series"], s.frames["daily"], s.recorded.rows
     hidden = hidden_of(daily, series, share, np.random.default_rng([seed, 7]))
     kept = daily.filter(~pl.col("ResourceId").is_in(hidden["ResourceId"].implode()).fill_null(value=False))

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from known import SHARED
 
-from costwhy.observed import Array
+from costwhy.arrays import Array
 
 DATA = SHARED / "data" / "petshop"
 PUBLISHED = """published, all 68 incidents of train and test (the authors' own graph traversal with median deviation, outputs of code/RCA-Dataset-Eval.ipynb

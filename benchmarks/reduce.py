@@ -18,8 +18,8 @@ from pathlib import Path
 import duckdb
 
 from costwhy.config import Mapping
-from costwhy.reduce import MEMORY, THREADS, reduce_file
-from costwhy.sources import focus
+from costwhy.ingest.billing import MEMORY, THREADS, reduce_file
+from costwhy.sources.cost import focus
 from costwhy.tables import DIMENSION_NAMES, MEASURE_NAMES
 
 FILE_ROWS = 5_000_000

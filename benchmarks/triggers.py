@@ -24,9 +24,11 @@ from companies import MORE, SORTS, Settings, lake_of, plan, scorer, simulate, tr
 from scipy.optimize import minimize
 
 from costwhy import tables
-from costwhy.case import explain, study, suspicion_of
-from costwhy.recorded import Recorded, find_recorded
-from costwhy.triggers import LOOK_BACK, WEIGHTS, Suspicion, Weights, gather, log_none, log_weights, weigh
+from costwhy.case.analysis import analyse
+from costwhy.case.attribution import onset_of
+from costwhy.case.document import explain
+from costwhy.causes.changes import KnownChanges, find_known_changes
+from costwhy.causes.triggers import LOOK_BACK, WEIGHTS, Onset, Weights, gather, log_none, log_weights, rank_triggers
 
 PRIOR = 1.0  # standard deviation of each weight around what was judged before it was learnt
 JUDGED = Weights(  # before anything was learnt
@@ -52,8 +54,8 @@ class Question:
     """One true incident that was found: what there was to choose from, and what is right (empty: no recorded change)."""
 
     sort: str
-    recorded: Recorded
-    suspicion: Suspicion
+    recorded: KnownChanges
+    suspicion: Onset
     right: frozenset[str]
 
 
@@ -61,19 +63,19 @@ def questions(settings: Settings) -> list[Question]:
     """The incidents of one company that were found."""
     s = simulate(settings)
     truth, lake = truth_of(s), lake_of(s)
-    known = study(lake)
+    known = analyse(lake)
     by_id = {row["spike_id"]: a for a, row in known.found}
     return [
         Question(i["kind"], _near(known.recorded, q), q, frozenset(i["trigger"]["change_ids"]))
         for spike, i in scorer().pair(explain(lake), truth)[0]
-        for q in [suspicion_of(known, by_id[spike["spike_id"]])]
+        for q in [onset_of(known, by_id[spike["spike_id"]])]
     ]
 
 
-def _near(r: Recorded, s: Suspicion) -> Recorded:
+def _near(r: KnownChanges, s: Onset) -> KnownChanges:
     """The records that can matter: from three days before the onset to the end."""
     part = r.between(s.since - LOOK_BACK - timedelta(hours=1), (s.end or s.start) + timedelta(hours=4))
-    return Recorded(r.rows[part], *(getattr(r, f.name)[part] for f in fields(Recorded) if f.name != "rows"))
+    return KnownChanges(r.rows[part], *(getattr(r, f.name)[part] for f in fields(KnownChanges) if f.name != "rows"))
 
 
 def gathered(seeds: Sequence[int], sorts: Sequence[str], kept: Path | None) -> list[Question]:
@@ -133,7 +135,7 @@ class Verdict:
 
 def judge(q: Question, weights: Weights = WEIGHTS) -> Verdict:
     """As ../shared/cases/score.py counts."""
-    said = weigh(q.recorded, q.suspicion, weights)
+    said = rank_triggers(q.recorded, q.suspicion, weights)
     answers = [(r["probability"], bool({r["change_id"], *r["also"]} & q.right)) for r in said.triggers.iter_rows(named=True)]
     answers.append((said.no_recorded_change, not q.right))
     answers.sort(key=lambda a: -a[0])
@@ -206,16 +208,14 @@ def speed(changes: int = 100_000, spikes: int = 50) -> None:
         }
     )
     begin = perf_counter()
-    recorded = find_recorded(tables.CHANGES.fit(rows.with_columns(delivery=pl.lit("made"))), frozenset(services))
+    recorded = find_known_changes(tables.CHANGES.fit(rows.with_columns(delivery=pl.lit("made"))), frozenset(services))
     ready = perf_counter()
     for k in range(spikes):
         onset = first + timedelta(days=5 + k)
         rows_of = (("retries", services[k], services[k + 1], None, 0.7), ("demand", services[k + 2], None, None, 0.3))
-        weigh(
+        rank_triggers(
             recorded,
-            Suspicion(
-                rows_of, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()
-            ),
+            Onset(rows_of, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()),
         )
     done = perf_counter()
     print(

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 import costwhy as cw
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
+from costwhy.ingest.ingest import ingest
 
 DOCS = Path(__file__).resolve().parent
 SAMPLE = DOCS.parent / "data" / "sample"

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from costwhy import config, errors, tables
-from costwhy.cli import parser_of_all
+from costwhy.cli.main import parser_of_all
 
 DOCUMENT = Path(__file__).resolve().parent / "reference.md"
 SECTIONS = {

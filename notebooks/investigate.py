@@ -17,9 +17,9 @@ def _():
     import polars as pl
 
     import costwhy as cw
-    from costwhy import charts, fragments, views
+    from costwhy.show import chart_data, charts, html, investigation
 
-    return charts, cw, fragments, mo, pl, views
+    return chart_data, charts, cw, html, investigation, mo, pl
 
 
 @app.cell
@@ -30,10 +30,10 @@ def _(cw, mo):
 
 
 @app.cell
-def _(mo, spikes, views):
+def _(investigation, mo, spikes):
     # what is shown lives in the URL: a spike's id, or the two times of a window
     query = mo.query_params()
-    get_shown, set_shown = mo.state(views.read_shown(query.get("show"), spikes))
+    get_shown, set_shown = mo.state(investigation.read_shown(query.get("show"), spikes))
 
     def show(shown):
         if shown is not None and shown != get_shown():
@@ -44,88 +44,88 @@ def _(mo, spikes, views):
 
 
 @app.cell
-def _(get_shown, lake, views):
-    case = views.case_of(lake, get_shown())
+def _(get_shown, investigation, lake):
+    case = investigation.case_of(lake, get_shown())
     return (case,)
 
 
 @app.cell
-def _(case, fragments, lake, mo):
-    mo.Html(fragments.STYLE + fragments.top(lake.workspace, case))
+def _(case, html, lake, mo):
+    mo.Html(html.STYLE + html.top(lake.workspace, case))
     return
 
 
 @app.cell
-def _(charts, get_shown, mo, show, spend, spikes, views):
+def _(charts, get_shown, investigation, mo, show, spend, spikes):
     # the chart keeps its own highlight when it is clicked; it is drawn anew only when the list picked
     chart = mo.ui.altair_chart(
         charts.spend(spend, spikes, get_shown()), chart_selection=False, legend_selection=False,
-        on_change=lambda _: show(views.clicked(chart.selections, spikes)))
+        on_change=lambda _: show(investigation.clicked(chart.selections, spikes)))
     chart
     return
 
 
 @app.cell
-def _(get_shown, mo, show, spikes, views):
+def _(get_shown, investigation, mo, show, spikes):
     listed = mo.ui.table(
-        views.spike_list(spikes), selection="single", initial_selection=views.position(get_shown(), spikes), pagination=False, show_column_summaries=False,
+        investigation.spike_list(spikes), selection="single", initial_selection=investigation.position(get_shown(), spikes), pagination=False, show_column_summaries=False,
         show_data_types=False, show_download=False, show_search=False, max_columns=8, text_justify_columns={"excess": "right", "an hour now": "right"},
-        on_change=lambda rows: show(views.listed(rows, spikes)))
+        on_change=lambda rows: show(investigation.listed(rows, spikes)))
     step = mo.hstack(
-        [mo.ui.button(label="← previous", on_click=lambda _: show(views.neighbour(get_shown(), spikes, -1))),
-         mo.ui.button(label="next →", on_click=lambda _: show(views.neighbour(get_shown(), spikes, 1)))], justify="start")
+        [mo.ui.button(label="← previous", on_click=lambda _: show(investigation.neighbour(get_shown(), spikes, -1))),
+         mo.ui.button(label="next →", on_click=lambda _: show(investigation.neighbour(get_shown(), spikes, 1)))], justify="start")
     mo.vstack([listed, step])
     return
 
 
 @app.cell
-def _(case, charts, fragments, mo, views):
+def _(case, chart_data, charts, html, mo):
     mo.stop(case is None)
     mo.vstack([
-        mo.Html(fragments.section("What moved", "Dollars by behaviour; they add up to the excess.")),
-        mo.as_html(charts.moved(views.moved(case))), mo.Html(fragments.behaviours(case)),
-        mo.accordion({"Where in the bill": mo.Html(fragments.drivers(case)), "Through which dependencies": mo.Html(fragments.paths(case))}),
+        mo.Html(html.section("What moved", "Dollars by behaviour; they add up to the excess.")),
+        mo.as_html(charts.moved(chart_data.moved(case))), mo.Html(html.behaviours(case)),
+        mo.accordion({"Where in the bill": mo.Html(html.drivers(case)), "Through which dependencies": mo.Html(html.paths(case))}),
     ])
     return
 
 
 @app.cell
-def _(case, charts, fragments, mo, views):
+def _(case, chart_data, charts, html, mo):
     mo.stop(case is None)
-    axis = views.axis(case)
+    axis = chart_data.axis_of(case)
     mo.vstack([
-        mo.Html(fragments.section("Traffic or inefficiency", "Spend and what it would have been; excess by behaviour; calls, what they would have been, and retries.")),
-        mo.as_html(charts.timeline(case.timeline, case.spike["start"])), mo.as_html(charts.ledger(views.ledger(case), axis)),
-        *[mo.vstack([mo.Html(fragments.note(name)), mo.as_html(charts.calls(rows, axis, case.spike["start"]))]) for name, rows in views.edges(case)],
+        mo.Html(html.section("Traffic or inefficiency", "Spend and what it would have been; excess by behaviour; calls, what they would have been, and retries.")),
+        mo.as_html(charts.timeline(case.timeline, case.spike["start"])), mo.as_html(charts.ledger(chart_data.ledger(case), axis)),
+        *[mo.vstack([mo.Html(html.note(name)), mo.as_html(charts.calls(rows, axis, case.spike["start"]))]) for name, rows in chart_data.edges(case)],
     ])
     return (axis,)
 
 
 @app.cell
-def _(case, mo, views):
+def _(case, chart_data, mo):
     mo.stop(case is None)
-    lit = mo.ui.dropdown(options=views.change_options(case), value=next(iter(views.change_options(case)), None), label="light up", full_width=True)
+    lit = mo.ui.dropdown(options=chart_data.change_options(case), value=next(iter(chart_data.change_options(case)), None), label="light up", full_width=True)
     return (lit,)
 
 
 @app.cell
-def _(axis, case, charts, fragments, lit, mo, views):
+def _(axis, case, chart_data, charts, html, lit, mo):
     mo.stop(case is None)
     mo.vstack([
-        mo.Html(fragments.section("What changed", "Recorded changes, weighed; the rest of the certainty belongs to changes that are not listed.")),
-        mo.as_html(charts.changes(views.changes(case), axis, lit.value)), lit, mo.Html(fragments.triggers(case)),
-        mo.accordion({"What the sources cover, and what cannot be ruled out": mo.Html(fragments.coverage(case))}),
+        mo.Html(html.section("What changed", "Recorded changes, weighed; the rest of the certainty belongs to changes that are not listed.")),
+        mo.as_html(charts.changes(chart_data.changes(case), axis, lit.value)), lit, mo.Html(html.triggers(case)),
+        mo.accordion({"What the sources cover, and what cannot be ruled out": mo.Html(html.coverage(case))}),
     ])
     return
 
 
 @app.cell
-def _(axis, case, charts, fragments, mo, views):
+def _(axis, case, chart_data, charts, html, mo):
     mo.stop(case is None)
     mo.vstack([
-        mo.Html(fragments.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart.")),
-        mo.Html(fragments.chain(case)), mo.as_html(charts.owners(views.lanes(case), axis)),
-        mo.Html(fragments.section("Is it still running")), mo.Html(fragments.story(case)),
+        mo.Html(html.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart.")),
+        mo.Html(html.chain(case)), mo.as_html(charts.owners(chart_data.lanes(case), axis)),
+        mo.Html(html.section("Is it still running")), mo.Html(html.story(case)),
     ])
     return
 
@@ -144,8 +144,8 @@ def _(mo):
 
 
 @app.cell
-def _(case, get_kept, mo, views):
-    mo.stop(case is None or case.study is None or not views.is_spike(case))
+def _(case, get_kept, investigation, mo):
+    mo.stop(case is None or case.study is None or not investigation.is_spike(case))
     get_kept()
     said = mo.md("{verdict} {note} {who}").batch(
         verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),
@@ -155,32 +155,32 @@ def _(case, get_kept, mo, views):
 
 
 @app.cell
-def _(case, fragments, get_reply, keep, mo, said, views):
-    tell = mo.ui.button(label="say it", on_click=lambda _: keep(views.say(case, said.value)))
+def _(case, get_reply, html, investigation, keep, mo, said):
+    tell = mo.ui.button(label="say it", on_click=lambda _: keep(investigation.say(case, said.value)))
     mo.vstack([
-        mo.Html(fragments.section("What owners say", "Kept in the lake with who and when; it changes what is told.")),
-        mo.Html(fragments.verdicts(views.verdicts(case))),
+        mo.Html(html.section("What owners say", "Kept in the lake with who and when; it changes what is told.")),
+        mo.Html(html.verdicts(investigation.verdicts_table(case))),
         mo.hstack([said, tell], justify="start", align="center", wrap=True),
-        mo.Html(fragments.note(get_reply())),
+        mo.Html(html.note(get_reply())),
     ])
     return
 
 
 @app.cell
-def _(charts, cw, fragments, lake, mo, pl):
+def _(charts, cw, html, lake, mo, pl):
     past = cw.nowcast_ledger(lake)
     mo.vstack([
-        mo.Html(fragments.section("How good the estimates were", "Hours without a bill, estimated as they would have been on each day, and the bill that came.")),
-        mo.Html(fragments.estimates(past, lake.currency)), *([] if past.is_empty() else [mo.as_html(charts.estimates(past.filter(pl.col("service").is_null())))]),
+        mo.Html(html.section("How good the estimates were", "Hours without a bill, estimated as they would have been on each day, and the bill that came.")),
+        mo.Html(html.estimates(past, lake.currency)), *([] if past.is_empty() else [mo.as_html(charts.estimates(past.filter(pl.col("service").is_null())))]),
     ])
     return
 
 
 @app.cell
-def _(cw, fragments, lake, mo):
+def _(cw, html, lake, mo):
     mo.vstack([
-        mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.lost_tags(cw.lost_tags(lake), lake.currency)),
-        mo.Html(fragments.gap(*cw.nobody_owns(lake), lake.currency)),
+        mo.Html(html.section("What nobody owns")), mo.Html(html.lost_tags(cw.lost_tags(lake), lake.currency)),
+        mo.Html(html.gap(*cw.nobody_owns(lake), lake.currency)),
     ])
     return
 

@@ -15,10 +15,10 @@ app = marimo.App(width="medium", app_title="costwhy: published cases")
 def _():
     import marimo as mo
 
-    from costwhy import fragments, leadership
-    from costwhy.served.viewer import read_viewer
+    from costwhy.show import html, leadership
+    from costwhy.serve.viewer import read_viewer
 
-    return fragments, leadership, mo, read_viewer
+    return html, leadership, mo, read_viewer
 
 
 @app.cell
@@ -43,35 +43,35 @@ def _(board, leadership, mo, viewer):
 
 
 @app.cell
-def _(board, fragments, leadership, mo, viewer):
+def _(board, html, leadership, mo, viewer):
     # pages are finished HTML, escaped where it is made and written once for all viewers
-    mo.Html(fragments.STYLE + (leadership.overview_page(board) if viewer.case is None else ""))
+    mo.Html(html.STYLE + (leadership.overview_page(board) if viewer.case is None else ""))
     return
 
 
 @app.cell
-def _(board, fragments, get_shown, leadership, mo, show, viewer):
+def _(board, get_shown, html, leadership, mo, show, viewer):
     mo.stop(viewer.case is not None)
     listed = mo.ui.table(
         leadership.listed(board), selection="single", initial_selection=leadership.position(board, get_shown()), pagination=False,
         show_column_summaries=False, show_data_types=False, show_download=False, show_search=False, max_columns=8,
         text_justify_columns={"cost so far": "right", "an hour now": "right"}, on_change=lambda rows: show(leadership.picked(rows, board)))
-    mo.vstack([mo.Html(fragments.section("Cases", "Open ones first, by dollars an hour. Pick one to read it.")), listed])
+    mo.vstack([mo.Html(html.section("Cases", "Open ones first, by dollars an hour. Pick one to read it.")), listed])
     return
 
 
 @app.cell
-def _(board, fragments, get_shown, leadership, mo):
+def _(board, get_shown, html, leadership, mo):
     published = board.find(get_shown())
-    mo.Html(leadership.case_page(published) if published else fragments.page("<h2>This case is not published here.</h2><p>Pick one above, or ask for it to be published.</p>" if board.rows else "<h1>No case is published here.</h1>"))
+    mo.Html(leadership.case_page(published) if published else html.page("<h2>This case is not published here.</h2><p>Pick one above, or ask for it to be published.</p>" if board.rows else "<h1>No case is published here.</h1>"))
     return
 
 
 @app.cell
-def _(board, fragments, leadership, mo):
+def _(board, html, leadership, mo):
     gap = leadership.gap(board)
     mo.stop(gap is None)
-    mo.vstack([mo.Html(fragments.section("What nobody owns")), mo.Html(fragments.gap(*gap, board.currency))])
+    mo.vstack([mo.Html(html.section("What nobody owns")), mo.Html(html.gap(*gap, board.currency))])
     return
 
 

@@ -9,9 +9,9 @@ import pytest
 from walls import TOKEN, Site, wall
 
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
-from costwhy.lake import Lake, open_lake
-from costwhy.served.auth import Auth
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import Lake, open_lake
+from costwhy.serve.visitors import Auth
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import costwhy as cw
-from costwhy.lake import Lake
+from costwhy.lake.lake import Lake
 
 TOKEN = "a-token-of-these-tests-2718"  # noqa: S105  of these tests only
 

@@ -15,12 +15,13 @@ import uvicorn
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from costwhy.served.access_log import AccessLog
-from costwhy.served.auth import Auth, Doorkeeper, Visitor, hash_line
-from costwhy.served.call import COOKIE
-from costwhy.served.guard import Guard, Wall
-from costwhy.served.links import REVOKED, IdList, read_secret
-from costwhy.served.server import config
+from costwhy.serve.access_log import AccessLog
+from costwhy.serve.guard import Guard, Wall
+from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.passwords import hash_line
+from costwhy.serve.requests import COOKIE
+from costwhy.serve.server import config
+from costwhy.serve.visitors import Auth, Doorkeeper, Visitor
 
 TOKEN = "a-token-of-the-tests-3141"  # noqa: S105  of these tests only
 PASSWORD = "correct horse battery"  # noqa: S105  of these tests only

@@ -4,10 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from costwhy.case import Case, explain, find_spikes, investigate, investigate_window, lost_tags, nobody_owns, nowcast_ledger, overview
-    from costwhy.drivers import find_drivers
-    from costwhy.lake import Lake, open_lake
-    from costwhy.published import investigate_again, open_case, publish, verify, write_postmortem
+    from costwhy.case.case import Case
+    from costwhy.case.document import explain
+    from costwhy.case.investigate import find_spikes, investigate, investigate_window, lost_tags, nobody_owns, nowcast_ledger, overview
+    from costwhy.case.opened import open_case
+    from costwhy.lake.lake import Lake, open_lake
+    from costwhy.publishing import investigate_again
+    from costwhy.publishing.postmortem import write_postmortem
+    from costwhy.publishing.publish import publish
+    from costwhy.publishing.verify import verify
+    from costwhy.spikes.drivers import find_drivers
+
 
 _ROOMS = {
     "case": (

@@ -479,3 +479,20 @@ SAVINGS = Table(
     ),
 )
 OWNER_TABLES = (VERDICTS, PLANS, SAVINGS)
+BY_NAME = {table.name: table for table in LAKE_TABLES}
+TAGGED = ("service", "team", "budget_owner")
+PHYSICAL = (
+    "ProviderName",
+    "BillingAccountId",
+    "SubAccountId",
+    "SubAccountName",
+    "RegionId",
+    "ServiceCategory",
+    "ServiceName",
+    "x_ServiceCode",
+    "x_UsageType",
+    "x_Operation",
+    "ChargeCategory",
+    "ConsumedUnit",
+)
+METER = (*PHYSICAL, *TAGGED)

@@ -17,10 +17,10 @@ import polars as pl
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from costwhy.case import find_spikes
-from costwhy.lake import Lake, open_lake
-from costwhy.story import money
-from costwhy.verdicts import said
+from costwhy.case.investigate import find_spikes
+from costwhy.feedback.verdicts import said
+from costwhy.lake.lake import Lake, open_lake
+from costwhy.text import money
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FLAGS = [

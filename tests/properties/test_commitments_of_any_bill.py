@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costwhy.commitments import bought_beside, committed
+from costwhy.model.commitments import bought_beside, committed
 
 HOURS = 200
 seeds = st.integers(0, 2**32 - 1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.drivers import find_drivers
+from costwhy.spikes.drivers import find_drivers
 
 DIMENSIONS = ["region", "service", "team"]
 MANY = settings(max_examples=40, deadline=None)

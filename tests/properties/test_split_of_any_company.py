@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.behaviour import Reset, Window, calls_with, cost_with, normal, split
 from costwhy.errors import InputError
-from costwhy.graph import call_graph, flow_into
-from costwhy.observed import METER, Edge, Observed
-from costwhy.rates import Model, fit
+from costwhy.model.baseline import Baseline, Window, baseline
+from costwhy.model.call_graph import call_graph, flow_into
+from costwhy.model.counterfactual import calls_with, cost_with, split
+from costwhy.model.observed import Edge, Observed
+from costwhy.model.rates import Model, fit
+from costwhy.tables import METER
 
 HOURS = 12 * 24
 FIRST = datetime(2026, 9, 7, tzinfo=UTC)
@@ -63,13 +65,13 @@ def _bill(names: tuple[str, ...], handled: np.ndarray, rng: np.random.Generator)
     return frame, np.array([*usage, np.zeros(HOURS)]), np.array([*cost, np.ones(HOURS)])
 
 
-def some_resets(model: Model, window: Window, seed: int) -> list[Reset]:
+def some_resets(model: Model, window: Window, seed: int) -> list[Baseline]:
     """Up to six rates, each at its normal times a factor up to 1.2; those of calls never above what they are, so that no circle gains."""
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(model.rates), min(len(model.rates), int(rng.integers(1, 7))), replace=False)
     out = []
     for k in chosen:
-        reset = normal(model, model.rates[k], window)
+        reset = baseline(model, model.rates[k], window)
         ratio = reset.rate.kind in {"fan_out", "retries"}
         out.append(replace(reset, normal=reset.normal * rng.uniform(0.3, 0.95 if ratio else 1.2)))
     return out
@@ -85,7 +87,7 @@ class Recipe:
     window: tuple[int, int]
     resets: int
 
-    def study(self) -> tuple[Model, Window, list[Reset]]:
+    def study(self) -> tuple[Model, Window, list[Baseline]]:
         """Made."""
         model, window = fit(drawn(self.seed, self.services, circles=self.circles)), Window(min(self.window), max(self.window) + 1)
         return model, window, some_resets(model, window, self.resets)
@@ -177,7 +179,7 @@ def test_a_line_billed_as_two_halves_has_the_dollars_of_the_whole(recipe):
         assert theirs == pytest.approx(float(mine.sum()), rel=1e-6, abs=1e-6)
 
 
-def _of_halves(resets: list[Reset], meters: int) -> list[Reset]:
+def _of_halves(resets: list[Baseline], meters: int) -> list[Baseline]:
     """Each rate of a meter for both of its halves."""
     out = []
     for r in resets:
@@ -225,7 +227,7 @@ def test_a_circle_that_gains_is_refused(gain, length, calls):
     model, window = fit(o), Window(100, 110)
     rate = next(r for r in model.rates if r.kind == "fan_out")
     others = 0.5 ** (length - 1)  # the gain of the rest of the circle
-    kept = Reset(rate, np.full(10, 0.9 / others))
+    kept = Baseline(rate, np.full(10, 0.9 / others))
     assert np.isfinite(calls_with(model, window, [kept])[1]).all()
     with pytest.raises(InputError, match="do not settle"):
-        calls_with(model, window, [Reset(rate, np.full(10, gain / others))])
+        calls_with(model, window, [Baseline(rate, np.full(10, gain / others))])

@@ -9,14 +9,15 @@ import polars as pl
 import pytest
 
 import costwhy as cw
-from costwhy.case import document
-from costwhy.cli import main
+from costwhy.case.document import document
+from costwhy.case.opened import FRAMES, SUMS, digests, published_cases
+from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
-from costwhy.lake import Lake
-from costwhy.published import investigate_again, published_cases
-from costwhy.published.redact import Redaction, redaction_of
-from costwhy.published.shelf import FRAMES, SUMS, digests, preview
-from costwhy.published.verification import restated
+from costwhy.lake.lake import Lake
+from costwhy.publishing import investigate_again
+from costwhy.publishing.publish import preview
+from costwhy.publishing.redact import Redaction, redaction_of
+from costwhy.publishing.verify import restated
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +49,7 @@ def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -
 
 
 def test_opening_a_case_needs_no_lake(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("costwhy.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
     opened, again = cw.open_case(one).case, investigate_again(one)
     assert opened.spike == again.spike
     for name in FRAMES:

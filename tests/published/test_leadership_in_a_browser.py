@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from shelves import TOKEN, Served, fill, serving
 
-from costwhy.lake import Lake
-from costwhy.published import published_cases
-from costwhy.published.shelf import SUMS, digests
-from costwhy.story import headline, money
+from costwhy.case.opened import SUMS, digests, published_cases
+from costwhy.case.story import headline
+from costwhy.lake.lake import Lake
+from costwhy.text import money
 
 FLAGS = [
     "--no-sandbox",

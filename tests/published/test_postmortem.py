@@ -14,13 +14,13 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 import costwhy as cw
-from costwhy import fragments
+from costwhy.case.story import headline
 from costwhy.errors import DifferenceError
-from costwhy.lake import Lake
-from costwhy.published.page import offline_page
-from costwhy.published.postmortem import exact_pins, human_parts, merged
-from costwhy.published.shelf import chart_specs
-from costwhy.story import headline
+from costwhy.lake.lake import Lake
+from costwhy.publishing.offline_page import offline_page
+from costwhy.publishing.postmortem import exact_pins, human_parts, merged
+from costwhy.show import html
+from costwhy.show.chart_specs import chart_specs
 
 FLAGS = [
     "--no-sandbox",
@@ -95,7 +95,7 @@ def test_a_share_stands_on_one_line(case: Path, browser: Browser, width: int, sh
     opened = cw.open_case(case).case
     certain = replace(opened, triggers=opened.triggers.with_columns(probability=pl.lit(share)), no_recorded_change=1.0 - share)
     page = browser.new_page(viewport={"width": width, "height": 900})
-    page.set_content(fragments.STYLE + fragments.triggers(certain))
+    page.set_content(html.STYLE + html.triggers(certain))
     sizes = page.evaluate("[...document.querySelectorAll('.change b')].map(b => [b.getClientRects().length, b.offsetWidth])")
     page.close()
     assert len(sizes) >= 2
@@ -106,7 +106,7 @@ def test_a_share_stands_on_one_line(case: Path, browser: Browser, width: int, sh
 def test_records_of_the_same_decision_are_counted_in_the_right_number(case: Path, also: list[str], words: str) -> None:
     opened = cw.open_case(case).case
     first = opened.triggers.head(1).with_columns(also=pl.Series([also], dtype=pl.List(pl.String)))
-    assert words in fragments.triggers(replace(opened, triggers=first))
+    assert words in html.triggers(replace(opened, triggers=first))
 
 
 @pytest.mark.browser

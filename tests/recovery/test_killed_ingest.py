@@ -9,16 +9,16 @@ from pathlib import Path
 import polars as pl
 
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
-from costwhy.lake import open_lake
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import open_lake
 
 KILLED = 137
 INGEST = """
 import os
-import costwhy.lake as room
+from costwhy.lake import checkpoint
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
-room._step = lambda name: os._exit(137) if name == "after hourly" else None
+from costwhy.ingest.ingest import ingest
+checkpoint.step = lambda name: os._exit(137) if name == "after hourly" else None
 ingest(read_workspace({place!r}))
 """
 

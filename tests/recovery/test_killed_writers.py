@@ -14,7 +14,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.lake import About, Replacement, open_lake, write
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import About, open_lake, write
 
 ABOUT = About("acme", "USD")
 STEPS = ("after hourly", "after overview", "after deliveries", "before the snapshot", "before the link")
@@ -23,12 +24,12 @@ WRITER = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-import costwhy.lake as room
+from costwhy.lake import checkpoint
 from test_killed_writers import put
 def step(name):
     if name == {step!r}:
         {action}
-room._step = step
+checkpoint.step = step
 put(Path({place!r}), {cost})
 """
 

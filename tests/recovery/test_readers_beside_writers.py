@@ -7,7 +7,7 @@ from pathlib import Path
 
 from test_killed_writers import put, totals
 
-from costwhy.lake import open_lake
+from costwhy.lake.lake import open_lake
 
 ROUNDS = 12
 WRITER = """

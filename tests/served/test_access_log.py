@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from costwhy.served.access_log import AccessLog, Entry, harmless_path, line
+from costwhy.serve.access_log import AccessLog, Entry, harmless_path, line
 
 NOON = datetime(2026, 11, 24, 12, 0, 0, 120_000, tzinfo=UTC)
 

@@ -10,8 +10,8 @@ from walls import TOKEN, Site, kept_cookie, until, wall
 from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import UsageError
-from costwhy.served.auth import Auth
-from costwhy.served.links import REVOKED, IdList, make_link, read_link, revoke, signer
+from costwhy.serve.links import REVOKED, IdList, make_link, read_link, revoke, signer
+from costwhy.serve.visitors import Auth
 
 SESSION = "session_id=s_abc123"
 
@@ -98,7 +98,7 @@ def test_revoking_ends_the_link_its_cookies_and_open_pages_and_nobody_elses(site
 
 
 def test_by_default_an_open_page_ends_within_half_a_minute_of_its_revocation() -> None:
-    from costwhy.served.guard import Wall  # noqa: PLC0415
+    from costwhy.serve.guard import Wall  # noqa: PLC0415
 
     assert Wall({}, "", Path()).watch <= 30
 

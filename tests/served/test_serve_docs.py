@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from walls import PASSWORD, users_file
 
-from costwhy.served import server
-from costwhy.served.server import ServeOptions, create_app
+from costwhy.serve import server
+from costwhy.serve.server import ServeOptions, create_app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "serve.md").read_text(encoding="utf-8"), re.DOTALL)

@@ -17,7 +17,7 @@ from walls import NOTEBOOK, TOKEN, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from costwhy.served.links import REVOKED, IdList, make_link, read_secret, revoke
+from costwhy.serve.links import REVOKED, IdList, make_link, read_secret, revoke
 
 FLAGS = [
     "--no-sandbox",
@@ -144,7 +144,7 @@ def test_no_source_and_no_file_is_served(served: Served, path: str) -> None:
 def test_every_asset_of_marimo_has_a_name_that_the_wall_knows(served: Served) -> None:
     import marimo  # noqa: PLC0415
 
-    from costwhy.served.guard import _methods  # noqa: PLC0415
+    from costwhy.serve.guard import _methods  # noqa: PLC0415
 
     files = [file for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*") if file.is_file()]
     assert len(files) > 100

@@ -10,7 +10,7 @@ from marimo._server.api.router import build_routes
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from walls import NOTEBOOK, SHOWN, TOKEN, Site, until
 
-from costwhy.served.guard import CALLS, ICONS
+from costwhy.serve.guard import CALLS, ICONS
 
 SESSION = "session_id=s_abc123"
 CALL = "/api/kernel/set_ui_element_value"

@@ -14,20 +14,11 @@ from walls import PASSWORD, TOKEN, Site, kept_cookie, until, users_file, wall
 from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import ConfigError, InputError, UsageError
-from costwhy.served.auth import (
-    Attempts,
-    Auth,
-    Proofs,
-    Visitor,
-    check_address,
-    check_auth,
-    hash_line,
-    is_password,
-    neighbourhood,
-    read_users,
-)
-from costwhy.served.links import make_link, read_secret
-from costwhy.served.server import ServeOptions, create_app, read_sites, serve
+from costwhy.serve.attempts import Attempts, neighbourhood
+from costwhy.serve.links import make_link, read_secret
+from costwhy.serve.passwords import hash_line, is_password, read_users
+from costwhy.serve.server import ServeOptions, create_app, read_sites, serve
+from costwhy.serve.visitors import Auth, Proofs, Visitor, check_address, check_auth
 
 SESSION = "session_id=s_abc123"
 PROXY = Auth(header="X-Forwarded-User", proxies=("127.0.0.1",))

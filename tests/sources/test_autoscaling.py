@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from costwhy.sources import autoscaling
+from costwhy.sources.changes import autoscaling
 from costwhy.tables import CHANGES
 
 BY_ALARM = (

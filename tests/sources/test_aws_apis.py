@@ -20,15 +20,18 @@ from botocore.stub import ANY, Stubber
 from conftest import ROOT, SAMPLE
 from polars.testing import assert_frame_equal
 
-from costwhy.case import explain
+from costwhy.case.document import explain
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
-from costwhy.ingest import IngestReport, ingest
-from costwhy.lake import has_lake, open_lake
-from costwhy.sources import autoscaling, cloudtrail, files, s3, signals
-from costwhy.sources.aws import clients, cloudtrail_api, cloudwatch, live, scaling_activities, tagging, xray
-from costwhy.sources.aws.cloudwatch_presets import PRESETS
-from costwhy.sources.aws.request import Request
+from costwhy.ingest.batch import IngestReport
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import has_lake, open_lake
+from costwhy.remote import aws
+from costwhy.sources import aws_live, aws_tags, files, s3_mirror
+from costwhy.sources.aws_days import Request
+from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
+from costwhy.sources.signals import cloudwatch, long_table, xray
+from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
 DAY = date(2026, 10, 14)
 MIDNIGHT = datetime(2026, 10, 14, tzinfo=UTC)
@@ -58,7 +61,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stubber]]:
     for service in ("cloudtrail", "xray", "autoscaling", "application-autoscaling", "cloudwatch"):
         made[service] = Stubber(boto3.client(service, region_name=REGION))
         made[service].activate()
-    monkeypatch.setattr(clients, "client", lambda service, _region=None: made[service].client)
+    monkeypatch.setattr(aws, "client", lambda service, _region=None: made[service].client)
     yield made
     for stub in made.values():
         stub.assert_no_pending_responses()
@@ -155,10 +158,10 @@ def test_scaling_activities_become_the_rows_of_the_files(stubs: dict[str, Stubbe
         {"Activities": [before], "NextToken": "never asked for: all of it is too old"},
         {"IncludeDeletedGroups": True, "NextToken": "more"},
     )
-    for name in scaling_activities.NAMESPACES:
+    for name in autoscaling_api.NAMESPACES:
         answer = {"ScalingActivities": [task] if name == "ecs" else []}
         stubs["application-autoscaling"].add_response("describe_scaling_activities", answer, {"ServiceNamespace": name})
-    ((_, reading),) = scaling_activities.read(request())
+    ((_, reading),) = autoscaling_api.read(request())
     file = tmp_path / "a.json"
     file.write_bytes(msgspec.json.encode({"Activities": [group], "ScalingActivities": [task]}))
     assert_frame_equal(reading.rows, autoscaling.read([file]).rows)
@@ -220,7 +223,7 @@ def test_metrics_become_signals_of_the_service_that_the_tags_name() -> None:
         put("AWS/SQS", "NumberOfMessagesDeleted", {3: received - 3, 4: received + 1}, QueueName=queue)
     put("AWS/SQS", "NumberOfMessagesReceived", {3: 99.0}, QueueName="orders", Other="dimension")
     ((_, reading),) = cloudwatch.read(request(service_tags=("service", "app"), presets=("sqs",)))
-    assert reading.rows.columns == signals.read([]).rows.columns
+    assert reading.rows.columns == long_table.read([]).rows.columns
     got = {(hour.hour, service, metric): value for hour, service, _, metric, value, _ in reading.rows.rows()}
     assert got == {
         (3, "checkout", "calls"): 10, (3, "checkout", "retries"): 3, (4, "checkout", "calls"): 10, (4, "checkout", "retries"): 0,
@@ -259,10 +262,10 @@ def test_tags_are_found_by_the_last_part_of_an_arn() -> None:
         TableName="carts", KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}], Tags=[{"Key": "app", "Value": "cart"}],
     )  # fmt: skip
-    tags = tagging.read(REGION, ["dynamodb", "sqs"])
+    tags = aws_tags.read(REGION, ["dynamodb", "sqs"])
     assert tags == {("dynamodb", "table/carts"): {"app": "cart"}}
-    assert tagging.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
-    assert tagging.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == ("lambda", "function:a")
+    assert aws_tags.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
+    assert aws_tags.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == ("lambda", "function:a")
 
 
 def test_a_call_asks_for_500_series_and_100800_points_at_most(stubs: dict[str, Stubber]) -> None:
@@ -323,7 +326,7 @@ def test_every_preset_names_dimensions_that_it_has() -> None:
         for series in preset:
             assert series.service in series.dimensions
             assert not series.caller or series.caller in series.dimensions
-            assert {m.becomes for m in series.measures} <= set(signals.METRICS)
+            assert {m.becomes for m in series.measures} <= set(long_table.METRICS)
             if series.resource:
                 assert "{" not in series.resource[1].format_map(dict.fromkeys(series.dimensions, "x"))
 
@@ -342,7 +345,7 @@ class Company:
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A real client whose requests are answered here."""
-        client = boto3.client(service, region_name=region, config=clients.CONFIG)
+        client = boto3.client(service, region_name=region, config=aws.CONFIG)
         held: dict[str, Any] = {}
         client.meta.events.register("provide-client-params", lambda params, **_: held.update(params=dict(params)))
         client.meta.events.register("before-call", lambda model, **_: self.answer(service, region or "", model.name, held["params"]))
@@ -387,7 +390,7 @@ def company(monkeypatch: pytest.MonkeyPatch) -> Company:
     records = [record(f"{region}-{day:%d}", day + HOUR, awsRegion=region) for day in days for region in (REGION, "us-east-1")]
     hours = [(day + n * HOUR, 10.0) for day in days for n in range(24)]
     made = Company(records, {("calls", "cart", None): hours})
-    monkeypatch.setattr(clients, "client", made.client)
+    monkeypatch.setattr(aws, "client", made.client)
     return made
 
 
@@ -471,7 +474,7 @@ def test_where_nothing_can_be_reached_it_is_an_error_of_exit_code_4(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company.down = lambda _service, _region: True
-    monkeypatch.setattr(s3.clients, "client", company.client)
+    monkeypatch.setattr(s3_mirror.clients, "client", company.client)
     folder = workspace(tmp_path, BILL.replace("bill.csv", "s3://some-bucket/x/"), TRAIL, METRICS)
     with pytest.raises(UnreachableError) as caught:
         run(folder)
@@ -544,8 +547,8 @@ def test_s3_and_the_apis_give_the_same_answers_as_the_files(moto: str, tmp_path:
     )
     asked.mkdir(parents=True)
     (asked / "costwhy.toml").write_text(text)
-    real = clients.client
-    monkeypatch.setattr(clients, "client", lambda service, region=None: (real if service == "s3" else made.client)(service, region))
+    real = aws.client
+    monkeypatch.setattr(aws, "client", lambda service, region=None: (real if service == "s3" else made.client)(service, region))
 
     end = datetime.fromisoformat(max(r["eventTime"] for r in made.records)) + HOUR
     ingest(read_workspace(plain))
@@ -578,7 +581,7 @@ def policies() -> dict[str, set[str]]:
 def test_each_policy_allows_the_calls_that_are_made_and_no_other(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert moto
     made: set[str] = set()
-    real = clients.client
+    real = aws.client
 
     def watched(service: str, region: str | None = None) -> Any:
         client = real(service, region)
@@ -594,13 +597,13 @@ def test_each_policy_allows_the_calls_that_are_made_and_no_other(moto: str, tmp_
 
     bucket("least", **{"a/data/BILLING_PERIOD=2026-10/x.csv": b"x", "a/metadata/BILLING_PERIOD=2026-10/x-Manifest.json": b"{}"})
     put("AWS/SQS", "NumberOfMessagesReceived", {3: 1.0}, QueueName="orders")
-    monkeypatch.setattr(clients, "client", watched)
+    monkeypatch.setattr(aws, "client", watched)
     calls: dict[str, set[str]] = {}
-    s3.mirror("s3://least/a", tmp_path / "mirror")
+    s3_mirror.mirror("s3://least/a", tmp_path / "mirror")
     calls["S3"], made = made, set()
     for name, module in {"CloudTrail": "cloudtrail", "AutoScaling": "autoscaling", "CloudWatch": "cloudwatch", "XRay": "xray"}.items():
-        list(live.READERS[module].read(request(service_tags=("service",))))
-        assert made == set(live.READERS[module].CALLS)
+        list(aws_live.READERS[module].read(request(service_tags=("service",))))
+        assert made == set(aws_live.READERS[module].CALLS)
         calls[name], made = made, set()
     allowed = policies()
     allowed.pop("Lake")

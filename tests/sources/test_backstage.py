@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from costwhy.errors import SourceError
-from costwhy.sources import backstage
+from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
 SHARED = Path(__file__).parents[3] / "shared"

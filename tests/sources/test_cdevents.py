@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from costwhy.errors import SourceError
-from costwhy.sources import cdevents, files
+from costwhy.sources import files
+from costwhy.sources.changes import cdevents
 from costwhy.tables import CHANGES
 
 CASES = Path(__file__).parents[3] / "shared/cases"

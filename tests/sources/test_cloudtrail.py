@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from costwhy.errors import SourceError
-from costwhy.sources import cloudtrail, files
+from costwhy.sources import files
+from costwhy.sources.changes import cloudtrail
 from costwhy.tables import CHANGES, SEEN, SET_ASIDE
 
 SHARED = Path(__file__).parents[3] / "shared"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from costwhy.errors import SourceError
-from costwhy.sources import codeowners
-from costwhy.sources.codeowners import owner_of, repository_path
+from costwhy.sources.owners import codeowners
+from costwhy.sources.owners.codeowners import owner_of, repository_path
 from costwhy.tables import CATALOG
 
 CASES = Path(__file__).parents[3] / "shared/cases"

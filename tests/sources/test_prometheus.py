@@ -21,14 +21,15 @@ import pytest
 from conftest import ROOT, SAMPLE
 from loopback import Heard, Reply, Sample, as_json, free_port, http_server, open_metrics, prometheus_server
 
-from costwhy import outbound
 from costwhy.config import SignalSource, read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
-from costwhy.ingest import ingest
-from costwhy.lake import open_lake
-from costwhy.sources import days, prometheus, signals
-from costwhy.sources.prometheus_presets import PRESETS
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import open_lake
+from costwhy.remote import http
+from costwhy.sources import by_day
 from costwhy.sources.reading import Reading
+from costwhy.sources.signals import long_table, prometheus
+from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import SIGNALS
 
 HOUR = timedelta(hours=1)
@@ -45,7 +46,7 @@ TOKEN = {"auth": "bearer", "token_env": "PROM_TOKEN"}
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses between attempts are noted, not waited."""
     pauses: list[float] = []
-    monkeypatch.setattr(outbound, "wait", pauses.append)
+    monkeypatch.setattr(http, "wait", pauses.append)
     return pauses
 
 
@@ -61,7 +62,7 @@ def prometheus_is_here() -> None:
 @pytest.fixture(scope="session")
 def from_files() -> pl.DataFrame:
     """Three days of the sample company's signals, as the files tell them."""
-    return signals.read([SAMPLE / "signals/2026-10.parquet"]).rows.filter(pl.col("hour").is_between(START, END, closed="left"))
+    return long_table.read([SAMPLE / "signals/2026-10.parquet"]).rows.filter(pl.col("hour").is_between(START, END, closed="left"))
 
 
 @pytest.fixture(scope="session")
@@ -479,18 +480,18 @@ def test_queries_come_in_place_of_the_preset_s() -> None:
             prometheus.find_queries(SignalSource(format="prometheus", queries=wrong), "signals[0]")
 
 
-# ---------------------------------------------------------------- days, and the lake
+# ---------------------------------------------------------------- by_day, and the lake
 
 
 def test_days_held_are_left_out_but_for_the_newest_two() -> None:
     now = datetime(2026, 10, 20, 6, 40, tzinfo=UTC)
     day = lambda n, hour=0: datetime(2026, 10, n, hour, tzinfo=UTC)  # noqa: E731
-    assert list(days.windows(now, 10, ())) == [(day(11), day(18)), (day(18), day(20, 6))]
+    assert list(by_day.windows(now, 10, ())) == [(day(11), day(18)), (day(18), day(20, 6))]
     held = {f"2026-10-{n}" for n in range(11, 21)}
-    assert list(days.windows(now, 10, held)) == [(day(19), day(20, 6))]
-    assert list(days.windows(now, 10, held - {"2026-10-13", "2026-10-14"})) == [(day(13), day(15)), (day(19), day(20, 6))]
+    assert list(by_day.windows(now, 10, held)) == [(day(19), day(20, 6))]
+    assert list(by_day.windows(now, 10, held - {"2026-10-13", "2026-10-14"})) == [(day(13), day(15)), (day(19), day(20, 6))]
     midnight = datetime(2026, 10, 20, 0, 20, tzinfo=UTC)
-    assert list(days.windows(midnight, 1, held)) == [(day(19), day(20))], "an hour that has not begun is no day"
+    assert list(by_day.windows(midnight, 1, held)) == [(day(19), day(20))], "an hour that has not begun is no day"
 
 
 @pytest.fixture
@@ -499,7 +500,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     head = "ChargePeriodStart,BillingPeriodStart,BillingCurrency,EffectiveCost,BilledCost"
     (tmp_path / "billing").mkdir()
     (tmp_path / "billing/a.csv").write_text(f"{head}\n2026-10-13T00:00:00Z,2026-10-01T00:00:00Z,USD,1,1\n")
-    monkeypatch.setattr(days, "clock", lambda: datetime(2026, 10, 20, 6, 40, tzinfo=UTC))
+    monkeypatch.setattr(by_day, "clock", lambda: datetime(2026, 10, 20, 6, 40, tzinfo=UTC))
     return tmp_path
 
 
@@ -508,7 +509,7 @@ def configure(folder: Path, url: str, **options: object) -> Path:
     shown = "\n".join(f"{k} = {json.dumps(v)}" if not isinstance(v, dict) else "" for k, v in lines.items())
     queries = "\n".join(f"{k} = {json.dumps(v)}" for k, v in lines["queries"].items())
     head = '[workspace]\nname = "acme"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "billing/"\n'
-    (folder / "costwhy.toml").write_text(f"{head}[[signals]]\n{shown}\n[signals.queries]\n{queries}\n")
+    (folder / "costwhy.toml").write_text(f"{head}[[signals]]\n{shown}\n[long_table.queries]\n{queries}\n")
     return folder
 
 

@@ -17,13 +17,13 @@ import pytest
 from aws_on_loopback import REGION, SECRET, assert_nothing_planted, bucket, moto_server, proxy, upload, usual_configuration
 from conftest import SAMPLE
 
-from costwhy.case import explain
+from costwhy.case.document import explain
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
-from costwhy.ingest import ingest
-from costwhy.lake import Lake, open_lake
-from costwhy.sources import s3
-from costwhy.sources.aws import clients
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import Lake, open_lake
+from costwhy.remote import aws as remote_aws
+from costwhy.sources import s3_mirror
 
 HEAD = "ChargePeriodStart,ChargePeriodEnd,BillingPeriodStart,BillingCurrency,EffectiveCost,BilledCost,ServiceName"
 
@@ -37,7 +37,7 @@ def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "PAUSE", 0.001)
+    monkeypatch.setattr(s3_mirror, "PAUSE", 0.001)
 
 
 def fresh(request: pytest.FixtureRequest) -> str:
@@ -72,9 +72,9 @@ def cost(place: Path) -> float:
 def test_nothing_new_is_not_fetched_again(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     bucket(fresh(request), **{"in/a.csv": b"one", "in/deep/b.csv": b"three", "other/c.csv": b"not asked for"})
     address = f"s3://{fresh(request)}/in/"
-    first = s3.mirror(address, tmp_path)
+    first = s3_mirror.mirror(address, tmp_path)
     assert (first.fetched, first.kept, first.removed, first.bytes) == (2, 0, 0, 3 + 5)
-    again = s3.mirror(address, tmp_path)
+    again = s3_mirror.mirror(address, tmp_path)
     assert (again.fetched, again.kept, again.removed, again.bytes) == (0, 2, 0, 0)
     assert files(tmp_path) == {f"s3:/{fresh(request)}/in/a.csv": b"one", f"s3:/{fresh(request)}/in/deep/b.csv": b"three"}
 
@@ -82,10 +82,10 @@ def test_nothing_new_is_not_fetched_again(request: pytest.FixtureRequest, tmp_pa
 @pytest.mark.usefixtures("aws")
 def test_only_what_changed_is_fetched_and_what_vanished_goes(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     client = bucket(fresh(request), **{"a.csv": b"one", "b.csv": b"two", "old/c.csv": b"gone soon"})
-    s3.mirror(f"s3://{fresh(request)}", tmp_path)
+    s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     client.put_object(Bucket=fresh(request), Key="b.csv", Body=b"TWO")  # same size, another ETag
     client.delete_object(Bucket=fresh(request), Key="old/c.csv")
-    again = s3.mirror(f"s3://{fresh(request)}", tmp_path)
+    again = s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     assert (again.fetched, again.kept, again.removed, again.bytes) == (1, 1, 1, 3)
     assert list(files(tmp_path).values()) == [b"one", b"TWO"]
     assert not (tmp_path / "s3:" / fresh(request) / "old").exists()
@@ -109,14 +109,14 @@ def test_an_address_is_a_bucket_a_prefix_an_object_or_a_glob(
     name = f"glob-{abs(hash(path)) % 10**8}"
     keys = ["logs/2026-10.jsonl", "logs/2026-11.jsonl", "logs/a/2026-10.jsonl", "notes.txt"]
     bucket(name, **dict.fromkeys(keys, b"x"))
-    s3.mirror(f"s3://{name}/{path}", tmp_path)
+    s3_mirror.mirror(f"s3://{name}/{path}", tmp_path)
     assert list(files(tmp_path)) == [f"s3:/{name}/{key}" for key in found], request.node.name
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_key_cannot_leave_the_folder(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     bucket(fresh(request), **{"in/ok.csv": b"x", "in/../../../evil.csv": b"x", f"in/{'n' * 300}.csv": b"x", "in/ok.csv/part.csv": b"x"})
-    mirror = s3.mirror(f"s3://{fresh(request)}/in/", tmp_path / "mirror")
+    mirror = s3_mirror.mirror(f"s3://{fresh(request)}/in/", tmp_path / "mirror")
     assert (mirror.fetched, mirror.kept) == (1, 0)
     assert list(files(tmp_path)) == [f"mirror/s3:/{fresh(request)}/in/ok.csv"]
     reasons = "\n".join(mirror.refused)
@@ -131,7 +131,7 @@ def test_an_archived_object_is_said_and_the_others_come(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket(fresh(request), **{"a.csv": b"one", "b.csv": b"cold"})
-    real = clients.client
+    real = remote_aws.client
 
     def cold(service: str, region: str | None = None) -> object:
         client = real(service, region)
@@ -145,8 +145,8 @@ def test_an_archived_object_is_said_and_the_others_come(
         client.get_object = get_object
         return client
 
-    monkeypatch.setattr(clients, "client", cold)
-    mirror = s3.mirror(f"s3://{fresh(request)}", tmp_path)
+    monkeypatch.setattr(remote_aws, "client", cold)
+    mirror = s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     assert (mirror.fetched, len(mirror.refused)) == (1, 1)
     assert mirror.refused[0].endswith("b.csv: it lies in an archive: restore it first")
 
@@ -158,54 +158,54 @@ def test_a_cut_transfer_goes_on_where_it_was_cut(
     aws: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut after 2, then 1, then 3 chunks of 64 KiB: four requests, and every byte is served once."""
-    content = os.urandom(9 * s3.CHUNK + 17)
+    content = os.urandom(9 * s3_mirror.CHUNK + 17)
     bucket(fresh(request), **{"big.bin": content})
-    cuts = [2 * s3.CHUNK, s3.CHUNK, 3 * s3.CHUNK, None]
+    cuts = [2 * s3_mirror.CHUNK, s3_mirror.CHUNK, 3 * s3_mirror.CHUNK, None]
     with proxy(aws, lambda n: cuts[n]) as before:
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.address)
-        mirror = s3.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
+        mirror = s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
     assert list(files(tmp_path).values()) == [content]
     assert before.bytes == mirror.bytes == len(content), "nothing is read twice"
-    assert [first for _, first, _ in before.served] == [0, 2 * s3.CHUNK, 3 * s3.CHUNK, 6 * s3.CHUNK]
+    assert [first for _, first, _ in before.served] == [0, 2 * s3_mirror.CHUNK, 3 * s3_mirror.CHUNK, 6 * s3_mirror.CHUNK]
     assert (mirror.fetched, list((tmp_path / "partial").iterdir())) == (1, [])
 
 
 def test_a_cut_anywhere_costs_less_than_a_chunk(
     aws: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = os.urandom(4 * s3.CHUNK)
+    content = os.urandom(4 * s3_mirror.CHUNK)
     bucket(fresh(request), **{"big.bin": content})
-    cuts = [s3.CHUNK + 1000, 2 * s3.CHUNK - 1, None]
+    cuts = [s3_mirror.CHUNK + 1000, 2 * s3_mirror.CHUNK - 1, None]
     with proxy(aws, lambda n: cuts[n]) as before:
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.address)
-        s3.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
+        s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
     assert list(files(tmp_path).values()) == [content]
-    assert len(content) <= before.bytes < len(content) + 2 * s3.CHUNK
+    assert len(content) <= before.bytes < len(content) + 2 * s3_mirror.CHUNK
 
 
 def test_what_a_killed_run_had_fetched_is_not_fetched_again(
     aws: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first run gives up after three chunks; the second one asks for the rest only."""
-    content = os.urandom(5 * s3.CHUNK)
+    content = os.urandom(5 * s3_mirror.CHUNK)
     bucket(fresh(request), **{"big.bin": content, "small.bin": b"small"})
-    with proxy(aws, lambda n: 3 * s3.CHUNK if n == 0 else 0) as before:
+    with proxy(aws, lambda n: 3 * s3_mirror.CHUNK if n == 0 else 0) as before:
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.address)
         with pytest.raises(UnreachableError, match=r"big.bin could not be fetched"):
-            s3.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
+            s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
     assert files(tmp_path) == {}, "a part is not under the object's name"
     with proxy(aws) as after:
         monkeypatch.setenv("AWS_ENDPOINT_URL", after.address)
-        mirror = s3.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
-    assert after.served == [(f"/{fresh(request)}/big.bin", 3 * s3.CHUNK, 2 * s3.CHUNK)]
-    assert mirror.bytes == 2 * s3.CHUNK
+        mirror = s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
+    assert after.served == [(f"/{fresh(request)}/big.bin", 3 * s3_mirror.CHUNK, 2 * s3_mirror.CHUNK)]
+    assert mirror.bytes == 2 * s3_mirror.CHUNK
     assert list(files(tmp_path).values()) == [content]
 
 
 def test_a_killed_process_leaves_no_half_file(aws: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    content = os.urandom(6 * s3.CHUNK)
+    content = os.urandom(6 * s3_mirror.CHUNK)
     bucket(fresh(request), **{f"{n}.bin": content for n in range(4)})
-    code = f"from pathlib import Path; from costwhy.sources import s3; s3.mirror('s3://{fresh(request)}', Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from costwhy.sources import s3_mirror; s3_mirror.mirror('s3://{fresh(request)}', Path({str(tmp_path)!r}))"
     with proxy(aws) as slow:
         gate = slow.requests
         child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"AWS_ENDPOINT_URL": slow.address})
@@ -215,7 +215,7 @@ def test_a_killed_process_leaves_no_half_file(aws: str, request: pytest.FixtureR
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert all(whole == content for whole in files(tmp_path).values())
-    s3.mirror(f"s3://{fresh(request)}", tmp_path)
+    s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     assert list(files(tmp_path).values()) == [content] * 4
 
 
@@ -223,27 +223,27 @@ def test_an_object_replaced_between_two_cuts_is_not_mixed(
     aws: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If-Match: the rest of a new object is not put behind the beginning of the old one."""
-    old, new = os.urandom(3 * s3.CHUNK), os.urandom(3 * s3.CHUNK)
+    old, new = os.urandom(3 * s3_mirror.CHUNK), os.urandom(3 * s3_mirror.CHUNK)
     client = bucket(fresh(request), **{"big.bin": old})
 
     def cut(number: int) -> int | None:
         if number == 0:
             client.put_object(Bucket=fresh(request), Key="big.bin", Body=new)
-            return s3.CHUNK
+            return s3_mirror.CHUNK
         return None
 
     with proxy(aws, cut) as before:
         monkeypatch.setenv("AWS_ENDPOINT_URL", before.address)
-        s3.mirror(f"s3://{fresh(request)}", tmp_path)
+        s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     assert list(files(tmp_path).values()) == [new]
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_damaged_transfer_is_not_kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket(fresh(request), **{"a.bin": b"content"})
-    monkeypatch.setattr(s3, "_is_sound", lambda *_: False)
+    monkeypatch.setattr(s3_mirror, "_is_sound", lambda *_: False)
     with pytest.raises(UnreachableError, match="another checksum"):
-        s3.mirror(f"s3://{fresh(request)}", tmp_path)
+        s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     assert files(tmp_path) == {}
 
 
@@ -253,19 +253,19 @@ def test_a_damaged_transfer_is_not_kept(request: pytest.FixtureRequest, tmp_path
 @pytest.mark.usefixtures("aws")
 def test_a_bucket_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="there is no bucket nobody-has-this") as caught:
-        s3.mirror("s3://nobody-has-this/x/", tmp_path)
+        s3_mirror.mirror("s3://nobody-has-this/x/", tmp_path)
     assert caught.value.exit_code == 3
     with pytest.raises(SourceError, match="is no address on S3"):
-        s3.mirror("s3://../etc", tmp_path)
+        s3_mirror.mirror("s3://../etc", tmp_path)
 
 
 @pytest.mark.usefixtures("aws")
 def test_an_empty_prefix_is_an_error_and_the_mirror_stays(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     client = bucket(fresh(request), **{"in/a.csv": b"one"})
-    s3.mirror(f"s3://{fresh(request)}/in/", tmp_path)
+    s3_mirror.mirror(f"s3://{fresh(request)}/in/", tmp_path)
     client.delete_object(Bucket=fresh(request), Key="in/a.csv")
     with pytest.raises(SourceError, match="there is nothing to read at"):
-        s3.mirror(f"s3://{fresh(request)}/in/", tmp_path)
+        s3_mirror.mirror(f"s3://{fresh(request)}/in/", tmp_path)
     assert len(files(tmp_path)) == 1
 
 
@@ -275,10 +275,10 @@ def test_a_service_that_is_down_is_unreachable_and_keeps_its_secrets(
     usual_configuration(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET.replace('/', '%2F')}@127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(clients, "CONFIG", clients.CONFIG.merge(clients.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(remote_aws, "CONFIG", remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})))
     caplog.set_level(logging.DEBUG)
     with pytest.raises(UnreachableError) as caught:
-        s3.mirror("s3://some-bucket/x/", tmp_path / "mirror")
+        s3_mirror.mirror("s3://some-bucket/x/", tmp_path / "mirror")
     assert caught.value.exit_code == 4
     assert_nothing_planted("".join(traceback.format_exception(caught.value)) + caplog.text)
     assert "planted" not in str(caught.value)
@@ -289,19 +289,19 @@ def test_no_credentials_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pyt
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
     with pytest.raises(UnreachableError, match="sign in, or name a profile"):
-        s3.mirror("s3://some-bucket/x/", tmp_path / "mirror")
+        s3_mirror.mirror("s3://some-bucket/x/", tmp_path / "mirror")
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(UnreachableError, match="nobody"):
-        s3.mirror("s3://some-bucket/x/", tmp_path / "mirror")
+        s3_mirror.mirror("s3://some-bucket/x/", tmp_path / "mirror")
 
 
 def test_a_server_that_echoes_what_it_was_sent_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usual_configuration(monkeypatch, tmp_path)
     echo = f"denied: AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/x, Signature=abc {os.environ['AWS_SESSION_TOKEN']} "
-    error = clients.ClientError(
+    error = remote_aws.ClientError(
         {"Error": {"Code": "AccessDenied", "Message": echo + SECRET + " https://h/k?X-Amz-Signature=ff"}}, "GetObject"
     )
-    said = str(clients.unreachable("it failed", error))
+    said = str(remote_aws.unreachable("it failed", error))
     assert_nothing_planted(said)
     assert "docs/aws.md" in said
 
@@ -400,7 +400,7 @@ def test_a_source_that_is_down_keeps_its_deliveries_and_the_others_are_read(
     ingest(read_workspace(folder))
     (folder / "changes" / "a.jsonl").write_text(json.dumps(event | {"context": event["context"] | {"id": "e2"}}))
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(clients, "CONFIG", clients.CONFIG.merge(clients.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(remote_aws, "CONFIG", remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})))
     report = ingest(read_workspace(folder))
     assert "`cost[0]` could not be reached and stays as it was" in report.messages[0]
     assert cost(folder) == 3.0

@@ -14,22 +14,24 @@ from aws_on_loopback import usual_configuration
 from loopback import Fake, Heard, Reply, http_server
 
 from costwhy.errors import UnreachableError
-from costwhy.sources import s3
-from costwhy.sources.aws import clients, cloudtrail_api, cloudwatch, scaling_activities, xray
-from costwhy.sources.aws.live import Reader
-from costwhy.sources.aws.request import Request
+from costwhy.remote import aws
+from costwhy.sources import s3_mirror
+from costwhy.sources.aws_days import Request
+from costwhy.sources.aws_live import Reader
+from costwhy.sources.changes import autoscaling_api, cloudtrail_api
+from costwhy.sources.signals import cloudwatch, xray
 
 ETAG = '"deadbeefdeadbeefdeadbeefdeadbeef-3"'
 """Of a multipart upload: no checksum of the content, so that nothing but care protects it."""
-CUT = s3.CHUNK + 1000
+CUT = s3_mirror.CHUNK + 1000
 
 
 @pytest.fixture(autouse=True)
 def _usual(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usual_configuration(monkeypatch, tmp_path)
-    once = clients.CONFIG.merge(clients.Config(retries={"total_max_attempts": 1, "mode": "standard"}))
-    monkeypatch.setattr(clients.client, "__defaults__", (None, once))
-    monkeypatch.setattr(s3, "PAUSE", 0.001)
+    once = aws.CONFIG.merge(aws.Config(retries={"total_max_attempts": 1, "mode": "standard"}))
+    monkeypatch.setattr(aws.client, "__defaults__", (None, once))
+    monkeypatch.setattr(s3_mirror, "PAUSE", 0.001)
 
 
 def listing(**sizes: int) -> bytes:
@@ -58,7 +60,7 @@ def here(folder: Path) -> list[bytes]:
 @pytest.mark.parametrize("wrong", ["another range", "the whole", "no range"])
 def test_bytes_of_another_range_are_never_put_behind_the_beginning(wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut once; the rest is then answered with other bytes than asked for, as many as are missing or all."""
-    content = os.urandom(3 * s3.CHUNK)
+    content = os.urandom(3 * s3_mirror.CHUNK)
 
     def give(heard: Heard) -> Reply:
         start = first(heard)
@@ -71,7 +73,7 @@ def test_bytes_of_another_range_are_never_put_behind_the_beginning(wrong: str, t
         return 206, {"ETag": ETAG} | said, content[:last]
 
     with bucket_of(monkeypatch, listing(big=len(content)), give) as server:
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == [content]
 
 
@@ -82,23 +84,23 @@ def test_a_server_that_does_not_heed_if_match_cannot_mix_two_objects(tmp_path: P
         bucket_of(monkeypatch, listing(big=5), lambda _: (200, other, b"other")),
         pytest.raises(UnreachableError, match="replaced while they were read"),
     ):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == []
 
 
 def test_a_body_that_goes_on_for_ever_does_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Listed with 5 bytes, given with 40 chunks: no more than a chunk of each attempt is taken."""
     with (
-        bucket_of(monkeypatch, listing(big=5), lambda _: (200, {"ETag": ETAG}, b"x" * 40 * s3.CHUNK)),
+        bucket_of(monkeypatch, listing(big=5), lambda _: (200, {"ETag": ETAG}, b"x" * 40 * s3_mirror.CHUNK)),
         pytest.raises(UnreachableError, match="bytes arrived of 5"),
     ):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == []
 
 
 def test_transfers_that_are_cut_and_damaged_in_turn_come_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every second request is cut, every rest is of another range: it begins anew five times, not for ever."""
-    content = os.urandom(3 * s3.CHUNK)
+    content = os.urandom(3 * s3_mirror.CHUNK)
 
     def give(heard: Heard) -> Reply:
         if len(server.heard) > 40:
@@ -111,7 +113,7 @@ def test_transfers_that_are_cut_and_damaged_in_turn_come_to_an_end(tmp_path: Pat
         bucket_of(monkeypatch, listing(big=len(content)), give) as server,
         pytest.raises(UnreachableError, match="could not be fetched"),
     ):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert len(server.heard) < 12
 
 
@@ -121,7 +123,7 @@ def test_the_one_object_that_is_refused_is_named(tmp_path: Path, monkeypatch: py
         bucket_of(monkeypatch, listing(a=1, b=1), lambda h: (403, {}, denied) if h.path.endswith("b") else (200, {"ETag": ETAG}, b"x")),
         pytest.raises(UnreachableError, match=r"S3 refused to give s3://some-bucket/in/b") as caught,
     ):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert "AccessDenied" in caught.value.found
 
 
@@ -131,7 +133,7 @@ def test_a_listing_without_etags_is_one_clear_error(tmp_path: Path, monkeypatch:
         bucket_of(monkeypatch, half, lambda _: (500, {}, b"")),
         pytest.raises(UnreachableError, match="could not be listed"),
     ):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
 
 
 @contextmanager
@@ -147,8 +149,8 @@ def disk_with(size: int) -> Iterator[None]:
 
 def test_a_full_disk_is_said_at_once_and_what_had_arrived_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk takes one and a half chunks of three; the next run asks for the rest only."""
-    content = os.urandom(3 * s3.CHUNK)
-    room = s3.CHUNK + s3.CHUNK // 2
+    content = os.urandom(3 * s3_mirror.CHUNK)
+    room = s3_mirror.CHUNK + s3_mirror.CHUNK // 2
 
     def give(heard: Heard) -> Reply:
         start = max(first(heard), 0)
@@ -157,10 +159,10 @@ def test_a_full_disk_is_said_at_once_and_what_had_arrived_counts(tmp_path: Path,
 
     with bucket_of(monkeypatch, listing(big=len(content)), give) as server:
         with disk_with(room), pytest.raises(UnreachableError, match="in/big could not be stored") as caught:
-            s3.mirror("s3://some-bucket/in/", tmp_path)
+            s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
         assert os.strerror(errno.EFBIG) in caught.value.found
         assert caught.value.todo.startswith("free space")
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
         assert [first(heard) for heard in server.heard if "list-type" not in heard.path] == [-1, room]
     assert here(tmp_path) == [content]
 
@@ -168,26 +170,26 @@ def test_a_full_disk_is_said_at_once_and_what_had_arrived_counts(tmp_path: Path,
 def test_a_write_that_takes_only_a_part_leaves_no_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a disk that is nearly full and becomes free again: every write takes 1,000 bytes at most."""
 
-    class Reluctant(s3.FileIO):
+    class Reluctant(s3_mirror.FileIO):
         def write(self, content: memoryview) -> int:  # type: ignore[override]
             return super().write(content[:1000])
 
-    content = os.urandom(s3.CHUNK)
-    monkeypatch.setattr(s3, "_opened", lambda partial, *_: Reluctant(partial, "a"))
+    content = os.urandom(s3_mirror.CHUNK)
+    monkeypatch.setattr(s3_mirror, "_opened", lambda partial, *_: Reluctant(partial, "a"))
     with bucket_of(monkeypatch, listing(big=len(content)), lambda _: (200, {"ETag": ETAG}, content)):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == [content]
 
 
 def test_a_mirrored_file_that_somebody_altered_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As long as before, so that the size does not give it away."""
     with bucket_of(monkeypatch, listing(a=5), lambda _: (200, {"ETag": ETAG}, b"right")):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
         (file,) = (f for f in (tmp_path / "s3:").rglob("a"))
         file.write_bytes(b"wrong")
-        again = s3.mirror("s3://some-bucket/in/", tmp_path)
+        again = s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
         assert (again.fetched, here(tmp_path)) == (1, [b"right"])
-        assert s3.mirror("s3://some-bucket/in/", tmp_path).fetched == 0
+        assert s3_mirror.mirror("s3://some-bucket/in/", tmp_path).fetched == 0
 
 
 def test_a_process_killed_before_the_checksum_does_not_get_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,11 +198,11 @@ def test_a_process_killed_before_the_checksum_does_not_get_past_it(tmp_path: Pat
     (tmp_path / "partial").mkdir()
     (tmp_path / "partial" / sha256(f"some-bucket\0in/a\0{etag}".encode()).hexdigest()).write_bytes(b"wrong")
     with bucket_of(monkeypatch, listing(a=5).replace(ETAG.encode(), etag.encode()), lambda _: (200, {"ETag": etag}, b"right")):
-        s3.mirror("s3://some-bucket/in/", tmp_path)
+        s3_mirror.mirror("s3://some-bucket/in/", tmp_path)
     assert here(tmp_path) == [b"right"]
 
 
-@pytest.mark.parametrize("reader", [cloudtrail_api, xray, cloudwatch, scaling_activities])
+@pytest.mark.parametrize("reader", [cloudtrail_api, xray, cloudwatch, autoscaling_api])
 def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes with 200 OK; days that were read as empty would not be asked again."""
     now = datetime(2026, 10, 15, tzinfo=UTC)
@@ -216,4 +218,4 @@ def test_an_answer_that_is_no_xml_is_one_clear_error(monkeypatch: pytest.MonkeyP
     with http_server(lambda _: (200, {}, b"oops")) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         with pytest.raises(UnreachableError, match="scaling activities in eu-west-1 could not be read"):
-            list(scaling_activities.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))
+            list(autoscaling_api.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))

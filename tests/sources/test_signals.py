@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from costwhy.errors import SourceError
-from costwhy.sources import signals
+from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 
 CASES = Path(__file__).parents[3] / "shared/cases"
@@ -46,7 +46,7 @@ def test_finer_buckets_are_summed_to_the_hour_and_capacity_is_their_mean(tmp_pat
 2026-10-14 03:15:00+00:00,cart,schedule:sync,calls,7
 2026-10-14T05:15+0200,cart,web,retries,1.5
 """)  # fmt: skip
-    reading = signals.read([file])
+    reading = long_table.read([file])
     four = datetime(2026, 10, 14, 4, tzinfo=UTC)
     assert reading.rows.rows() == [
         (THREE, "cart", None, "calls", 30.0, 2),  # 10 + 20
@@ -64,13 +64,13 @@ def test_an_hour_that_is_split_over_files_is_one_hour(tmp_path):
     first = csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,10\n", "a.csv")
     second = csv(tmp_path, "2026-10-14T03:30:00Z,cart,,calls,20\n", "b.csv.gz")
     third = parquet(tmp_path, frame(time=[datetime(2026, 10, 14, 3, 45, tzinfo=UTC)]))
-    assert signals.read([first, second, third]).rows.rows() == [(THREE, "cart", None, "calls", 35.0, 3)]
+    assert long_table.read([first, second, third]).rows.rows() == [(THREE, "cart", None, "calls", 35.0, 3)]
 
 
 def test_a_bucket_that_is_given_twice_counts_once(tmp_path):
     text = "2026-10-14T03:00:00Z,cart,,calls,10\n2026-10-14T03:30:00Z,cart,,calls,1\n"
     files = [csv(tmp_path, text, "a.csv"), csv(tmp_path, text, "b.csv")]
-    reading = signals.read(files)
+    reading = long_table.read(files)
     assert reading.rows.rows() == [(THREE, "cart", None, "calls", 11.0, 2)]
     assert reading.set_aside.select("file", "place", "records").rows() == [(str(files[1]), "row 1", 2)]
     assert reading.seen["records"].sum() == 4
@@ -93,7 +93,7 @@ never,cart,,calls,1
 2026-10-14Tx3:00:00Z,cart,,calls,1
 2026-10-14T03:00:00Z,<script>,,calls,8
 """)  # fmt: skip
-    reading = signals.read([file])
+    reading = long_table.read([file])
     assert reading.rows.rows() == [(THREE, "<script>", None, "calls", 8.0, 1)]
     assert reasons(reading) == [
         ("row 1", "the time has no zone: write UTC as a final Z", 2),
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_used_is_set_aside_whole_and_the_others_are_read(t
     empty.write_bytes(b"")
     cut.write_bytes(gzip.compress(HEAD.encode() * 9)[:-9])
     good = parquet(tmp_path, frame(), "good.parquet")
-    reading = signals.read([naive, numbers, lacking, no_parquet, empty, cut, good])
+    reading = long_table.read([naive, numbers, lacking, no_parquet, empty, cut, good])
     assert reading.rows.rows() == [(THREE, "cart", None, "calls", 5.0, 1)]
     said = [row[1] for row in reasons(reading)]
     assert "its times have no zone: write the column `time` as a timestamp in UTC" in said[0]
@@ -133,7 +133,7 @@ def test_a_file_that_breaks_in_the_middle_does_not_take_the_others_with_it(tmp_p
     data = bytearray(broken.read_bytes())
     data[4:2000] = b"\xff" * 1996
     broken.write_bytes(bytes(data))
-    reading = signals.read([broken, parquet(tmp_path, frame(), "good.parquet")])
+    reading = long_table.read([broken, parquet(tmp_path, frame(), "good.parquet")])
     assert reading.rows["service"].to_list() == ["cart"]
     assert reading.set_aside.select("file", "records").rows() == [(str(broken), 1)]
 
@@ -141,25 +141,25 @@ def test_a_file_that_breaks_in_the_middle_does_not_take_the_others_with_it(tmp_p
 def test_times_in_another_zone_and_whole_numbers_are_understood(tmp_path):
     oslo = pl.Series([THREE]).dt.convert_time_zone("Europe/Oslo").cast(pl.Datetime("ns", "Europe/Oslo"))
     file = parquet(tmp_path, frame(time=oslo, value=[5], caller=pl.Series([None], dtype=pl.Null), row=[9], extra=["x"]))
-    assert signals.read([file]).rows.rows() == [(THREE, "cart", None, "calls", 5.0, 1)]
+    assert long_table.read([file]).rows.rows() == [(THREE, "cart", None, "calls", 5.0, 1)]
 
 
 def test_a_csv_that_decompresses_beyond_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(signals, "MAX_CSV_BYTES", 2**20)
-    reading = signals.read([csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,1\n" * 100_000, "bomb.csv.gz")])
+    monkeypatch.setattr(long_table, "MAX_CSV_BYTES", 2**20)
+    reading = long_table.read([csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,1\n" * 100_000, "bomb.csv.gz")])
     assert "when decompressed" in reading.set_aside["reason"][0]
 
 
 def test_no_rows_is_no_error(tmp_path):
-    assert signals.read([]).rows.columns == signals.read([csv(tmp_path, "")]).rows.columns
+    assert long_table.read([]).rows.columns == long_table.read([csv(tmp_path, "")]).rows.columns
     with pytest.raises(SourceError, match="nothing to read"):
-        signals.find_files("signals/", tmp_path)
+        long_table.find_files("signals/", tmp_path)
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
 def test_the_signals_of_the_sample_cases_add_up():
     for case in sorted(CASES.glob("*/signals")):
-        reading = signals.read(signals.find_files("signals/", case.parent))
+        reading = long_table.read(long_table.find_files("signals/", case.parent))
         raw = pl.read_parquet(case / "*.parquet")
         assert reading.set_aside.height == 0
         sums = [f.filter(pl.col("metric") != "capacity")["value"].sum() for f in (reading.rows, raw)]  # capacity is a mean

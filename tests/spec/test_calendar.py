@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 import costwhy as cw
-from costwhy.case import study
-from costwhy.lake import Lake
-from costwhy.story import tell
+from costwhy.case.analysis import analyse
+from costwhy.case.story import tell
+from costwhy.lake.lake import Lake
 
 LONG = (datetime(2026, 10, 22, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC))
 SHORT = (datetime(2026, 10, 14, tzinfo=UTC), datetime(2026, 10, 15, tzinfo=UTC))
@@ -16,7 +16,7 @@ SHORT = (datetime(2026, 10, 14, tzinfo=UTC), datetime(2026, 10, 15, tzinfo=UTC))
 def test_the_difference_of_two_totals_is_the_excess_and_the_calendar(sample_lake: Lake) -> None:
     """72 hours against 24:   total(72 h) - total(24 h)  =  excess by the hour  +  48 h x the other window's cost an hour"""
     case = cw.investigate_window(sample_lake, LONG, against=SHORT)
-    model = study(sample_lake).model
+    model = analyse(sample_lake).model
     hours = model.observed.hours
     total = {w: model.cost[:, hours.index(w[0]) : hours.index(w[1])].sum() for w in (LONG, SHORT)}
     assert case.calendar == pytest.approx(48 * total[SHORT] / 24, abs=0.01)

@@ -16,9 +16,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy import cli
+from costwhy.cli import app, main, serve
+from costwhy.cli.app import demo_workspace, shipped
+from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
-from costwhy.lake import About, Replacement, open_lake, write
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import About, open_lake, write
 
 COMMANDS = ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch")
 EVIL = "a\x1b]0;owned\x07b\x1b[31m[red]c[/red]\r\n\u202ed"
@@ -32,7 +35,7 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_contract_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert ended.value.code == 0
     assert command in capsys.readouterr().out
 
@@ -42,33 +45,33 @@ def test_every_command_of_the_contract_has_help(command, capsys):
 )
 def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(words, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(words)
+        main.main(words)
     assert ended.value.code == 2
     assert capsys.readouterr().out == ""
 
 
 def test_every_command_of_the_contract_is_there(capsys):
     with pytest.raises(SystemExit):
-        cli.main(["--help"])
+        main.main(["--help"])
     said = capsys.readouterr().out
     for command in ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch"):
         assert re.search(rf"^ +{command}\b", said, re.MULTILINE), command
 
 
 def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsys):
-    assert cli.main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
+    assert main.main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
     assert "the published folder is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["verify", "postmortem", "serve", "spikes"])
 def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command, tmp_path, capsys):
-    assert cli.main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
+    assert main.main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
     assert "nowhere" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main(["--version"])
+        main.main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"costwhy {version('costwhy')}\n")
 
 
@@ -76,8 +79,8 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
     def ended(_prompt: str) -> str:
         raise EOFError
 
-    monkeypatch.setattr(cli.getpass, "getpass", ended)
-    assert cli.main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
+    monkeypatch.setattr(serve.getpass, "getpass", ended)
+    assert main.main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
     assert "in a terminal" in capsys.readouterr().err
     assert not (tmp_path / "users.txt").exists()
 
@@ -87,12 +90,12 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
 )
 def test_the_usage_shows_each_word_once(command, words, capsys):
     with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
+        main.main([command, "--help"])
     assert capsys.readouterr().out.splitlines()[0] == f"usage: costwhy {command} {words} [options]"
 
 
 def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
-    assert cli.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
+    assert main.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
     assert "costwhy:" in capsys.readouterr().err
 
 
@@ -108,7 +111,7 @@ def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
     ],
 )
 def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(words, tmp_path, capsys):
-    assert cli.main(["explain", str(tmp_path), *words]) == 2
+    assert main.main(["explain", str(tmp_path), *words]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -116,7 +119,7 @@ def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(word
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n')
-    assert cli.main([command, str(tmp_path), *more]) == 3
+    assert main.main([command, str(tmp_path), *more]) == 3
     said = capsys.readouterr()
     assert "costwhy ingest" in said.err
     assert said.out == ""
@@ -124,7 +127,7 @@ def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsy
 
 def test_a_wrong_configuration_ends_with_3_and_names_the_key(tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n')
-    assert cli.main(["ingest", str(tmp_path)]) == 3
+    assert main.main(["ingest", str(tmp_path)]) == 3
     assert "cost[0].path" in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
 
@@ -133,8 +136,8 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_wo
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.write", refuse)
-    assert cli.main(["ingest", str(sample_workspace)]) == 3
+    monkeypatch.setattr("costwhy.ingest.ingest.write", refuse)
+    assert main.main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
 
@@ -160,7 +163,7 @@ def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
 
 
 def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
-    assert cli.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
+    assert main.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -169,20 +172,20 @@ def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
 
 @pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\x07", "\u2066x\u2069", "\u200b", "\ud800", "\u2028"])
 def test_no_external_text_reaches_the_terminal_as_a_command(text):
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ud800]", cli.clean(text))
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ud800]", clean(text))
 
 
 def test_ordinary_text_of_any_language_is_left_alone():
     text = "Größe 価格 €1,048 → +3 %\tnächste\nZeile 🙂"
-    assert cli.clean(text) == text
+    assert clean(text) == text
 
 
 def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
     row = {"spike_id": "20261014T03-x", "title": EVIL, "excess_cost": 1.0, "nowcast_excess_cost": 0.0, "status": "ended"}
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
-    monkeypatch.setattr("costwhy.case.find_spikes", lambda _lake: frame)
+    monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
-    assert cli.main(["spikes", str(tmp_path)]) == 0
+    assert main.main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "\x07" not in said
@@ -193,8 +196,8 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(monkeypa
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
-    monkeypatch.setattr("costwhy.lake.open_lake", fail)
-    assert cli.main(["spikes", str(tmp_path)]) == 1
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", fail)
+    assert main.main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said
     assert "[red]c[/red]" in said
@@ -212,21 +215,21 @@ def sample(folder: Path, content: str = "one") -> Path:
 
 def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_new_one(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(cli, "_shipped", lambda *_: tmp_path / "sample")
+    monkeypatch.setattr(app, "shipped", lambda *_: tmp_path / "sample")
     sample(tmp_path / "sample")
-    first = cli.demo_workspace()
+    first = demo_workspace()
     assert first.parent == tmp_path / "cache" / "costwhy"
     assert not (first / "lake").exists()
     (first / "mark").touch()
-    assert cli.demo_workspace() == first
+    assert demo_workspace() == first
     assert (first / "mark").exists()
     sample(tmp_path / "sample", "two")  # of the same length
-    assert cli.demo_workspace() != first
+    assert demo_workspace() != first
 
 
 def test_what_is_not_installed_is_one_clear_error():
     with pytest.raises(UsageError, match="not installed"):
-        cli._shipped("data/nowhere", "_nowhere")
+        shipped("data/nowhere", "_nowhere")
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes]) -> int:

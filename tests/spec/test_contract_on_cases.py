@@ -10,10 +10,10 @@ import pytest
 from conftest import SHARED, cases
 from jsonschema import Draft202012Validator
 
-from costwhy.case import explain
+from costwhy.case.document import explain
 from costwhy.config import read_workspace
-from costwhy.ingest import ingest
-from costwhy.lake import open_lake
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import open_lake
 
 absent = pytest.mark.skipif(not cases(), reason=f"the cases with known answers are not beside the project ({SHARED / 'cases'})")
 

@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from costwhy import errors
-from costwhy.cli import parser_of_all
+from costwhy.cli.main import parser_of_all
 from costwhy.config import Workspace
-from costwhy.lake import Lake
+from costwhy.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

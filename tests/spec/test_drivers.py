@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.drivers import find_drivers
 from costwhy.errors import InputError
+from costwhy.spikes.drivers import find_drivers
 
 
 def drawn(table: str) -> pl.DataFrame:

@@ -11,8 +11,8 @@ from conftest import SAMPLE
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, CostwhyError, SourceError
-from costwhy.ingest import ingest
-from costwhy.lake import open_lake
+from costwhy.ingest.ingest import ingest
+from costwhy.lake.lake import open_lake
 
 TOML = """[workspace]
 name = "acme"

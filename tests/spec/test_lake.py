@@ -8,9 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy import lake as room
 from costwhy.errors import LakeError
-from costwhy.lake import About, Lake, Replacement, has_lake, open_lake, write
+from costwhy.lake import checkpoint, lock
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import About, Lake, has_lake, open_lake, write
+from costwhy.tables import BY_NAME
 
 ABOUT = About("acme", "USD", {"sources": [{"format": "focus", "path": "billing"}]})
 HOUR = datetime(2026, 10, 1, tzinfo=UTC)
@@ -31,7 +33,7 @@ def test_what_is_written_is_read_back_with_the_table_s_types(tmp_path):
     version = write(tmp_path, ABOUT, {"hourly": Replacement(bill("focus:billing:2026-10", 1.5, 2.5))})
     lake = open_lake(tmp_path)
     assert (version, lake.version, lake.workspace, lake.currency) == (1, 1, "acme", "USD")
-    assert lake.table("hourly").schema == room.BY_NAME["hourly"].schema
+    assert lake.table("hourly").schema == BY_NAME["hourly"].schema
     assert total(lake) == 1.5 + 2.5
     assert lake.config["sources"] == [{"format": "focus", "path": "billing"}]
     assert lake.created_at.tzinfo is not None
@@ -39,7 +41,7 @@ def test_what_is_written_is_read_back_with_the_table_s_types(tmp_path):
 
 def test_a_table_that_was_never_written_is_empty_and_typed(tmp_path):
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("d", 1.0))})
-    assert open_lake(tmp_path).table("changes").schema == room.BY_NAME["changes"].schema
+    assert open_lake(tmp_path).table("changes").schema == BY_NAME["changes"].schema
     assert open_lake(tmp_path).files("changes") == []
 
 
@@ -88,14 +90,14 @@ def test_rows_may_wait_in_parquet_files(tmp_path):
     files = []
     for n in range(3):
         files.append(tmp_path / f"{n}.parquet")
-        room.BY_NAME["hourly"].fit(bill(f"d{n}", float(n))).write_parquet(files[-1])
+        BY_NAME["hourly"].fit(bill(f"d{n}", float(n))).write_parquet(files[-1])
     write(tmp_path / "lake", ABOUT, {"hourly": Replacement(tuple(files), ("d0",))})
     assert total(open_lake(tmp_path / "lake")) == 0.0 + 1.0 + 2.0
 
 
 def test_nothing_new_makes_no_version(tmp_path):
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
-    again = write(tmp_path, ABOUT, {"hourly": Replacement(room.BY_NAME["hourly"].empty(), ("absent",))})
+    again = write(tmp_path, ABOUT, {"hourly": Replacement(BY_NAME["hourly"].empty(), ("absent",))})
     assert again == 1
     assert open_lake(tmp_path).versions() == [1]
 
@@ -173,7 +175,7 @@ def test_files_that_are_gone_are_one_clear_error(tmp_path):
 
 
 def test_a_second_writer_waits_a_little_and_then_says_who_is_in_the_way(tmp_path, monkeypatch):
-    monkeypatch.setattr(room, "LOCK_WAIT", 0.1)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.1)
     with Path(tmp_path, "writer.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         with pytest.raises(LakeError, match="being written by another"):
@@ -189,7 +191,7 @@ def test_a_snapshot_is_never_written_over_another(tmp_path, monkeypatch):
         if name == "before the link":
             (tmp_path / "snapshots" / "000000000002.json").write_text("theirs")
 
-    monkeypatch.setattr(room, "_step", overtaken)
+    monkeypatch.setattr(checkpoint, "step", overtaken)
     with pytest.raises(LakeError, match="being written by another"):
         write(tmp_path, ABOUT, {"hourly": Replacement(bill("november", 1.0))})
     assert (tmp_path / "snapshots" / "000000000002.json").read_text() == "theirs"

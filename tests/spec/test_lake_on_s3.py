@@ -17,12 +17,14 @@ import pytest
 from aws_on_loopback import assert_nothing_planted, bucket, moto_apart, proxy
 from conftest import ROOT
 
-from costwhy import lake, s3_lake
 from costwhy.config import read_workspace
 from costwhy.errors import LakeError, UnreachableError
-from costwhy.ingest import ingest
-from costwhy.lake import About, Replacement, has_lake, open_lake, write
-from costwhy.sources.aws import clients
+from costwhy.ingest.ingest import ingest
+from costwhy.lake import lake, on_s3
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import About, has_lake, open_lake, write
+from costwhy.remote import aws
+from costwhy.tables import BY_NAME
 
 ABOUT = About("acme", "USD")
 PLACE = "s3://lakes-of-tests/acme/lake"
@@ -37,7 +39,7 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 def bill(delivery: str, *costs: float) -> pl.DataFrame:
     hour = datetime(2026, 10, 1, tzinfo=UTC)
-    return lake.BY_NAME["hourly"].fit(pl.DataFrame({"delivery": delivery, "hour": [hour] * len(costs), "EffectiveCost": list(costs)}))
+    return BY_NAME["hourly"].fit(pl.DataFrame({"delivery": delivery, "hour": [hour] * len(costs), "EffectiveCost": list(costs)}))
 
 
 def total(version: int | None = None) -> float:
@@ -64,19 +66,19 @@ def test_what_a_killed_writer_left_is_taken_back(monkeypatch: pytest.MonkeyPatch
     """Killed before the snapshot: rows are in Delta, the lease stays, nobody sees either."""
     write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
     code = (
-        "import os, signal; from costwhy import lake; "
-        "lake._step = lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == 'before the snapshot' else None; "
-        f"from costwhy.lake import *; import polars as pl; write({PLACE!r}, About('acme', 'USD'), "
-        "{'hourly': Replacement(lake.BY_NAME['hourly'].fit(pl.DataFrame({'delivery': ['october'], 'EffectiveCost': [99.0]})))})"
+        "import os, signal; from costwhy.lake import checkpoint; "
+        "checkpoint.step = lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == 'before the snapshot' else None; "
+        f"from costwhy.lake.lake import *; from costwhy.lake.delta import Replacement; from costwhy.tables import BY_NAME; import polars as pl; write({PLACE!r}, About('acme', 'USD'), "
+        "{'hourly': Replacement(BY_NAME['hourly'].fit(pl.DataFrame({'delivery': ['october'], 'EffectiveCost': [99.0]})))})"
     )
     child = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False)
     assert child.returncode == -signal.SIGKILL
     assert "writer.lock" in names()
     assert total() == 1.0
-    monkeypatch.setattr(lake, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     with pytest.raises(LakeError, match="is being written by another costwhy"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))})
-    monkeypatch.setattr(s3_lake, "LEASE", -1.0)  # its time is over
+    monkeypatch.setattr(on_s3, "LEASE", -1.0)  # its time is over
     assert write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))}) == 2
     assert (total(1), total()) == (1.0, 3.0)
 
@@ -98,8 +100,8 @@ def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.Monk
 
 def test_a_writer_who_lives_keeps_his_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Renewed every few milliseconds: the lease that is there is never the one that was taken."""
-    monkeypatch.setattr(s3_lake, "BEAT", 0.005)
-    with s3_lake.lease(PLACE, 1.0) as still_ours:
+    monkeypatch.setattr(on_s3, "BEAT", 0.005)
+    with on_s3.lease(PLACE, 1.0) as still_ours:
         first, until = boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")["ETag"], time.monotonic() + 20
         while boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")["ETag"] == first:
             assert time.monotonic() < until
@@ -132,17 +134,17 @@ def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(monkeypa
 
 
 def test_a_version_is_created_once() -> None:
-    s3_lake.Snapshots(PLACE).create(7, {"a": 1})
+    on_s3.Snapshots(PLACE).create(7, {"a": 1})
     with pytest.raises(LakeError, match="is being written by another costwhy"):
-        s3_lake.Snapshots(PLACE).create(7, {"a": 2})
-    assert json.loads(s3_lake.Snapshots(PLACE).text(7)) == {"a": 1}
+        on_s3.Snapshots(PLACE).create(7, {"a": 2})
+    assert json.loads(on_s3.Snapshots(PLACE).text(7)) == {"a": 1}
 
 
 def test_a_lake_that_cannot_be_reached_is_exit_code_4_and_a_missing_bucket_3(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LakeError, match="there is no bucket nobody-has-it"):
         open_lake("s3://nobody-has-it/lake")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(clients, "CONFIG", clients.CONFIG.merge(clients.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(aws, "CONFIG", aws.CONFIG.merge(aws.Config(retries={"total_max_attempts": 1})))
     with pytest.raises(UnreachableError) as caught:
         open_lake(PLACE)
     assert_nothing_planted(str(caught.value))
@@ -168,7 +170,7 @@ def test_a_workspace_with_sources_and_lake_on_s3(tmp_path: Path) -> None:
 
 def test_a_server_that_ignores_conditions_gets_no_lake(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two writers could not be kept apart there: the second version of a snapshot would be put over the first."""
-    real = clients.client
+    real = aws.client
 
     def forget(params: dict[str, dict[str, str]], **_: object) -> None:
         params["headers"].pop("If-None-Match", None)
@@ -178,7 +180,7 @@ def test_a_server_that_ignores_conditions_gets_no_lake(monkeypatch: pytest.Monke
         client.meta.events.register("before-call.s3.PutObject", forget)
         return client
 
-    monkeypatch.setattr(clients, "client", careless)
+    monkeypatch.setattr(aws, "client", careless)
     with pytest.raises(LakeError, match="does not heed If-None-Match"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
     assert names() == []

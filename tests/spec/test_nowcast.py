@@ -9,11 +9,13 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, changed, from_hour
 
 from costwhy import tables
-from costwhy.behaviour import Window, normal_was_off
-from costwhy.case import explain, nowcast_ledger, overview
-from costwhy.nowcast import DAYS, PRIOR_ERROR, Backtest, Cutoff, backtest, states
-from costwhy.observed import observe
-from costwhy.rates import Model, fit
+from costwhy.case.document import explain
+from costwhy.case.investigate import nowcast_ledger, overview
+from costwhy.model.backtest import DAYS, PRIOR_ERROR, Backtest, backtest
+from costwhy.model.baseline import Window, baseline_errors
+from costwhy.model.estimates import Cutoff
+from costwhy.model.observed import observe, states
+from costwhy.model.rates import Model, fit
 
 LAG = 12
 
@@ -205,7 +207,7 @@ def test_a_running_spikes_normal_is_tried_on_earlier_days_without_the_hours_afte
     calls = model.observed.calls.copy()
     calls[rate.row, oldest + 12 :] *= 1.3
     other = replace(model, observed=replace(model.observed, calls=calls))
-    off, again = (normal_was_off(m, rate, asked, ahead, quiet) for m in (model, other))
+    off, again = (baseline_errors(m, rate, asked, ahead, quiet) for m in (model, other))
     assert off.size == again.size == 14
     assert off[-1] == pytest.approx(again[-1])
     assert off[0] != pytest.approx(again[0])

@@ -10,8 +10,9 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, from_hour, hours
 
 from costwhy import tables
-from costwhy.case import explain, find_spikes, investigate
-from costwhy.story import tell
+from costwhy.case.document import explain
+from costwhy.case.investigate import find_spikes, investigate
+from costwhy.case.story import tell
 
 
 def negative_zeros(value: object, path: str = "") -> Iterator[str]:

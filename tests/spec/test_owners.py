@@ -9,14 +9,20 @@ import polars as pl
 import pytest
 from small_company import DAYS, FIRST, MemoryLake, SmallCompany, changed, from_hour
 
-from costwhy import fragments, tables
-from costwhy.case import explain, find_spikes, investigate, lost_tags, nobody_owns, study
+from costwhy import tables
+from costwhy.case.analysis import analyse
+from costwhy.case.document import explain
+from costwhy.case.investigate import find_spikes, investigate, lost_tags, nobody_owns
+from costwhy.case.opened import open_case
+from costwhy.case.story import gap_lines, lost_sentence, tell
+from costwhy.causes.owners import ORDER, Directory, owner_then
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError
-from costwhy.lake import About, Replacement, open_lake, write
-from costwhy.owners import ORDER, Directory, owner_then
-from costwhy.published import open_case, publish, verify
-from costwhy.story import gap_lines, lost_sentence, tell
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import About, open_lake, write
+from costwhy.publishing.publish import publish
+from costwhy.publishing.verify import verify
+from costwhy.show import html
 
 ONSET = 720  # hour 0 of day 31
 BEGAN = FIRST + timedelta(hours=ONSET)
@@ -52,7 +58,7 @@ def with_records(lake: MemoryLake, catalog: list[dict[str, Any]] | None = None, 
 
 def asked(lake: MemoryLake, **more: Any) -> Directory:
     """The directory of a lake, in another order where one is given."""
-    return replace(study(lake).directory, _terms={}, **more)
+    return replace(analyse(lake).directory, _terms={}, **more)
 
 
 def untagged() -> tuple[SmallCompany, list[dict[str, Any]]]:
@@ -126,11 +132,11 @@ def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
     class Configured(MemoryLake):
         config = {"mapping": {"owners": list(mapping.owners)}}  # noqa: RUF012  as a snapshot keeps it
 
-    ordered = study(Configured(**{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered")).directory
+    ordered = analyse(Configured(**{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered")).directory
     assert ordered.order == ("tags", "catalog")
     assert ordered.owner("db").source == "tags"
     assert ordered.owner("new").source == "backstage"
-    assert study(lake).directory.order == ORDER  # a lake without configuration
+    assert analyse(lake).directory.order == ORDER  # a lake without configuration
 
 
 @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ def retagged(lake: MemoryLake, hour: datetime, team: str) -> MemoryLake:
 def test_who_owned_it_then_and_who_owns_it_now_are_two_answers():
     handed = BEGAN + timedelta(days=5)
     lake = retagged(moved_house().lake(), handed, "storage")
-    directory = study(lake).directory
+    directory = analyse(lake).directory
     then, now = directory.owner("db", at=BEGAN), directory.owner("db")
     assert (then.team, then.since, then.until) == ("data", None, handed)  # since before the first bill
     assert (now.team, now.since, now.until) == ("storage", handed, None)
@@ -203,8 +209,8 @@ def test_a_case_tells_who_ran_it_when_it_began():
     told = replace(case, owners=pl.concat([case.owners, past]))
     assert told.owner_then is not None
     assert [s.text for s in tell(told) if "when it began it was <b>old" in s.text]
-    assert "&lt;b&gt;old" in fragments.chain(told)
-    assert "<b>old" not in fragments.chain(told)
+    assert "&lt;b&gt;old" in html.chain(told)
+    assert "<b>old" not in html.chain(told)
 
 
 def test_the_catalogue_of_that_time_says_who_owned_it_then():
@@ -292,7 +298,7 @@ def test_tags_lost_without_a_record_are_still_told():
 def test_a_company_that_lost_no_tags_is_told_of_none():
     lake = with_records(SmallCompany().lake())
     assert lost_tags(lake).is_empty()
-    assert fragments.lost_tags(lost_tags(lake), "USD") == ""
+    assert html.lost_tags(lost_tags(lake), "USD") == ""
     assert gap_lines(explain(lake), []) == []
 
 
@@ -301,7 +307,7 @@ def test_hostile_names_are_escaped():
     company, changes = untagged()
     company.lines["db"] = changed(company.lines["db"], team=evil)
     lake = with_records(company.lake(), changes=[{**c, "summary": evil, "actor": evil} for c in changes])
-    shown = fragments.lost_tags(lost_tags(lake), "USD") + fragments.gap(*nobody_owns(lake), "USD")
+    shown = html.lost_tags(lost_tags(lake), "USD") + html.gap(*nobody_owns(lake), "USD")
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown
     assert "\u202e" not in shown

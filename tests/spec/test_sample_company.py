@@ -14,9 +14,10 @@ import polars as pl
 import pytest
 from conftest import ROOT, SAMPLE
 
-from costwhy.case import explain, investigate_window
+from costwhy.case.document import explain
+from costwhy.case.investigate import investigate_window
 from costwhy.errors import UsageError
-from costwhy.lake import Lake
+from costwhy.lake.lake import Lake
 
 ANSWERS = json.loads((ROOT / "data" / "sample-answers.json").read_text())
 BY_SORT = {i["kind"]: i for i in ANSWERS["incidents"]}

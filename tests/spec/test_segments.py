@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.levels import Trace, trace
-from costwhy.segments import NEAR, boundaries, boundaries_of
-from costwhy.shifts import find_shifts
+from costwhy.model.change_points import NEAR, boundaries, boundaries_of
+from costwhy.model.levels import Level, level_of
+from costwhy.spikes.shifts import find_shifts
 
 
 def plainly(values: np.ndarray, spread: float, penalty: float, shortest: int) -> list[int]:
@@ -70,7 +70,7 @@ def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
     values[11, rng.random(500) < 0.4] = np.nan  # fewer defined hours than the others
     values[13, :495] = np.nan  # too few
     values[15, rng.random(500) < 0.9] = np.nan  # a job that seldom runs
-    traces = trace("ratio", values, np.zeros(70, dtype=bool))
+    traces = level_of("ratio", values, np.zeros(70, dtype=bool))
     together = list(find_shifts(traces))
     assert together == [next(iter(find_shifts([t]))) for t in traces]
     assert [(s.start, s.end) for s in together[7]] == [(300, None)]
@@ -81,8 +81,8 @@ def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
 def test_a_swinging_flow_has_the_spread_around_its_running_median():
     rng = np.random.default_rng(4)
     values = rng.normal(0, 0.05, 400) + np.sin(np.arange(400) / 30)
-    [found] = trace("flow", values[None, :], np.ones(1, dtype=bool))  # fresh: no season taken out
+    [found] = level_of("flow", values[None, :], np.ones(1, dtype=bool))  # fresh: no season taken out
     padded = np.pad(values, 36, mode="edge")
     rest = values - np.array([np.median(padded[k : k + 73]) for k in range(400)])  # three days and an hour
-    assert isinstance(found, Trace)
+    assert isinstance(found, Level)
     assert found.spread == 1.4826 * np.median(np.abs(rest - np.median(rest)))

@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes, webhook
 
-from costwhy import senders, watch
 from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
-from costwhy.watch import tell_all
+from costwhy.watch import watch
+from costwhy.watch.channels import send
+from costwhy.watch.channels.message import Message
+from costwhy.watch.deliver import Pause
+from costwhy.watch.watch import tell_all
 
 STEPS = ("draft", "before pending", "after pending", "before sending", "after sending", "before sent", "after sent")
 KILLED = 137
@@ -23,7 +26,8 @@ WATCHER = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
-import costwhy.journal, costwhy.watch
+from costwhy.lake import checkpoint
+from costwhy.watch.watch import tell_all
 from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes
 left = {skip}
 def step(name):
@@ -32,13 +36,13 @@ def step(name):
         left -= 1
         if left < 0:
             os._exit({killed})
-costwhy.watch._step = step
+checkpoint.step = step
 link = os.link
 def linked(*files):
     step("draft")
     link(*files)
 os.link = linked
-costwhy.watch.tell_all(known(two_spikes(), Path({place!r})), CHANNELS, None, NOW)
+tell_all(known(two_spikes(), Path({place!r})), CHANNELS, None, NOW)
 """
 HERE = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
@@ -117,15 +121,15 @@ def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_be
 
 def test_of_two_watchers_whom_no_lock_keeps_apart_one_sends(tmp_path, told, monkeypatch):
     """On S3 a lease may be lost by a writer that slept: then the document that begins a sending decides."""
-    lake, real = known(two_spikes(), tmp_path), senders.send
+    lake, real = known(two_spikes(), tmp_path), send.send
     inner = []
 
-    def slow(channel: object, message: senders.Message) -> None:
+    def slow(channel: object, message: Message) -> None:
         if not inner:
             inner.append(message)
             with monkeypatch.context() as no_lock:
                 no_lock.setattr(watch, "alone", lambda *_: nullcontext(lambda: None))
-                later = watch.Pause("another one is at it", NOW)  # it does not take the other one for dead
+                later = Pause("another one is at it", NOW)  # it does not take the other one for dead
                 no_lock.setattr(watch, "_pause", lambda _j, _n, tried, _t: later if tried[1] else None)
                 tell_all(lake, CHANNELS, None, NOW)
         real(channel, message)

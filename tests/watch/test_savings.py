@@ -12,10 +12,12 @@ from companies_in_time import CHANNELS, NOW, ONSET, known, storm, webhook
 from conftest import ROOT
 from small_company import ALL, FIRST, HOURS, SmallCompany
 
-from costwhy.case import find_spikes, study
-from costwhy.savings import savings
-from costwhy.verdicts import all_seen, history, newest, said, say
-from costwhy.watch import tell_all
+from costwhy.case.analysis import analyse
+from costwhy.case.investigate import find_spikes
+from costwhy.feedback.known_spike import keys_of_spikes
+from costwhy.feedback.savings import savings
+from costwhy.feedback.verdicts import history, newest, said, say
+from costwhy.watch.watch import tell_all
 
 HOUR = timedelta(hours=1)
 
@@ -119,7 +121,7 @@ def test_what_was_said_stays_and_the_newest_counts(tmp_path):
         say(lake, spike, verdict, f"note {n}", "dana", NOW + n * HOUR)
     assert said(lake)["verdict"].to_list() == ["fixed", "accepted", "fixing"]
     assert said(lake)["excess_per_hour"][0] > 0
-    moved = replace(all_seen(study(lake))[0], spike_id="20261007T03-other")  # its id begins with another hour
+    moved = replace(keys_of_spikes(analyse(lake))[0], spike_id="20261007T03-other")  # its id begins with another hour
     later = replace(moved, start=moved.start + 7 * HOUR)
     assert newest(history(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict == "fixed"
     assert newest(history(lake.place), later) is None

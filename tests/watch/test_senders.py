@@ -28,10 +28,22 @@ from conftest import ROOT
 from loopback import Reply, free_port, http_server
 from moto.server import ThreadedMotoServer
 
-from costwhy import outbound, senders
 from costwhy.config import EmailChannel, OutputChannel, SlackChannel, SnsChannel, Watch, WebhookChannel, read_workspace
 from costwhy.errors import ConfigError, CostwhyError, SendError
-from costwhy.senders import Message, send
+from costwhy.remote import http
+from costwhy.remote.http import Limits
+from costwhy.watch.channels import email, sns
+from costwhy.watch.channels import slack as slack_channel
+from costwhy.watch.channels import webhook as webhook_channel
+from costwhy.watch.channels.message import LIMITS, Message
+from costwhy.watch.channels.send import send
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
+    """Every channel obeys these limits."""
+    for channel in (email, slack_channel, sns, webhook_channel):
+        monkeypatch.setattr(channel, "LIMITS", limits)
+
 
 SECRET = "T000/B000/correct-horse-battery"  # noqa: S105
 HOSTILE = "pay\r\nBcc: all@acme.example\n<!channel> <@U1> @channel @here <script>alert(1)</script> \x1b[2J\u202eevil [ok](http://x.example)"
@@ -56,7 +68,7 @@ OK: Reply = (200, {}, b"ok")
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Pauses between attempts are noted, not waited."""
     noted: list[float] = []
-    monkeypatch.setattr(outbound, "wait", noted.append)
+    monkeypatch.setattr(http, "wait", noted.append)
     return noted
 
 
@@ -163,7 +175,7 @@ def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(senders, "LIMITS", replace(senders.LIMITS, seconds=0.2, attempts=2))
+    limit(monkeypatch, replace(LIMITS, seconds=0.2, attempts=2))
     released = threading.Event()
 
     def silent(_: object) -> Reply:
@@ -193,7 +205,7 @@ def test_a_service_that_answers_a_byte_at_a_time_is_given_up(monkeypatch: pytest
                 while not ended.wait(0.02):
                     self.wfile.write(b"x")
 
-    monkeypatch.setattr(senders, "LIMITS", replace(senders.LIMITS, seconds=0.3))
+    limit(monkeypatch, replace(LIMITS, seconds=0.3))
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -625,7 +637,7 @@ def dribbling(beginning: bytes, word: bytes) -> Iterator[int]:
 
 @pytest.mark.parametrize(("beginning", "word"), [(b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")])
 def test_a_service_whose_headers_never_end_is_given_up(beginning: bytes, word: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(senders, "LIMITS", replace(senders.LIMITS, seconds=0.5, attempts=1))
+    limit(monkeypatch, replace(LIMITS, seconds=0.5, attempts=1))
     began = time.monotonic()
     with dribbling(beginning, word) as port, pytest.raises(SendError, match=r"no whole answer within 0\.5 seconds"):
         send(slack(f"http://127.0.0.1:{port}/x", monkeypatch), MESSAGE)
@@ -633,7 +645,7 @@ def test_a_service_whose_headers_never_end_is_given_up(beginning: bytes, word: b
 
 
 def test_a_mail_server_whose_greeting_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(senders, "MAIL_SECONDS", 0.5)
+    monkeypatch.setattr(email, "MAIL_SECONDS", 0.5)
     began = time.monotonic()
     with dribbling(b"", b"220-wait\r\n") as port:
         channel = EmailChannel(name="mail", host="127.0.0.1", port=port, security="none", sender="a@acme.example", to=("b@acme.example",))

@@ -5,30 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from costwhy.case import Case
+from costwhy.behaviours import KIND_WORDS, VERDICT_WORDS
+from costwhy.case.case import Case
+from costwhy.text import clock, money
 
-SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
-KIND_WORDS = {
-    "demand": "more traffic",
-    "schedule": "a timer that runs more often",
-    "fan_out": "more calls for each call",
-    "retries": "retries",
-    "usage_per_call": "more usage for each call",
-    "capacity": "capacity out of step with the calls",
-    "cross_region": "bytes between regions",
-    "unit_price": "a higher price",
-    "unlinked_usage": "usage that no signal is linked to",
-    "unmetered": "charges without usage",
-}
 LEAST_TOLD = 0.01
 MOST = 0.75  # of the excess: a first row that carries it is the whole headline
-VERDICT_WORDS = {
-    "growth": "Traffic growth",
-    "inefficiency": "Inefficiency",
-    "price": "Price",
-    "accounting": "Accounting",
-    "mixed": "Other causes",
-}
 
 
 @dataclass(frozen=True)
@@ -37,18 +19,6 @@ class Sentence:
 
     text: str
     evidence: str
-
-
-def money(amount: float, currency: str = "USD") -> str:
-    """$1,048 from 100 on, $20.43 below; the sign before the symbol."""
-    symbol, size = SYMBOLS.get(currency, f"{currency} "), abs(amount)
-    digits = f"{size:,.0f}" if size >= 100 else f"{size:,.2f}"
-    return f"{'−' if amount < 0 and digits.strip('0.') else ''}{symbol}{digits}"
-
-
-def clock(time: datetime) -> str:
-    """21 Oct 09:00 UTC."""
-    return f"{time.day} {time:%b %H:%M} UTC"
 
 
 def behaviour_words(row: Mapping[str, object]) -> str:

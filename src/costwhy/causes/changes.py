@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from costwhy.observed import Array
+from costwhy.arrays import Array
 
 Texts = npt.NDArray[np.object_]
 
@@ -24,7 +24,7 @@ NAMING = ("service", "resource", "after", "path")  # columns in which a change t
 
 
 @dataclass(frozen=True)
-class Recorded:
+class KnownChanges:
     """N changes that somebody may have decided, by time; what machines do by themselves is left out."""
 
     rows: pl.DataFrame  # N rows of `tables.CHANGES`
@@ -46,7 +46,7 @@ def hour_of(time: datetime) -> float:
     return time.timestamp() / 3600
 
 
-def find_recorded(changes: pl.DataFrame, services: frozenset[str]) -> Recorded:
+def find_known_changes(changes: pl.DataFrame, services: frozenset[str]) -> KnownChanges:
     """Changes (tables.CHANGES) made ready, given the services that are known. One change_id counts once."""
     kept = changes.filter(~pl.col("automated").fill_null(value=False)).unique("change_id", maintain_order=True).sort("time", "change_id")
     called = kept["event"].fill_null("")
@@ -66,7 +66,7 @@ def find_recorded(changes: pl.DataFrame, services: frozenset[str]) -> Recorded:
     calm = ~kept["environment"].fill_null("production").is_in(["production", "prod"])
     hours = kept["time"].cast(pl.Int64).to_numpy() / 3.6e9
     texts: list[Texts] = [kept[name].to_numpy().astype(object) for name in ("service", "doing", "call")]
-    return Recorded(kept.drop("doing", "call"), hours, texts[0], texts[1], texts[2], usual.to_numpy(), calm.to_numpy())
+    return KnownChanges(kept.drop("doing", "call"), hours, texts[0], texts[1], texts[2], usual.to_numpy(), calm.to_numpy())
 
 
 def _days(rows: pl.DataFrame) -> float:
@@ -95,3 +95,12 @@ def _named(rows: pl.DataFrame, services: frozenset[str]) -> pl.Series:
 def _whole(text: str, found: Sequence[str], words: dict[str, re.Pattern[str]]) -> str | None:
     candidates = set(found)
     return next((name for name, word in words.items() if name.lower() in candidates and word.search(text)), None)
+
+
+NAME_LEAST = 6  # letters of a resource's own name that are looked for in records
+
+
+def records_naming(changes: pl.DataFrame, tails: Sequence[str]) -> pl.DataFrame:
+    """Records that name a resource, by the last part of its ARN."""
+    texts = pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
+    return changes.filter(texts.str.contains_any(list(tails)).fill_null(value=False)) if tails else changes.head(0)

@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.observed import Array
-from costwhy.recorded import Recorded, hour_of
+from costwhy.arrays import Array
+from costwhy.causes.changes import KnownChanges, hour_of
 
 LOOK_BACK = timedelta(hours=72)
 SAME_DECISION = timedelta(minutes=20)
@@ -72,7 +72,7 @@ WEIGHTS = Weights()
 
 
 @dataclass(frozen=True)
-class Suspicion:
+class Onset:
     """What a change must explain: behaviour rows with their share of the dollars, and when they began.
 
     rows: (kind, service, caller, usage_type, share of the absolute dollars); callers_of: services that call a service;
@@ -91,7 +91,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class RankedTriggers:
     """Triggers (tables.TRIGGERS) and the probability that no recorded change caused the spike."""
 
     triggers: pl.DataFrame
@@ -112,7 +112,7 @@ class Evidence:
 PLACES = ("there", "resource", "newborn", "callee", "upstream", "account", "elsewhere")
 
 
-def weigh(recorded: Recorded, suspicion: Suspicion, weights: Weights = WEIGHTS) -> Weighed:
+def rank_triggers(recorded: KnownChanges, suspicion: Onset, weights: Weights = WEIGHTS) -> RankedTriggers:
     """Every recorded change before the onset, weighed against what it must explain."""
     e = gather(recorded, suspicion)
     heavy, lead = log_weights(recorded, suspicion, e, weights)
@@ -131,13 +131,13 @@ def weigh(recorded: Recorded, suspicion: Suspicion, weights: Weights = WEIGHTS) 
         if weight / total >= LEAST
     ]
     frame = tables.TRIGGERS.fit(pl.DataFrame(rows, schema=tables.TRIGGERS.schema)) if rows else tables.TRIGGERS.empty()
-    return Weighed(frame, float(none / total))
+    return RankedTriggers(frame, float(none / total))
 
 
 # ---------------------------------------------------------------- evidence
 
 
-def gather(recorded: Recorded, s: Suspicion) -> Evidence:
+def gather(recorded: KnownChanges, s: Onset) -> Evidence:
     """The changes of the days before the onset, and what speaks for each. One after the onset is no evidence."""
     near = recorded.between(s.since - LOOK_BACK, s.start + s.blur)
     lag = np.maximum(0.0, hour_of(s.since) - recorded.hours[near])
@@ -150,7 +150,7 @@ def gather(recorded: Recorded, s: Suspicion) -> Evidence:
 
 
 def _where(
-    recorded: Recorded, near: slice, row: tuple[str, str | None, str | None, str | None, float], s: Suspicion, made: np.ndarray
+    recorded: KnownChanges, near: slice, row: tuple[str, str | None, str | None, str | None, float], s: Onset, made: np.ndarray
 ) -> np.ndarray:
     """How close each change is to the place of a behaviour row: the first of PLACES that holds."""
     kind, service, caller, _, _ = row
@@ -174,7 +174,7 @@ def _where(
     return np.select(rules, codes, PLACES.index("elsewhere"))
 
 
-def _began(recorded: Recorded, near: slice, newborn: frozenset[str]) -> np.ndarray:
+def _began(recorded: KnownChanges, near: slice, newborn: frozenset[str]) -> np.ndarray:
     """The first changes of services that began with the spike, records of the same minutes too; what came after them changed what was there."""
     out = np.zeros(near.stop - near.start, dtype=bool)
     for service in newborn:
@@ -200,7 +200,7 @@ def _names_new(rows: pl.DataFrame, resources: frozenset[str]) -> np.ndarray:
     return texts.str.contains_any(tails).fill_null(value=False).to_numpy()
 
 
-def _undone(recorded: Recorded, near: slice, s: Suspicion) -> np.ndarray:
+def _undone(recorded: KnownChanges, near: slice, s: Onset) -> np.ndarray:
     """Which changes were taken back when the spike ended: a rollback there, or the same call once more."""
     if s.end is None:
         return np.zeros(near.stop - near.start, dtype=bool)
@@ -217,7 +217,7 @@ def _undone(recorded: Recorded, near: slice, s: Suspicion) -> np.ndarray:
 # ---------------------------------------------------------------- weights
 
 
-def log_weights(recorded: Recorded, s: Suspicion, e: Evidence, w: Weights) -> tuple[Array, np.ndarray]:
+def log_weights(recorded: KnownChanges, s: Onset, e: Evidence, w: Weights) -> tuple[Array, np.ndarray]:
     """Logarithm of each change's weight (n), and the behaviour row that it fits best."""
     place = np.array([0.0, 0.0, 0.0, w.callee, w.upstream, w.account, w.elsewhere])
     shares = np.array([max(share, 1e-9) for *_, share in s.rows], dtype=float)
@@ -234,7 +234,7 @@ def log_weights(recorded: Recorded, s: Suspicion, e: Evidence, w: Weights) -> tu
     return heavy, rows.argmax(axis=0)
 
 
-def log_none(s: Suspicion, w: Weights) -> float:
+def log_none(s: Onset, w: Weights) -> float:
     """Logarithm of the weight of *no recorded change*: how often such a behaviour begins without any record."""
     kinds = {"demand": w.none_demand, "unit_price": w.none_price, "unmetered": w.none_price}
     whole = sum(share for *_, share in s.rows) or 1.0
@@ -244,7 +244,7 @@ def log_none(s: Suspicion, w: Weights) -> float:
 # ---------------------------------------------------------------- in words
 
 
-def _reasons(recorded: Recorded, s: Suspicion, e: Evidence, which: tuple[int, int]) -> list[str]:
+def _reasons(recorded: KnownChanges, s: Onset, e: Evidence, which: tuple[int, int]) -> list[str]:
     """Sentences with numbers: when, where, by what mechanism, how rare, taken back, planned."""
     k, row = which
     n = e.near.start + k
@@ -278,7 +278,7 @@ def _fit_words(fit: float) -> str:
     return "fits" if fit >= 0.3 else "may cause" if fit >= 0.1 else "seldom causes"
 
 
-def _lag(time: datetime, s: Suspicion) -> str:
+def _lag(time: datetime, s: Onset) -> str:
     minutes = round((s.start - time) / timedelta(minutes=1))
     if minutes <= 0:
         return "in the hour of the onset"

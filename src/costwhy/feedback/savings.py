@@ -15,10 +15,12 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.accounts import Account
-from costwhy.behaviour import Reset, Window, cost_with, mean_rate
-from costwhy.case import Lake, Study, study
-from costwhy.verdicts import Said, history, newest, seen
+from costwhy.case.analysis import Lake, LakeAnalysis, analyse
+from costwhy.feedback.known_spike import key_of_spike
+from costwhy.feedback.verdicts import Said, history, newest
+from costwhy.model.baseline import Baseline, Window, mean_rate
+from costwhy.model.counterfactual import cost_with
+from costwhy.spikes.dollars import SpikeDollars
 
 DAYS = (7, 14, 30)
 HELD = timedelta(hours=48)  # a spike that ends so long after its fix was said ended by it
@@ -48,17 +50,17 @@ class Saving:
 
 def savings(lake: Lake) -> list[Saving]:
     """Every spike whose owner said `fixed`, after each of `DAYS` that is billed."""
-    s, verdicts = study(lake), history(lake.place)
+    s, verdicts = analyse(lake), history(lake.place)
     out = []
     for a, row in s.found:
-        spike = seen(s, a, row)
+        spike = key_of_spike(s, a, row)
         last = newest(verdicts, spike)
         if last is not None and last.verdict == "fixed":
             out += [x for days in DAYS if (x := saving(s, a, last, spike.spike_id, days)) is not None]
     return out
 
 
-def saving(s: Study, a: Account, last: Said, spike_id: str, days: int) -> Saving | None:
+def saving(s: LakeAnalysis, a: SpikeDollars, last: Said, spike_id: str, days: int) -> Saving | None:
     """One spike after so many days; None: they are not billed yet."""
     o = s.observed
     start = fixed_at(s, a, last)
@@ -71,7 +73,7 @@ def saving(s: Study, a: Account, last: Said, spike_id: str, days: int) -> Saving
     return Saving(last, spike_id, days, start, end, round(saved, 2), round(possible, 2), _outcome(saved, possible))
 
 
-def fixed_at(s: Study, a: Account, last: Said) -> datetime:
+def fixed_at(s: LakeAnalysis, a: SpikeDollars, last: Said) -> datetime:
     """The spike's end where it ended by then or soon after, else the hour in which the owner said so."""
     end = s.observed.hours[0] + timedelta(hours=a.window.end)
     if not a.running and end <= last.at + HELD:
@@ -86,7 +88,7 @@ def _outcome(saved: float, possible: float) -> str:
     return "verified" if share >= VERIFIED else "regressed" if share <= REGRESSED else "inconclusive"
 
 
-def _measured(s: Study, a: Account, window: Window) -> tuple[float, float]:
+def _measured(s: LakeAnalysis, a: SpikeDollars, window: Window) -> tuple[float, float]:
     """Dollars saved and possible in a window after the fix."""
     model, width = s.model, window.end - window.start
     during = np.zeros(len(s.observed.hours), dtype=bool)
@@ -103,14 +105,14 @@ def _measured(s: Study, a: Account, window: Window) -> tuple[float, float]:
             gone += mine * width * (1 - min(1.0, max(0.0, left / level))) if level else 0.0
             normal.append(mine * width)
             continue
-        held.append((Reset(reset.rate, np.full(width, level)), Reset(reset.rate, np.full(width, float(reset.normal.mean())))))
+        held.append((Baseline(reset.rate, np.full(width, level)), Baseline(reset.rate, np.full(width, float(reset.normal.mean())))))
     paid = float(model.cost[:, window.hours].sum())
     with_spike = float(cost_with(model, window, [x for x, _ in held]).sum()) if held else paid
     with_normal = float(cost_with(model, window, [x for _, x in held]).sum()) if held else paid
     return with_spike - paid + gone, with_spike - with_normal + sum(normal)
 
 
-def _mask(s: Study, window: Window) -> np.ndarray:
+def _mask(s: LakeAnalysis, window: Window) -> np.ndarray:
     inside = np.zeros(len(s.observed.hours), dtype=bool)
     inside[window.hours] = True
     return inside

@@ -17,7 +17,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.sources import cur, focus
+from costwhy.sources.cost import cur, focus
 
 MEMORY = "640MB"
 THREADS = 2

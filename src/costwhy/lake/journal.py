@@ -8,18 +8,20 @@ who write the same name at once one is told that he was late. Nothing here belon
 messages are not restated with a bill.
 """
 
+from collections.abc import Callable
+from collections.abc import Mapping
+from costwhy.errors import LakeError
+from costwhy.remote.s3 import Store
+from datetime import UTC
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from typing import TypeVar
 import json
+import msgspec
 import os
 import uuid
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, TypeVar
 
-import msgspec
-
-from costwhy import s3_lake
-from costwhy.errors import LakeError
 
 ENDING = ".json"
 T = TypeVar("T")
@@ -30,7 +32,7 @@ class Journal:
 
     def __init__(self, place: str, folder: str) -> None:
         self.place, self.folder = place, folder
-        self._store = s3_lake.Store(place) if place.startswith("s3://") else None
+        self._store = Store(place) if place.startswith("s3://") else None
 
     def names(self) -> list[str]:
         """Names of all documents, in order."""

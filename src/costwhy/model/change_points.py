@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from costwhy.observed import Array
+from costwhy.arrays import Array
 
 NEAR = 3  # values on each side of a possible cut that are held against each other
 TOGETHER = 64  # series at a time: what one step of the search compares stays in the processor's cache

@@ -8,7 +8,7 @@ last). So usage that outgrows a commitment changes nothing that is held, and one
 
 import numpy as np
 
-from costwhy.observed import Array
+from costwhy.arrays import Array
 
 TOLERANCE = 0.02  # relative: what is held may be counted so far off from hour to hour
 
@@ -21,7 +21,7 @@ def committed(usage: Array, covered: Array) -> Array:
     out = covered.copy()
     rows = np.flatnonzero((covered > 0).any(axis=1))
     if rows.size:
-        out[rows] = _held(covered[rows], bought_beside(usage[rows], covered[rows]))
+        out[rows] = _committed(covered[rows], bought_beside(usage[rows], covered[rows]))
     return out
 
 
@@ -30,7 +30,7 @@ def bought_beside(usage: Array, covered: Array) -> np.ndarray:
     return np.asarray(usage - covered > 1e-9 * np.abs(usage))
 
 
-def _held(covered: Array, told: np.ndarray) -> Array:
+def _committed(covered: Array, told: np.ndarray) -> Array:
     """told: hours that tell exactly what is held."""
     stretch = _stretches(covered, np.where(told, covered, np.inf))
     flat = (stretch + np.arange(len(covered))[:, None] * (stretch.max() + 1)).ravel()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from costwhy.observed import Array
+from costwhy.arrays import Array
 
 WEEK = 168
 BLOCK = 512  # series at a time: what is in memory stays small
@@ -16,7 +16,7 @@ LEAST_SPREAD = {"ratio": 0.003, "amount": 0.01, "runs": 0.01, "flow": 0.01}
 
 
 @dataclass(frozen=True)
-class Trace:
+class Level:
     """One series as a level. style: what its level is, and how it moves:
 
     ratio   logarithm of a ratio, which has no season
@@ -31,18 +31,18 @@ class Trace:
     drift: float  # noise of daily means: what wanders slowly wanders without a cause
 
 
-def trace(style: str, values: Array, fresh: np.ndarray, *, loose: bool = False) -> list[Trace]:
+def level_of(style: str, values: Array, fresh: np.ndarray, *, loose: bool = False) -> list[Level]:
     """Series of one style (R x T; amounts and runs in units of their mean) as levels.
 
     fresh (R): series that did not exist before, which have no season yet. loose: what follows nothing strays as far as its days did.
     """
-    out: list[Trace] = []
+    out: list[Level] = []
     for first in range(0, len(values), BLOCK):
         out += _block(style, values[first : first + BLOCK], fresh[first : first + BLOCK], loose=loose)
     return out
 
 
-def _block(style: str, values: Array, fresh: np.ndarray, *, loose: bool) -> list[Trace]:
+def _block(style: str, values: Array, fresh: np.ndarray, *, loose: bool) -> list[Level]:
     level = values
     if style != "ratio":
         level = values - np.where(fresh[:, None], 0.0, pattern(values))
@@ -58,7 +58,7 @@ def _block(style: str, values: Array, fresh: np.ndarray, *, loose: bool) -> list
     drift = np.maximum(spread / 24**0.5, np.where(enough, robust_spread(steps) / 2**0.5, 0.0))
     if loose:
         drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
-    return [Trace(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)]
+    return [Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)]
 
 
 def median(values: Array, axis: int = -1) -> Array:

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costwhy.levels import robust_spread
-from costwhy.observed import Array, Observed
+from costwhy.arrays import Array
+from costwhy.model.levels import robust_spread
+from costwhy.model.observed import Observed
 
 TRANSFER_MARKS = (
     "AWS-Out-Bytes",

@@ -11,37 +11,19 @@ from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from costwhy.arrays import Array
 from costwhy.errors import LakeError
-from costwhy.graph import CallGraph, call_graph
-
-Array = npt.NDArray[np.float64]
+from costwhy.model.call_graph import CallGraph, call_graph
+from costwhy.model.lost_tags import LostTag, find_successors
+from costwhy.tables import METER
 
 PRICING = ("PricingCategory", "CommitmentDiscountStatus")
-TAGGED = ("service", "team", "budget_owner")
-PHYSICAL = (
-    "ProviderName",
-    "BillingAccountId",
-    "SubAccountId",
-    "SubAccountName",
-    "RegionId",
-    "ServiceCategory",
-    "ServiceName",
-    "x_ServiceCode",
-    "x_UsageType",
-    "x_Operation",
-    "ChargeCategory",
-    "ConsumedUnit",
-)
-METER = (*PHYSICAL, *TAGGED)
 
 MOST_REPEATS = 0.95  # of attempts: clients give up after a few; a counter that says more counts something else
 REGULAR_SHARE = 0.5  # an account that bills in half of its hours or more is expected to bill in each
 APART = timedelta(days=366)  # without any charge: what lies beyond is dated wrongly, or another bill
-HEIR_SLACK = 3  # hours between the end of a tagged line and the begin of its untagged heir
-HEIR_LIKENESS = 0.5  # share of the lost usage that the heir must carry
 
 
 class Tables(Protocol):
@@ -71,15 +53,6 @@ class Edge:
 
 
 @dataclass(frozen=True)
-class Handed:
-    """Usage that went on without its tags: the meter that had them, the first hour without, the meter that took it over."""
-
-    meter: int
-    hour: int
-    heir: int
-
-
-@dataclass(frozen=True)
 class Observed:
     """Shapes: E edges, S services, M meters, T hours. `billed`: hours before this index are billed for all accounts."""
 
@@ -95,7 +68,7 @@ class Observed:
     cost: Array  # M x T, EffectiveCost
     covered: Array  # M x T, usage that a commitment covers
     covered_cost: Array  # M x T
-    handed: tuple[Handed, ...] = field(default=(), kw_only=True)  # tags that were lost, the usage of which is on the meter that had them
+    handed: tuple[LostTag, ...] = field(default=(), kw_only=True)  # tags that were lost, the usage of which is on the meter that had them
 
     @property
     def handled(self) -> Array:
@@ -147,7 +120,7 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     edges, calls, retries, capacity = _signals(signals, hours)
     services = tuple(sorted({edge.service for edge in edges} | {e.caller for e in edges if e.internal and e.caller}))
     meters, arrays = _meters(hourly, series, hours, billed)
-    handed = _heirs(meters, arrays, billed)
+    handed = find_successors(meters, arrays, billed)
     return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, handed=handed)
 
 
@@ -241,69 +214,15 @@ def _meters(hourly: pl.DataFrame, series: pl.DataFrame, hours: tuple[datetime, .
     return keys, tuple(_grid(sums, "m", name, shape) for name in ("usage", "cost", "covered", "covered_cost"))
 
 
-def _heirs(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[Handed, ...]:
-    """Usage that goes on without its tags stays on its meter: tags lost move no money.
+CLOSED_AFTER = 5  # day of the month until which the provider may restate the month before
 
-    A tagged meter that ends while an untagged one of the same physical key takes up its usage within
-    HEIR_SLACK hours is continued by it; what the heir had used of its own before stays with the heir. Changes the arrays.
+
+def states(o: Observed) -> list[str]:
+    """Of each hour: `estimated` where it has no bill, `provisional` where its month is not closed, `final`.
+
+    A month is closed once the next one is older than CLOSED_AFTER days: until then the provider restates it.
     """
-    usage, cost = arrays[0], arrays[1]
-    active = cost[:, :billed] != 0
-    handed: list[Handed] = []
-    groups = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"].to_list()
-    for group in (g for g in groups if len(g) > 1):
-        found = [
-            (lost, end, heir)
-            for lost, end in _ended(meters, active, group, billed)
-            for heir in [_heir(lost, end, group, usage[:, :billed], meters)]
-            if heir is not None
-        ]
-        for heir in sorted({h for _, _, h in found}):
-            losers = [(lost, end) for lost, end, h in found if h == heir]
-            _hand_back(arrays, heir, losers)
-        handed += [Handed(*said) for said in found]
-    return tuple(handed)
-
-
-def _ended(meters: pl.DataFrame, active: np.ndarray, group: list[int], billed: int) -> list[tuple[int, int]]:
-    """Tagged meters of a group that were billed for two days or more and then no longer, with their first hour without."""
-    out = []
-    for m in group:
-        seen = np.flatnonzero(active[m])
-        tagged = meters["service"][m] is not None or meters["team"][m] is not None
-        if tagged and seen.size >= 48 and seen[-1] < billed - HEIR_SLACK:
-            out.append((m, int(seen[-1]) + 1))
-    return out
-
-
-def _hand_back(arrays: tuple[Array, ...], heir: int, losers: list[tuple[int, int]]) -> None:
-    """The heir's new usage back to the meters that lost it, in proportion to what each had used; its own stays with it."""
-    usage = arrays[0].copy()
-    first = min(end for _, end in losers)
-    own = usage[heir, max(0, first - 168) : first].mean() if first else 0.0
-    weights = {lost: float(usage[lost, max(0, end - 168) : end].mean()) for lost, end in losers}
-    for lost, end in losers:
-        there = [other for other, begin in losers if begin <= end + HEIR_SLACK]
-        part = weights[lost] / (sum(weights[o] for o in there) or 1.0)
-        whole = np.where(usage[heir, end:] > 0, usage[heir, end:], 1.0)
-        share = np.clip(1.0 - own / whole, 0.0, 1.0) * (usage[heir, end:] > 0) * part
-        for array in arrays:
-            array[lost, end:] += array[heir, end:] * share
-    for array in arrays:
-        taken = np.zeros(array.shape[1] - first)
-        for lost, end in losers:
-            taken[end - first :] += array[lost, end:]
-        array[heir, first:] = np.maximum(array[heir, first:] - taken, 0.0)
-
-
-def _heir(lost: int, end: int, group: list[int], usage: Array, meters: pl.DataFrame) -> int | None:
-    before = usage[:, max(0, end - 168) : end].mean(axis=1)
-    after = usage[:, end + HEIR_SLACK : end + 72].mean(axis=1) if usage.shape[1] > end + HEIR_SLACK else before
-    gains = [
-        (after[m] - before[m], m)
-        for m in group
-        if m != lost
-        and (meters["service"][m] is None or meters["team"][m] is None)
-        and after[m] - before[m] >= HEIR_LIKENESS * before[lost]
-    ]
-    return max(gains)[1] if gains else None
+    month = o.as_of.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    if o.as_of.day <= CLOSED_AFTER:
+        month = (month - timedelta(days=1)).replace(day=1)
+    return ["estimated" if t >= o.billed else "provisional" if hour >= month else "final" for t, hour in enumerate(o.hours)]

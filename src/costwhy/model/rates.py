@@ -10,19 +10,20 @@ from functools import cached_property
 
 import numpy as np
 
-from costwhy.commitments import bought_beside, committed
-from costwhy.levels import Trace, pattern, trace
-from costwhy.meters import MeterModel, first_active, learn
-from costwhy.nowcast import Basis, basis, estimates
-from costwhy.observed import Array, Observed
+from costwhy.arrays import Array
+from costwhy.behaviours import FOLLOWS_NOTHING
+from costwhy.model.commitments import bought_beside, committed
+from costwhy.model.estimates import Basis, basis, estimates
+from costwhy.model.levels import Level, level_of, pattern
+from costwhy.model.meters import MeterModel, first_active, learn
+from costwhy.model.observed import Observed
 
 Name = tuple[str | None, str | None, str | None]  # service, caller, usage type
-FOLLOWS_NOTHING = frozenset({"unlinked_usage", "unmetered"})
 HOLIDAY = 0.08  # traffic from everywhere is less by this or more (logarithm) on a holiday
 
 
 @dataclass(frozen=True)
-class Rate(Trace):
+class Rate(Level):
     """One rate over the hours. `row`: its edge (demand, schedule, fan_out, retries) or its meter (the others)."""
 
     kind: str
@@ -237,7 +238,7 @@ def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
         groups.setdefault((raw.style, raw.kind in FOLLOWS_NOTHING), []).append(k)
     for (style, loose), members in groups.items():
         fresh = np.array([raws[k].born is not None for k in members])
-        traces = trace(style, np.array([raws[k].values for k in members]), fresh, loose=loose)
+        traces = level_of(style, np.array([raws[k].values for k in members]), fresh, loose=loose)
         for k, t in zip(members, traces, strict=True):
             raw = raws[k]
             out[k] = Rate(t.style, t.level, t.spread, t.drift, raw.kind, raw.row, raw.service, raw.caller, raw.usage_type, raw.born)

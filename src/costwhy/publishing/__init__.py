@@ -5,11 +5,12 @@ Nothing in here opens a lake, but for `publish`, which reads one, and `restated`
 
 from pathlib import Path
 
-from costwhy.case import Case
-from costwhy.published.frozen import investigate_frozen
-from costwhy.published.postmortem import write_postmortem
-from costwhy.published.shelf import open_case, open_frozen, publish, published_cases
-from costwhy.published.verification import verify
+from costwhy.case.case import Case
+from costwhy.case.opened import open_case, published_cases
+from costwhy.publishing.evidence import investigate_frozen, open_frozen
+from costwhy.publishing.postmortem import write_postmortem
+from costwhy.publishing.publish import publish
+from costwhy.publishing.verify import verify
 
 __all__ = ["investigate_again", "open_case", "publish", "published_cases", "verify", "write_postmortem"]
 

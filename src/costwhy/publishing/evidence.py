@@ -4,23 +4,32 @@ What is kept: the meters that the spike moved, by the hour; the calls of the ser
 and into them; calls from outside, which tell holidays; the changes that were weighed; who is asked for; what was covered.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from costwhy.accounts import account, spike_row
-from costwhy.case import Case, Kept, Study, case_of, leaves_of, new_resources
+from costwhy.arrays import Array
+from costwhy.case.analysis import KeptEvidence, LakeAnalysis
+from costwhy.case.attribution import new_resources
+from costwhy.case.case import Case
+from costwhy.case.frames import leaves_of
+from costwhy.case.investigate import case_of
+from costwhy.causes.changes import KnownChanges, hour_of
+from costwhy.causes.triggers import LOOK_BACK, UNDOING
 from costwhy.errors import InputError
-from costwhy.observed import METER, Array, Edge, Observed
-from costwhy.rates import Model, Rate, fit
-from costwhy.recorded import Recorded, hour_of
-from costwhy.shifts import Shift
-from costwhy.spikes import Episode, Spike, episode_of
-from costwhy.triggers import LOOK_BACK, UNDOING
+from costwhy.model.observed import Edge, Observed
+from costwhy.model.rates import Model, Rate, fit
+from costwhy.spikes.detect import Episode, Spike, episode_of
+from costwhy.spikes.dollars import dollars_of
+from costwhy.spikes.shifts import Shift
+from costwhy.spikes.summary import spike_row
+from costwhy.tables import METER
 
 ON_EDGES = frozenset({"demand", "schedule", "fan_out", "retries"})
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
@@ -48,7 +57,7 @@ class Frozen:
 # ---------------------------------------------------------------- what to keep
 
 
-def freeze(study: Study, spike_id: str) -> Frozen:
+def freeze(study: LakeAnalysis, spike_id: str) -> Frozen:
     """The spike of that id with its part of the data. Raises KeyError where there is none."""
     a = next(a for a, row in study.found if row["spike_id"] == spike_id)
     o, spike = study.observed, a.spike
@@ -137,7 +146,7 @@ def _sparse(grids: dict[str, Array]) -> pl.DataFrame:
     return pl.DataFrame({"row": row.astype(np.int64), "t": t.astype(np.int64), **{n: grid[row, t] for n, grid in grids.items()}})
 
 
-def _context(study: Study, spike: Spike, services: set[str | None]) -> dict[str, pl.DataFrame]:
+def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> dict[str, pl.DataFrame]:
     """Changes, catalogue, tags and coverage as far as the case speaks of them."""
     o, r, frames = study.observed, study.recorded, study.frames
     begin = o.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
@@ -173,10 +182,10 @@ def investigate_frozen(frozen: Frozen) -> Case:
     """The case, made from its own data alone. Raises InputError where a rate of its outline is not in the data."""
     o, outline, frames = observed_of(frozen), frozen.outline, frozen.tables
     model = fit(o)
-    a = account(model, _spike_again(model, outline.spike))
-    kept = Kept(frames["leaves"], frozenset(outline.resources), frames.get("owners"))
+    a = dollars_of(model, _spike_again(model, outline.spike))
+    kept = KeptEvidence(frames["leaves"], frozenset(outline.resources), frames.get("owners"))
     lake = _About(outline.about["workspace"], outline.about["currency"], outline.about["lake_version"], "", frames)
-    study = Study(lake, o, model, (), frames, recorded_of(frames["recorded"]), kept)
+    study = LakeAnalysis(lake, o, model, (), frames, recorded_of(frames["recorded"]), kept)
     return case_of(study, a, spike_row(model, a))
 
 
@@ -218,11 +227,11 @@ def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -
     return grids
 
 
-def recorded_of(rows: pl.DataFrame) -> Recorded:
+def recorded_of(rows: pl.DataFrame) -> KnownChanges:
     """Changes with the evidence that was kept beside them."""
     texts = [rows[n].to_numpy().astype(object) for n in ("service", "doing", "call")]
     hours = np.array([hour_of(t) for t in rows["time"]], dtype=float)
-    return Recorded(rows.drop(EVIDENCE), hours, texts[0], texts[1], texts[2], rows["usual"].to_numpy(), rows["calm"].to_numpy())
+    return KnownChanges(rows.drop(EVIDENCE), hours, texts[0], texts[1], texts[2], rows["usual"].to_numpy(), rows["calm"].to_numpy())
 
 
 def _spike_again(model: Model, told: dict[str, Any]) -> Spike:
@@ -252,3 +261,11 @@ def _stands_at(model: Model, rate: Rate, place: dict[str, Any]) -> bool:
     if rate.kind in ON_EDGES:
         return {"service": rate.service, "caller": rate.caller} == place
     return dict(zip(METER, model.observed.meters.row(rate.row), strict=True)) == place
+
+
+def open_frozen(place: str | Path) -> Frozen:
+    """The data of a published case, from which its numbers can be made again."""
+    folder = Path(place)
+    outline = json.loads((folder / "case.json").read_text(encoding="utf-8"))["outline"]
+    frames = {file.stem: pl.read_parquet(file) for file in sorted((folder / "inputs").glob("*.parquet"))}
+    return Frozen(Outline(outline["about"], outline["spike"], tuple(outline["resources"])), frames)

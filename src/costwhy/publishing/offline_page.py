@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import vl_convert
 
-from costwhy import fragments
-from costwhy.case import Case
-from costwhy.fragments import esc
-from costwhy.story import clock
+from costwhy.case.case import Case
+from costwhy.show import html
+from costwhy.show.html import esc
+from costwhy.text import clock
 
 VEGA_LITE = "6.4"
 CHARTS = (  # name, heading, what it shows
@@ -47,30 +47,30 @@ def in_script(value: object) -> str:
 
 def offline_page(case: Case, specs: Mapping[str, str], human: Mapping[str, str], origin: str) -> str:
     """The whole page. specs: Vega-Lite by name, see shelf.chart_specs; human: HTML of what people wrote, by heading; origin: for the footer."""
-    told = "".join(f'{fragments.section(title)}<div class="human">{html}</div>' for title, html in human.items())
+    told = "".join(f'{html.section(title)}<div class="human">{text}</div>' for title, text in human.items())
     body = [
-        fragments.STYLE,
-        fragments.top(case.workspace, case),
-        fragments.section("What happened"),
-        fragments.story(case),
+        html.STYLE,
+        html.top(case.workspace, case),
+        html.section("What happened"),
+        html.story(case),
         *(_chart(name, title, note) for name, title, note in CHARTS[:1]),
-        fragments.behaviours(case),
+        html.behaviours(case),
         *(_chart(name, title, note) for name, title, note in CHARTS[1:3]),
-        *(f"{fragments.note(name)}{_place(f'calls-{k}')}" for k, name in enumerate(_edges(case)) if f"calls-{k}" in specs),
+        *(f"{html.note(name)}{_place(f'calls-{k}')}" for k, name in enumerate(_edges(case)) if f"calls-{k}" in specs),
         *(_chart(name, title, note) for name, title, note in CHARTS[3:4]),
-        fragments.section("The change and the decision"),
-        fragments.triggers(case),
-        fragments.section("When it could be known"),
-        fragments.clocks(case),
-        fragments.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart."),
-        fragments.chain(case),
+        html.section("The change and the decision"),
+        html.triggers(case),
+        html.section("When it could be known"),
+        html.clocks(case),
+        html.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart."),
+        html.chain(case),
         _place("owners"),
-        fragments.section("Where in the bill"),
-        fragments.drivers(case),
-        fragments.section("Through which dependencies"),
-        fragments.paths(case),
-        fragments.section("What the sources cover, and what cannot be ruled out"),
-        fragments.coverage(case),
+        html.section("Where in the bill"),
+        html.drivers(case),
+        html.section("Through which dependencies"),
+        html.paths(case),
+        html.section("What the sources cover, and what cannot be ruled out"),
+        html.coverage(case),
         told,
         f"<footer>{esc(origin)}</footer>",
     ]
@@ -83,7 +83,7 @@ def _edges(case: Case) -> list[str]:
 
 
 def _chart(name: str, title: str, note: str) -> str:
-    return fragments.section(title, note) + _place(name)
+    return html.section(title, note) + _place(name)
 
 
 def _place(name: str) -> str:

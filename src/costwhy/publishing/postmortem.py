@@ -19,12 +19,15 @@ from markdown_it import MarkdownIt
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from costwhy.case import Case
-from costwhy.published.page import offline_page
-from costwhy.published.shelf import Published, chart_specs, open_case, plain_markdown
-from costwhy.published.verification import verify
-from costwhy.published.wheel import make_wheel
-from costwhy.story import clock, headline, money, tell
+from costwhy.case.case import Case
+from costwhy.case.opened import Published, open_case
+from costwhy.case.story import headline, tell
+from costwhy.publishing.offline_page import offline_page
+from costwhy.publishing.publish import plain_markdown
+from costwhy.publishing.verify import verify
+from costwhy.publishing.wheel import make_wheel
+from costwhy.show.chart_specs import chart_specs
+from costwhy.text import clock, money
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120  # seconds for Chromium to print
@@ -55,10 +58,10 @@ def _():
     import marimo as mo
 
     import costwhy as cw
-    from costwhy import charts, fragments, views
+    from costwhy.show import chart_data, charts, html
 
     folder = mo.notebook_dir() / "case"
-    return charts, cw, folder, fragments, mo, views
+    return chart_data, charts, cw, folder, html, mo
 
 
 @app.cell
@@ -72,17 +75,17 @@ def _(cw, folder):
 
 
 @app.cell
-def _(case, charts, checked, fragments, mo, views):
+def _(case, chart_data, charts, checked, html, mo):
     mo.vstack([
-        mo.Html(fragments.STYLE + fragments.top(case.workspace, case)),
-        mo.Html(fragments.note(f"{{checked.values}} values and {{checked.files}} files are as they were published")),
-        mo.Html(fragments.section("What happened")), mo.Html(fragments.story(case)),
-        mo.Html(fragments.section("What moved")), mo.as_html(charts.moved(views.moved(case))), mo.Html(fragments.behaviours(case)),
-        mo.Html(fragments.section("Timeline")), mo.as_html(charts.timeline(case.timeline, case.spike["start"])),
-        mo.as_html(charts.ledger(views.ledger(case), views.axis(case))), mo.as_html(charts.changes(views.changes(case), views.axis(case), None)),
-        mo.Html(fragments.section("The change and the decision")), mo.Html(fragments.triggers(case)), mo.Html(fragments.clocks(case)),
-        mo.Html(fragments.section("Who")), mo.Html(fragments.chain(case)),
-        mo.Html(fragments.section("What cannot be ruled out")), mo.Html(fragments.coverage(case)),
+        mo.Html(html.STYLE + html.top(case.workspace, case)),
+        mo.Html(html.note(f"{{checked.values}} values and {{checked.files}} files are as they were published")),
+        mo.Html(html.section("What happened")), mo.Html(html.story(case)),
+        mo.Html(html.section("What moved")), mo.as_html(charts.moved(chart_data.moved(case))), mo.Html(html.behaviours(case)),
+        mo.Html(html.section("Timeline")), mo.as_html(charts.timeline(case.timeline, case.spike["start"])),
+        mo.as_html(charts.ledger(chart_data.ledger(case), chart_data.axis_of(case))), mo.as_html(charts.changes(chart_data.changes(case), chart_data.axis_of(case), None)),
+        mo.Html(html.section("The change and the decision")), mo.Html(html.triggers(case)), mo.Html(html.clocks(case)),
+        mo.Html(html.section("Who")), mo.Html(html.chain(case)),
+        mo.Html(html.section("What cannot be ruled out")), mo.Html(html.coverage(case)),
     ])
     return
 

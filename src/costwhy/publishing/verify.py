@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from costwhy.case import Case, Lake, document, study
+from costwhy.case.analysis import Lake, analyse
+from costwhy.case.case import Case
+from costwhy.case.document import document
+from costwhy.case.opened import FRAMES, SUMS, Published, digests, open_case
 from costwhy.errors import CostwhyError, DifferenceError
-from costwhy.observed import METER, Observed
-from costwhy.published.frozen import investigate_frozen, observed_of
-from costwhy.published.shelf import FRAMES, PACKAGES, SUMS, Published, digests, markdown, open_case, open_frozen
+from costwhy.model.observed import Observed
+from costwhy.publishing.evidence import investigate_frozen, observed_of, open_frozen
+from costwhy.publishing.publish import PACKAGES, markdown
+from costwhy.tables import METER
 
 SAME = 1e-6  # relative: another machine may add in another order
 MOST_SHOWN = 20
@@ -146,7 +150,7 @@ def restated(place: str | Path, lake: Lake) -> pl.DataFrame:
 
     Names that were taken out cannot be matched: such meters are left out.
     """
-    then, now = observed_of(open_frozen(place)), study(lake).observed
+    then, now = observed_of(open_frozen(place)), analyse(lake).observed
     hidden = bool(json.loads((Path(place) / "case.json").read_text(encoding="utf-8"))["redacted"])
     rows = _by_month(then, then.billed).join(
         _by_month(now, then.billed, then), on=["month", *METER], how="inner" if hidden else "left", nulls_equal=True, suffix="_now"

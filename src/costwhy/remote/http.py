@@ -5,8 +5,6 @@ texts of the other side are shown without the secret, and what httpx writes into
 """
 
 import logging
-import os
-import re
 import socket
 import threading
 import time
@@ -15,21 +13,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
-from costwhy.errors import ConfigError, UnreachableError
+from costwhy.errors import UnreachableError
+from costwhy.remote.secrets import secret_of_file, secret_of_variable
+from costwhy.text import one_line, shown
 
 BUSY = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed a moment later."""
-SHOWN = 300
-"""Characters that are shown of what the other side said."""
-_LEAST_SECRET = 4
 _CODINGS = frozenset({"", "identity", "gzip", "deflate"})  # one within the other unpacks a few bytes to gigabytes
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+")
 wait = time.sleep
 
 
@@ -224,20 +219,6 @@ def host(url: str) -> str:
     return shown(parsed.netloc.decode("ascii", "replace"))
 
 
-def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """A stranger's text in one line, cut, without control characters and without our secrets."""
-    for secret in secrets:
-        if len(secret) >= _LEAST_SECRET:
-            text = text.replace(secret, "(secret)")
-    return one_line(text, SHOWN)
-
-
-def one_line(text: str, most: int) -> str:
-    """A stranger's text as one line of `most` characters, without control, direction and invisible characters."""
-    line = " ".join(_CONTROL.sub(" ", text[: 20 * most]).split())
-    return line if len(line) <= most else line[:most] + "…"
-
-
 class _HostOnly(logging.Filter):
     """httpx logs whole addresses; of a webhook that is its secret."""
 
@@ -248,35 +229,6 @@ class _HostOnly(logging.Filter):
 
 
 logging.getLogger("httpx").addFilter(_HostOnly())
-
-
-# ---------------------------------------------------------------- secrets
-
-
-def secret_of_variable(name: str, key: str) -> str:
-    """A secret from an environment variable; `key`: where costwhy.toml names it. Raises ConfigError."""
-    value = os.environ.get(name, "").strip()
-    if not value:
-        raise ConfigError(f"`{key}` names an environment variable that is not set", found=name, todo=f"set {name}")
-    return _one_line(value, key)
-
-
-def secret_of_file(file: Path, key: str) -> str:
-    """A secret from a file, such as one that Kubernetes mounts. Raises ConfigError."""
-    try:
-        value = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        found = f"{file}: {type(error).__name__}"
-        raise ConfigError(f"`{key}` names a file that cannot be read", found=found, todo="mend the path or its permissions") from None
-    if not value:
-        raise ConfigError(f"`{key}` names an empty file", found=str(file), todo="write the secret into it")
-    return _one_line(value, key)
-
-
-def _one_line(value: str, key: str) -> str:
-    if not value.isprintable():
-        raise ConfigError(f"the secret of `{key}` is not one line of text", found="a control character in it", todo="set it again")
-    return value
 
 
 __all__ = [

@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, parse_qsl, quote
 
-from costwhy.served import login_page
-from costwhy.served.access_log import AccessLog, Entry, harmless_path
-from costwhy.served.answer import Answer, App, Message, Receive, Scope, Send, ask, finish_page, give, go, plain
-from costwhy.served.auth import Doorkeeper, Visitor
-from costwhy.served.call import COOKIE, Call, read_call
-from costwhy.served.sessions import SESSION_ID, Session, Sessions, note_files
+from costwhy.serve import login_page
+from costwhy.serve.access_log import AccessLog, Entry, harmless_path
+from costwhy.serve.requests import COOKIE, Call, read_call
+from costwhy.serve.responses import Answer, App, Message, Receive, Scope, Send, ask, finish_page, give, go, plain
+from costwhy.serve.sessions import SESSION_ID, Session, Sessions, note_files
+from costwhy.serve.visitors import Doorkeeper, Visitor
 
 PAGE = "/"
 SOCKET = "/ws"

@@ -4,7 +4,7 @@ import html
 import secrets
 from dataclasses import dataclass
 
-from costwhy.served.answer import Answer, page
+from costwhy.serve.responses import Answer, page
 
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;color-scheme:light dark;max-width:22rem;margin:18vh auto;padding:0 1rem}
 input,button{font:inherit;width:100%;box-sizing:border-box;padding:.5em;margin:.2em 0 1em}h1{font-size:1.3rem}p.wrong{color:#c2410c}"""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
-from costwhy.served.auth import Auth, Proofs, networks
+from costwhy.serve.visitors import Auth, Proofs, networks
 
 COOKIE = "costwhy"
 

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from costwhy.errors import InputError, UsageError
-from costwhy.served.access_log import AccessLog
-from costwhy.served.auth import Auth, Doorkeeper, check_address, is_loopback
-from costwhy.served.guard import Guard, Wall
-from costwhy.served.links import REVOKED, IdList, read_secret
+from costwhy.serve.access_log import AccessLog
+from costwhy.serve.guard import Guard, Wall
+from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.visitors import Auth, Doorkeeper, check_address, is_loopback
 
 TTL = 120  # seconds that marimo keeps a session whose page has gone
 _LARGEST_MESSAGE = 64 * 1024  # bytes that a page may send over its WebSocket; it sends its calls as POST

@@ -9,7 +9,6 @@ its time, when it is logged out, when its link is revoked, and when its token or
 """
 
 import asyncio
-import base64
 import hashlib
 import hmac
 import ipaddress
@@ -24,12 +23,10 @@ from typing import Any
 from itsdangerous import BadData
 
 from costwhy.errors import ConfigError, UsageError
-from costwhy.served.links import IdList, read_link, signer
+from costwhy.serve.attempts import Attempts, neighbourhood
+from costwhy.serve.links import IdList, read_link, signer
+from costwhy.serve.passwords import NOBODY, is_password, read_users
 
-SCRYPT = (2**15, 8, 3)
-"""n, r, p of new hashes: 32 MB and about 0.2 s each; the equal of OWASP's first choice in less memory."""
-_LARGEST = 128 * 2**20  # bytes that a hash of the users' file may ask for
-_NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,64}")
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,63}")
 
 
@@ -120,119 +117,6 @@ def networks(proxies: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress
             raise UsageError("this lists every address as a trusted proxy", found=repr(text), todo="list the proxies' own addresses")
         found.append(network)
     return found
-
-
-# ---------------------------------------------------------------- users
-
-
-def hash_line(name: str, password: str) -> str:
-    """A line of the users' file: the name and the scrypt hash of the password with a salt of its own.
-
-    Raises UsageError where the name has a space or a colon, or the password is shorter than 10 characters.
-    """
-    if not _NAME.fullmatch(name):
-        raise UsageError("this is no user's name", found=repr(name), todo="1 to 64 characters without space and colon")
-    if len(password) < 10:
-        raise UsageError("the password is too short", found=f"{len(password)} characters", todo="use 10 or more")
-    salt = secrets.token_bytes(16)
-    parts = [base64.b64encode(part).decode("ascii") for part in (salt, _scrypt(password, salt, SCRYPT))]
-    return ":".join([name, "scrypt", *map(str, SCRYPT), *parts])
-
-
-def _scrypt(password: str, salt: bytes, cost: tuple[int, int, int]) -> bytes:
-    n, r, p = cost
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_LARGEST + 2**20, dklen=32)
-
-
-def read_users(file: Path) -> dict[str, str]:
-    """Lines by user. Empty lines and those that begin with # are left out.
-
-    Raises ConfigError where it is unreadable, a line is wrong or doubled (named by its number), or no user is left.
-    """
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError("the users' file cannot be read", found=f"{file}: {error}", todo="give a text file of hash lines") from error
-    users: dict[str, str] = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        name = line.partition(":")[0]
-        if name in users or not _NAME.fullmatch(name) or _read_hash(line) is None:
-            raise ConfigError(
-                "a line of the users' file is no user", found=f"{file}, line {number}", todo="one line a user, as made by hash_line"
-            )
-        users[name] = line
-    if not users:
-        raise ConfigError("the users' file has no user", found=str(file), todo="add a line made by hash_line")
-    return users
-
-
-def _read_hash(line: str) -> tuple[tuple[int, int, int], bytes, bytes] | None:
-    """Cost, salt and hash of a line; None where it is none, or asks for too much memory."""
-    try:
-        _, kind, n, r, p, salt, digest = line.split(":")
-        cost = int(n), int(r), int(p)
-        parts = base64.b64decode(salt, validate=True), base64.b64decode(digest, validate=True)
-    except ValueError:
-        return None
-    sound = kind == "scrypt" and cost[0] >= 2**14 and cost[0] & (cost[0] - 1) == 0 and cost[1] >= 8 and 1 <= cost[2] <= 8
-    return (cost, *parts) if sound and 128 * cost[0] * cost[1] <= _LARGEST and len(parts[0]) >= 16 and len(parts[1]) == 32 else None
-
-
-_NOBODY = f"nobody:scrypt:{SCRYPT[0]}:{SCRYPT[1]}:{SCRYPT[2]}:{base64.b64encode(bytes(16)).decode()}:{base64.b64encode(bytes(32)).decode()}"
-"""Compared with when the user is unknown, so that an unknown name takes as long as a wrong password."""
-
-
-def is_password(line: str, password: str) -> bool:
-    """Whether the password belongs to this hash line; compared in constant time."""
-    read = _read_hash(line)
-    if read is None:
-        return False
-    cost, salt, digest = read
-    return hmac.compare_digest(_scrypt(password, salt, cost), digest)
-
-
-# ---------------------------------------------------------------- guessing
-
-
-_MOST_GUESSERS = 20_000  # remembered at once
-
-
-class Attempts:
-    """Counts attempts by address and by name: after `most` within `seconds` the next must wait. A success forgets them."""
-
-    def __init__(self, most: int, seconds: float) -> None:
-        self._most, self._seconds = most, seconds
-        self._since: dict[str, tuple[float, int]] = {}
-
-    def take(self, key: str) -> float:
-        """Count one attempt before it is looked at; returns 0 where it may be made, or the seconds to wait."""
-        now = time.monotonic()
-        if key not in self._since and len(self._since) >= _MOST_GUESSERS:
-            self._since = {k: v for k, v in self._since.items() if now - v[0] < self._seconds}
-            if len(self._since) >= _MOST_GUESSERS:
-                return self._seconds
-        begin, count = self._since.get(key, (now, 0))
-        if now - begin >= self._seconds:
-            begin, count = now, 0
-        if count >= self._most:
-            return begin + self._seconds - now
-        self._since[key] = (begin, count + 1)
-        return 0.0
-
-    def forget(self, key: str) -> None:
-        """The attempt was right."""
-        self._since.pop(key, None)
-
-
-def neighbourhood(address: str) -> str:
-    """What one guesser has at hand: an IPv4 address, or the /64 network of an IPv6 address."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network(f"{ip}/64", strict=False)) if ip.version == 6 else str(ip)
 
 
 # ---------------------------------------------------------------- visitors
@@ -358,7 +242,7 @@ class Doorkeeper:
         elif self.auth.way == "users":
             line = self._read_users().get(name)
             async with self._hashing:
-                right = await asyncio.to_thread(is_password, line or _NOBODY, password)
+                right = await asyncio.to_thread(is_password, line or NOBODY, password)
             right, who = right and line is not None, name
         else:
             return None

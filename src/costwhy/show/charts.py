@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 import altair as alt
 import polars as pl
 
-from costwhy.story import money
+from costwhy.text import money
 
 INK = "#7d8590"  # axes and words: readable on white and on near-black
 GRID = "#8b949e33"

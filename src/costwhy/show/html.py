@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 
 import polars as pl
 
-from costwhy.case import Case
-from costwhy.nowcast import CENT
-from costwhy.story import VERDICT_WORDS, Sentence, behaviour_words, clock, headline, lost_sentence, money, tell
+from costwhy.behaviours import VERDICT_WORDS
+from costwhy.case.case import Case
+from costwhy.case.story import Sentence, behaviour_words, headline, lost_sentence, tell
+from costwhy.model.backtest import CENT
+from costwhy.text import clock, money
 
 STYLE = """<style>
 .cw{--soft:color-mix(in srgb,currentColor 62%,transparent);--line:color-mix(in srgb,currentColor 14%,transparent);--wash:color-mix(in srgb,currentColor 5%,transparent);

@@ -11,9 +11,12 @@ from typing import Any
 
 import polars as pl
 
-from costwhy import charts, fragments, tables
-from costwhy.published.shelf import Published, case_folders, chart_specs, company, local_folder, open_case
-from costwhy.story import VERDICT_WORDS, clock, money
+from costwhy import tables
+from costwhy.behaviours import VERDICT_WORDS
+from costwhy.case.opened import Published, case_folders, company, local_folder, open_case
+from costwhy.show import charts, html
+from costwhy.show.chart_specs import chart_specs
+from costwhy.text import clock, money
 
 NOBODY = "nobody is recorded"
 
@@ -234,14 +237,12 @@ def overview_page(board: Board) -> str:
         spend = days(board)
         return "".join(
             (
-                fragments.board_top(board.workspace, headline(board), facts(board)),
-                fragments.section("Spend against expected", "The whole company by day; red is what the spikes cost.")
-                if spend.height
-                else "",
-                fragments.chart(charts.days(spend).to_json(indent=None)) if spend.height else "",
-                fragments.columns(
+                html.board_top(board.workspace, headline(board), facts(board)),
+                html.section("Spend against expected", "The whole company by day; red is what the spikes cost.") if spend.height else "",
+                html.chart(charts.days(spend).to_json(indent=None)) if spend.height else "",
+                html.columns(
                     *(
-                        fragments.section(title) + fragments.chart(charts.shares(shares(board, by), board.currency).to_json(indent=None))
+                        html.section(title) + html.chart(charts.shares(shares(board, by), board.currency).to_json(indent=None))
                         for title, by in parts
                         if board.cases
                     )
@@ -260,17 +261,17 @@ def case_page(published: Published) -> str:
         told = "The same that engineering sees: spend and what it would have been; excess by behaviour; recorded changes."
         return "".join(
             (
-                fragments.top(case.workspace, case),
-                fragments.story(case),
-                fragments.section("What moved", "Dollars by behaviour; they add up to the excess."),
-                fragments.chart(specs["moved"]),
-                fragments.section("Timeline", told),
-                *(fragments.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
-                fragments.section("The change and the decision"),
-                fragments.chain(case),
-                fragments.triggers(case),
-                fragments.folded("When it could be known", fragments.clocks(case)),
-                fragments.folded("What cannot be ruled out", fragments.coverage(case)),
+                html.top(case.workspace, case),
+                html.story(case),
+                html.section("What moved", "Dollars by behaviour; they add up to the excess."),
+                html.chart(specs["moved"]),
+                html.section("Timeline", told),
+                *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
+                html.section("The change and the decision"),
+                html.chain(case),
+                html.triggers(case),
+                html.folded("When it could be known", html.clocks(case)),
+                html.folded("What cannot be ruled out", html.coverage(case)),
             )
         )
 

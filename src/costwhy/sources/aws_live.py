@@ -12,10 +12,13 @@ from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from costwhy.errors import SourceError
-from costwhy.sources.aws import clients, cloudtrail_api, cloudwatch, scaling_activities, xray
-from costwhy.sources.aws.cloudwatch_presets import PRESETS, USUAL
-from costwhy.sources.aws.request import Request
+from costwhy.remote import aws
+from costwhy.sources.aws_days import Request
+from costwhy.sources.changes import autoscaling_api as scaling_activities
+from costwhy.sources.changes import cloudtrail_api
 from costwhy.sources.reading import Reading
+from costwhy.sources.signals import cloudwatch, xray
+from costwhy.sources.signals.cloudwatch_presets import PRESETS, USUAL
 
 NEWEST = 2
 """Days that are asked again."""
@@ -57,7 +60,7 @@ class Live:
 
     def resolved(self) -> tuple[str, ...]:
         """The regions to ask. Raises UnreachableError where neither costwhy.toml nor the AWS configuration names one."""
-        return self.regions or (clients.default_region(),)
+        return self.regions or (aws.default_region(),)
 
 
 def find(form: str, regions: Sequence[str], days: int | None, presets: Sequence[str] = ()) -> Live:

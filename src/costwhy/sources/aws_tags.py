@@ -6,7 +6,7 @@ Source: AWS, *GetResources*; a resource is known by the service and the last par
 
 from collections.abc import Mapping, Sequence
 
-from costwhy.sources.aws import clients
+from costwhy.remote import aws
 from costwhy.sources.intake import to_text
 
 CALLS = ("tag:GetResources",)
@@ -21,12 +21,12 @@ def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str
     """
     found: dict[Resource, dict[str, str]] = {}
     try:
-        pages = clients.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
+        pages = aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
         for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds))):
             for resource in page.get("ResourceTagMappingList", []):
                 found[resource_of(resource["ResourceARN"])] = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-    except clients.FAULTS as error:
-        raise clients.unreachable(f"tags in {region} could not be read", error) from None
+    except aws.FAULTS as error:
+        raise aws.unreachable(f"tags in {region} could not be read", error) from None
     return found
 
 

@@ -27,8 +27,8 @@ from typing import Any
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from costwhy.errors import SourceError, UnreachableError
-from costwhy.sources import billing_files
-from costwhy.sources.aws import clients
+from costwhy.remote import aws
+from costwhy.sources.cost import exports
 
 SCHEME = "s3://"
 PARALLEL = 4
@@ -106,7 +106,7 @@ def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = No
     if not is_address(address) or not _BUCKET.fullmatch(bucket):
         raise SourceError(f"{address!r} is no address on S3", found=bucket or "no bucket", todo="write s3://bucket/prefix/")
     folder.mkdir(parents=True, exist_ok=True)
-    client = clients.client("s3")
+    client = aws.client("s3")
     with _lock(folder):
         for _ in range(3):
             objects = _list(client, address, (bucket, rest), wanted)
@@ -115,7 +115,7 @@ def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = No
             except _ReplacedError:  # written anew while it was read: look again
                 continue
             except OSError as error:  # a full disk, or a folder that nobody may write
-                raise clients.unreachable(f"{address} could not be stored in {folder}", error) from None
+                raise aws.unreachable(f"{address} could not be stored in {folder}", error) from None
     found = "objects were replaced while they were read, three times"
     raise UnreachableError(f"{address} could not be read", found=found, todo="run it again when the delivery is complete")
 
@@ -128,10 +128,10 @@ def _list(client: Any, address: str, place: tuple[str, str], wanted: Callable[[s
     bucket, rest = place
     try:
         found = list(_listed(client, bucket, rest, wanted or (lambda _: True)))
-    except clients.FAULTS as error:
-        if clients.code_of(error) == "NoSuchBucket":
+    except aws.FAULTS as error:
+        if aws.code_of(error) == "NoSuchBucket":
             raise SourceError(f"there is no bucket {bucket}", found=address, todo="correct `path` in costwhy.toml") from None
-        raise clients.unreachable(f"{address} could not be listed", error) from None
+        raise aws.unreachable(f"{address} could not be listed", error) from None
     if not found:
         todo = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
         raise SourceError(f"there is nothing to read at {address}", found="no object of this kind", todo=todo)
@@ -229,7 +229,7 @@ class _Transfer:
         if not manifests:
             return objects
         by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
-        wanted = billing_files.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
+        wanted = exports.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
@@ -265,7 +265,7 @@ class _Transfer:
             self._refuse(one.key, "it lies in an archive: restore it first")
             return
         except OSError as error:
-            raise clients.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be stored", error) from None
+            raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be stored", error) from None
         path.parent.mkdir(parents=True, exist_ok=True)
         os.utime(partial, (one.modified.timestamp(),) * 2)  # the newest of several deliveries is found by it
         partial.replace(path)
@@ -291,7 +291,7 @@ class _Transfer:
             except FlexibleChecksumError as error:
                 fault = error
                 partial.write_bytes(b"")
-            except clients.FAULTS as error:
+            except aws.FAULTS as error:
                 _give_up(error, f"{SCHEME}{self.bucket}/{one.key}")
                 fault = error
             if partial.stat().st_size > one.size:
@@ -299,7 +299,7 @@ class _Transfer:
             stalls = 0 if farthest < partial.stat().st_size else stalls + 1
             farthest = max(farthest, partial.stat().st_size)
             if stalls >= STALLS or self._stopping.is_set():
-                raise clients.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault) from None
+                raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault) from None
             time.sleep(PAUSE * 2**stalls if stalls else 0)
 
     def _append(self, one: _Object, partial: Path, start: int) -> None:
@@ -394,17 +394,17 @@ def _store(stream: FileIO, chunk: bytes) -> None:
 
 def _give_up(error: Exception, address: str) -> None:
     """Answers that no further attempt will change."""
-    if isinstance(error, OSError) and error.errno in clients.DISK:
-        raise clients.unreachable(f"{address} could not be stored", error) from None
+    if isinstance(error, OSError) and error.errno in aws.DISK:
+        raise aws.unreachable(f"{address} could not be stored", error) from None
     if not isinstance(error, ClientError):
         return
-    if clients.code_of(error) in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
+    if aws.code_of(error) in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
         raise _ReplacedError from None
-    if clients.code_of(error) == "InvalidObjectState":
+    if aws.code_of(error) == "InvalidObjectState":
         raise _ArchivedError from None
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if 400 <= status < 500:
-        raise clients.unreachable(f"S3 refused to give {address}", error) from None
+        raise aws.unreachable(f"S3 refused to give {address}", error) from None
 
 
 def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costwhy.behaviour import OF_CALLS, Reset, Window, cost_with, mean_rate, normal
-from costwhy.levels import pattern
-from costwhy.rates import Model, Rate
-from costwhy.shifts import SHORTEST, Shift, find_shifts, suspects
+from costwhy.behaviours import LOOSE, OF_CALLS
+from costwhy.model.baseline import Baseline, Window, baseline, mean_rate
+from costwhy.model.counterfactual import cost_with
+from costwhy.model.levels import pattern
+from costwhy.model.rates import Model, Rate
+from costwhy.spikes.shifts import SHORTEST, Shift, find_shifts, suspects
 
 SHORTEST_SEASONAL = 12  # hours: a burst of traffic of a few hours is nobody's decision
 SAME_START = 3  # hours between episodes of one incident
 SMALL_SHARE = 0.02  # of a spike's dollars: smaller rows are noise of the same hours
-LOOSE = frozenset({"demand", "unlinked_usage", "unmetered"})  # what has noise of its own that wanders
 LEAST_ROW = 0.001  # of the company's cost an hour: a smaller row is not looked at
 LEAST_SHARE = 0.012  # of the company's cost an hour: less is not worth a person's hour
 LEAST_SHARE_LOOSE = 0.025  # the same for what has a season, and so more noise
@@ -37,7 +38,7 @@ class Episode:
     rate: Rate
     shift: Shift
     quiet: np.ndarray  # T, hours that may serve as this rate's normal
-    reset: Reset
+    reset: Baseline
     dollars: float
 
     @property
@@ -159,7 +160,7 @@ def episode_of(model: Model, rate: Rate, shift: Shift, quiet: np.ndarray) -> Epi
     shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
     if window.end - window.start < shortest:
         return None
-    reset = normal(model, rate, window, quiet)
+    reset = baseline(model, rate, window, quiet)
     dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
     return Episode(rate, shift, quiet.copy(), reset, dollars)
 
@@ -262,11 +263,11 @@ def _trimmed(model: Model, group: list[Episode]) -> Spike | None:
 # ---------------------------------------------------------------- any window that a person picks
 
 
-def moved_rates(model: Model, window: Window, against: Window | None) -> list[Reset]:
+def moved_rates(model: Model, window: Window, against: Window | None) -> list[Baseline]:
     """The rates that differ most in a window, each with its normal from the hours before, or its mean of another window."""
     found = []
     for rate in model.rates:
-        reset = normal(model, rate, window) if against is None else _as_in(model, rate, window, against)
+        reset = baseline(model, rate, window) if against is None else _as_in(model, rate, window, against)
         if reset is None:
             continue
         dollars = float((model.cost[:, window.hours] - cost_with(model, window, [reset])).sum())
@@ -277,9 +278,9 @@ def moved_rates(model: Model, window: Window, against: Window | None) -> list[Re
     return [reset for _, reset in found[:MOST_ROWS]]
 
 
-def _as_in(model: Model, rate: Rate, window: Window, against: Window) -> Reset | None:
+def _as_in(model: Model, rate: Rate, window: Window, against: Window) -> Baseline | None:
     """The rate as its mean was in the other window: by the hour for calls and levels, ratio of sums for ratios."""
     calm = np.zeros(len(model.observed.hours), dtype=bool)
     calm[against.hours] = True
     value = mean_rate(model, rate, calm)
-    return None if value is None else Reset(rate, np.full(window.end - window.start, value))
+    return None if value is None else Baseline(rate, np.full(window.end - window.start, value))

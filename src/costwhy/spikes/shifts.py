@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from costwhy.levels import BLOCK, WEEK, Trace
-from costwhy.observed import Array
-from costwhy.segments import boundaries_of
+from costwhy.arrays import Array
+from costwhy.model.change_points import boundaries_of
+from costwhy.model.levels import BLOCK, WEEK, Level
 
 SHORTEST = 3  # hours: what is over sooner is noise
 RAMP_BEFORE = 240  # hours before the first visible step in which a ramp may have begun
@@ -30,7 +30,7 @@ class Shift:
     ramp: bool  # it goes on rising from its start
 
 
-def suspects(traces: Sequence[Trace]) -> list[int]:
+def suspects(traces: Sequence[Level]) -> list[int]:
     """Cheap look at many levels: those with a stretch as far from their middle as a shift must be."""
     found: list[int] = []
     for first in range(0, len(traces), BLOCK):
@@ -51,7 +51,7 @@ def suspects(traces: Sequence[Trace]) -> list[int]:
     return found
 
 
-def find_shifts(traces: Sequence[Trace]) -> Iterable[list[Shift]]:
+def find_shifts(traces: Sequence[Level]) -> Iterable[list[Shift]]:
     """All shifts of each level, first to last; the levels are cut together, which is many times faster than one by one."""
     for first in range(0, len(traces), BLOCK):
         part = traces[first : first + BLOCK]
@@ -59,7 +59,7 @@ def find_shifts(traces: Sequence[Trace]) -> Iterable[list[Shift]]:
             yield list(_shifts(trace, starts)) if len(starts) > 1 else []
 
 
-def _cut(traces: Sequence[Trace]) -> list[list[int]]:
+def _cut(traces: Sequence[Level]) -> list[list[int]]:
     """Starts of the stretches of each level among its defined hours; none where too few are defined."""
     out: list[list[int]] = [[] for _ in traces]
     by_shortest: dict[int, list[int]] = {}
@@ -74,16 +74,16 @@ def _cut(traces: Sequence[Trace]) -> list[list[int]]:
     return out
 
 
-def _dense(trace: Trace, defined: int) -> bool:
+def _dense(trace: Level, defined: int) -> bool:
     return defined > 0.3 * trace.level.size
 
 
-def _independent(trace: Trace, defined: int) -> float:
+def _independent(trace: Level, defined: int) -> float:
     """The spread that makes hours independent: with noise that wanders, n hours tell as much as n / 24 days do."""
     return max(trace.spread, trace.drift * 24**0.5) if _dense(trace, defined) else trace.spread
 
 
-def _shifts(trace: Trace, starts: list[int]) -> Iterable[Shift]:
+def _shifts(trace: Level, starts: list[int]) -> Iterable[Shift]:
     defined = np.flatnonzero(np.isfinite(trace.level))
     level = trace.level[defined]
     ends = [*starts[1:], level.size]
@@ -101,7 +101,7 @@ def _shifts(trace: Trace, starts: list[int]) -> Iterable[Shift]:
         )
 
 
-def _tolerance(trace: Trace) -> float:
+def _tolerance(trace: Level) -> float:
     """How far a level may stray and still be normal."""
     return max(LEAST_SHIFT, 3.0 * trace.drift)
 
@@ -129,7 +129,7 @@ def _away(means: list[float], starts: list[int], ends: list[int], tolerance: flo
 # ---------------------------------------------------------------- the hours of its edges
 
 
-def _edge_hours(level: Array, span: tuple[int, int], base: float, trace: Trace) -> tuple[int, int]:
+def _edge_hours(level: Array, span: tuple[int, int], base: float, trace: Level) -> tuple[int, int]:
     """The span with its edges put where the level steps, part hours that already, or still, stand out included."""
     start, end = span
     flow = trace.style == "flow"

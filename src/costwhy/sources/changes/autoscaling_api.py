@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from costwhy.sources import autoscaling
-from costwhy.sources.aws import clients
-from costwhy.sources.aws.request import Request, begin, of_day
+from costwhy.remote import aws
+from costwhy.sources.aws_days import Request, begin, of_day
+from costwhy.sources.changes import autoscaling
 from costwhy.sources.reading import Reading
 
 CALLS = ("autoscaling:DescribeScalingActivities", "application-autoscaling:DescribeScalingActivities")
@@ -32,8 +32,8 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
         return
     try:
         reading = autoscaling.read_activities(_activities(request.region, days[0]), name)
-    except clients.FAULTS as error:
-        raise clients.unreachable(f"scaling activities in {request.region} could not be read", error) from None
+    except aws.FAULTS as error:
+        raise aws.unreachable(f"scaling activities in {request.region} could not be read", error) from None
     for day in days:
         piece = of_day(reading, day, "time")
         yield day, Reading(piece.rows, reading.set_aside if day == days[-1] else piece.set_aside, piece.seen)
@@ -41,9 +41,9 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
 
 def _activities(region: str, first: date) -> Iterator[tuple[str, bytes]]:
     """Place and JSON of every activity since the first day."""
-    groups = clients.client("autoscaling", region).get_paginator("describe_scaling_activities")
+    groups = aws.client("autoscaling", region).get_paginator("describe_scaling_activities")
     yield from _since(first, groups.paginate(IncludeDeletedGroups=True), ("Activities", "group"))
-    targets = clients.client("application-autoscaling", region).get_paginator("describe_scaling_activities")
+    targets = aws.client("application-autoscaling", region).get_paginator("describe_scaling_activities")
     for namespace in NAMESPACES:
         yield from _since(first, targets.paginate(ServiceNamespace=namespace), ("ScalingActivities", namespace))
 

@@ -14,9 +14,9 @@ import msgspec
 
 from costwhy.errors import SourceError
 from costwhy.sources import files
-from costwhy.sources.codeowners import repository_path
-from costwhy.sources.identity import kind_of
+from costwhy.sources.changes.cloudtrail_actors import kind_of
 from costwhy.sources.intake import Intake, to_text, to_time
+from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Reading
 from costwhy.tables import CHANGES
 

@@ -13,7 +13,8 @@ import msgspec
 
 from costwhy.errors import SourceError
 from costwhy.sources import files
-from costwhy.sources.calls import (
+from costwhy.sources.changes.cloudtrail_actors import find_actor
+from costwhy.sources.changes.cloudtrail_calls import (
     find_kind,
     find_resource,
     find_service,
@@ -22,7 +23,6 @@ from costwhy.sources.calls import (
     touched_names,
     values_asked,
 )
-from costwhy.sources.identity import find_actor
 from costwhy.sources.intake import Intake, to_text, to_time
 from costwhy.sources.reading import Reading
 from costwhy.tables import CHANGES

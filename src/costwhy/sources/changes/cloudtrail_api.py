@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from costwhy.sources import cloudtrail
-from costwhy.sources.aws import clients
-from costwhy.sources.aws.request import Request, of_day
+from costwhy.remote import aws
+from costwhy.sources.aws_days import Request, of_day
+from costwhy.sources.changes import cloudtrail
 from costwhy.sources.reading import Reading
 
 CALLS = ("cloudtrail:LookupEvents",)
@@ -22,13 +22,13 @@ PER_SECOND = 2
 
 def read(request: Request) -> Iterator[tuple[date, Reading]]:
     """Each day with its changes, as `cloudtrail.read` gives them. Raises UnreachableError where CloudTrail does not answer."""
-    client = clients.client("cloudtrail", request.region)
+    client = aws.client("cloudtrail", request.region)
     for start, end in request.windows(1):
         name = f"CloudTrail {request.region} {start:%Y-%m-%d}"
         try:
             reading = cloudtrail.read_events(_events(client, start, end), name, request.service_tags or cloudtrail.SERVICE_TAGS)
-        except clients.FAULTS as error:
-            raise clients.unreachable(f"CloudTrail in {request.region} could not be read", error) from None
+        except aws.FAULTS as error:
+            raise aws.unreachable(f"CloudTrail in {request.region} could not be read", error) from None
         yield start.date(), _with_aside(of_day(reading, start.date(), "time"), reading)
 
 

@@ -12,7 +12,7 @@ snake_case with one column for each tag in Parquet. EffectiveCost follows AWS's 
 
 from collections.abc import Mapping, Sequence
 
-from costwhy.sources.focus import coalesce, first_tag, literal, number, quoted, require, text, time
+from costwhy.sources.cost.focus import coalesce, first_tag, literal, number, quoted, require, text, time
 
 LINE = "line_item_line_item_type"
 CATEGORY = {

@@ -11,9 +11,10 @@ from typing import Any
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.sources import files, yaml_documents
-from costwhy.sources.codeowners import repository_path
+from costwhy.sources import files
 from costwhy.sources.intake import Intake, to_text
+from costwhy.sources.owners import yaml_documents
+from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Reading
 from costwhy.tables import CATALOG
 

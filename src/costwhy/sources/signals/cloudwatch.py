@@ -13,11 +13,12 @@ from typing import Any
 import polars as pl
 
 from costwhy.errors import UnreachableError
-from costwhy.sources.aws import clients, tagging
-from costwhy.sources.aws.cloudwatch_presets import PRESETS, USUAL, Measure, Series
-from costwhy.sources.aws.request import Request, days_of, of_day
+from costwhy.remote import aws
+from costwhy.sources import aws_tags
+from costwhy.sources.aws_days import Request, days_of, of_day
 from costwhy.sources.intake import clean, fit, to_text
 from costwhy.sources.reading import Reading
+from costwhy.sources.signals.cloudwatch_presets import PRESETS, USUAL, Measure, Series
 from costwhy.tables import SEEN, SET_ASIDE, SIGNALS
 
 CALLS = ("cloudwatch:ListMetrics", "cloudwatch:GetMetricData", "tag:GetResources")
@@ -43,15 +44,15 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
     """Each day with its signals, as `signals.read` gives them. Raises UnreachableError where CloudWatch does not answer."""
     if not request.days:
         return
-    client = clients.client("cloudwatch", request.region)
+    client = aws.client("cloudwatch", request.region)
     try:
         found = find_series(client, request)
         for start, end in request.windows(DAYS_A_CALL):
             reading = _reading(_points(client, found, start, end.replace(minute=0, second=0, microsecond=0)))
             for day in days_of(start, end):
                 yield day, of_day(reading, day, "hour")
-    except clients.FAULTS as error:
-        raise clients.unreachable(f"CloudWatch in {request.region} could not be read", error) from None
+    except aws.FAULTS as error:
+        raise aws.unreachable(f"CloudWatch in {request.region} could not be read", error) from None
 
 
 # ---------------------------------------------------------------- which series
@@ -61,7 +62,7 @@ def find_series(client: Any, request: Request) -> list[Found]:
     """The series of the presets that CloudWatch has, each service's metric from the first preset that knows it."""
     presets = request.presets or USUAL
     kinds = [series.resource[0] for preset in presets for series in PRESETS[preset] if series.resource]
-    tags = tagging.read(request.region, kinds) if kinds else {}
+    tags = aws_tags.read(request.region, kinds) if kinds else {}
     listed = (
         (preset, one) for preset in presets for series in PRESETS[preset] for one in _of_series(client, series, tags, request.service_tags)
     )
@@ -82,7 +83,7 @@ def _found(
     series: Series, metric: str, values: Mapping[str, str], tags: Mapping[tuple[str, str], Mapping[str, str]], names: Sequence[str]
 ) -> Iterator[Found]:
     resource = series.resource and (series.resource[0], series.resource[1].format_map(values))
-    tagged = tagging.service_of(tags.get(resource, {}), names) if resource else None
+    tagged = aws_tags.service_of(tags.get(resource, {}), names) if resource else None
     service = tagged or own_name(values[series.service])
     caller = to_text(values[series.caller]) if series.caller else None
     dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]

@@ -19,16 +19,18 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
 
-from costwhy import outbound
 from costwhy.config import SignalSource
 from costwhy.errors import ConfigError, SourceError, UnreachableError
-from costwhy.outbound import Answer, Limits, Request, TooLargeError, shown
-from costwhy.sources.days import HOUR, Window, day_of
+from costwhy.remote import http
+from costwhy.remote.http import Answer, Limits, Request, TooLargeError
+from costwhy.remote.secrets import secret_of_file, secret_of_variable
+from costwhy.sources.by_day import HOUR, Window, day_of
 from costwhy.sources.intake import Intake, fit
-from costwhy.sources.prometheus_presets import PRESETS
 from costwhy.sources.reading import Reading
-from costwhy.sources.signals import MAX_NAME, METRICS
+from costwhy.sources.signals.long_table import MAX_NAME, METRICS
+from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import COUNT, SIGNALS, TIME
+from costwhy.text import shown
 
 DAYS = 35
 """How far back is asked where nothing else is said."""
@@ -137,7 +139,7 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Said:
     form = {"query": query, "start": first, "end": last, "step": 3600, "timeout": f"{LIMITS.seconds:.0f}s"}
     url, body = f"{endpoint.url}/api/v1/query_range", urlencode(form).encode()
     try:
-        answer = outbound.post(Request(url, body, lambda: endpoint.sign(url, body), endpoint.secrets), LIMITS)
+        answer = http.post(Request(url, body, lambda: endpoint.sign(url, body), endpoint.secrets), LIMITS)
     except TooLargeError as error:
         raise _TooMuchError(error) from None
     if answer.status in {401, 403}:
@@ -278,8 +280,8 @@ def find_place(entry: SignalSource, key: str) -> str:
         raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, todo=todo)
     if url.userinfo or url.query or url.fragment:
         todo = 'leave them out; `auth = "basic"`, `user` and `password_env` name a secret without showing it'
-        raise ConfigError(f"`{key}.url` holds a user, a password or a query", found=f"an address at {outbound.host(str(url))}", todo=todo)
-    return outbound.host(str(url)) + url.path.rstrip("/").removesuffix("/api/v1").rstrip("/")
+        raise ConfigError(f"`{key}.url` holds a user, a password or a query", found=f"an address at {http.host(str(url))}", todo=todo)
+    return http.host(str(url)) + url.path.rstrip("/").removesuffix("/api/v1").rstrip("/")
 
 
 def find_endpoint(entry: SignalSource, key: str, folder: Path) -> Endpoint:
@@ -316,9 +318,9 @@ def _refuse_stray(entry: SignalSource, key: str) -> None:
 def _secret(entry: SignalSource, key: str, what: str, folder: Path) -> str:
     variable, file = getattr(entry, f"{what}_env"), getattr(entry, f"{what}_file")
     if variable and not file:
-        return outbound.secret_of_variable(variable, f"{key}.{what}_env")
+        return secret_of_variable(variable, f"{key}.{what}_env")
     if file and not variable:
-        return outbound.secret_of_file(folder / file, f"{key}.{what}_file")
+        return secret_of_file(folder / file, f"{key}.{what}_file")
     found = "both" if file else "neither"
     todo = f"name an environment variable or a file that holds the {what}"
     raise ConfigError(f"`{key}`: one of {what}_env and {what}_file is needed", found=found, todo=todo)

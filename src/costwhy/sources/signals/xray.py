@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from costwhy.sources.aws import clients
-from costwhy.sources.aws.request import Request
+from costwhy.remote import aws
+from costwhy.sources.aws_days import Request
 from costwhy.sources.intake import Intake, to_text
 from costwhy.sources.reading import Reading
 from costwhy.tables import SIGNALS
@@ -26,15 +26,15 @@ Edge = tuple[str, str | None]
 
 def read(request: Request) -> Iterator[tuple[date, Reading]]:
     """Each day with its signals, as `signals.read` gives them. Raises UnreachableError where X-Ray does not answer."""
-    client = clients.client("xray", request.region)
+    client = aws.client("xray", request.region)
     for start, end in request.windows(1):
         intake = Intake(SIGNALS, "signals")
         hour = start
         while hour < end:
             try:
                 _read_hour(intake, client, hour, min(hour + _HOUR, end))
-            except clients.FAULTS as error:
-                raise clients.unreachable(f"X-Ray in {request.region} could not be read", error) from None
+            except aws.FAULTS as error:
+                raise aws.unreachable(f"X-Ray in {request.region} could not be read", error) from None
             hour += _HOUR
         yield start.date(), intake.reading()
 

@@ -1,0 +1,82 @@
+"""TODO watch/channels/message.py"""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import httpx
+import msgspec
+
+from costwhy.remote.http import Limits
+from costwhy.text import one_line
+
+LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
+MOST_LINES = 40
+MOST_TEXT = 500
+"""Characters of one line."""
+_ID = re.compile(r"[\x21-\x7e]{1,128}")
+JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message about one spike.
+
+    id          the same for the same news: who gets it twice can tell; 1 to 128 printable ASCII characters
+    event       what happened to the spike
+    title       one line; further `lines` of plain text
+    url         the case, where it is published
+    dollars     excess so far, in `currency`
+    owner_team  whose it is; null: nobody's
+    """
+
+    id: str
+    event: Literal["new", "grown", "ended", "resolved"]
+    spike_id: str
+    title: str
+    lines: tuple[str, ...]
+    dollars: float
+    currency: str
+    url: str | None = None
+    owner_team: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"a message's id is 1 to 128 printable ASCII characters, not {self.id!r}")
+
+
+def cleaned(message: Message) -> Message:
+    """The message with each of its texts made one line, and without an address that is none."""
+    lines = tuple(one_line(line, MOST_TEXT) for line in message.lines[:MOST_LINES])
+    if len(message.lines) > MOST_LINES:
+        lines += (f"({len(message.lines) - MOST_LINES} more lines)",)
+    return replace(
+        message,
+        spike_id=one_line(message.spike_id, MOST_TEXT),
+        title=one_line(message.title, MOST_TEXT),
+        lines=lines,
+        currency=one_line(message.currency, MOST_TEXT),
+        url=_link(message.url),
+        owner_team=None if message.owner_team is None else one_line(message.owner_team, MOST_TEXT),
+    )
+
+
+def _link(url: str | None) -> str | None:
+    """An http address with every odd character encoded; null where it is none."""
+    try:
+        parsed = httpx.URL(url or "")
+    except httpx.InvalidURL:
+        return None
+    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
+        return None
+    return str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "}) if str(parsed).isascii() else None
+
+
+def plain_text(message: Message) -> str:
+    return "\n".join((message.title, *message.lines, *([message.url] if message.url else [])))
+
+
+def as_json(message: Message) -> bytes:
+    """The message as JSON; <, > and & are written as escapes, so that no page can mistake it for markup."""
+    text = msgspec.json.encode({"costwhy": 1} | msgspec.to_builtins(message)).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
