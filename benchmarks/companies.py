@@ -27,15 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SCORER = next((p / "shared/cases/score.py" for p in ROOT.parents if (p / "shared/cases").is_dir()), ROOT.parent / "shared/cases/score.py")
 sys.path.insert(0, str(ROOT / "data"))
 
-from formats import of_incident, ordinary, signals, write_catalog, write_changes  # noqa: E402
-from generate import Settings, Simulation, answers, bill_of, rows_of, simulate  # noqa: E402
-from incidents import MORE, SORTS, Incident  # noqa: E402
+from formats import of_incident, ordinary, signals, write_catalog, write_changes
+from generate import Settings, Simulation, answers, bill_of, rows_of, simulate
+from incidents import MORE, SORTS, Incident
 
 from costwhy import tables
-from costwhy.case.document import explain  # noqa: E402
+from costwhy.case.document import explain
 from costwhy.sources.changes import cdevents, cloudtrail
 from costwhy.sources.owners import backstage, codeowners
-from costwhy.sources.reading import find_files  # noqa: E402
+from costwhy.sources.reading import find_files
 
 TAGS = {
     "service": ("service", "app", "app.kubernetes.io/name"),

@@ -159,7 +159,7 @@ def rolling_z(s: Series) -> Array:
 
 def seasonal_residual(s: Series) -> Array:
     """Residual of a robust STL of the hours with a day's season, in its median absolute deviations; each at its first row."""
-    from statsmodels.tsa.seasonal import STL  # noqa: PLC0415  a peer of the group `bench`
+    from statsmodels.tsa.seasonal import STL
 
     hourly = pl.Series(s.hourly).fill_nan(None).forward_fill().to_numpy()
     rest = STL(hourly, period=24, robust=True).fit().resid
@@ -171,7 +171,7 @@ def seasonal_residual(s: Series) -> Array:
 
 def change_points(s: Series, penalty: float) -> list[int]:
     """Change points of the hours by PELT (least squares), penalty times log n variances."""
-    import ruptures  # noqa: PLC0415  a peer of the group `bench`
+    import ruptures
 
     hourly = pl.Series(s.hourly).fill_nan(None).forward_fill().to_numpy()
     noise = float(np.median(np.abs(np.diff(hourly)))) * 1.4826 / 2**0.5 or float(hourly.std()) or 1.0

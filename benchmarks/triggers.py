@@ -81,7 +81,7 @@ def _near(r: KnownChanges, s: Onset) -> KnownChanges:
 def gathered(seeds: Sequence[int], sorts: Sequence[str], kept: Path | None) -> list[Question]:
     """Questions of many companies; kept in a file where one is named, as simulating takes minutes."""
     if kept is not None and kept.exists():
-        return list(pickle.loads(kept.read_bytes()))  # noqa: S301  our own file
+        return list(pickle.loads(kept.read_bytes()))
     with ProcessPoolExecutor(2) as pool:
         out = [q for found in pool.map(questions, plan(seeds, sorts, 0.2, 0.2), chunksize=2) for q in found]
     if kept is not None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 
-TOKEN = "a-token-of-the-benchmark"  # noqa: S105  lives as long as the benchmark
+TOKEN = "a-token-of-the-benchmark"
 SERVE = """
 import sys
 from pathlib import Path

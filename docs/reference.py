@@ -46,13 +46,13 @@ def reference() -> str:
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Every command by its name."""
-    [subs] = [a for a in parser_of_all()._actions if isinstance(a, argparse._SubParsersAction)]  # noqa: SLF001  argparse tells it nowhere else
+    [subs] = [a for a in parser_of_all()._actions if isinstance(a, argparse._SubParsersAction)]
     return dict(subs.choices)
 
 
 def _commands() -> Iterator[str]:
     for name, command in commands().items():
-        rows = [(_words(a), (a.help or "").replace("\n", " ")) for a in command._actions if a.dest != "help"]  # noqa: SLF001
+        rows = [(_words(a), (a.help or "").replace("\n", " ")) for a in command._actions if a.dest != "help"]
         yield f"### costwhy {name}\n\n{_sentence(command.description or '')}\n\n{_table(('', 'what it is'), rows)}"
 
 

@@ -15,8 +15,8 @@ import boto3
 import pytest
 
 KEY_ID = "AKIAPLANTEDKEYID0001"
-SECRET = "planted/SECRET+0123456789abcdefghijklmnop"  # noqa: S105 - of nobody
-TOKEN = "planted-session-token-FwoGZXIvYXdzEXAMPLE=="  # noqa: S105
+SECRET = "planted/SECRET+0123456789abcdefghijklmnop"
+TOKEN = "planted-session-token-FwoGZXIvYXdzEXAMPLE=="
 REGION = "eu-west-1"
 
 
@@ -155,7 +155,7 @@ def proxy(target: str, cut: Callable[[int], int | None] = lambda _n: None) -> It
             self.wfile.write(kept)
             self.close_connection = len(kept) < len(content)
 
-        do_PUT = do_POST = do_HEAD = do_DELETE = do_GET  # noqa: N815 - http.server's spelling
+        do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

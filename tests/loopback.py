@@ -51,7 +51,7 @@ def http_server(answer: Callable[[Heard], Reply]) -> Iterator[Fake]:
             self.end_headers()
             self.wfile.write(reply)
 
-        do_GET = do_POST  # noqa: N815
+        do_GET = do_POST
 
         def log_message(self, *_: object) -> None:
             """Nothing on the tests' output."""

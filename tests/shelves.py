@@ -14,7 +14,7 @@ from pathlib import Path
 import costwhy as cw
 from costwhy.lake.lake import Lake
 
-TOKEN = "a-token-of-these-tests-2718"  # noqa: S105  of these tests only
+TOKEN = "a-token-of-these-tests-2718"
 
 
 def fill(lake: Lake, folder: Path) -> Path:
@@ -63,7 +63,7 @@ def _ready(served: Served, app: "subprocess.Popen[bytes]") -> Served:
     for _ in range(300):
         assert app.poll() is None, "costwhy serve ended before it answered"
         try:
-            with urllib.request.urlopen(f"{served.address}/health", timeout=5):  # noqa: S310  our own loopback address
+            with urllib.request.urlopen(f"{served.address}/health", timeout=5):
                 return served
         except OSError:
             time.sleep(0.2)

@@ -1,6 +1,5 @@
 """A small notebook in run mode: the cases of the published folder that its viewer may see. The tests of the wall serve it."""
 
-# ruff: noqa: PLC0415
 import marimo
 
 __generated_with = "0.25.2"

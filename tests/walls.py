@@ -23,8 +23,8 @@ from costwhy.serve.requests import COOKIE
 from costwhy.serve.server import config
 from costwhy.serve.visitors import Auth, Doorkeeper, Visitor
 
-TOKEN = "a-token-of-the-tests-3141"  # noqa: S105  of these tests only
-PASSWORD = "correct horse battery"  # noqa: S105  of these tests only
+TOKEN = "a-token-of-the-tests-3141"
+PASSWORD = "correct horse battery"
 SHOWN = "859-17868-AbCdEfGh.arrow"  # a file that the noting app's pages name
 NOTEBOOK = Path(__file__).resolve().parent / "small_notebook.py"
 
@@ -123,7 +123,7 @@ class Site:
         return {"Cookie": f"{COOKIE}={self.keeper.cookie(visitor)}"}
 
     def log_in(self, secret: str, name: str = "", there: str = "/") -> Reply:
-        from urllib.parse import urlencode  # noqa: PLC0415
+        from urllib.parse import urlencode
 
         body = urlencode({"name": name, "secret": secret, "next": there}).encode()
         return self.ask("POST", "/login", {"Content-Type": "application/x-www-form-urlencoded"}, body)

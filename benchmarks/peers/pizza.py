@@ -10,8 +10,8 @@ def wise_pizza(leaves: dict[str, list[object]], dimensions: list[str], expected:
     """At most five segments, other settings as it comes: at most two constraints each."""
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    import pandas  # noqa: PLC0415, ICN001  comes with wise-pizza
-    from wise_pizza import explain_changes_in_totals  # noqa: PLC0415  a peer of the group `bench`
+    import pandas
+    from wise_pizza import explain_changes_in_totals
 
     before, after = (
         pandas.DataFrame({**{d: leaves[d] for d in dimensions}, "total": [float(v) for v in leaves[value]], "size": 1.0})

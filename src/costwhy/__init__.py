@@ -6,31 +6,41 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from costwhy.case.case import Case
     from costwhy.case.document import explain
-    from costwhy.case.investigate import find_spikes, investigate, investigate_window, lost_tags, nobody_owns, nowcast_ledger, overview
+    from costwhy.case.investigate import (
+        find_spikes,
+        investigate,
+        investigate_window,
+        lost_tags,
+        nobody_owns,
+        nowcast_ledger,
+        overview,
+    )
     from costwhy.case.opened import open_case
     from costwhy.lake.lake import Lake, open_lake
-    from costwhy.publishing import investigate_again
+    from costwhy.publishing.evidence import investigate_again
     from costwhy.publishing.postmortem import write_postmortem
     from costwhy.publishing.publish import publish
     from costwhy.publishing.verify import verify
     from costwhy.spikes.drivers import find_drivers
 
-
-_ROOMS = {
-    "case": (
-        "Case",
-        "explain",
-        "find_spikes",
-        "investigate",
-        "investigate_window",
-        "lost_tags",
-        "nobody_owns",
-        "nowcast_ledger",
-        "overview",
-    ),
-    "drivers": ("find_drivers",),
-    "lake": ("Lake", "open_lake"),
-    "published": ("investigate_again", "open_case", "publish", "verify", "write_postmortem"),
+_MODULES = {
+    "Case": "case.case",
+    "Lake": "lake.lake",
+    "explain": "case.document",
+    "find_drivers": "spikes.drivers",
+    "find_spikes": "case.investigate",
+    "investigate": "case.investigate",
+    "investigate_again": "publishing.evidence",
+    "investigate_window": "case.investigate",
+    "lost_tags": "case.investigate",
+    "nobody_owns": "case.investigate",
+    "nowcast_ledger": "case.investigate",
+    "open_case": "case.opened",
+    "open_lake": "lake.lake",
+    "overview": "case.investigate",
+    "publish": "publishing.publish",
+    "verify": "publishing.verify",
+    "write_postmortem": "publishing.postmortem",
 }
 
 __all__ = [
@@ -55,8 +65,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The API's names, each imported when it is first used: `costwhy --help` need not load DuckDB."""
-    for room, names in _ROOMS.items():
-        if name in names:
-            return getattr(import_module(f"costwhy.{room}"), name)
-    raise AttributeError(f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}")
+    """Import a public name when it is first used, so that `costwhy --help` need not load DuckDB."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"costwhy.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for tab completion."""
+    return __all__

@@ -73,7 +73,7 @@ def _ready(address: str, app: "subprocess.Popen[bytes]") -> str:
     for _ in range(300):
         assert app.poll() is None, "the app ended before it answered"
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):  # noqa: S310  our own loopback address
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
                 return address
         except OSError:
             time.sleep(0.2)
@@ -195,7 +195,7 @@ def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
 
 
 def _axis() -> tuple[object, object]:
-    from datetime import datetime, timedelta  # noqa: PLC0415
+    from datetime import datetime, timedelta
 
     answers = json.loads((ROOT / "data" / "sample-answers.json").read_text())
     last = datetime.fromisoformat(answers["as_of"])

@@ -14,7 +14,7 @@ from costwhy.case.opened import FRAMES, SUMS, digests, published_cases
 from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
 from costwhy.lake.lake import Lake
-from costwhy.publishing import investigate_again
+from costwhy.publishing.evidence import investigate_again
 from costwhy.publishing.publish import preview
 from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated

@@ -98,7 +98,7 @@ def test_revoking_ends_the_link_its_cookies_and_open_pages_and_nobody_elses(site
 
 
 def test_by_default_an_open_page_ends_within_half_a_minute_of_its_revocation() -> None:
-    from costwhy.serve.guard import Wall  # noqa: PLC0415
+    from costwhy.serve.guard import Wall
 
     assert Wall({}, "", Path()).watch <= 30
 

@@ -56,9 +56,9 @@ class Served:
         return IdList(self.folder / "published" / REVOKED)
 
     def get(self, path: str) -> tuple[int, str]:
-        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {TOKEN}"})  # noqa: S310  loopback
+        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {TOKEN}"})
         try:
-            with urllib.request.urlopen(request, timeout=20) as reply:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=20) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.read().decode()
@@ -90,7 +90,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(address + "/health", timeout=5) as reply:  # noqa: S310
+        with urllib.request.urlopen(address + "/health", timeout=5) as reply:
             return bool(reply.read() == b"ok\n")
     except OSError:
         return False
@@ -142,9 +142,9 @@ def test_no_source_and_no_file_is_served(served: Served, path: str) -> None:
 
 
 def test_every_asset_of_marimo_has_a_name_that_the_wall_knows(served: Served) -> None:
-    import marimo  # noqa: PLC0415
+    import marimo
 
-    from costwhy.serve.guard import _methods  # noqa: PLC0415
+    from costwhy.serve.guard import _methods
 
     files = [file for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*") if file.is_file()]
     assert len(files) > 100
@@ -169,7 +169,7 @@ def test_a_holders_session_never_names_another_case(served: Served) -> None:
         while "hour none" not in said:
             said += str(page.recv(timeout=60))
         chosen = json.dumps({"objectIds": _dropdown(said), "values": [["beta"]]}).encode()
-        call = urllib.request.Request(served.address + "/api/kernel/set_ui_element_value", chosen)  # noqa: S310
+        call = urllib.request.Request(served.address + "/api/kernel/set_ui_element_value", chosen)
         token = re.search(r'"serverToken": "([^"]*)"', served.get("/")[1])
         assert token
         for name, value in {
@@ -180,7 +180,7 @@ def test_a_holders_session_never_names_another_case(served: Served) -> None:
             "Content-Type": "application/json",
         }.items():
             call.add_header(name, value)
-        with urllib.request.urlopen(call, timeout=20) as reply:  # noqa: S310
+        with urllib.request.urlopen(call, timeout=20) as reply:
             assert reply.status == 200
         try:
             while True:

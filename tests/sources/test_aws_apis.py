@@ -358,20 +358,20 @@ class Company:
             return SimpleNamespace(status_code=403), refusal
         return SimpleNamespace(status_code=200), getattr(self, f"_{operation}")(region, params)
 
-    def _LookupEvents(self, region: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _LookupEvents(self, region: str, params: dict[str, Any]) -> dict[str, Any]:
         first, last = (f"{params[name]:%Y-%m-%dT%H:%M:%SZ}" for name in ("StartTime", "EndTime"))
         inside = [r for r in self.records if r["awsRegion"] == region and first <= r["eventTime"] <= last]
         start = int(params.get("NextToken", 0))
         page = {"Events": [event(json.dumps(r)) for r in inside[start : start + 50]]}
         return page | ({"NextToken": str(start + 50)} if start + 50 < len(inside) else {})
 
-    def _ListMetrics(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _ListMetrics(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:
         found = [(service, caller) for metric, service, caller in self.series if metric == params["MetricName"]]
         listed = [{"service": service} | ({"caller": caller} if caller else {}) for service, caller in found]
         named = [[{"Name": name, "Value": value} for name, value in one.items()] for one in listed]
         return {"Metrics": [{"Namespace": "costwhy", "MetricName": params["MetricName"], "Dimensions": one} for one in named]}
 
-    def _GetMetricData(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
+    def _GetMetricData(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:
         results = []
         for query in params["MetricDataQueries"]:
             metric = query["MetricStat"]["Metric"]

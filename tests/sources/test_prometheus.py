@@ -38,7 +38,7 @@ QUARTERS = (0, 900, 1800, 2700)
 QUERIES = {m: f"sum by (service, caller) (increase({m}_total[1h]))" for m in ("calls", "retries", "errors", "bytes")} | {
     "capacity": "sum by (service, caller) (avg_over_time(capacity[1h] offset 1ms))"
 }
-SECRET = "correct-horse-battery"  # noqa: S105
+SECRET = "correct-horse-battery"
 TOKEN = {"auth": "bearer", "token_env": "PROM_TOKEN"}
 
 
@@ -345,7 +345,7 @@ def test_samples_that_make_no_sense_are_set_aside_with_their_reason() -> None:
 def test_a_bearer_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("PROM_TOKEN", SECRET + "\n")
     caplog.set_level(logging.DEBUG)
-    echo = lambda heard: (401, {}, b"no such token: " + heard.headers["authorization"].encode())  # noqa: E731
+    echo = lambda heard: (401, {}, b"no such token: " + heard.headers["authorization"].encode())
     with http_server(echo) as fake:
         place = endpoint(fake.url, **TOKEN)
         with pytest.raises(UnreachableError) as caught:
@@ -360,7 +360,7 @@ def test_a_bearer_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch,
 
 def test_basic_authentication_takes_its_password_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET + "\n")
-    entry = SignalSource(format="prometheus", url="http://h/", auth="basic", user="costwhy", password_file="password")  # noqa: S106
+    entry = SignalSource(format="prometheus", url="http://h/", auth="basic", user="costwhy", password_file="password")
     with http_server(
         lambda heard: (200 if "authorization" in heard.headers else 401, {}, b'{"status":"success","data":{"result":[]}}')
     ) as fake:
@@ -485,7 +485,7 @@ def test_queries_come_in_place_of_the_preset_s() -> None:
 
 def test_days_held_are_left_out_but_for_the_newest_two() -> None:
     now = datetime(2026, 10, 20, 6, 40, tzinfo=UTC)
-    day = lambda n, hour=0: datetime(2026, 10, n, hour, tzinfo=UTC)  # noqa: E731
+    day = lambda n, hour=0: datetime(2026, 10, n, hour, tzinfo=UTC)
     assert list(by_day.windows(now, 10, ())) == [(day(11), day(18)), (day(18), day(20, 6))]
     held = {f"2026-10-{n}" for n in range(11, 21)}
     assert list(by_day.windows(now, 10, held)) == [(day(19), day(20, 6))]

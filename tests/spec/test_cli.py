@@ -136,7 +136,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_wo
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.ingest.write", refuse)
+    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
     assert main.main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 

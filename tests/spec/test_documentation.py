@@ -88,7 +88,7 @@ def test_every_piece_of_python_is_python(block):
 def test_the_readmes_python_runs_on_the_sample_company(sample_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     [block] = blocks(DOCUMENTS[0], "python")
     monkeypatch.chdir(tmp_path)
-    exec(compile(block.replace('"acme"', repr(sample_lake.place)), "README.md", "exec"), {})  # noqa: S102  the document's own words
+    exec(compile(block.replace('"acme"', repr(sample_lake.place)), "README.md", "exec"), {})
     assert "$" in capsys.readouterr().out
     assert [*(tmp_path / "published").glob("*/case.json")] != []
 

@@ -20,7 +20,7 @@ from conftest import ROOT
 from costwhy.config import read_workspace
 from costwhy.errors import LakeError, UnreachableError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake import lake, on_s3
+from costwhy.lake import checkpoint, lock, on_s3
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import About, has_lake, open_lake, write
 from costwhy.remote import aws
@@ -90,7 +90,7 @@ def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.Monk
         if name == "after hourly":
             boto3.client("s3").put_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock", Body=b"mine now")
 
-    monkeypatch.setattr(lake, "_step", take_over)
+    monkeypatch.setattr(checkpoint, "step", take_over)
     with pytest.raises(LakeError, match="was taken over by another costwhy"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 99.0))})
     assert open_lake(PLACE).versions() == [1]

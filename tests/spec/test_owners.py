@@ -130,7 +130,7 @@ def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
     lake = with_records(SmallCompany().lake(), [entity("component", "db", owner="storage"), entity("component", "new", owner="storage")])
 
     class Configured(MemoryLake):
-        config = {"mapping": {"owners": list(mapping.owners)}}  # noqa: RUF012  as a snapshot keeps it
+        config = {"mapping": {"owners": list(mapping.owners)}}
 
     ordered = analyse(Configured(**{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered")).directory
     assert ordered.order == ("tags", "catalog")

@@ -16,7 +16,7 @@ from costwhy.config import Watch, WebhookChannel
 
 ONSET = 720
 NOW = datetime(2026, 10, 20, tzinfo=UTC)
-HOOK = WebhookChannel(name="hook", url_env="HOOK_URL", secret_env="HOOK_SECRET")  # noqa: S106  the variable's name
+HOOK = WebhookChannel(name="hook", url_env="HOOK_URL", secret_env="HOOK_SECRET")
 CHANNELS = Watch(default="hook", channels=(HOOK,))
 _VERSIONS = count(1)
 

@@ -27,8 +27,8 @@ def simulated(monkeypatch):
     """benchmarks/companies.py and data/, as modules."""
     for folder in ("benchmarks", "data"):
         monkeypatch.syspath_prepend(str(ROOT / folder))
-    import companies  # noqa: PLC0415
-    import incidents  # noqa: PLC0415
+    import companies
+    import incidents
 
     yield companies, incidents
     for name in ("companies", "formats", "generate", "incidents", "company"):

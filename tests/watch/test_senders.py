@@ -45,7 +45,7 @@ def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
         monkeypatch.setattr(channel, "LIMITS", limits)
 
 
-SECRET = "T000/B000/correct-horse-battery"  # noqa: S105
+SECRET = "T000/B000/correct-horse-battery"
 HOSTILE = "pay\r\nBcc: all@acme.example\n<!channel> <@U1> @channel @here <script>alert(1)</script> \x1b[2J\u202eevil [ok](http://x.example)"
 MESSAGE = Message(
     id="20261014T03-inventory:new",
@@ -80,7 +80,7 @@ def slack(url: str, monkeypatch: pytest.MonkeyPatch) -> SlackChannel:
 def webhook(url: str, monkeypatch: pytest.MonkeyPatch) -> WebhookChannel:
     monkeypatch.setenv("HOOK_URL", f"{url}/hook")
     monkeypatch.setenv("HOOK_SECRET", SECRET)
-    return WebhookChannel(name="finops", url_env="HOOK_URL", secret_env="HOOK_SECRET")  # noqa: S106
+    return WebhookChannel(name="finops", url_env="HOOK_URL", secret_env="HOOK_SECRET")
 
 
 # ---------------------------------------------------------------- Slack
@@ -223,7 +223,7 @@ def page_function() -> object:
     """The function of docs/watch-channels.md."""
     page = (ROOT / "docs/watch-channels.md").read_text()
     names: dict[str, object] = {}
-    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)  # noqa: S102 - our own page
+    exec(re.findall(r"```python\n(.*?)```", page, re.DOTALL)[0], names)
     return names["is_genuine"]
 
 

@@ -37,7 +37,7 @@ def told(monkeypatch):
 
 
 @pytest.fixture
-def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:  # noqa: ARG001  its address
+def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:
     """The sample company with a webhook for all, and a lake of its own."""
     folder = tmp_path / "marigold"
     shutil.copytree(sample_workspace, folder)

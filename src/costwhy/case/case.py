@@ -64,6 +64,6 @@ class Case:
 
     def __repr__(self) -> str:
         """The answer in one line."""
-        from costwhy.case.story import headline  # noqa: PLC0415  story reads cases; a case only borrows its first sentence
+        from costwhy.case.story import headline
 
         return f"<Case {self.spike['spike_id']}: {headline(self)}>"

@@ -196,7 +196,7 @@ def clocks_table(s: LakeAnalysis, a: SpikeDollars, change: Mapping[str, object] 
         rows.insert(0, ("signals", start, start + hour, "the signals show it at the end of its first hour"))
     if change is not None:
         time, known = change["time"], change["known_at"]
-        assert isinstance(time, datetime)  # noqa: S101  the table's type
+        assert isinstance(time, datetime)
         known = min(known, time + LOG_DELAY) if isinstance(known, datetime) else time
         rows.insert(0, ("change", time, known, f"the record of the change arrives {(known - time) / timedelta(minutes=1):.0f} min later"))
     if not a.running:

@@ -71,7 +71,7 @@ def tell(case: Case) -> tuple[Sentence, ...]:
 def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
     """A row of `tables.LOST_TAGS`: whose tags went, when, after which change, what that cost since. Evidence: the change's id."""
     when, resources = _at(row["when"]), row["resources"]
-    assert isinstance(resources, list)  # noqa: S101  the table's type
+    assert isinstance(resources, list)
     what = f"{len(resources)} resource{'s' if len(resources) != 1 else ''}" if resources else "usage"
     team = str(row["team"] or "an unnamed team") + (f" ({row['service']})" if row["service"] else "")
     after = (
@@ -89,7 +89,7 @@ def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
 def gap_lines(document: Mapping[str, object], lost: Sequence[Mapping[str, object]]) -> list[str]:
     """What nobody owns, as text lines: the sum, tags that were lost (rows of `tables.LOST_TAGS`), the largest items."""
     gap, currency = document["ownership_gap"], str(document["currency"])
-    assert isinstance(gap, dict)  # noqa: S101  the document is our own
+    assert isinstance(gap, dict)
     if not gap["cost"] and not lost:
         return []
     out = ["", f"nobody owns {money(gap['cost'], currency)} of the last 30 billed days, {gap['share']:.1%} of all usage"]
@@ -103,7 +103,7 @@ def gap_lines(document: Mapping[str, object], lost: Sequence[Mapping[str, object
 def lines(document: Mapping[str, object]) -> list[str]:
     """The contract's document as text lines for a terminal."""
     spikes = document["spikes"]
-    assert isinstance(spikes, list)  # noqa: S101  the document is our own
+    assert isinstance(spikes, list)
     currency = str(document["currency"])
     out = [
         f"{document['workspace']}: {len(spikes)} spike{'' if len(spikes) == 1 else 's'} as of {document['as_of']}, billed through {document['billed_through']}"
@@ -149,7 +149,7 @@ def _row_total(row: Mapping[str, object]) -> float:
 
 
 def _at(value: object) -> datetime:
-    assert isinstance(value, datetime)  # noqa: S101  the table's type
+    assert isinstance(value, datetime)
     return value
 
 

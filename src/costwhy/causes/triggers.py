@@ -314,8 +314,8 @@ def _tells_more(row: dict[str, object], lead: dict[str, object]) -> bool:
 def one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
     """Two records of one decision: the same service, within minutes, from two sources, not by two people."""
     one, other = a["time"], b["time"]
-    assert isinstance(one, datetime)  # noqa: S101  the table's type
-    assert isinstance(other, datetime)  # noqa: S101
+    assert isinstance(one, datetime)
+    assert isinstance(other, datetime)
     same_place = a["service"] is not None and a["service"] == b["service"]
     people = {x["actor"] for x in (a, b) if x["actor_kind"] == "person"}
     return same_place and a["source"] != b["source"] and abs(one - other) <= SAME_DECISION and len(people) <= 1

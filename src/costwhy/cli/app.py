@@ -22,7 +22,7 @@ ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when 
 
 def run_app(wish: argparse.Namespace) -> None:
     """costwhy app"""
-    from costwhy.lake.lake import has_lake  # noqa: PLC0415
+    from costwhy.lake.lake import has_lake
 
     if not has_lake(wish.workspace):
         ingest_workspace(wish.workspace)
@@ -108,7 +108,7 @@ def _open_app(workspace: Path, wish: argparse.Namespace) -> None:
 
 def _run(command: Sequence[str]) -> int:
     """A program that ends when this one is ended."""
-    process = subprocess.Popen(command)  # noqa: S603  our own interpreter and notebook
+    process = subprocess.Popen(command)
     former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()

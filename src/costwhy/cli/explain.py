@@ -54,9 +54,9 @@ def run_ingest(wish: argparse.Namespace) -> None:
 
 def _set_aside(workspace: str) -> list[dict[str, Any]]:
     """What the lake holds of rows and records that could not be read, by file and reason, the most first."""
-    import polars as pl  # noqa: PLC0415
+    import polars as pl
 
-    from costwhy.lake.lake import open_lake  # noqa: PLC0415
+    from costwhy.lake.lake import open_lake
 
     rows = open_lake(workspace).table("set_aside").group_by("file", "reason").agg(pl.col("records").sum())
     return rows.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
@@ -64,8 +64,8 @@ def _set_aside(workspace: str) -> list[dict[str, Any]]:
 
 def ingest_workspace(workspace: str) -> "IngestReport":
     """With a progress bar on standard error."""
-    from costwhy.config import read_workspace  # noqa: PLC0415  each command loads what it needs
-    from costwhy.ingest.ingest import ingest  # noqa: PLC0415
+    from costwhy.config import read_workspace
+    from costwhy.ingest.ingest import ingest
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
@@ -82,12 +82,12 @@ def ingest_workspace(workspace: str) -> "IngestReport":
 def lake_of(workspace: str) -> "Lake":
     """A workspace's lake. Raises ConfigError where there is no such folder, or no costwhy.toml in it, LakeError where nothing was ingested."""
     from costwhy.config import (
-        FILE_NAME,  # noqa: PLC0415
-        absent,  # noqa: PLC0415
+        FILE_NAME,
+        absent,
     )
     from costwhy.lake.lake import (
-        has_lake,  # noqa: PLC0415
-        open_lake,  # noqa: PLC0415
+        has_lake,
+        open_lake,
     )
 
     try:
@@ -100,8 +100,8 @@ def lake_of(workspace: str) -> "Lake":
 
 def run_spikes(wish: argparse.Namespace) -> None:
     """costwhy spikes"""
-    from costwhy.case.investigate import find_spikes  # noqa: PLC0415
-    from costwhy.text import money  # noqa: PLC0415
+    from costwhy.case.investigate import find_spikes
+    from costwhy.text import money
 
     lake = lake_of(wish.workspace)
     spikes = find_spikes(lake)
@@ -130,11 +130,11 @@ def run_spikes(wish: argparse.Namespace) -> None:
 
 def run_explain(wish: argparse.Namespace) -> None:
     """costwhy explain"""
-    from costwhy.case.document import explain  # noqa: PLC0415
-    from costwhy.case.investigate import lost_tags  # noqa: PLC0415
+    from costwhy.case.document import explain
+    from costwhy.case.investigate import lost_tags
     from costwhy.case.story import (
-        gap_lines,  # noqa: PLC0415
-        lines,  # noqa: PLC0415
+        gap_lines,
+        lines,
     )
 
     if (wish.start is None) != (wish.end is None):

@@ -11,11 +11,11 @@ from costwhy.errors import UsageError
 
 def run_publish(wish: argparse.Namespace) -> None:
     """costwhy publish"""
-    from costwhy.case.investigate import investigate  # noqa: PLC0415
+    from costwhy.case.investigate import investigate
     from costwhy.publishing.publish import (
-        kinds_of,  # noqa: PLC0415
-        preview,  # noqa: PLC0415
-        publish,  # noqa: PLC0415
+        kinds_of,
+        preview,
+        publish,
     )
 
     if len(wish.words) > 2:
@@ -43,7 +43,7 @@ def run_publish(wish: argparse.Namespace) -> None:
 
 def run_postmortem(wish: argparse.Namespace) -> None:
     """costwhy postmortem"""
-    from costwhy.publishing.postmortem import write_postmortem  # noqa: PLC0415
+    from costwhy.publishing.postmortem import write_postmortem
 
     place = write_postmortem(wish.case, wish.to)
     for file in sorted(place.glob("postmortem.*")):
@@ -53,8 +53,8 @@ def run_postmortem(wish: argparse.Namespace) -> None:
 def run_verify(wish: argparse.Namespace) -> None:
     """costwhy verify"""
     from costwhy.publishing.verify import (
-        restated,  # noqa: PLC0415
-        verify,  # noqa: PLC0415
+        restated,
+        verify,
     )
 
     place = Path(wish.case)

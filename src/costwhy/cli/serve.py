@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 def run_serve(wish: argparse.Namespace) -> None:
     """costwhy serve"""
     from costwhy.serve.server import (
-        ServeOptions,  # noqa: PLC0415
-        default_state,  # noqa: PLC0415
-        serve,  # noqa: PLC0415
+        ServeOptions,
+        default_state,
+        serve,
     )
 
     if wish.add_user:
@@ -36,7 +36,7 @@ def run_serve(wish: argparse.Namespace) -> None:
 
 
 def _auth(wish: argparse.Namespace) -> "Auth":
-    from costwhy.serve.visitors import Auth  # noqa: PLC0415
+    from costwhy.serve.visitors import Auth
 
     token = ""
     if wish.token_env:
@@ -51,11 +51,11 @@ def _auth(wish: argparse.Namespace) -> "Auth":
 def _link(wish: argparse.Namespace, state: Path) -> None:
     """A link that opens one case, or the end of one."""
     from costwhy.serve.links import (
-        REVOKED,  # noqa: PLC0415
-        IdList,  # noqa: PLC0415
-        make_link,  # noqa: PLC0415
-        read_secret,  # noqa: PLC0415
-        revoke,  # noqa: PLC0415
+        REVOKED,
+        IdList,
+        make_link,
+        read_secret,
+        revoke,
     )
 
     key = read_secret(state)
@@ -75,7 +75,7 @@ def _link(wish: argparse.Namespace, state: Path) -> None:
 
 
 def _add_user(wish: argparse.Namespace) -> None:
-    from costwhy.serve.passwords import hash_line  # noqa: PLC0415
+    from costwhy.serve.passwords import hash_line
 
     if not wish.users:
         raise UsageError("--add-user needs the users' file", todo="give it: --users users.txt")

@@ -94,7 +94,7 @@ def show_tables(frames: "dict[str, pl.DataFrame]", currency: str, *, as_json: bo
 
 def _cell(column: str, value: Any, currency: str) -> object:
     """A value of a table of owners, in people's words."""
-    from costwhy.text import money  # noqa: PLC0415
+    from costwhy.text import money
 
     if column == "excess_per_hour" and value == 0:
         return "had ended"

@@ -13,9 +13,9 @@ from costwhy.errors import CostwhyError, UsageError
 
 def run_watch(wish: argparse.Namespace) -> None:
     """costwhy watch"""
-    from costwhy.config import read_workspace  # noqa: PLC0415
-    from costwhy.text import clock  # noqa: PLC0415
-    from costwhy.watch.watch import watch  # noqa: PLC0415
+    from costwhy.config import read_workspace
+    from costwhy.text import clock
+    from costwhy.watch.watch import watch
 
     while True:
         try:
@@ -41,11 +41,11 @@ def run_watch(wish: argparse.Namespace) -> None:
 
 def run_say(wish: argparse.Namespace) -> None:
     """costwhy say"""
-    from costwhy.feedback.savings import savings  # noqa: PLC0415
-    from costwhy.feedback.savings import table as of_savings  # noqa: PLC0415
+    from costwhy.feedback.savings import savings
+    from costwhy.feedback.savings import table as of_savings
     from costwhy.feedback.verdicts import (
-        said,  # noqa: PLC0415
-        say,  # noqa: PLC0415
+        said,
+        say,
     )
 
     workspace, words = _workspace_and(wish, 2, "costwhy say [WORKSPACE] SPIKE VERDICT")
@@ -67,9 +67,9 @@ def run_say(wish: argparse.Namespace) -> None:
 def run_plan(wish: argparse.Namespace) -> None:
     """costwhy plan"""
     from costwhy.feedback.plans import (
-        nearest_services,  # noqa: PLC0415
-        plan,  # noqa: PLC0415
-        planned,  # noqa: PLC0415
+        nearest_services,
+        plan,
+        planned,
     )
 
     workspace, words = _workspace_and(wish, 1, "costwhy plan [WORKSPACE] SERVICE --reason WHY --until TIME")

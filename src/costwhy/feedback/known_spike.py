@@ -60,7 +60,7 @@ def read_spike_key(document: Mapping[str, Any]) -> SpikeKey:
 def key_of_spike(s: LakeAnalysis, a: SpikeDollars, row: Mapping[str, object]) -> SpikeKey:
     """A spike of a study."""
     start = row["start"]
-    assert isinstance(start, datetime)  # noqa: S101  the table's type
+    assert isinstance(start, datetime)
     place: Place = a.resets[0].rate.name if a.resets else (None, None, None, None)
     hours = a.hourly[-min(DAY, a.hourly.size) :]
     usual = float(s.model.cost[list(a.own), a.window.end - hours.size : a.window.end].sum()) - float(hours.sum())

@@ -159,7 +159,7 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
     span = float(by_account["n"].max() or 1)  # type: ignore[arg-type]
     regular = by_account.filter((pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * span))
     last = (regular if regular.height else by_account)["last"].min()
-    assert isinstance(last, datetime)  # noqa: S101  every account has at least one hour
+    assert isinstance(last, datetime)
     return last + timedelta(hours=1)
 
 

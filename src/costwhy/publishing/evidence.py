@@ -269,3 +269,8 @@ def open_frozen(place: str | Path) -> Frozen:
     outline = json.loads((folder / "case.json").read_text(encoding="utf-8"))["outline"]
     frames = {file.stem: pl.read_parquet(file) for file in sorted((folder / "inputs").glob("*.parquet"))}
     return Frozen(Outline(outline["about"], outline["spike"], tuple(outline["resources"])), frames)
+
+
+def investigate_again(place: str | Path) -> Case:
+    """The case, made anew from its own data alone."""
+    return investigate_frozen(open_frozen(place))

@@ -239,7 +239,7 @@ def print_pdf(page: Path) -> Path | None:
         ]
         command += ["--virtual-time-budget=15000", f"--print-to-pdf={out}", page.resolve().as_uri()]
         try:
-            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)  # noqa: S603  a browser of this machine and our own file
+            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
         except (subprocess.SubprocessError, OSError):
             return None
     return out if out.is_file() else None

@@ -64,7 +64,7 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class _Broken(Exception):  # noqa: N818 - never leaves this module
+class _Broken(Exception):
     """An attempt without an answer. sent: the other side may have acted on it."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:

@@ -70,7 +70,7 @@ class Wall:
     """Seconds that a session keeps its owner after its last WebSocket; longer than marimo keeps the session."""
 
 
-class TooMuch(Exception):  # noqa: N818  it ends a request, and nobody catches it by the name of an error
+class TooMuch(Exception):
     """A body is longer than its bound, or too slow; `status` says which."""
 
     def __init__(self, status: int) -> None:
@@ -282,7 +282,7 @@ class Guard:
 
     async def _watch(self, call: Call, visitor: Visitor, outlet: "_Outlet") -> None:
         """End the WebSocket when its visitor's right ends."""
-        while self._keeper.is_welcome(visitor):  # noqa: ASYNC110  no event tells of a file that changes and of time that passes
+        while self._keeper.is_welcome(visitor):
             await asyncio.sleep(self._wall.watch)
         self._log.write(Entry("WEBSOCKET", call.path, ENDED, call.address, visitor.who))
         await outlet.end()

@@ -108,7 +108,7 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
     Raises UsageError where a site is no `https://name`, is public while nobody is asked who they are, or none is given for 0.0.0.0.
     """
     own = ["127.0.0.1", "localhost", "[::1]"] if is_loopback(options.host) else [_bracketed(options.host)]
-    if options.host in {"0.0.0.0", "::"}:  # noqa: S104  compared, not bound
+    if options.host in {"0.0.0.0", "::"}:
         own = []
     sites = dict(_read_site(f"http://{name}:{port}") for name in own)
     for text in options.sites:

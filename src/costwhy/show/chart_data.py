@@ -16,8 +16,8 @@ MOST_LANES = 8
 def axis_of(case: Case) -> tuple[datetime, datetime]:
     """The one time axis of all charts of the case."""
     first, last = case.timeline["hour"].min(), case.timeline["hour"].max()
-    assert isinstance(first, datetime)  # noqa: S101  the table's type
-    assert isinstance(last, datetime)  # noqa: S101
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
     return first, last + timedelta(hours=1)
 
 

@@ -10,7 +10,7 @@ from costwhy.show.chart_data import axis_of, changes, edges, lanes, ledger, move
 def chart_specs(case: Case) -> dict[str, str]:
     """Vega-Lite of the case's charts, by name."""
     axis, start = axis_of(case), case.spike["start"]
-    assert isinstance(start, datetime)  # noqa: S101  the table's type
+    assert isinstance(start, datetime)
     out = {
         "moved": charts.moved(moved(case)),
         "timeline": charts.timeline(case.timeline, start),

@@ -134,8 +134,8 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     overview: hour, actual_cost, expected_cost, estimated. The selection `pick` has the spike_id, `drag` the hours of a window.
     """
     domain = (overview["hour"].min(), overview["hour"].max())
-    assert isinstance(domain[0], datetime)  # noqa: S101
-    assert isinstance(domain[1], datetime)  # noqa: S101
+    assert isinstance(domain[0], datetime)
+    assert isinstance(domain[1], datetime)
     least = (domain[1] - domain[0]) * LEAST_BAND
     bands = (
         spikes.with_columns(
@@ -392,6 +392,6 @@ def _onset(start: datetime, domain: Domain) -> alt.Chart:
 
 def _domain(frame: pl.DataFrame) -> Domain:
     first, last = frame["hour"].min(), frame["hour"].max()
-    assert isinstance(first, datetime)  # noqa: S101
-    assert isinstance(last, datetime)  # noqa: S101
+    assert isinstance(first, datetime)
+    assert isinstance(last, datetime)
     return first, last + timedelta(hours=1)

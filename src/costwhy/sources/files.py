@@ -33,7 +33,7 @@ def find_files(path: str, folder: Path, endings: Sequence[str]) -> tuple[Path, .
         found = sorted(file for file in place.rglob("*") if _is_wanted(file, place, endings))
         return tuple(found) or _fail(path, f"no file that ends in {', '.join(endings)} in {place}")
     if any(mark in path for mark in "*?["):
-        found = sorted(Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file())  # noqa: PTH207 - path may be absolute
+        found = sorted(Path(name) for name in glob.glob(str(place), recursive=True) if Path(name).is_file())
         return tuple(found) or _fail(path, f"nothing that matches {place}")
     return _fail(path, f"no {place}")
 

@@ -77,7 +77,7 @@ def read_text(file: Path) -> str:
 def parse_time(value: object) -> datetime:
     """An RFC 3339 time as UTC. Raises ValueError where it is none, or has no zone."""
     if not isinstance(value, str):
-        raise ValueError(f"time is missing, or not text: {value!r}")  # noqa: TRY004  callers set the record aside on ValueError
+        raise ValueError(f"time is missing, or not text: {value!r}")
     time = datetime.fromisoformat(value)
     if time.tzinfo is None:
         raise ValueError(f"time {value} has no zone; write it with Z or an offset")

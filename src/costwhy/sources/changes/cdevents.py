@@ -46,7 +46,7 @@ class _Subject(msgspec.Struct):
 class _Event(msgspec.Struct):
     context: _Context
     subject: _Subject
-    customData: Any = None  # noqa: N815 - CDEvents' spelling
+    customData: Any = None
 
 
 def find_files(path: str, folder: Path) -> tuple[Path, ...]:

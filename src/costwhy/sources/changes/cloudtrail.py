@@ -42,14 +42,14 @@ _DELIVERED = re.compile(r"_(\d{8}T\d{4})Z_")
 class _Head(msgspec.Struct):
     """What every record must have; enough to tell whether it is a change."""
 
-    eventTime: str  # noqa: N815 - CloudTrail's spelling
-    eventName: str  # noqa: N815
-    eventSource: str = ""  # noqa: N815
-    eventID: str | None = None  # noqa: N815
-    readOnly: bool | str | None = None  # noqa: N815
-    errorCode: str | None = None  # noqa: N815
-    eventCategory: str | None = None  # noqa: N815
-    recipientAccountId: str | None = None  # noqa: N815
+    eventTime: str
+    eventName: str
+    eventSource: str = ""
+    eventID: str | None = None
+    readOnly: bool | str | None = None
+    errorCode: str | None = None
+    eventCategory: str | None = None
+    recipientAccountId: str | None = None
 
     @property
     def is_change(self) -> bool:

@@ -102,7 +102,7 @@ def _snake(name: str) -> str:
 
 def _effective(kind: str, amount: object) -> str:
     get = amount
-    assert callable(get)  # noqa: S101  a function of the snake_case name
+    assert callable(get)
     unused_reserved = f"coalesce({get('reservation_unused_amortized_upfront_fee_for_billing_period')}, 0) + coalesce({get('reservation_unused_recurring_fee')}, 0)"
     unused_plan = (
         f"greatest(coalesce({get('savings_plan_total_commitment_to_date')}, 0) - coalesce({get('savings_plan_used_commitment')}, 0), 0)"

@@ -66,13 +66,13 @@ class _Series(msgspec.Struct):
 
 class _Data(msgspec.Struct):
     result: list[_Series]
-    resultType: str = "matrix"  # noqa: N815 - Prometheus's own name
+    resultType: str = "matrix"
 
 
 class _Said(msgspec.Struct):
     status: str
     data: _Data | None = None
-    errorType: str = ""  # noqa: N815 - Prometheus's own name
+    errorType: str = ""
     error: str = ""
     warnings: list[str] | None = None
 
