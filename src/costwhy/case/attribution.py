@@ -1,6 +1,5 @@
 """TODO case/attribution.py"""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -12,6 +11,7 @@ from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import Onset, RankedTriggers
 from costwhy.model.observed import Observed
 from costwhy.spikes.dollars import SpikeDollars
+from costwhy.spikes.summary import SpikeRow
 from costwhy.tables import METER
 
 PLAN_SLACK = 1.25
@@ -54,7 +54,7 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
     )
 
 
-def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, as_of: datetime) -> bool:
+def is_planned(weighed: RankedTriggers, row: SpikeRow, hours: int, as_of: datetime) -> bool:
     """The best trigger carries a plan that is still valid and whose expected cost is not exceeded by more than a quarter."""
     if not weighed.triggers.height or weighed.triggers["probability"][0] <= weighed.no_recorded_change:
         return False
@@ -63,7 +63,7 @@ def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, a
         return False
     if best["planned_cost_per_day"] is None:
         return True
-    excess = float(str(row["excess_cost"])) + float(str(row["nowcast_excess_cost"]))
+    excess = row.excess_cost + row.nowcast_excess_cost
     return excess / max(hours, 1) * 24 <= PLAN_SLACK * float(best["planned_cost_per_day"])
 
 

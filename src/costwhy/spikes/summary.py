@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,36 @@ WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "Sub
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 
 
-def spike_row(model: Model, a: SpikeDollars) -> dict[str, object]:
+@dataclass(frozen=True)
+class SpikeRow:
+    """One row of `tables.SPIKES`: the same names in the same order; money in the lake's currency."""
+
+    spike_id: str
+    title: str
+    start: datetime
+    end: datetime | None
+    status: str
+    shape: str
+    where: str
+    expected_cost: float
+    actual_cost: float
+    excess_cost: float
+    excess_low: float
+    excess_high: float
+    nowcast_hours: int
+    nowcast_excess_cost: float
+    nowcast_low: float
+    nowcast_high: float
+    cost_per_hour_now: float
+    month_end_excess_cost: float
+    verdict: str
+
+    def __getitem__(self, name: str) -> Any:
+        """Until every caller uses the attribute."""
+        return getattr(self, name)
+
+
+def spike_row(model: Model, a: SpikeDollars) -> SpikeRow:
     """The row of `tables.SPIKES`."""
     o, hours, billed = model.observed, a.hourly, a.billed
     own = list(a.own)
@@ -33,27 +64,27 @@ def spike_row(model: Model, a: SpikeDollars) -> dict[str, object]:
     start = o.hours[a.window.start]
     lead = a.resets[0].rate if a.resets else None
     spread = half_width(model, a, (0, billed)) if billed else 0.0
-    return {
-        "spike_id": _spike_id(start, where, lead),
-        "title": _title(lead, where),
-        "start": start,
-        "end": None if running else o.hours[0] + timedelta(hours=a.window.end),
-        "status": "running" if running else "ended",
-        "shape": a.shape,
-        "where": json.dumps(where),
-        "expected_cost": cents(actual - excess),
-        "actual_cost": actual,
-        "excess_cost": excess,
-        "excess_low": cents(excess - spread),
-        "excess_high": cents(excess + spread),
-        "nowcast_hours": int(hours.size - billed),
-        "nowcast_excess_cost": cents(late),
-        "nowcast_low": cents(late - late_width),
-        "nowcast_high": cents(late + late_width),
-        "cost_per_hour_now": cents(now),
-        "month_end_excess_cost": cents(_month_end(model, a)),
-        "verdict": _verdict(a),
-    }
+    return SpikeRow(
+        spike_id=_spike_id(start, where, lead),
+        title=_title(lead, where),
+        start=start,
+        end=None if running else o.hours[0] + timedelta(hours=a.window.end),
+        status="running" if running else "ended",
+        shape=a.shape,
+        where=json.dumps(where),
+        expected_cost=cents(actual - excess),
+        actual_cost=actual,
+        excess_cost=excess,
+        excess_low=cents(excess - spread),
+        excess_high=cents(excess + spread),
+        nowcast_hours=int(hours.size - billed),
+        nowcast_excess_cost=cents(late),
+        nowcast_low=cents(late - late_width),
+        nowcast_high=cents(late + late_width),
+        cost_per_hour_now=cents(now),
+        month_end_excess_cost=cents(_month_end(model, a)),
+        verdict=_verdict(a),
+    )
 
 
 def _now(model: Model, a: SpikeDollars) -> float:
