@@ -78,7 +78,7 @@ def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
     s = analyse(lake, as_of)
     rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
-    return ledger(s.model.known, rows.tolist())
+    return ledger(s.model.basis, rows.tolist())
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
@@ -129,7 +129,7 @@ def investigate_window(
 def _calendar(model: Model, a: SpikeDollars, against: Window) -> float:
     """What the lengths of two windows make of the difference of their totals: the other window's cost an hour for each hour more."""
     hours = (a.window.end - a.window.start) - (against.end - against.start)
-    return cents(float(model.cost[list(a.own), against.hours].mean(axis=1).sum()) * hours)
+    return cents(float(model.cost[list(a.moved_meters), against.hours].mean(axis=1).sum()) * hours)
 
 
 def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
