@@ -2,39 +2,21 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 from shelves import TOKEN, Served, fill, serving
+from visits import Visit, visiting
 
 from costwhy.lake import Lake
 from costwhy.published import published_cases
 from costwhy.published.shelf import SUMS, digests
 from costwhy.story import headline, money
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 pytestmark = pytest.mark.browser
-
-
-@dataclass
-class Visit:
-    """A page, and what it complained about and asked for elsewhere."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
 
 
 @pytest.fixture(scope="module")
@@ -44,25 +26,11 @@ def served(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
-
-
 @pytest.fixture(params=[1280, 375], ids=lambda width: f"{width}px")
 def visit(request: pytest.FixtureRequest, browser: Browser, served: Served) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
-    context.set_default_timeout(60_000)
-    seen = Visit(context.new_page())
-    seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
-    seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
-    known = (served.address, served.address.replace("http", "ws"), "data:", "blob:")
-    seen.page.on("request", lambda r: None if r.url.startswith(known) else seen.elsewhere.append(r.url))
-    yield seen
-    context.close()
+    size = {"width": request.param, "height": 900}
+    with visiting(browser, served.address, viewport=size) as seen:
+        yield seen
 
 
 def heading(page: Page, words: str) -> None:

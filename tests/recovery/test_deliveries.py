@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SHARED, cases
+from conftest import COMPANIES, copied
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, InputError, SourceError
@@ -396,12 +396,10 @@ def test_a_thousand_small_files_take_seconds(tmp_path):
     assert ended.user + ended.system - began.user - began.system < 20  # CPU seconds; about 3 when this was written
 
 
-@pytest.mark.skipif(not cases(), reason="the shared cases are not beside the project")
-def test_a_case_is_read_to_the_cent_in_every_cost_table(tmp_path):
-    folder = tmp_path / "case"
-    shutil.copytree(SHARED / "cases" / cases()[0], folder)
-    for place in [folder, *folder.rglob("*")]:
-        place.chmod(0o755 if place.is_dir() else 0o644)
+@pytest.mark.parametrize("company", COMPANIES[:2])
+def test_a_company_is_read_to_the_cent_in_every_cost_table(tmp_path, company):
+    folder = tmp_path / "company"
+    copied(company, folder)
     assert run(folder).rows_set_aside == 0
     wanted = sum(float(pl.read_parquet(file)["EffectiveCost"].sum()) for file in (folder / "billing").rglob("*.parquet"))
     for table in COST_TABLES:
