@@ -1,5 +1,8 @@
 """Where things are, and what the tests share: the sample company, the cases, one browser."""
 
+import bytecode  # noqa: F401  before anything large is imported
+
+# isort: split
 import functools
 import json
 import os
@@ -8,7 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from aws_on_loopback import moto_process
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
 from walls import TOKEN, Site, wall
@@ -164,6 +169,25 @@ def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sample_lake(sample_workspace: Path) -> Lake:
     """The sample company's lake."""
     return open_lake(sample_workspace)
+
+
+# ---------------------------------------------------------------- AWS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _read_aws_models_once() -> Iterator[None]:
+    """Let all sessions of botocore share what they read of its own JSON: 0.1 s for each client."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = functools.cache(botocore.session.create_loader)
+        patch.setattr(botocore.session, "create_loader", shared)
+        yield
+
+
+@pytest.fixture(scope="session")
+def moto_apart() -> Iterator[str]:
+    """The address of a moto in its own process; who uses it empties it first (`use_moto`)."""
+    with moto_process() as address:
+        yield address
 
 
 # ---------------------------------------------------------------- servers and a browser
