@@ -16,7 +16,9 @@ import pytest
 from aws_on_loopback import moto_process
 from filelock import FileLock
 from playwright.sync_api import Browser, sync_playwright
-from walls import TOKEN, Site, wall
+from shelves import fill
+from walls import TOKEN, Site, await_walls, wall
+from xdist.scheduler import LoadScopeScheduling
 
 from costwhy.case import explain
 from costwhy.config import read_workspace
@@ -58,6 +60,29 @@ COMPANIES = [
     *(external(SHARED / "cases" / name, id=name) for name in CASES),
 ]
 """Folders of whole companies: the sample company everywhere, the cases where they are."""
+
+# ---------------------------------------------------------------- which worker runs what
+
+TOGETHER = {
+    *("test_investigate_in_a_browser.py", "test_leadership_in_a_browser.py", "test_postmortem.py"),
+    *("test_prometheus.py", "test_s3.py", "test_served_notebook.py"),
+}
+"""Files whose tests share a server, or something else that is dear to make."""
+
+
+class Rooms(LoadScopeScheduling):
+    """Tests of such a file stay on one worker; any other test goes where there is time."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if Path(file).name in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Rooms:
+    """Instead of xdist's own `loadgroup`, which does not work with pytest 9.2."""
+    return Rooms(config, log)
+
 
 # ---------------------------------------------------------------- what ran, and what did not
 
@@ -171,6 +196,12 @@ def sample_lake(sample_workspace: Path) -> Lake:
     return open_lake(sample_workspace)
 
 
+@pytest.fixture(scope="session")
+def shelf(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every spike of the sample company, published. Who changes it makes a copy."""
+    return made_once(tmp_path_factory, "published", functools.partial(fill, sample_lake))
+
+
 # ---------------------------------------------------------------- AWS
 
 
@@ -214,6 +245,12 @@ def browser(chromium: str) -> Iterator[Browser]:
         running = driver.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _await_walls() -> Iterator[None]:
+    yield
+    await_walls()
 
 
 @pytest.fixture

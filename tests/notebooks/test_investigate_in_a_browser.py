@@ -23,7 +23,12 @@ from costwhy.lake import Lake, open_lake
 from costwhy.story import money
 from costwhy.verdicts import said
 
-WAYS = [(1440, "UTC"), (1440, "America/Los_Angeles"), (375, "UTC"), (375, "America/Los_Angeles")]
+WAYS = [  # each width and each zone is there by default
+    (1440, "UTC"),
+    (375, "America/Los_Angeles"),
+    pytest.param((1440, "America/Los_Angeles"), marks=pytest.mark.long),
+    pytest.param((375, "UTC"), marks=pytest.mark.long),
+]
 CHART = "marimo-vega canvas, marimo-vega svg.marks"
 
 pytestmark = pytest.mark.browser
@@ -146,7 +151,7 @@ def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
     first, last = _axis()
     middle = (start + (end - start) / 2 - first) / (last - first)
     for _ in range(12):
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(500)
         box = page.locator(CHART).first.bounding_box()
         if box is None:
             continue

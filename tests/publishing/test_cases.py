@@ -19,15 +19,6 @@ from costwhy.published.shelf import FRAMES, SUMS, digests, preview
 from costwhy.published.verification import restated
 
 
-@pytest.fixture(scope="session")
-def shelf(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every spike of the sample company, published."""
-    folder = tmp_path_factory.mktemp("published")
-    for spike in cw.find_spikes(sample_lake)["spike_id"]:
-        cw.publish(cw.investigate(sample_lake, spike), folder)
-    return folder
-
-
 @pytest.fixture
 def one(shelf: Path, tmp_path: Path) -> Path:
     """A copy of one case, to be spoilt."""

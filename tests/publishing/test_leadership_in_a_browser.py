@@ -1,15 +1,15 @@
 """The leadership app in a real Chromium, behind `costwhy serve`: who reads what, and that words from outside stay words."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from shelves import TOKEN, Served, fill, serving
+from shelves import TOKEN, Served, serving
 from visits import Visit, visiting
 
-from costwhy.lake import Lake
 from costwhy.published import published_cases
 from costwhy.published.shelf import SUMS, digests
 from costwhy.story import headline, money
@@ -20,13 +20,17 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def served(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = fill(sample_lake, tmp_path_factory.mktemp("shelf") / "published")
+def served(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = shutil.copytree(shelf, tmp_path_factory.mktemp("shelf") / "published")
     with serving(folder, tmp_path_factory.mktemp("state")) as running:
         yield running
 
 
-@pytest.fixture(params=[1280, 375], ids=lambda width: f"{width}px")
+WIDTHS = [1280, pytest.param(375, marks=pytest.mark.long)]
+BOTH = pytest.mark.parametrize("visit", [1280, 375], indirect=True, ids=lambda width: f"{width}px")
+
+
+@pytest.fixture(params=WIDTHS, ids=lambda width: f"{width}px")
 def visit(request: pytest.FixtureRequest, browser: Browser, served: Served) -> Iterator[Visit]:
     size = {"width": request.param, "height": 900}
     with visiting(browser, served.address, viewport=size) as seen:
@@ -38,6 +42,7 @@ def heading(page: Page, words: str) -> None:
     page.wait_for_function("words => [...document.querySelectorAll('.cw h1')].some(h => h.innerText.includes(words))", arg=words)
 
 
+@BOTH
 def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served: Served) -> None:
     page, cases = visit.page, published_cases(served.published)
     page.goto(f"{served.address}/login#{TOKEN}")
