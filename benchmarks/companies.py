@@ -13,12 +13,13 @@ import importlib.util
 import sys
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -53,10 +54,15 @@ class MemoryLake:
     frames: dict[str, pl.DataFrame]
     currency: str = "USD"
     version: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """The table of that name."""
         return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        """None: it keeps no earlier versions."""
+        return []
 
 
 def lake_of(s: Simulation) -> MemoryLake:

@@ -22,7 +22,7 @@ from costwhy.cli.main import main
 from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, open_lake, write
 
 COMMANDS = ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch")
 EVIL = "a\x1b]0;owned\x07b\x1b[31m[red]c[/red]\r\n\u202ed"
@@ -185,7 +185,7 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     row = {"spike_id": "20261014T03-x", "title": EVIL, "excess_cost": 1.0, "nowcast_excess_cost": 0.0, "status": "ended"}
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
-    write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
+    write(tmp_path, SnapshotInfo(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
     assert main.main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said

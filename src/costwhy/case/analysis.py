@@ -2,10 +2,11 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
@@ -33,7 +34,7 @@ class FoundSpike(NamedTuple):
 class LakeAnalysis:
     """A lake as of a time, understood: what was observed, the model of it, the spikes."""
 
-    lake: "Lake"
+    lake: "LakeReader"
     observed: Observed
     model: Model
     found: "tuple[FoundSpike, ...]"  # largest rise first
@@ -44,13 +45,13 @@ class LakeAnalysis:
     @cached_property
     def directory(self) -> Directory:
         """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
-        config = getattr(self.lake, "config", {}).get("mapping", {})
+        config = self.lake.config.get("mapping", {})
         hourly = self.frames.get("hourly", tables.HOURLY.empty())
         if self.kept is not None:  # a published case keeps no bill from which tags could be dated
             hourly = tables.HOURLY.empty()
         dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
         order = tuple(config.get("owners", ORDER))
-        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, _past(self.lake))
+        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, tuple(self.lake.history("catalog")))
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class KeptEvidence:
     owners: pl.DataFrame | None = None  # who ran it, now and then (tables.OWNERS): the bill that dates tags is left behind
 
 
-class Lake(Tables, Protocol):
-    """What an investigation needs of a lake: the tables, and whose they are."""
+class LakeReader(Tables, Protocol):
+    """What an investigation needs of a lake: the tables, whose they are, and how they were read."""
 
     @property
     def workspace(self) -> str:
@@ -82,21 +83,24 @@ class Lake(Tables, Protocol):
 
     @property
     def place(self) -> str:
-        """Where the lake is; with the version, what a lake is known by."""
+        """Where the lake is; place and version identify it."""
         ...
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of its ingest; empty where none is kept."""
+        ...
 
-def _past(lake: "Lake") -> tuple[tuple[datetime, pl.DataFrame], ...]:
-    """What the catalogue said, and when each was read; nothing of a lake that keeps no earlier versions."""
-    history = getattr(lake, "history", None)
-    return tuple(history("catalog")) if history is not None else ()
+    def history(self, name: str, /) -> list[tuple[datetime, pl.DataFrame]]:
+        """Earlier versions of a table, oldest first, each with its time of writing."""
+        ...
 
 
 _STUDIES: OrderedDict[tuple[str, int, datetime | None], LakeAnalysis] = OrderedDict()
 _LOCK = threading.Lock()  # viewers of the app are threads of one process: each lake version is understood once
 
 
-def analyse(lake: Lake, as_of: datetime | None = None) -> LakeAnalysis:
+def analyse(lake: LakeReader, as_of: datetime | None = None) -> LakeAnalysis:
     """The lake understood; kept for the last few lake versions, shared by all viewers."""
     key = (lake.place, lake.version, as_of)
     with _LOCK:

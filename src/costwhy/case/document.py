@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
-from costwhy.case.analysis import Lake, analyse
+from costwhy.case.analysis import LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of, investigate, investigate_window, nobody_owns
-from costwhy.text import cents
+from costwhy.text import cents, plain_value
 
 
 def explain(
-    lake: Lake,
+    lake: LakeReader,
     spike_id: str | None = None,
     as_of: datetime | None = None,
     *,
@@ -32,8 +32,8 @@ def explain(
         "costwhy": 1,
         "workspace": s.lake.workspace,
         "currency": s.lake.currency,
-        "as_of": _time(s.observed.as_of),
-        "billed_through": _time(s.observed.billed_through),
+        "as_of": plain_value(s.observed.as_of),
+        "billed_through": plain_value(s.observed.billed_through),
         "spikes": [document(case) for case in cases],
         "ownership_gap": {
             "cost": cents(lost),
@@ -52,8 +52,8 @@ def document(case: Case) -> dict[str, object]:
     return {
         "spike_id": spike.spike_id,
         "title": spike.title,
-        "start": _time(spike.start),
-        "end": _time(spike.end) if spike.end else None,
+        "start": plain_value(spike.start),
+        "end": plain_value(spike.end),
         "status": spike.status,
         "shape": spike.shape,
         "where": json.loads(spike.where),
@@ -81,7 +81,7 @@ def document(case: Case) -> dict[str, object]:
             {
                 **{k: r[k] for k in ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")},
                 "also": r["also"] or [],
-                "time": _time(r["time"]),
+                "time": plain_value(r["time"]),
                 "probability": round(r["probability"], 4),
             }
             for r in case.triggers.iter_rows(named=True)
@@ -91,10 +91,6 @@ def document(case: Case) -> dict[str, object]:
         "owner_then": {k: then[k] for k in ("service", "team", "contact", "source")} if then else None,
         "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
         "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
-        "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],
+        "coverage": [{**r, "from": plain_value(r["from"]), "to": plain_value(r["to"])} for r in case.coverage.iter_rows(named=True)],
         "dependencies": case.dependencies.to_dicts(),
     }
-
-
-def _time(value: object) -> str | None:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else None

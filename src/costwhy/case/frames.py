@@ -17,7 +17,7 @@ from costwhy.model.observed import Observed, states
 from costwhy.model.rates import Model
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.spikes.drivers import find_drivers
-from costwhy.text import cents
+from costwhy.text import cents, iso_time
 
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
 SHOWN_AFTER = timedelta(days=7)  # of the timeline, after its end
@@ -208,4 +208,4 @@ def clocks_table(s: LakeAnalysis, a: SpikeDollars, change: Mapping[str, object] 
 def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
     """Stretches without records: any hour where each should have some, two days where records are rare."""
     least = timedelta(hours=2) if usual else timedelta(hours=48)
-    return [f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}" for a, b in pairwise(hours) if b - a >= least]
+    return [f"{iso_time(a + timedelta(hours=1))}/{iso_time(b)}" for a, b in pairwise(hours) if b - a >= least]

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.case.analysis import FEW_HOURS, Lake, LakeAnalysis, analyse
+from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
 from costwhy.case.case import Case
 from costwhy.case.frames import (
@@ -40,13 +40,13 @@ from costwhy.text import cents
 # ---------------------------------------------------------------- the API
 
 
-def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def find_spikes(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """All spikes as `tables.SPIKES`: rises by excess, largest first (billed and estimated), then falls."""
     s = analyse(lake, as_of)
     return pl.DataFrame([asdict(spike.row) for spike in s.found], schema=tables.SPIKES.schema)
 
 
-def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def overview(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated, state.
 
     Fees that are charged once (tax, support, refunds) are left out: an hour's chart cannot show a month's fee.
@@ -74,14 +74,14 @@ def overview_of(s: LakeAnalysis) -> pl.DataFrame:
     )
 
 
-def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def nowcast_ledger(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
     s = analyse(lake, as_of)
     rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
     return ledger(s.model.basis, rows.tolist())
 
 
-def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
+def nobody_owns(lake: LakeReader, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
     """Dollars of the last 30 billed days that carry neither service nor team, their share of usage, and the items (`tables.GAP`)."""
     return nobody_owns_of(analyse(lake, as_of))
 
@@ -91,13 +91,13 @@ def nobody_owns_of(s: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
     return ownership_gap(s.observed, s.frames, s.directory)
 
 
-def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def lost_tags(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
     s = analyse(lake, as_of)
     return find_lost_tags(s.observed, s.frames, s.recorded)
 
 
-def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
+def investigate(lake: LakeReader, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     s = analyse(lake, as_of)
     by_id = {spike.row.spike_id: spike for spike in s.found}
@@ -107,7 +107,7 @@ def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Cas
 
 
 def investigate_window(
-    lake: Lake,
+    lake: LakeReader,
     window: tuple[datetime, datetime],
     *,
     against: tuple[datetime, datetime] | None = None,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from platformdirs import user_cache_path
 
 from costwhy.case.case import Case
 from costwhy.errors import InputError
@@ -102,11 +102,7 @@ def local_folder(published: str | Path) -> Path:
     address = str(published)
     if not address.startswith("s3://"):
         return Path(address)
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "costwhy"
-        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
-    )
+    cache = user_cache_path("costwhy") / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
             s3_mirror.mirror(address.rstrip("/") + "/", cache)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from platformdirs import user_cache_path
 from rich.markup import escape
 
 from costwhy.cli.explain import ingest_workspace
@@ -42,7 +43,7 @@ def demo_workspace() -> Path:
     """A copy of the sample company that a lake can be written beside; a new one where the sample has changed."""
     sample = shipped("data/sample", "_sample")
     digest = _digest(sample)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"demo-{digest}"
+    cache = user_cache_path("costwhy") / f"demo-{digest}"
     if not (cache / "costwhy.toml").is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         draft = cache.with_suffix(f".{os.getpid()}")

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from costwhy.cli.terminal import clean, errors, iso_time, one_line_of, out, show_rows
+from costwhy.cli.terminal import errors, one_line_of, out, show_rows
 from costwhy.errors import LakeError, UsageError
+from costwhy.text import clean, plain_value
 
 if TYPE_CHECKING:
     from costwhy.ingest.batch import IngestReport
@@ -107,7 +108,7 @@ def run_spikes(wish: argparse.Namespace) -> None:
     spikes = find_spikes(lake)
     if wish.json:
         rows = [
-            {**r, "where": json.loads(r["where"]), "start": iso_time(r["start"]), "end": iso_time(r["end"])}
+            {**r, "where": json.loads(r["where"]), "start": plain_value(r["start"]), "end": plain_value(r["end"])}
             for r in spikes.iter_rows(named=True)
         ]
         print(json.dumps({"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency, "spikes": rows}, indent=1))
@@ -160,7 +161,7 @@ def run_explain(wish: argparse.Namespace) -> None:
         return
     gap = gap_lines(document, lost_tags(lake, wish.as_of).to_dicts()) if spike is None and window is None else []  # the whole company's
     for line in [*lines(document), *gap]:
-        out.print(escape(clean(line).replace("\n", " ")))
+        out.print(escape(clean(line)))
 
 
 def _window(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]:

@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from costwhy.cli.serve import run_serve
 from costwhy.cli.terminal import complain
 from costwhy.cli.watch import run_plan, run_say, run_watch
 from costwhy.errors import CostwhyError, InputError
+from costwhy.text import to_utc
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -164,7 +165,7 @@ def _time(text: str) -> datetime:
         time = datetime.fromisoformat(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time; write 2026-10-14T03:00Z") from error
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return to_utc(time)
 
 
 def _interval(text: str) -> float:

@@ -1,11 +1,9 @@
 """TODO cli/terminal.py"""
 
 import json
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -14,23 +12,19 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from costwhy.errors import CostwhyError
+from costwhy.text import clean, money, plain_value
 
 if TYPE_CHECKING:
     import polars as pl
 
 
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 errors = Console(stderr=True, highlight=False)
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a pipe bounds no table
 
 
 def complain(error: CostwhyError) -> None:
-    errors.print(f"[bold red]costwhy:[/] {escape(clean(error))}", soft_wrap=True)
-
-
-def clean(text: object) -> str:
-    """External text without what a terminal would obey: control, direction and invisible characters."""
-    return _UNSAFE.sub("", str(text))
+    message = clean(error, keep="\n\t")
+    errors.print(f"[bold red]costwhy:[/] {escape(message)}", soft_wrap=True)
 
 
 def one_line_of(text: object) -> str:
@@ -58,10 +52,6 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: s
             out.print(textwrap.fill(told, out.width, initial_indent="  ", subsequent_indent="  "))
 
 
-def iso_time(time: datetime | None) -> str | None:
-    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 LISTED = {
     "verdicts": {"spike_id": "spike", "verdict": "verdict", "note": "note", "who": "who", "at": "at", "excess_per_hour": "an hour then"},
     "savings": {"spike_id": "spike", "who": "fixed by", "days": "in the first", "from": "from", "saved": "saved", "possible": "of", "outcome": "outcome"},
@@ -80,7 +70,7 @@ def show_tables(frames: "dict[str, pl.DataFrame]", currency: str, *, as_json: bo
     """Frames of owners as one JSON document, or as tables for a terminal, each under its heading."""
     if as_json:
         rows = {
-            name: [{k: iso_time(v) if isinstance(v, datetime) else v for k, v in r.items()} for r in f.to_dicts()]
+            name: [{k: plain_value(v) for k, v in r.items()} for r in f.to_dicts()]
             for name, f in frames.items()
         }
         print(json.dumps(rows, indent=1, allow_nan=False))
@@ -94,12 +84,10 @@ def show_tables(frames: "dict[str, pl.DataFrame]", currency: str, *, as_json: bo
 
 def _cell(column: str, value: Any, currency: str) -> object:
     """A value of a table of owners, in people's words."""
-    from costwhy.text import money
-
     if column == "excess_per_hour" and value == 0:
         return "had ended"
     if column in AMOUNTS:
         return "whatever it costs" if value is None else money(value, currency)
     if column == "days":
         return f"{value} days"
-    return iso_time(value) if isinstance(value, datetime) else value
+    return plain_value(value)

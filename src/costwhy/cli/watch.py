@@ -7,8 +7,9 @@ import time
 from datetime import UTC, datetime
 
 from costwhy.cli.explain import lake_of
-from costwhy.cli.terminal import complain, errors, iso_time, one_line_of, out, show_tables
+from costwhy.cli.terminal import complain, errors, one_line_of, out, show_tables
 from costwhy.errors import CostwhyError, UsageError
+from costwhy.text import iso_time
 
 
 def run_watch(wish: argparse.Namespace) -> None:
@@ -22,8 +23,8 @@ def run_watch(wish: argparse.Namespace) -> None:
             report = watch(read_workspace(wish.workspace), url=wish.url, dry_run=wish.dry_run)
             for event in report.waiting if wish.dry_run else ():
                 out.print("\n".join(map(one_line_of, (event.message.title, *event.message.lines))) + "\n", soft_wrap=True)
-            later = f"{len(report.waiting)} would be told" if wish.dry_run else f"{len(report.waiting)} to be told later"
-            errors.print(f"{len(report.told)} told, {later}")
+            later = f"{len(report.waiting)} would be sent" if wish.dry_run else f"{len(report.waiting)} to be sent later"
+            errors.print(f"{len(report.sent)} sent, {later}")
             for pause in report.pauses:
                 errors.print(f"  waiting: {one_line_of(pause.wrong)}; next try {clock(pause.until)}", soft_wrap=True)
             if report.faults:
@@ -41,17 +42,13 @@ def run_watch(wish: argparse.Namespace) -> None:
 
 def run_say(wish: argparse.Namespace) -> None:
     """costwhy say"""
-    from costwhy.feedback.savings import savings
-    from costwhy.feedback.savings import table as of_savings
-    from costwhy.feedback.verdicts import (
-        said,
-        say,
-    )
+    from costwhy.feedback.savings import savings, savings_table
+    from costwhy.feedback.verdicts import say, verdict_table
 
     workspace, words = _workspace_and(wish, 2, "costwhy say [WORKSPACE] SPIKE VERDICT")
     lake = lake_of(workspace)
     if wish.list:
-        show_tables({"verdicts": said(lake), "savings": of_savings(savings(lake))}, lake.currency, as_json=wish.json)
+        show_tables({"verdicts": verdict_table(lake), "savings": savings_table(savings(lake))}, lake.currency, as_json=wish.json)
         return
     told = say(lake, words[0], words[1], wish.note, wish.who or getpass.getuser())
     if wish.json:
@@ -66,16 +63,12 @@ def run_say(wish: argparse.Namespace) -> None:
 
 def run_plan(wish: argparse.Namespace) -> None:
     """costwhy plan"""
-    from costwhy.feedback.plans import (
-        nearest_services,
-        plan,
-        planned,
-    )
+    from costwhy.feedback.plans import nearest_services, plan, plan_table
 
     workspace, words = _workspace_and(wish, 1, "costwhy plan [WORKSPACE] SERVICE --reason WHY --until TIME")
     lake = lake_of(workspace)
     if wish.list:
-        show_tables({"plans": planned(lake)}, lake.currency, as_json=wish.json)
+        show_tables({"plans": plan_table(lake)}, lake.currency, as_json=wish.json)
         return
     if wish.until is None or not wish.reason:
         raise UsageError("a plan needs a reason and an end", todo="give --reason and --until")

@@ -18,11 +18,11 @@ from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.sources.cost import cur, focus
+from costwhy.text import HALF_CENT
 
 MEMORY = "640MB"
 THREADS = 2
 EXAMPLES = 5  # rows shown for each reason
-CENT = 0.005
 COSTS = tables.MEASURE_NAMES[:3]
 
 
@@ -198,7 +198,7 @@ def _hold(cube: FileCube, file: Path) -> None:
     """The star's totals against the file's own, for each period and cost column. Raises SourceError where a cent is lost."""
     star = cube.hourly.group_by("billing_period").agg(pl.col(COSTS).sum())
     both = cube.totals.join(star, on="billing_period", how="left", suffix="_star")
-    off = [name for name in COSTS if both.height and (both[name] - both[f"{name}_star"]).abs().max() > CENT]  # type: ignore[operator]
+    off = [name for name in COSTS if both.height and (both[name] - both[f"{name}_star"]).abs().max() > HALF_CENT]  # type: ignore[operator]
     if off:
         raise SourceError(
             f"{file.name}: the reduction lost money in {off[0]}",

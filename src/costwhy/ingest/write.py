@@ -13,7 +13,7 @@ from costwhy.config import Workspace
 from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Source
 from costwhy.ingest.billing import COSTS
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, write
+from costwhy.lake.lake import SnapshotInfo, write
 from costwhy.sources.registry import READERS
 from costwhy.tables import BY_NAME
 
@@ -55,7 +55,7 @@ def write_batch(sources: Sequence[Source], batch: Batch) -> IngestReport:
     names = sorted(batch.frames.keys() | batch.files.keys() | batch.drop.keys())
     changes = {name: Replacement(_rows(name, batch), tuple(sorted(batch.drop.get(name, ())))) for name in names}
     workspace = batch.workspace
-    about = About(workspace.name, workspace.currency, _config(workspace, sources))
+    about = SnapshotInfo(workspace.name, workspace.currency, _config(workspace, sources))
     version = write(workspace.lake_path, about, changes)
     empty = pl.DataFrame(schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64))
     totals = pl.concat([empty, *batch.totals]).group_by("billing_period").agg(pl.all().sum()).sort("billing_period")

@@ -10,11 +10,11 @@ import polars as pl
 from costwhy import tables
 from costwhy.arrays import Array
 from costwhy.model.estimates import Basis, Cutoff, estimates
+from costwhy.text import HALF_CENT
 
 DAYS = 14  # cut-offs that are looked back on: two of each weekday, and 0.8 (14 + 1) is the 12th
 LEAST_HISTORY = 72  # hours before a cut-off: less tells nothing
 COVERAGE = 0.8  # share of the intervals that shall hold the bill
-CENT = 0.005  # dollars: bills are held against estimates to the cent
 PRIOR_ERROR = 0.1  # relative half-width until bills have said otherwise; each day looked back on takes 1/DAYS of its weight
 
 
@@ -103,5 +103,5 @@ def ledger(known: Basis, rows: Sequence[int]) -> pl.DataFrame:
             width = past.half_width(past.estimated[d] * members, d + later)
             low, high = estimated - width, estimated + width
             row = {"day": o.hours[cutoff.billed], "hours": lag, "service": name, "estimated_cost": estimated, "billed_cost": billed}
-            out.append(row | {"error": estimated - billed, "low": low, "high": high, "inside": abs(estimated - billed) <= width + CENT})
+            out.append(row | {"error": estimated - billed, "low": low, "high": high, "inside": abs(estimated - billed) <= width + HALF_CENT})
     return tables.NOWCAST.fit(pl.DataFrame(out, schema=tables.NOWCAST.schema)) if out else tables.NOWCAST.empty()

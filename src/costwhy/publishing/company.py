@@ -12,10 +12,9 @@ from costwhy.case.analysis import LakeAnalysis
 from costwhy.case.investigate import nobody_owns_of, overview_of
 from costwhy.case.opened import FORMAT
 from costwhy.errors import LakeError
-from costwhy.feedback.savings import savings
-from costwhy.feedback.savings import table as tables_of_savings
+from costwhy.feedback.savings import savings, savings_table
 from costwhy.publishing.redact import redaction_of
-from costwhy.text import plain_value
+from costwhy.text import iso_time, plain_value
 
 
 def write_company(shelf: Path, study: LakeAnalysis, kinds: frozenset[str], resources: Collection[str]) -> None:
@@ -27,7 +26,7 @@ def write_company(shelf: Path, study: LakeAnalysis, kinds: frozenset[str], resou
     earlier = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
     kinds |= frozenset(earlier.get("redacted", ()))
     hidden = redaction_of(kinds, study.frames | {"meters": study.frames["series"]}, resources)
-    whole = earlier if earlier.get("as_of", "") > f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}" else _company(study)
+    whole = earlier if earlier.get("as_of", "") > iso_time(study.observed.as_of) else _company(study)
     whole |= {"redacted": sorted(kinds), "nobody_owns": hidden.tree(whole["nobody_owns"])}
     draft = place.with_name(f".company-{os.getpid()}")
     draft.write_text(json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -44,7 +43,7 @@ def _company(study: LakeAnalysis) -> dict[str, Any]:
         "costwhy_company": FORMAT,
         "workspace": study.lake.workspace,
         "currency": study.lake.currency,
-        "as_of": f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}",
+        "as_of": iso_time(study.observed.as_of),
         "days": [
             {k: plain_value(v) if not isinstance(v, float) else round(v, 2) for k, v in row.items()} for row in days.iter_rows(named=True)
         ],
@@ -56,7 +55,7 @@ def _company(study: LakeAnalysis) -> dict[str, Any]:
 def _saved(study: LakeAnalysis) -> dict[str, Any] | None:
     """What fixes saved, the longest look at each; None where nothing was fixed, or the lake keeps no verdicts."""
     try:
-        rows = tables_of_savings(savings(study.lake))
+        rows = savings_table(savings(study.lake))
     except (AttributeError, OSError, LakeError):
         return None
     held = rows.filter(pl.col("outcome") == "verified").sort("days").group_by("spike_id").agg(pl.col("saved").last())

@@ -5,8 +5,8 @@ and into them; calls from outside, which tell holidays; the changes that were we
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from costwhy.spikes.dollars import dollars_of
 from costwhy.spikes.shifts import Shift
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
+from costwhy.text import iso_time
 
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
@@ -70,7 +71,7 @@ def freeze(study: LakeAnalysis, spike_id: str) -> Frozen:
         "workspace": study.lake.workspace,
         "currency": study.lake.currency,
         "lake_version": study.lake.version,
-        "first": f"{o.hours[0]:%Y-%m-%dT%H:%M:%SZ}",
+        "first": iso_time(o.hours[0]),
         "hours": len(o.hours),
         "billed": o.billed,
     }
@@ -198,9 +199,13 @@ class _About:
     version: int
     place: str
     frames: dict[str, pl.DataFrame]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        return []
 
 
 def observed_of(frozen: Frozen) -> Observed:

@@ -36,7 +36,7 @@ from costwhy.publishing.company import write_company
 from costwhy.publishing.evidence import Frozen, Outline, freeze, investigate_frozen
 from costwhy.publishing.redact import KINDS, Redaction, redaction_of
 from costwhy.show.chart_specs import chart_specs
-from costwhy.text import plain_value
+from costwhy.text import iso_time, plain_value
 
 PACKAGES = ("costwhy", "polars", "numpy", "scipy", "altair", "marimo", "pyarrow")
 
@@ -111,9 +111,9 @@ def _about(study: LakeAnalysis, frozen: Frozen, made: Case, hidden: Redaction) -
         "headline": headline(made),
         "workspace": made.workspace,
         "currency": made.currency,
-        "as_of": f"{made.as_of:%Y-%m-%dT%H:%M:%SZ}",
-        "billed_through": f"{made.billed_through:%Y-%m-%dT%H:%M:%SZ}",
-        "published_at": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "as_of": iso_time(made.as_of),
+        "billed_through": iso_time(made.billed_through),
+        "published_at": iso_time(datetime.now(UTC)),
         "made_with": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "made_from": {"lake_version": study.lake.version, "deliveries": _inputs(study, hidden)},
         "seed": None,  # nothing in a case is left to chance

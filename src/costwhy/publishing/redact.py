@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import polars as pl
+from platformdirs import user_state_path
 
 from costwhy.errors import UsageError
 
@@ -32,7 +32,7 @@ def mask_key() -> bytes:
     """The key of the masks: COSTWHY_MASK_KEY, or made once for this user and kept where only they can read."""
     if os.environ.get("COSTWHY_MASK_KEY"):
         return os.environ["COSTWHY_MASK_KEY"].encode()
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "costwhy" / "mask.key"
+    state = user_state_path("costwhy") / "mask.key"
     if not state.exists():
         state.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from costwhy.case.analysis import Lake, analyse
+from costwhy.case.analysis import LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.document import document
 from costwhy.case.opened import FRAMES, SUMS, Published, digests, open_case
@@ -21,10 +21,10 @@ from costwhy.model.observed import Observed
 from costwhy.publishing.evidence import investigate_frozen, observed_of, open_frozen
 from costwhy.publishing.publish import PACKAGES, markdown
 from costwhy.tables import METER
+from costwhy.text import CENT
 
 SAME = 1e-6  # relative: another machine may add in another order
 MOST_SHOWN = 20
-CENT = 0.01
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _notes(about: dict[str, Any]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- what the provider says now
 
 
-def restated(place: str | Path, lake: Lake) -> pl.DataFrame:
+def restated(place: str | Path, lake: LakeReader) -> pl.DataFrame:
     """What the bill says now of the case's meters and hours: month, ServiceName, x_UsageType, then, now, difference; only what differs by a cent.
 
     Names that were taken out cannot be matched: such meters are left out.

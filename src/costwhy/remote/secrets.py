@@ -1,4 +1,4 @@
-"""TODO remote/secrets.py"""
+"""Secrets named in costwhy.toml: from environment variables, or from files."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,15 @@ from costwhy.errors import ConfigError
 
 
 def secret_of_variable(name: str, key: str) -> str:
-    """A secret from an environment variable; `key`: where costwhy.toml names it. Raises ConfigError."""
+    """A secret from an environment variable; `key`: where costwhy.toml names it.
+
+    Raises ConfigError.
+    """
     value = os.environ.get(name, "").strip()
     if not value:
-        raise ConfigError(f"`{key}` names an environment variable that is not set", found=name, todo=f"set {name}")
-    return _one_line(value, key)
+        wrong = f"`{key}` names an environment variable that is not set"
+        raise ConfigError(wrong, found=name, todo=f"set {name}")
+    return _printable(value, key)
 
 
 def secret_of_file(file: Path, key: str) -> str:
@@ -19,14 +23,18 @@ def secret_of_file(file: Path, key: str) -> str:
     try:
         value = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        found = f"{file}: {type(error).__name__}"
-        raise ConfigError(f"`{key}` names a file that cannot be read", found=found, todo="mend the path or its permissions") from None
+        raise ConfigError(
+            f"`{key}` names a file that cannot be read",
+            found=f"{file}: {type(error).__name__}",
+            todo="fix the path or its permissions",
+        ) from None
     if not value:
-        raise ConfigError(f"`{key}` names an empty file", found=str(file), todo="write the secret into it")
-    return _one_line(value, key)
+        raise ConfigError(f"`{key}` names an empty file", found=str(file), todo="write it there")
+    return _printable(value, key)
 
 
-def _one_line(value: str, key: str) -> str:
+def _printable(value: str, key: str) -> str:
     if not value.isprintable():
-        raise ConfigError(f"the secret of `{key}` is not one line of text", found="a control character in it", todo="set it again")
+        wrong = f"the secret of `{key}` is not one line of text"
+        raise ConfigError(wrong, found="a control character in it", todo="set it again")
     return value

@@ -17,6 +17,8 @@ from typing import Any
 from itsdangerous import BadData, URLSafeSerializer
 
 from costwhy.errors import InputError, UsageError
+from costwhy.lake.folder import create_once
+from costwhy.text import iso_time
 
 ENV = "COSTWHY_SECRET"
 REVOKED = "revoked-links.txt"
@@ -54,16 +56,7 @@ def read_secret(state: Path) -> bytes:
 def _make_secret(file: Path) -> None:
     """Written whole and only then named, so that of two processes that start together both read the same key."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f"secret.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-        handle.write(secrets.token_urlsafe(48) + "\n")
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    create_once(file, f"{secrets.token_urlsafe(48)}\n".encode(), 0o600)
 
 
 def signer(key: bytes, purpose: str) -> URLSafeSerializer:
@@ -175,4 +168,4 @@ class IdList:
         with self._file.open("a+b") as handle:  # in append mode every write goes to the end
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
             gap = b"" if handle.read(1) in {b"", b"\n"} else b"\n"  # a person's editor may have left the last line open
-            handle.write(gap + f"{name} {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n".encode("ascii"))
+            handle.write(gap + f"{name} {iso_time(datetime.now(UTC))}\n".encode("ascii"))

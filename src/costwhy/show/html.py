@@ -2,7 +2,6 @@
 
 import html
 import json
-import re
 from collections.abc import Iterable, Mapping
 
 import polars as pl
@@ -10,8 +9,7 @@ import polars as pl
 from costwhy.behaviours import VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.case.story import Sentence, behaviour_words, headline, lost_sentence, tell
-from costwhy.model.backtest import CENT
-from costwhy.text import clock, money
+from costwhy.text import HALF_CENT, clean, clock, money
 
 STYLE = """<style>
 .cw{--soft:color-mix(in srgb,currentColor 62%,transparent);--line:color-mix(in srgb,currentColor 14%,transparent);--wash:color-mix(in srgb,currentColor 5%,transparent);
@@ -39,12 +37,11 @@ STYLE = """<style>
 </style>"""
 
 VEGA_LITE = "application/vnd.vegalite.v6+json"
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def esc(text: object) -> str:
     """External text, fit for HTML: escaped, without control and direction characters; nothing for None."""
-    return "" if text is None else html.escape(_CONTROL.sub("", str(text)), quote=True)
+    return "" if text is None else html.escape(clean(text, keep="\n\t\u00a0"), quote=True)
 
 
 def page(*parts: str) -> str:
@@ -291,7 +288,7 @@ def estimates(rows: pl.DataFrame, currency: str) -> str:
     one, whole = rows.filter(pl.col("service").is_not_null()), rows.filter(pl.col("service").is_null())
     off = (pl.col("error") / pl.col("billed_cost")).abs()
     typical, company = (frame.filter(pl.col("billed_cost") != 0).select(off.median()).item() or 0.0 for frame in (one, whole))
-    wrong = one.filter(pl.col("error").abs() > CENT)  # what was known to the cent is always held
+    wrong = one.filter(pl.col("error").abs() > HALF_CENT)  # what was known to the cent is always held
     share = int(wrong["inside"].sum()) / max(1, wrong.height)
     held = f"Of the {wrong.height} not known to the cent the 80\u00a0% interval held {share:.0%}." if wrong.height else ""
     dollars = money(float(whole.select(pl.col("error").abs().median()).item()), currency)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from costwhy import tables
-from costwhy.case.analysis import Lake
+from costwhy.case.analysis import LakeReader
 from costwhy.case.case import Case
 from costwhy.case.investigate import investigate, investigate_window
 from costwhy.errors import CostwhyError
 from costwhy.feedback import verdicts
-from costwhy.text import clock, money
+from costwhy.text import clock, money, to_utc
 
 _WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
 
@@ -27,7 +27,7 @@ def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
     return spikes["spike_id"][0] if spikes.height else None
 
 
-def case_of(lake: Lake, shown: str | None) -> Case | None:
+def case_of(lake: LakeReader, shown: str | None) -> Case | None:
     """The case of a spike or a window; None where nothing is shown, or the window has no data."""
     if shown is None:
         return None
@@ -59,7 +59,7 @@ def _hour(value: object) -> datetime | None:
         time = datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
     except (ValueError, OverflowError, OSError):
         return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return to_utc(time).replace(minute=0, second=0, microsecond=0)
 
 
 def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
@@ -130,4 +130,4 @@ def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
     if case.study is None:
         return tables.VERDICTS.empty()
-    return verdicts.said(case.study.lake).filter(pl.col("spike_id") == case.spike["spike_id"])
+    return verdicts.verdict_table(case.study.lake).filter(pl.col("spike_id") == case.spike["spike_id"])

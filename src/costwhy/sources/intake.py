@@ -1,6 +1,5 @@
 """The intake of one delivery: rows kept, records set aside with their reason, records seen by hour."""
 
-import re
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ import polars as pl
 
 from costwhy.sources.reading import Reading
 from costwhy.tables import SEEN, SET_ASIDE, Table
+from costwhy.text import shortened
 
 MAX_TEXT = 1000
 """Characters that are kept of one text."""
@@ -21,7 +21,6 @@ MAX_ALIKE = 20
 MAX_ASIDE = 1000
 """Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Intake:
@@ -85,9 +84,8 @@ def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text fit for a terminal and a table: control and bidirectional characters become spaces, the end is cut."""
-    sound = text[:limit].encode("utf-8", "replace").decode("utf-8")
-    return _CONTROL.sub(" ", sound) + ("…" if len(text) > limit else "")
+    """Text fit for a terminal and a table: without unprintable characters, the end cut off."""
+    return shortened(text, limit)
 
 
 def to_text(value: object) -> str | None:

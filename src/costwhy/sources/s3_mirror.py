@@ -8,7 +8,6 @@ An object is fetched where its ETag or size is another one than before. Of a bil
 delivery of each period are fetched, as its manifest names them. What has vanished from the bucket vanishes here.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
+from filelock import FileLock, Timeout
 
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import aws
@@ -275,7 +275,10 @@ class _Transfer:
             self.tell(f"{SCHEME}{self.bucket}/{one.key}", self.done, self.total)
 
     def _fetch(self, one: _Object, partial: Path) -> None:
-        """Until all is here; after a cut from where it was cut."""
+        """Until all is here; after a cut from where it was cut.
+
+        No retry of tenacity: that counts attempts, here those in a row that bring nothing count.
+        """
         partial.touch()
         if not _is_sound(partial, one, {}):  # whole, and killed before it was looked at
             partial.write_bytes(b"")
@@ -420,17 +423,12 @@ def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """One at a time in one folder; the operating system frees the lock of a process that was killed."""
-    until = time.monotonic() + LOCK_WAIT
-    with (folder / "lock").open("a+", encoding="utf-8") as stream:
-        while True:
-            try:
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    todo = "wait until it is done, and run it again"
-                    raise SourceError("the mirror is being filled by another costwhy", found=str(folder), todo=todo) from None
-            time.sleep(0.05)
+    try:
+        locked = FileLock(folder / "lock", LOCK_WAIT, fallback_to_soft=False).acquire()
+    except Timeout:
+        todo = "wait until it is done, and run it again"
+        raise SourceError("the mirror is being filled by another costwhy", found=str(folder), todo=todo) from None
+    with locked:
         yield
 
 

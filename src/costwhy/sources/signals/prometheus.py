@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import botocore.session
-import httpx
+import httpx2
 import msgspec
 import polars as pl
 from botocore.auth import SigV4Auth
@@ -22,7 +22,7 @@ from botocore.exceptions import BotoCoreError
 from costwhy.config import SignalSource
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.remote import http
-from costwhy.remote.http import Answer, Limits, Request, TooLargeError
+from costwhy.remote.http import Limits, Post, Reply, TooLargeError
 from costwhy.remote.secrets import secret_of_file, secret_of_variable
 from costwhy.sources.by_day import HOUR, Window, day_of
 from costwhy.sources.intake import Intake, fit
@@ -139,7 +139,7 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Said:
     form = {"query": query, "start": first, "end": last, "step": 3600, "timeout": f"{LIMITS.seconds:.0f}s"}
     url, body = f"{endpoint.url}/api/v1/query_range", urlencode(form).encode()
     try:
-        answer = http.post(Request(url, body, lambda: endpoint.sign(url, body), endpoint.secrets), LIMITS)
+        answer = http.post(Post(url, body, lambda: endpoint.sign(url, body), endpoint.secrets), LIMITS)
     except TooLargeError as error:
         raise _TooMuchError(error) from None
     if answer.status in {401, 403}:
@@ -157,11 +157,11 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Said:
     raise _refused(endpoint, metric, query, said)
 
 
-def _text(answer: Answer) -> str:
+def _text(answer: Reply) -> str:
     return answer.body[:2000].decode("utf-8", "replace")
 
 
-def _no_prometheus(endpoint: Endpoint, answer: Answer) -> UnreachableError:
+def _no_prometheus(endpoint: Endpoint, answer: Reply) -> UnreachableError:
     found = f"{answer.status}: {shown(_text(answer), endpoint.secrets) or 'nothing'}"
     todo = f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if it has one"
     return UnreachableError(f"{endpoint.place} does not answer as Prometheus does", found=found, todo=todo)
@@ -272,8 +272,8 @@ def find_place(entry: SignalSource, key: str) -> str:
     """Host and path of the Prometheus. Raises ConfigError where `url` is none, or holds a secret."""
     todo = 'write it as url = "https://prometheus.example:9090/prefix"'
     try:
-        url = httpx.URL(entry.url or "")
-    except (httpx.InvalidURL, ValueError):
+        url = httpx2.URL(entry.url or "")
+    except (httpx2.InvalidURL, ValueError):
         raise ConfigError(f"`{key}.url` is no address", found="a malformed address", todo=todo) from None
     if url.scheme not in {"http", "https"} or not url.host:
         found = "an address of another kind" if entry.url else "nothing"  # which may hold a password, where one was mistyped
@@ -287,7 +287,7 @@ def find_place(entry: SignalSource, key: str) -> str:
 def find_endpoint(entry: SignalSource, key: str, folder: Path) -> Endpoint:
     """A Prometheus with its credentials, from the environment or from files relative to `folder`. Raises ConfigError."""
     place = find_place(entry, key)
-    url = f"{httpx.URL(entry.url or '').scheme}://{place}"
+    url = f"{httpx2.URL(entry.url or '').scheme}://{place}"
     _refuse_stray(entry, key)
     if entry.auth == "sigv4":
         return Endpoint(key, url, place, _signer(_region(entry, key, place)))

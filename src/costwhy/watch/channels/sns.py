@@ -1,4 +1,4 @@
-"""TODO watch/channels/sns.py"""
+"""Messages to an Amazon SNS topic."""
 
 import hashlib
 
@@ -13,14 +13,21 @@ from costwhy.watch.channels.message import LIMITS, Message, as_json, plain_text
 
 
 def send_sns(channel: SnsChannel, message: Message) -> None:
+    """Raises UnreachableError."""
     config = botocore.config.Config(
         connect_timeout=LIMITS.connect_seconds,
         read_timeout=LIMITS.seconds,
         retries={"max_attempts": LIMITS.attempts, "mode": "standard"},
     )
-    texts = {"default": as_json(message).decode(), "email": plain_text(message), "sms": message.title[:140]}
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in _attributes(message).items()}
-    first_in_first_out = {"MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(), "MessageDeduplicationId": message.id}
+    texts = {
+        "default": as_json(message).decode(),
+        "email": plain_text(message),
+        "sms": message.title[:140],
+    }
+    fifo = {
+        "MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(),
+        "MessageDeduplicationId": message.id,
+    }
     try:
         client = aws.client("sns", channel.topic.split(":")[3], config)
         client.publish(
@@ -28,18 +35,25 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
             Subject=_subject(message.title),
             MessageStructure="json",
             Message=msgspec.json.encode(texts).decode(),
-            MessageAttributes=attributes,
-            **(first_in_first_out if channel.topic.endswith(".fifo") else {}),
+            MessageAttributes=_attributes(message),
+            **(fifo if channel.topic.endswith(".fifo") else {}),
         )
     except aws.FAULTS as error:
-        todo = "check the topic, the credentials and that they allow sns:Publish"
-        raise UnreachableError("Amazon SNS did not take the message", found=shown(aws.words(error)), todo=todo) from None
+        raise UnreachableError(
+            "Amazon SNS did not take the message",
+            found=shown(aws.reason_of(error)),
+            todo="check the topic, the credentials and that they allow sns:Publish",
+        ) from None
 
 
-def _attributes(message: Message) -> dict[str, str]:
+def _attributes(message: Message) -> dict[str, dict[str, str]]:
     """What subscriptions filter by."""
-    found = {"id": message.id, "event": message.event, "spike_id": message.spike_id, "owner_team": message.owner_team or ""}
-    return {name: value for name, value in found.items() if value}
+    values = {name: getattr(message, name) for name in ("id", "event", "spike_id", "owner_team")}
+    return {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in values.items()
+        if value
+    }
 
 
 def _subject(title: str) -> str:
