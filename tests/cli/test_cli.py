@@ -36,7 +36,7 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_contract_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
-        main.main([command, "--help"])
+        main([command, "--help"])
     assert ended.value.code == 0
     assert command in capsys.readouterr().out
 
@@ -46,33 +46,33 @@ def test_every_command_of_the_contract_has_help(command, capsys):
 )
 def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(words, capsys):
     with pytest.raises(SystemExit) as ended:
-        main.main(words)
+        main(words)
     assert ended.value.code == 2
     assert capsys.readouterr().out == ""
 
 
 def test_every_command_of_the_contract_is_there(capsys):
     with pytest.raises(SystemExit):
-        main.main(["--help"])
+        main(["--help"])
     said = capsys.readouterr().out
     for command in ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch"):
         assert re.search(rf"^ +{command}\b", said, re.MULTILINE), command
 
 
 def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsys):
-    assert main.main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
+    assert main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
     assert "the published folder is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["verify", "postmortem", "serve", "spikes"])
 def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command, tmp_path, capsys):
-    assert main.main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
+    assert main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
     assert "nowhere" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_the_version_is_told(capsys):
     with pytest.raises(SystemExit) as ended:
-        main.main(["--version"])
+        main(["--version"])
     assert (ended.value.code, capsys.readouterr().out) == (0, f"costwhy {version('costwhy')}\n")
 
 
@@ -81,7 +81,7 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
         raise EOFError
 
     monkeypatch.setattr(serve.getpass, "getpass", ended)
-    assert main.main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
+    assert main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
     assert "in a terminal" in capsys.readouterr().err
     assert not (tmp_path / "users.txt").exists()
 
@@ -91,12 +91,12 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
 )
 def test_the_usage_shows_each_word_once(command, words, capsys):
     with pytest.raises(SystemExit):
-        main.main([command, "--help"])
+        main([command, "--help"])
     assert capsys.readouterr().out.splitlines()[0] == f"usage: costwhy {command} {words} [options]"
 
 
 def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
-    assert main.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
+    assert main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
     assert "costwhy:" in capsys.readouterr().err
 
 
@@ -112,7 +112,7 @@ def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
     ],
 )
 def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(words, tmp_path, capsys):
-    assert main.main(["explain", str(tmp_path), *words]) == 2
+    assert main(["explain", str(tmp_path), *words]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -120,7 +120,7 @@ def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(word
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n')
-    assert main.main([command, str(tmp_path), *more]) == 3
+    assert main([command, str(tmp_path), *more]) == 3
     said = capsys.readouterr()
     assert "costwhy ingest" in said.err
     assert said.out == ""
@@ -128,7 +128,7 @@ def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsy
 
 def test_a_wrong_configuration_ends_with_3_and_names_the_key(tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n')
-    assert main.main(["ingest", str(tmp_path)]) == 3
+    assert main(["ingest", str(tmp_path)]) == 3
     assert "cost[0].path" in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
 
@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_wo
         raise PermissionError(13, "Permission denied", "/lake")
 
     monkeypatch.setattr("costwhy.ingest.ingest.write.write", refuse)
-    assert main.main(["ingest", str(sample_workspace)]) == 3
+    assert main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
 
@@ -164,7 +164,7 @@ def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
 
 
 def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
-    assert main.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
+    assert main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -186,7 +186,7 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
-    assert main.main(["spikes", str(tmp_path)]) == 0
+    assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "\x07" not in said
@@ -198,7 +198,7 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(monkeypa
         raise CostwhyError(EVIL, found=EVIL)
 
     monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", fail)
-    assert main.main(["spikes", str(tmp_path)]) == 1
+    assert main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said
     assert "[red]c[/red]" in said
