@@ -3,16 +3,16 @@
 uv run python docs/reference.py         (or: make reference; a test compares the two)
 """
 
-import argparse
 import inspect
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
 import msgspec
 
 from costwhy import config, errors, tables
-from costwhy.cli.main import parser_of_all
+from costwhy.cli.main import costwhy
 
 DOCUMENT = Path(__file__).resolve().parent / "reference.md"
 SECTIONS = {
@@ -24,7 +24,10 @@ SECTIONS = {
     "[[owners]]": config.OwnerSource,
     "[mapping]": config.Mapping,
     "[watch]": config.Watch,
-} | {f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c for c in typing.get_args(config.Channel)}
+} | {
+    f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c
+    for c in typing.get_args(config.Channel)
+}
 
 
 def reference() -> str:
@@ -44,35 +47,41 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
+def commands() -> dict[str, click.Command]:
     """Every command by its name."""
-    [subs] = [a for a in parser_of_all()._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(subs.choices)
+    return costwhy.commands
 
 
 def _commands() -> Iterator[str]:
     for name, command in commands().items():
-        rows = [(_words(a), (a.help or "").replace("\n", " ")) for a in command._actions if a.dest != "help"]
-        yield f"### costwhy {name}\n\n{_sentence(command.description or '')}\n\n{_table(('', 'what it is'), rows)}"
+        rows = [(f"`{_words(p)}`", _sentence(p.help or "")) for p in command.params]
+        about = inspect.cleandoc(command.help or "")
+        yield f"### costwhy {name}\n\n{about}\n\n{_table(('', 'what it is'), rows)}"
 
 
-def _words(action: argparse.Action) -> str:
+def _words(parameter: click.Parameter) -> str:
     """`--to FOLDER`, or the name of what stands by itself."""
-    values = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)
-    if not action.option_strings:
-        return f"`{' '.join(values)}`"
-    taken = [] if action.nargs == 0 else action.choices or values
-    return "`" + " ".join([action.option_strings[-1], "|".join(taken) if action.choices else " ".join(taken)]).strip() + "`"
+    names = ", ".join(parameter.opts) if isinstance(parameter, click.Option) else ""
+    return " ".join(part for part in (names, parameter.metavar or "") if part)
 
 
 def _sections() -> Iterator[str]:
     for name, struct in SECTIONS.items():
         said = (
-            inspect.cleandoc(struct.__doc__ or "").split(": ", 1) if (struct.__doc__ or "").startswith("[") else ["", struct.__doc__ or ""]
+            inspect.cleandoc(struct.__doc__ or "").split(": ", 1)
+            if (struct.__doc__ or "").startswith("[")
+            else ["", struct.__doc__ or ""]
         )
         words = _sentence(said[1]) if len(said) > 1 else ""
-        rows = [(f"`{f.encode_name}`", _kind(f.type), _default(f)) for f in msgspec.structs.fields(struct)]
-        yield "\n\n".join(part for part in (f"### {name}", words, _table(("key", "type", "default"), rows)) if part)
+        rows = [
+            (f"`{f.encode_name}`", _kind(f.type), _default(f))
+            for f in msgspec.structs.fields(struct)
+        ]
+        yield "\n\n".join(
+            part
+            for part in (f"### {name}", words, _table(("key", "type", "default"), rows))
+            if part
+        )
 
 
 def _kind(kind: object) -> str:
@@ -95,13 +104,19 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "must be given"
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator,misc]
-    words = [f"`{v}`" for v in value] if isinstance(value, tuple) else [f"`{str(value).lower() if isinstance(value, bool) else value}`"]
+    words = (
+        [f"`{v}`" for v in value]
+        if isinstance(value, tuple)
+        else [f"`{str(value).lower() if isinstance(value, bool) else value}`"]
+    )
     return "" if value in (None, (), {}) else ", ".join(words)
 
 
 def _tables() -> Iterator[str]:
     for table in sorted(all_tables(), key=lambda t: t.name):
-        rows = [(f"`{c.name}`", _type(str(c.dtype)), c.unit, c.meaning, c.origin) for c in table.columns]
+        rows = [
+            (f"`{c.name}`", _type(str(c.dtype)), c.unit, c.meaning, c.origin) for c in table.columns
+        ]
         yield f"### {table.name}\n\n{_sentence(table.meaning)}\n\n{_table(('column', 'type', 'unit', 'meaning', 'origin'), rows)}"
 
 
@@ -111,7 +126,13 @@ def all_tables() -> list[tables.Table]:
 
 
 def _type(dtype: str) -> str:
-    known = {"String": "text", "Float64": "number", "Int64": "whole number", "Boolean": "true, false", "List(String)": "list of texts"}
+    known = {
+        "String": "text",
+        "Float64": "number",
+        "Int64": "whole number",
+        "Boolean": "true, false",
+        "List(String)": "list of texts",
+    }
     return known.get(dtype, "time" if dtype.startswith("Datetime") else dtype.lower())
 
 
@@ -122,7 +143,10 @@ def _sentence(words: str) -> str:
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(names)]
-    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines += [
+        ["---"] * len(lines[0]),
+        *([cell.replace("|", "\\|") for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
