@@ -133,8 +133,8 @@ def run_explain(wish: argparse.Namespace) -> None:
     from costwhy.case.document import explain
     from costwhy.case.investigate import lost_tags
     from costwhy.case.story import (
+        document_lines,
         gap_lines,
-        lines,
     )
 
     if (wish.start is None) != (wish.end is None):
@@ -159,7 +159,7 @@ def run_explain(wish: argparse.Namespace) -> None:
         print(json.dumps(document, indent=1, allow_nan=False))
         return
     gap = gap_lines(document, lost_tags(lake, wish.as_of).to_dicts()) if spike is None and window is None else []  # the whole company's
-    for line in [*lines(document), *gap]:
+    for line in [*document_lines(document), *gap]:
         out.print(escape(clean(line).replace("\n", " ")))
 
 
