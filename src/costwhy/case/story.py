@@ -43,8 +43,8 @@ def behaviour_cost(row: Mapping[str, object]) -> float:
 
 def headline(case: Case) -> str:
     """The answer in one sentence, as `$1,048 more since 21 Oct 09:00 UTC: traffic to orders`."""
-    start, end = case.spike["start"], case.spike["end"]
-    when = f"since {_clock(start)}" if _runs(case) else f"from {_clock(start)} to {_clock(end)}"
+    start, end = clock(case.spike.start), case.spike.end
+    when = f"since {start}" if end is None else f"from {start} to {clock(end)}"
     return f"{_more(case.total, case.currency)} {when}: {_causes(case)}"
 
 
@@ -182,12 +182,12 @@ def _when(spike: Mapping[str, Any], currency: str) -> str:
 def _impact(case: Case) -> Sentence:
     spike = case.spike
     actual, expected, late = (
-        money(_number(spike[name]), case.currency)
-        for name in ("actual_cost", "expected_cost", "nowcast_excess_cost")
+        money(amount, case.currency)
+        for amount in (spike.actual_cost, spike.expected_cost, spike.nowcast_excess_cost)
     )
-    hours = spike["nowcast_hours"]
+    hours = spike.nowcast_hours
     estimated = f", and about {late} in {hours} hours that are not billed yet" if hours else ""
-    more = _more(_number(spike["excess_cost"]), case.currency)
+    more = _more(spike.excess_cost, case.currency)
     return Sentence(f"Billed: {actual} instead of {expected}, {more}{estimated}.", "timeline")
 
 
@@ -208,7 +208,7 @@ def _why(case: Case) -> Sentence | None:
     if not rows:
         return None
     parts = [f"{behaviour_words(r)} {money(behaviour_cost(r), case.currency)}" for r in rows]
-    verdict = VERDICT_WORDS[str(case.spike["verdict"])]
+    verdict = VERDICT_WORDS[case.spike.verdict]
     return Sentence(f"{verdict}: {'; '.join(parts)}.", "behaviour")
 
 
@@ -247,7 +247,7 @@ def _who(case: Case) -> Sentence:
     if owner:
         runs = f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"
     if then:
-        until = f", until {_clock(then['until'])}" if then["until"] else ""
+        until = f", until {clock(then['until'])}" if isinstance(then["until"], datetime) else ""
         runs += f"; when it began it was {then['team']}{until}"
     parts = [runs]
     if decided:
@@ -260,11 +260,11 @@ def _who(case: Case) -> Sentence:
 
 def _still(case: Case) -> Sentence:
     spike = case.spike
-    if not _runs(case):
-        return Sentence(f"It ended at {_clock(spike['end'])}.", "timeline")
+    if spike.end is not None:
+        return Sentence(f"It ended at {clock(spike.end)}.", "timeline")
     now, a_day, later = (
-        money(_number(amount), case.currency)
-        for amount in (spike["cost_per_hour_now"], case.a_day, spike["month_end_excess_cost"])
+        money(amount, case.currency)
+        for amount in (spike.cost_per_hour_now, case.a_day, spike.month_end_excess_cost)
     )
     return Sentence(
         f"It is still running at {now} an hour now; a day of waiting costs {a_day}, "
@@ -285,10 +285,6 @@ def _doubt(case: Case) -> Sentence | None:
 # ---------------------------------------------------------------- words
 
 
-def _runs(case: Case) -> bool:
-    return case.spike["status"] == "running"
-
-
 def _more(dollars: float, currency: str) -> str:
     return f"{money(abs(dollars), currency)} {'more' if dollars >= 0 else 'less'}"
 
@@ -300,7 +296,3 @@ def _count(number: int, noun: str) -> str:
 def _number(value: object) -> float:
     return float(str(value))
 
-
-def _clock(value: object) -> str:
-    assert isinstance(value, datetime)
-    return clock(value)

@@ -84,7 +84,7 @@ def change_options(case: Case) -> dict[str, str]:
 def lanes(case: Case) -> pl.DataFrame:
     """Who was involved, and when: a lane for each role."""
     begin, now = axis_of(case)
-    start, end = case.spike["start"], case.spike["end"] or now
+    start, end = case.spike.start, case.spike.end or now
     rows = []
     for row in case.owners.iter_rows(named=True):
         first, last = (start, end) if row["role"] == "decided_by" else (begin, now)

@@ -1,15 +1,12 @@
 """All charts of a case as Vega-Lite."""
 
-from datetime import datetime
-
 from costwhy.case.case import Case
 from costwhy.show import chart_data, charts
 
 
 def chart_specs(case: Case) -> dict[str, str]:
     """Vega-Lite of the case's charts, by name."""
-    axis, start = chart_data.axis_of(case), case.spike["start"]
-    assert isinstance(start, datetime)
+    axis, start = chart_data.axis_of(case), case.spike.start
     out = {
         "moved": charts.moved(chart_data.moved(case)),
         "timeline": charts.timeline(case.timeline, start),

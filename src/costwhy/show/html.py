@@ -84,30 +84,29 @@ def top(workspace: str, case: Case | None) -> Markup:
 
 
 def _facts(case: Case) -> tuple[Fact, ...]:
-    spike, start = case.spike, case.spike["start"]
-    assert isinstance(start, datetime)
+    spike = case.spike
 
-    def amount(dollars: object) -> str:
-        return money(float(str(dollars)), case.currency)
+    def amount(dollars: float) -> str:
+        return money(dollars, case.currency)
 
-    running = spike["status"] == "running"
-    late = f"{amount(spike['nowcast_excess_cost'])} estimated, not billed yet"
+    running = spike.end is None
+    late = f"{amount(spike.nowcast_excess_cost)} estimated, not billed yet"
     return (
-        Fact("Excess so far", amount(case.total), late if spike["nowcast_hours"] else "billed"),
-        Fact("Now, an hour", amount(spike["cost_per_hour_now"]), f"{amount(case.a_day)} a day of waiting")
+        Fact("Excess so far", amount(case.total), late if spike.nowcast_hours else "billed"),
+        Fact("Now, an hour", amount(spike.cost_per_hour_now), f"{amount(case.a_day)} a day of waiting")
         if running
         else Fact("Now, an hour", "nothing", "it is over"),
         Fact(
             "By the end of the month",
-            amount(spike["month_end_excess_cost"]),
+            amount(spike.month_end_excess_cost),
             "if nothing is done" if running else "final",
         ),
         Fact(
             "Kind",
-            VERDICT_WORDS[str(spike["verdict"])],
+            VERDICT_WORDS[spike.verdict],
             "planned" if case.planned else "not planned",
         ),
-        Fact("Status", str(spike["status"]), f"since {clock(start)}"),
+        Fact("Status", spike.status, f"since {clock(spike.start)}"),
     )
 
 
@@ -203,7 +202,7 @@ def _steps(case: Case) -> Mapping[str, str]:
         contact = owner["contact"] or "no contact"
         steps["run by"] = f"{owner['team']} ({owner['service']}, {contact}; from {owner['source']})"
     if then:
-        until = f", until {clock(then['until'])}" if then["until"] else ""  # type: ignore[arg-type]
+        until = f", until {clock(then['until'])}" if isinstance(then["until"], datetime) else ""
         steps["run by when it began"] = f"{then['team']} (from {then['source']}{until})"
     if budget:
         steps["paid by"] = f"{budget['team']} (from {budget['source']})"

@@ -112,7 +112,7 @@ def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
 def is_spike(case: Case) -> bool:
     """Whether the case is a spike of its lake, on which owners can give a verdict; not a window."""
     found = case.study.found if case.study is not None else ()
-    return any(row["spike_id"] == case.spike["spike_id"] for _, row in found)
+    return any(row.spike_id == case.spike.spike_id for _, row in found)
 
 
 def say(case: Case, verdict: Mapping[str, str] | None) -> str:
@@ -121,7 +121,7 @@ def say(case: Case, verdict: Mapping[str, str] | None) -> str:
         return "Only the investigation keeps what owners say."
     if not verdict["who"].strip():
         return "Nothing was kept: say who says it."
-    spike = str(case.spike["spike_id"])
+    spike = case.spike.spike_id
     try:
         verdicts.say(case.study.lake, spike, verdict["verdict"], verdict["note"], verdict["who"])
     except CostwhyError as error:
@@ -133,5 +133,5 @@ def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
     if case.study is None:
         return tables.VERDICTS.empty()
-    spike = case.spike["spike_id"]
+    spike = case.spike.spike_id
     return verdicts.said(case.study.lake).filter(pl.col("spike_id") == spike)

@@ -108,18 +108,17 @@ def _opened(place: Path) -> Published:
 
 def _row(published: Published) -> Row:
     case, spike = published.case, published.case.spike
-    owner, since = case.who[0], spike["start"]
-    assert isinstance(since, datetime)
+    owner = case.who[0]
     return Row(
         name=published.name,
-        title=str(spike["title"]),
-        since=since,
-        running=spike["status"] == "running",
+        title=spike.title,
+        since=spike.start,
+        running=spike.end is None,
         total=case.total,
-        an_hour=float(str(spike["cost_per_hour_now"])),
+        an_hour=spike.cost_per_hour_now,
         a_day=case.a_day,
-        month_end=float(str(spike["month_end_excess_cost"])),
-        verdict=str(spike["verdict"]),
+        month_end=spike.month_end_excess_cost,
+        verdict=spike.verdict,
         planned=case.planned,
         owner=str(owner["team"]) if owner and owner["team"] else NOBODY,
     )
@@ -285,7 +284,7 @@ def _overview(board: Board) -> str:
 def case_page(published: Published) -> str:
     """One case in plain sentences, with the timeline that engineering sees."""
     about = published.about
-    key = ("case", published.folder, about["published_at"], str(published.case.spike["title"]))
+    key = ("case", published.folder, about["published_at"], published.case.spike.title)
     return _PAGES.get(key, lambda: _case_page(published))
 
 
