@@ -79,7 +79,7 @@ def test_an_error_of_the_command_line_has_the_three_parts_of_every_error(capsys)
 
 def test_help_loads_no_engine_and_no_notebook():
     """It answers at once: nothing is imported that only an analysis needs."""
-    code = "import sys; from costwhy.cli.main import main; main.main(['--help']); print(*sys.modules)"
+    code = "import sys; from costwhy.cli.main import main; main(['--help']); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
     assert not loaded & {
