@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from costwhy import tables
+from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
 from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import Onset, RankedTriggers
@@ -35,7 +36,7 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
     for edge in o.edges:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
-    seasonal = bool(a.resets) and a.resets[0].rate.kind in {"demand", "unlinked_usage", "unmetered"}
+    seasonal = bool(a.resets) and a.resets[0].rate.kind in SEASONAL
     newborn = frozenset(
         s for k, s in enumerate(o.services) if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
     )

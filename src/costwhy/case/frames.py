@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
+from costwhy.behaviours import CAPACITY, ON_EDGES
 from costwhy.case.analysis import LOG_DELAY, LakeAnalysis
 from costwhy.errors import InputError
 from costwhy.model.counterfactual import calls_with
@@ -21,7 +22,6 @@ from costwhy.text import cents
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
 SHOWN_AFTER = timedelta(days=7)  # of the timeline, after its end
 DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
-ON_SIGNALS = frozenset({"demand", "schedule", "fan_out", "retries"})  # what calls show; capacity where it is reported
 
 
 def behaviour_table(a: SpikeDollars, excess: float) -> tuple[pl.DataFrame, float]:
@@ -103,7 +103,7 @@ def ledger_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
 def calls_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
     """Calls and retries on the edges that the spike's rates stand on, and on those into the services that it moved most."""
     o = model.observed
-    edges = sorted({r.rate.row for r in a.resets if r.rate.kind in {"demand", "schedule", "fan_out", "retries"}})
+    edges = sorted({r.rate.row for r in a.resets if r.rate.kind in ON_EDGES})
     if not edges:
         service = a.resets[0].rate.service if a.resets else None
         edges = [e for e, edge in enumerate(o.edges) if edge.service == service]
@@ -192,7 +192,7 @@ def clocks_table(s: LakeAnalysis, a: SpikeDollars, change: Mapping[str, object] 
     late = o.as_of - o.billed_through
     rows = [("bill", start, start + hour + late, f"the first hour of it is on a bill that comes {late / hour:.0f} h later")]
     lead = a.resets[0].rate if a.resets else None
-    if lead is not None and (lead.kind in ON_SIGNALS or (lead.kind == "capacity" and lead.service in o.capacity)):
+    if lead is not None and (lead.kind in ON_EDGES or (lead.kind == CAPACITY and lead.service in o.capacity)):
         rows.insert(0, ("signals", start, start + hour, "the signals show it at the end of its first hour"))
     if change is not None:
         time, known = change["time"], change["known_at"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from costwhy.behaviours import KIND_WORDS, VERDICT_WORDS
+from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.text import clock, money
 
@@ -23,20 +23,14 @@ class Sentence:
 
 def behaviour_words(row: Mapping[str, object]) -> str:
     """A behaviour row as a noun phrase: webhooks' retries against accounts-store."""
-    kind, service, caller, usage = (row[name] for name in ("kind", "service", "caller", "usage_type"))
-    timer = str(caller or "").removeprefix("schedule:")
-    return {
-        "demand": f"traffic from outside to {service}",
-        "schedule": f"the timer {timer} of {service}",
-        "fan_out": f"{_whose(caller)} calls to {service}",
-        "retries": f"{_whose(caller)} retries against {service}",
-        "usage_per_call": f"{_whose(service)} {usage} for each call",
-        "capacity": f"{_whose(service)} {usage}, out of step with its calls",
-        "cross_region": f"{_whose(service)} {usage}, bytes between regions",
-        "unit_price": f"the price of {service or 'untagged'} {usage}",
-        "unlinked_usage": f"usage of {usage}",
-        "unmetered": "charges without usage",
-    }[str(kind)]
+    service, caller, usage = (row[name] for name in ("service", "caller", "usage_type"))
+    return BY_KIND[str(row["kind"])].phrase.format(
+        service=service or "untagged",
+        services=_whose(service),
+        callers=_whose(caller),
+        timer=str(caller or "").removeprefix("schedule:"),
+        usage=usage,
+    )
 
 
 def headline(case: Case) -> str:
@@ -193,11 +187,11 @@ def _why(case: Case) -> Sentence | None:
 def _counterfactual(case: Case) -> Sentence | None:
     """Traffic alone would have cost $X more; the rest, $Y, is retries."""
     rows = [(r["kind"], r["cost_change"] + (r["nowcast_change"] or 0.0)) for r in case.behaviour.iter_rows(named=True)]
-    demand = sum(d for kind, d in rows if kind == "demand")
-    rest = sorted(((d, kind) for kind, d in rows if kind != "demand"), reverse=True)
+    demand = sum(d for kind, d in rows if kind == DEMAND)
+    rest = sorted(((d, kind) for kind, d in rows if kind != DEMAND), reverse=True)
     if not rest:
         return Sentence("It is traffic alone: every call costs what it did before.", "behaviour")
-    words = KIND_WORDS[rest[0][1]]
+    words = BY_KIND[rest[0][1]].label
     traffic = "nothing" if abs(demand) < LEAST_TOLD else money(demand, case.currency)
     return Sentence(
         f"Traffic alone would have cost {traffic} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.",

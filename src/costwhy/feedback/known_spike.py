@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from costwhy.behaviours import LOOSE
+from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
 from costwhy.lake.journal import time_of
 from costwhy.spikes.dollars import SpikeDollars
@@ -35,7 +35,7 @@ class SpikeKey:
 
     def is_same(self, other: "SpikeKey") -> bool:
         """By id, else by what moved and when."""
-        near = SAME_LOOSE if self.place[0] in LOOSE else SAME_SPIKE
+        near = SAME_LOOSE if self.place[0] in SEASONAL else SAME_SPIKE
         return self.spike_id == other.spike_id or (self.place == other.place and abs(self.start - other.start) <= near)
 
     def has_grown(self, since: "SpikeKey") -> bool:

@@ -11,7 +11,19 @@ from functools import cached_property
 import numpy as np
 
 from costwhy.arrays import Array
-from costwhy.behaviours import FOLLOWS_NOTHING
+from costwhy.behaviours import (
+    CAPACITY,
+    CROSS_REGION,
+    DEMAND,
+    FAN_OUT,
+    RETRIES,
+    SCHEDULE,
+    UNIT_PRICE,
+    UNLINKED,
+    UNLINKED_USAGE,
+    UNMETERED,
+    USAGE_PER_CALL,
+)
 from costwhy.model.commitments import bought_beside, committed
 from costwhy.model.estimates import Basis, basis, estimates
 from costwhy.model.levels import Level, level_of, pattern
@@ -121,13 +133,13 @@ def _edge_rates(model: Model) -> list[Raw]:
                 continue  # a new caller's calls are its own: they go with the edge that calls it
             first = calls - o.retries[row]
             fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
-            out.append(_named("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
-            out.append(_named("retries", row, (edge.service, edge.caller, None), retries, None))
+            out.append(_named(FAN_OUT, row, (edge.service, edge.caller, None), fan_out, born))
+            out.append(_named(RETRIES, row, (edge.service, edge.caller, None), retries, None))
         elif edge.scheduled:
-            out.append(_amount("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born))
+            out.append(_amount(SCHEDULE, row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born))
         else:
             level = _logs(calls) - model.holidays[row]
-            out.append(Raw("demand", row, edge.service, None, None, level, born, "flow"))
+            out.append(Raw(DEMAND, row, edge.service, None, None, level, born, "flow"))
     return out
 
 
@@ -179,31 +191,31 @@ def _meter_rates(model: Model) -> list[Raw]:
         usage, billed = model.usage[m], o.billed
         known = np.where(np.arange(usage.size) < model.seen[m], 1.0, np.nan)
         name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
-        begun = first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
+        begun = first_active(o.cost[m, :billed] if meter.kind == UNMETERED else o.usage[m, :billed])
         born = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service
             if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
                 continue  # the line of a new service goes with the edge that calls it
-            kind = "cross_region" if meter.transfer else "usage_per_call"
+            kind = CROSS_REGION if meter.transfer else USAGE_PER_CALL
             out.append(_named(kind, m, name, _log_ratio(usage, model.followed(m)) * known, born))
         elif meter.kind == "time" and meter.service is not None:
-            kind = "cross_region" if meter.transfer else "capacity"
+            kind = CROSS_REGION if meter.transfer else CAPACITY
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
             out.append(_amount(kind, m, name, (usage - told) * known, born, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_amount("unlinked_usage", m, name, usage * known, born))
+            out.append(_amount(UNLINKED_USAGE, m, name, usage * known, born))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(
                 _amount(
-                    "unmetered",
+                    UNMETERED,
                     m,
                     (None, None, None),
                     o.cost[m] * known,
                     born,
                 )
             )
-        if meter.kind != "unmetered":
+        if meter.kind != UNMETERED:
             out.extend(_price_rates(model, m, name))
     return out
 
@@ -212,10 +224,10 @@ def _price_rates(model: Model, m: int, name: Name) -> list[Raw]:
     o, billed = model.observed, model.observed.billed
     known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
     bought = np.where(bought_beside(o.usage[m], o.covered[m]), 1.0, np.nan)
-    out = [_named("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
+    out = [_named(UNIT_PRICE, m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
     if o.covered[m, :billed].any():
         held = model.committed[m]
-        out.append(_amount("unit_price", m, name, held * known, None, scale=float(np.max(held[:billed]))))
+        out.append(_amount(UNIT_PRICE, m, name, held * known, None, scale=float(np.max(held[:billed]))))
     return out
 
 
@@ -227,7 +239,7 @@ def _amount(kind: str, row: int, name: Name, values: Array, born: int | None, sc
     """Over its own mean: for what is zero at times, or constant."""
     defined = values[np.isfinite(values)]
     unit = scale or (float(np.mean(np.abs(defined))) if defined.size else 1.0)
-    return Raw(kind, row, *name, values / (unit or 1.0), born, "runs" if kind == "schedule" else "amount")
+    return Raw(kind, row, *name, values / (unit or 1.0), born, "runs" if kind == SCHEDULE else "amount")
 
 
 def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
@@ -235,7 +247,7 @@ def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
     out: dict[int, Rate] = {}
     groups: dict[tuple[str, bool], list[int]] = {}
     for k, raw in enumerate(raws):
-        groups.setdefault((raw.style, raw.kind in FOLLOWS_NOTHING), []).append(k)
+        groups.setdefault((raw.style, raw.kind in UNLINKED), []).append(k)
     for (style, loose), members in groups.items():
         fresh = np.array([raws[k].born is not None for k in members])
         traces = level_of(style, np.array([raws[k].values for k in members]), fresh, loose=loose)

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from costwhy.arrays import Array
+from costwhy.behaviours import ON_EDGES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
@@ -31,7 +32,6 @@ from costwhy.spikes.shifts import Shift
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
 
-ON_EDGES = frozenset({"demand", "schedule", "fan_out", "retries"})
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
 EVIDENCE = ("doing", "call", "usual", "calm")  # of `Recorded`, beside the change itself

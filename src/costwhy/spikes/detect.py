@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costwhy.behaviours import LOOSE, OF_CALLS
+from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
 from costwhy.model.baseline import Baseline, Window, baseline, mean_rate
 from costwhy.model.counterfactual import cost_with
 from costwhy.model.levels import pattern
@@ -107,9 +107,9 @@ def _episodes(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Epi
     quiet, over = np.ones(rate.level.size, dtype=bool), 0
     for shift in shifts:
         start, end = shift.start, shift.end
-        if end is not None and rate.kind in {"unit_price", "unmetered"} and end >= model.observed.billed:
+        if end is not None and rate.kind in {UNIT_PRICE, UNMETERED} and end >= model.observed.billed:
             end = None
-        if rate.kind == "schedule":
+        if rate.kind == SCHEDULE:
             ran = _runs(model, rate, (max(start, over), end), over)
             if ran is None:
                 continue
@@ -141,10 +141,10 @@ def _runs(model: Model, rate: Rate, span: tuple[int, int | None], over: int) -> 
 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
-    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in OF_CALLS else np.flatnonzero(model.usage[rate.row] > 0)
+    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in ON_EDGES else np.flatnonzero(model.usage[rate.row] > 0)
     if not active.size or rate.born is None:
         return
-    if active.size > 1 and rate.kind not in OF_CALLS and np.median(np.diff(active)) > RARE:
+    if active.size > 1 and rate.kind not in ON_EDGES and np.median(np.diff(active)) > RARE:
         return
     last = int(active[-1]) + 1
     end = None if last >= rate.level.size - RARE else last
@@ -157,7 +157,7 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
 def episode_of(model: Model, rate: Rate, shift: Shift, quiet: np.ndarray) -> Episode | None:
     """A shift in dollars, `quiet` (T) being the hours that may serve as its normal; None where it is too short to tell."""
     window = Window(shift.start, shift.end if shift.end is not None else len(model.observed.hours))
-    shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
+    shortest = SHORTEST_SEASONAL if rate.kind in SEASONAL else SHORTEST
     if window.end - window.start < shortest:
         return None
     reset = baseline(model, rate, window, quiet)
@@ -172,7 +172,7 @@ def _matters(model: Model, episode: Episode) -> bool:
     """
     hours = _length(model, episode)
     rate, company = abs(episode.dollars) / hours, _company(model)
-    if episode.rate.kind not in LOOSE:
+    if episode.rate.kind not in SEASONAL:
         return rate >= LEAST_ROW * company
     if episode.dollars < 0 or (episode.end is not None and hours < 24):
         return False
@@ -224,7 +224,7 @@ def _groups(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
 def _together(model: Model, one: Episode, other: Episode) -> bool:
     if one.shift.since - other.start > SAME_START or other.shift.since - one.start > SAME_START:
         return False
-    if one.rate.kind == other.rate.kind and one.rate.kind in {"demand", "unit_price", "unmetered"}:
+    if one.rate.kind == other.rate.kind and one.rate.kind in SHARED:
         return True
     mine, theirs = ({s for s in (e.rate.service, e.rate.caller) if s is not None} for e in (one, other))
     if mine & theirs:

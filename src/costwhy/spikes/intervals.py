@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from costwhy.behaviours import OF_CALLS, OF_USAGE
+from costwhy.behaviours import OF_USAGE, ON_EDGES
 from costwhy.model.backtest import COVERAGE, backtest, held_by, independent_days
 from costwhy.model.baseline import Window, baseline_errors, calls_of
 from costwhy.model.levels import WEEK
@@ -37,7 +37,7 @@ def _normal_width(model: Model, a: SpikeDollars, k: int, part: tuple[int, int]) 
     inside = slice(*part)
     reset, dollars = a.resets[k], float(a.dollars[k][:, inside].sum())
     by_noise = QUANTILE_90 * a.doubts[k] * abs(dollars)
-    if a.spike is None or reset.rate.kind not in OF_CALLS:
+    if a.spike is None or reset.rate.kind not in ON_EDGES:
         return by_noise
     window = Window(a.window.start + part[0], a.window.start + part[1])
     calls, of = calls_of(model, reset.rate)

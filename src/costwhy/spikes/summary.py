@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import polars as pl
 
-from costwhy.behaviours import verdict
+from costwhy.behaviours import BY_KIND, verdict
 from costwhy.model.levels import WEEK
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate
@@ -111,19 +111,7 @@ def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> s
 def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
     if rate is None:
         return "nothing moved"
-    words = {
-        "demand": "traffic to",
-        "schedule": "runs of",
-        "fan_out": "calls to",
-        "retries": "retries against",
-        "usage_per_call": "usage per call of",
-        "capacity": "capacity of",
-        "cross_region": "bytes between regions from",
-        "unit_price": "price of",
-        "unlinked_usage": "usage of",
-        "unmetered": "charges",
-    }
-    return f"{words[rate.kind]} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
+    return f"{BY_KIND[rate.kind].title} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
 
 
 def _verdict(a: SpikeDollars) -> str:
