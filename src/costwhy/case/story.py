@@ -36,7 +36,7 @@ def behaviour_words(row: Mapping[str, object]) -> str:
 def headline(case: Case) -> str:
     """The answer in one sentence: $1,048 more since 21 Oct 09:00 UTC: webhooks’ retries against accounts-store."""
     s = case.spike
-    when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
+    when = f"since {clock(s.start)}" if s.end is None else f"from {clock(s.start)} to {clock(s.end)}"
     return f"{money(abs(case.total), case.currency)} {'more' if case.total >= 0 else 'less'} {when}: {_causes(case)}"
 
 
@@ -149,14 +149,10 @@ def _at(value: object) -> datetime:
 
 def _impact(case: Case) -> Sentence:
     s, cur = case.spike, case.currency
-    late = (
-        f", and about {money(_f(s['nowcast_excess_cost']), cur)} in {s['nowcast_hours']} hours that are not billed yet"
-        if s["nowcast_hours"]
-        else ""
-    )
+    late = f", and about {money(s.nowcast_excess_cost, cur)} in {s.nowcast_hours} hours that are not billed yet" if s.nowcast_hours else ""
     return Sentence(
-        f"Billed: {money(_f(s['actual_cost']), cur)} instead of {money(_f(s['expected_cost']), cur)}, "
-        f"{money(abs(_f(s['excess_cost'])), cur)} {'more' if _f(s['excess_cost']) >= 0 else 'less'}{late}.",
+        f"Billed: {money(s.actual_cost, cur)} instead of {money(s.expected_cost, cur)}, "
+        f"{money(abs(s.excess_cost), cur)} {'more' if s.excess_cost >= 0 else 'less'}{late}.",
         "timeline",
     )
 
@@ -181,7 +177,7 @@ def _why(case: Case) -> Sentence | None:
     if not rows:
         return None
     parts = [f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows]
-    return Sentence(f"{VERDICT_WORDS[str(case.spike['verdict'])]}: {'; '.join(parts)}.", "behaviour")
+    return Sentence(f"{VERDICT_WORDS[case.spike.verdict]}: {'; '.join(parts)}.", "behaviour")
 
 
 def _counterfactual(case: Case) -> Sentence | None:
@@ -227,12 +223,12 @@ def _who(case: Case) -> Sentence:
 
 def _still(case: Case) -> Sentence:
     s, cur = case.spike, case.currency
-    if s["status"] == "ended":
-        return Sentence(f"It ended at {clock(_at(s['end']))}.", "timeline")
-    now = _f(s["cost_per_hour_now"])
+    if s.end is not None:
+        return Sentence(f"It ended at {clock(s.end)}.", "timeline")
+    now = s.cost_per_hour_now
     return Sentence(
         f"It is still running at {money(now, cur)} an hour now; a day of waiting costs {money(case.a_day, cur)}, as the last 24 hours did; "
-        f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.",
+        f"by the end of the month it will be {money(s.month_end_excess_cost, cur)}.",
         "timeline",
     )
 

@@ -33,7 +33,7 @@ class Baseline:
     """A rate and what it would normally have been in the window."""
 
     rate: Rate
-    normal: Array  # one value for each hour of the window; its meaning follows the rate's kind
+    values: Array  # one value for each hour of the window; its meaning follows the rate's kind
 
 
 def baseline(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = None) -> Baseline:
@@ -42,7 +42,7 @@ def baseline(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None 
     calm = np.ones(len(o.hours), dtype=bool) if quiet is None else quiet.copy()
     after = _after(calm, window) if rate.kind == DEMAND else np.zeros(0, dtype=int)
     calm[window.start :] = False
-    if rate.born is not None and rate.born >= window.start - 24:
+    if rate.first_hour is not None and rate.first_hour >= window.start - 24:
         return Baseline(rate, np.zeros(width))
     if rate.kind in RATIOS:
         first = o.calls[rate.row] - o.retries[rate.row]
@@ -77,7 +77,7 @@ def baseline_errors(model: Model, rate: Rate, hours: Window, ahead: int, quiet: 
         then = slice(place, place + width)
         if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
             known = quiet & (np.arange(quiet.size) < then.stop) if runs_on else quiet
-            expected = float((baseline(model, rate, Window(place - tried, then.stop), known).normal[tried:] * of[then]).sum())
+            expected = float((baseline(model, rate, Window(place - tried, then.stop), known).values[tried:] * of[then]).sum())
             out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
     return np.array(out)
 

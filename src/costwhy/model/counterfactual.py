@@ -75,7 +75,7 @@ def calls_with(model: Model, window: Window, resets: Sequence[Baseline]) -> tupl
     before = _before_resets(model, window, resets)
     now, flow, calls = _settled(before, resets), before.flow, before.calls.copy()
     for reset in (r for r in resets if r.rate.kind in ENTRIES):
-        calls[reset.rate.row] = reset.normal
+        calls[reset.rate.row] = reset.values
     calls[flow.edges] = now.ratio * now.handled[flow.caller] + flow.loose
     return calls, now.handled
 
@@ -95,7 +95,7 @@ def split(model: Model, window: Window, resets: Sequence[Baseline]) -> list[Arra
     window is taken out first, whole: what it cost is its own, not that of the calls that happened to use it.
     """
     total = [np.zeros((len(model.meters), window.end - window.start)) for _ in resets]
-    new_lines = [k for k, r in enumerate(resets) if r.rate.born is not None and r.rate.kind in LINKED_USAGE]
+    new_lines = [k for k, r in enumerate(resets) if r.rate.first_hour is not None and r.rate.kind in LINKED_USAGE]
     others = [k for k in range(len(resets)) if k not in new_lines]
     orders = [new_lines + others, new_lines + others[::-1]] if len(others) > 1 else [new_lines + others]
     before = _before_resets(model, window, resets)
@@ -137,10 +137,10 @@ def _settled(before: _Before, resets: Sequence[Baseline]) -> _Calls:
     for reset in (r for r in resets if r.rate.kind in ON_EDGES):
         row = reset.rate.row
         if reset.rate.kind in ENTRIES:
-            outside[before.model.observed.services.index(str(reset.rate.service))] += reset.normal - before.calls[row]
+            outside[before.model.observed.services.index(str(reset.rate.service))] += reset.values - before.calls[row]
             continue
         current = _edge_ratio(before.model, reset.rate, before.window.hours)
-        factor = np.where(current > 0, reset.normal / np.where(current > 0, current, 1.0), 1.0)
+        factor = np.where(current > 0, reset.values / np.where(current > 0, current, 1.0), 1.0)
         ratio[np.flatnonzero(before.flow.edges == row)] *= factor
     return _Calls(ratio, before.flow.settle(ratio, outside, before.handled))
 
@@ -165,17 +165,17 @@ def _change(before: _Before, resets: Sequence[Baseline]) -> Array:
     """What these rates, set back, change in the cost of the meters that can move (R x W)."""
     model = before.model
     own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in ON_EDGES]
-    usage = _usage_with(before, _settled_or_kept(before, resets), {k: r.normal for k, r in own if r.rate.kind != UNIT_PRICE})
+    usage = _usage_with(before, _settled_or_kept(before, resets), {k: r.values for k, r in own if r.rate.kind != UNIT_PRICE})
     covered, price = np.minimum(before.of(model.committed), usage), before.of(model.price)
     for k, reset in own:
         if reset.rate.kind == UNIT_PRICE and is_covered(model, reset.rate):
-            covered[k] = np.minimum(reset.normal, usage[k])
+            covered[k] = np.minimum(reset.values, usage[k])
         elif reset.rate.kind == UNIT_PRICE:
-            price[k] = reset.normal
+            price[k] = reset.values
     change = _paid(usage, covered, price, before.of(model.covered_price)) - before.paid
     for k, reset in own:
         if model.meters[reset.rate.row].kind == UNMETERED:
-            change[k] = reset.normal - model.cost[reset.rate.row, before.window.hours]
+            change[k] = reset.values - model.cost[reset.rate.row, before.window.hours]
     return change
 
 

@@ -73,7 +73,7 @@ class Estimate:
     counted: np.ndarray
 
 
-def basis(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) -> Basis:
+def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) -> Basis:
     """What estimates rest on, its prices from the bill."""
     standard_usage = observed.usage - observed.covered
     with np.errstate(divide="ignore", invalid="ignore"):

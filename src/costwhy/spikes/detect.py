@@ -37,8 +37,8 @@ class Episode:
 
     rate: Rate
     shift: Shift
-    quiet: np.ndarray  # T, hours that may serve as this rate's normal
-    reset: Baseline
+    baseline_hours: np.ndarray  # T, hours that may serve as this rate's normal
+    baseline: Baseline
     dollars: float
 
     @property
@@ -72,7 +72,7 @@ class Spike:
     def shape(self) -> str:
         """new: what it runs on began with it; ramp: it rose step by step; pulse: it is over; step: it goes on."""
         lead = self.episodes[0]
-        if lead.rate.born is not None and not lead.reset.normal.any():
+        if lead.rate.first_hour is not None and not lead.baseline.values.any():
             return "new"
         if lead.shift.ramp:
             return "ramp"
@@ -83,8 +83,8 @@ def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
     if not _by_the_day(model):
         return ()
-    born = [e for rate in model.rates if rate.born is not None for e in _birth(model, rate)]
-    rates = [rate for rate in model.rates if rate.born is None]
+    born = [e for rate in model.rates if rate.first_hour is not None for e in _birth(model, rate)]
+    rates = [rate for rate in model.rates if rate.first_hour is None]
     suspected = [rates[k] for k in suspects(rates)]
     moved = [e for rate, shifts in zip(suspected, find_shifts(suspected), strict=True) for e in _episodes(model, rate, shifts)]
     episodes = [e for e in (*born, *moved) if _matters(model, e)]
@@ -142,14 +142,14 @@ def _runs(model: Model, rate: Rate, span: tuple[int, int | None], over: int) -> 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
     active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in ON_EDGES else np.flatnonzero(model.usage[rate.row] > 0)
-    if not active.size or rate.born is None:
+    if not active.size or rate.first_hour is None:
         return
     if active.size > 1 and rate.kind not in ON_EDGES and np.median(np.diff(active)) > RARE:
         return
     last = int(active[-1]) + 1
     end = None if last >= rate.level.size - RARE else last
-    since = rate.born if active.size < 2 else max(0, rate.born - max(0, int(np.median(np.diff(active))) - 1))
-    episode = episode_of(model, rate, Shift(since, rate.born, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
+    since = rate.first_hour if active.size < 2 else max(0, rate.first_hour - max(0, int(np.median(np.diff(active))) - 1))
+    episode = episode_of(model, rate, Shift(since, rate.first_hour, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
     if episode is not None:
         yield episode
 
@@ -176,9 +176,9 @@ def _matters(model: Model, episode: Episode) -> bool:
         return rate >= LEAST_ROW * company
     if episode.dollars < 0 or (episode.end is not None and hours < 24):
         return False
-    if episode.rate.born is None and abs(episode.shift.size) < max(5 * episode.rate.drift, LEAST_GROWTH):
+    if episode.rate.first_hour is None and abs(episode.shift.size) < max(5 * episode.rate.drift, LEAST_GROWTH):
         return False
-    if episode.rate.born is None and not episode.shift.ramp and not _steps(episode):
+    if episode.rate.first_hour is None and not episode.shift.ramp and not _steps(episode):
         return False
     return rate >= LEAST_SHARE_LOOSE * company
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.cli import app, main, serve
+from costwhy.cli import app, serve
 from costwhy.cli.app import demo_workspace, shipped
+from costwhy.cli.main import main
 from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
@@ -136,7 +137,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_wo
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
+    monkeypatch.setattr("costwhy.ingest.ingest.write.write", refuse)
     assert main.main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
@@ -183,7 +184,7 @@ def test_ordinary_text_of_any_language_is_left_alone():
 def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
     row = {"spike_id": "20261014T03-x", "title": EVIL, "excess_cost": 1.0, "nowcast_excess_cost": 0.0, "status": "ended"}
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
-    monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
+    monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
     assert main.main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -196,7 +197,7 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(monkeypa
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
-    monkeypatch.setattr("costwhy.lake.lake.open_lake", fail)
+    monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", fail)
     assert main.main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said
