@@ -110,17 +110,17 @@ def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
 
 def is_spike(case: Case) -> bool:
     """Whether the case is a spike of its lake, of which owners can say something, and not a window that was picked."""
-    return case.study is not None and any(row["spike_id"] == case.spike["spike_id"] for _, row in case.study.found)
+    return case.analysis is not None and any(row["spike_id"] == case.spike["spike_id"] for _, row in case.analysis.found)
 
 
 def say(case: Case, told: Mapping[str, str] | None) -> str:
     """Keep what an owner says of the case; empty where it was kept, else why it was not."""
-    if told is None or case.study is None:
+    if told is None or case.analysis is None:
         return "Only the investigation keeps what owners say."
     if not told["who"].strip():
         return "Nothing was kept: say who says it."
     try:
-        verdicts.say(case.study.lake, str(case.spike["spike_id"]), told["verdict"], told["note"], told["who"])
+        verdicts.say(case.analysis.lake, str(case.spike["spike_id"]), told["verdict"], told["note"], told["who"])
     except CostwhyError as error:
         return f"Nothing was kept: {error}"
     return ""
@@ -128,6 +128,6 @@ def say(case: Case, told: Mapping[str, str] | None) -> str:
 
 def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
-    if case.study is None:
+    if case.analysis is None:
         return tables.VERDICTS.empty()
-    return verdicts.said(case.study.lake).filter(pl.col("spike_id") == case.spike["spike_id"])
+    return verdicts.said(case.analysis.lake).filter(pl.col("spike_id") == case.spike["spike_id"])
