@@ -41,21 +41,27 @@ Dims = tuple[int, ...]
 _Place = tuple[Dims, int]  # dimensions, and a leaf whose values in them are meant
 
 PRIOR_LEAVES = 100.0  # leaves from which a set's own spread counts more than its band's noise: a spread of 100 is known to 7 %
-UNEVEN = (
-    0.5  # one cause moves its leaves by shift +- half of it (whole units, minimum charges): agreement beyond that is no further evidence
-)
+UNEVEN = 0.5  # one cause moves its leaves by shift +- half of it (whole units, minimum charges): agreement beyond that is no further evidence
 CONSTRAINT_COST = 3.0  # nats: each further constraint must make the change 20 times as likely, the usual one in twenty
 BANDS = 12  # size bands of equal count for noise: two for each power of ten of a bill from a cent to $10,000
 LEAST_BAND = 50  # leaves in a band; fewer make no noise level (10 % off at best)
 FEW = 10  # fewer leaves tell no drift and no noise: then every move above LEAST_NOISE counts
 LEAST_NOISE = 0.005  # of a deviation: half a per cent, so that unmoved leaves do not make every cent significant
 LEAST_SHIFT = 0.25  # of one leaf's noise: under it four leaves in ten moved the other way, and a shift is a baseline's bias
-TAIL, TAIL_OF_NORMAL = 2.5, 0.0124  # noises from the centre at which a tail begins, and the share of a normal that lies beyond
-LEAST_RARE = 0.05  # leaves of noise that are expected as far out: fewer, and a single leaf is a driver
+TAIL, TAIL_OF_NORMAL = (
+    2.5,
+    0.0124,
+)  # noises from the centre at which a tail begins, and the share of a normal that lies beyond
+LEAST_RARE = (
+    0.05  # leaves of noise that are expected as far out: fewer, and a single leaf is a driver
+)
 LEAST_SHARE = 0.001  # of the sum of absolute moves found: a smaller driver is not worth a line
 MOST_DRIVERS = 24  # a longer list is read by nobody; what is left goes to the remainder
 MOST_DIMENSIONS = 12  # 4,095 cuboids
-QUARTER_OF_NORMAL, HALF_OF_NORMAL = 0.3186, 0.6745  # a quarter, a half of all x of a standard normal lie within +- this
+QUARTER_OF_NORMAL, HALF_OF_NORMAL = (
+    0.3186,
+    0.6745,
+)  # a quarter, a half of all x of a standard normal lie within +- this
 COUNT, WEIGHT, WEIGHTED, SQUARES, MONEY, SIZE = range(6)  # rows of the sums of a cuboid
 
 
@@ -92,7 +98,10 @@ class _Round:
 
 
 def find_drivers(
-    leaves: pl.DataFrame, dimensions: Sequence[str], expected: str = "expected_cost", actual: str = "actual_cost"
+    leaves: pl.DataFrame,
+    dimensions: Sequence[str],
+    expected: str = "expected_cost",
+    actual: str = "actual_cost",
 ) -> pl.DataFrame:
     """The combinations that carry the change from `expected` to `actual`, each with its own dollars.
 
@@ -111,23 +120,31 @@ def find_drivers(
     if leaves.is_empty():
         return _result(leaves, dimensions, [])
     codes, nulls = _codes(leaves, dimensions)
-    row, before, after = _merged(codes, *(leaves[name].cast(pl.Float64).to_numpy() for name in (expected, actual)))
+    row, before, after = _merged(
+        codes, *(leaves[name].cast(pl.Float64).to_numpy() for name in (expected, actual))
+    )
     deviation, size = _deviations(before, after)
     order = _order(size, deviation)
     row, costs = row[order], (before[order], after[order])
     leaf = _Leaves(codes.take(row, axis=1), nulls, deviation[order], size[order])
-    moves = _moves(leaf, costs, _worth_a_line(leaf, costs, _clear_of_the_tail(leaf, list(_search(leaf)))))
+    moves = _moves(
+        leaf, costs, _worth_a_line(leaf, costs, _clear_of_the_tail(leaf, list(_search(leaf))))
+    )
     lines = [(dims, int(row[lead]), move) for (dims, lead), move in moves if move != 0]
     return _result(leaves, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
 
 
-def _moves(leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]) -> list[tuple[_Place, float]]:
+def _moves(
+    leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]
+) -> list[tuple[_Place, float]]:
     """Dollars of each combination in the order found: those of its leaves that no earlier one took, exactly rounded."""
     out, free = [], np.ones(leaves.size.size, dtype=bool)
     for dims, lead in found:
         taken = free & _inside(leaves.codes, dims, lead)
         free &= ~taken
-        out.append(((dims, lead), math.fsum(np.concatenate((costs[1][taken], -costs[0][taken])).tolist())))
+        out.append(
+            ((dims, lead), math.fsum(np.concatenate((costs[1][taken], -costs[0][taken])).tolist()))
+        )
     return out
 
 
@@ -153,11 +170,17 @@ def _clear_of_the_tail(leaves: _Leaves, found: list[_Place]) -> list[_Place]:
     alone = np.maximum(np.abs(leaves.deviation[list(single.values())]) / noise[place], TAIL)
     tail = np.sort(np.concatenate([far, alone]))[-max(FEW, math.isqrt(noise.size)) :]
     power = tail.size / float(np.log(tail / tail[0]).sum())
-    likely = {which for which, z in zip(single, alone, strict=True) if tail.size * (max(z, tail[0]) / tail[0]) ** -power > LEAST_RARE}
+    likely = {
+        which
+        for which, z in zip(single, alone, strict=True)
+        if tail.size * (max(z, tail[0]) / tail[0]) ** -power > LEAST_RARE
+    }
     return [which for which in found if which not in likely]
 
 
-def _worth_a_line(leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]) -> list[_Place]:
+def _worth_a_line(
+    leaves: _Leaves, costs: tuple[Floats, Floats], found: list[_Place]
+) -> list[_Place]:
     """By the sum of absolute moves, so that a rise and a fall that cancel both stay; of a full list only the larger ones.
 
     A list that fills up says that leaves come and go as a rule (churn): then a driver must hold more than an equal share.
@@ -172,26 +195,44 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
     missing = [name for name in (*dimensions, expected, actual) if name not in leaves.columns]
     if missing:
         raise InputError(
-            f"leaves have no column {missing[0]!r}", found=", ".join(leaves.columns), todo="name the dimensions and the two values"
+            f"leaves have no column {missing[0]!r}",
+            found=", ".join(leaves.columns),
+            todo="name the dimensions and the two values",
         )
     names = {*dimensions, expected, actual, "cost_change"}
-    if not 0 < len(dimensions) <= MOST_DIMENSIONS or len(names) < len(dimensions) + 2 + ("cost_change" not in (expected, actual)):
+    if not 0 < len(dimensions) <= MOST_DIMENSIONS or len(names) < len(dimensions) + 2 + (
+        "cost_change" not in (expected, actual)
+    ):
         todo = f"name 1 to {MOST_DIMENSIONS} dimensions, each once, none of them a value or cost_change"
-        raise InputError("these dimensions cannot be searched", found=", ".join(dimensions) or "none", todo=todo)
+        raise InputError(
+            "these dimensions cannot be searched", found=", ".join(dimensions) or "none", todo=todo
+        )
     for column in (leaves[expected], leaves[actual]):
-        if not column.dtype.is_numeric() or column.null_count() or not column.cast(pl.Float64).is_finite().all():
+        if (
+            not column.dtype.is_numeric()
+            or column.null_count()
+            or not column.cast(pl.Float64).is_finite().all()
+        ):
             raise InputError(
-                f"column {column.name!r} must hold finite numbers", found=str(column.dtype), todo="fill or drop nulls, NaN and infinities"
+                f"column {column.name!r} must hold finite numbers",
+                found=str(column.dtype),
+                todo="fill or drop nulls, NaN and infinities",
             )
 
 
-def _result(leaves: pl.DataFrame, dimensions: Sequence[str], lines: list[tuple[Dims, int, float]]) -> pl.DataFrame:
+def _result(
+    leaves: pl.DataFrame, dimensions: Sequence[str], lines: list[tuple[Dims, int, float]]
+) -> pl.DataFrame:
     """One line for each driver: the values of a leaf's row in the driver's own dimensions, null elsewhere."""
     rows, moves = [row for _, row, _ in lines], [move for _, _, move in lines]
     columns = {}
     for k, name in enumerate(dimensions):
         named = pl.Series([k in dims for dims, _, _ in lines], dtype=pl.Boolean)
-        columns[name] = leaves[name].gather(rows).zip_with(named, pl.Series([None] * len(rows), dtype=leaves.schema[name]))
+        columns[name] = (
+            leaves[name]
+            .gather(rows)
+            .zip_with(named, pl.Series([None] * len(rows), dtype=leaves.schema[name]))
+        )
     return pl.DataFrame({**columns, "cost_change": pl.Series(moves, dtype=pl.Float64)})
 
 
@@ -201,12 +242,21 @@ def _result(leaves: pl.DataFrame, dimensions: Sequence[str], lines: list[tuple[D
 def _codes(leaves: pl.DataFrame, dimensions: Sequence[str]) -> tuple[Codes, Flags]:
     """Values as numbers from 0, (dimensions x rows), null the highest; and which dimensions have nulls."""
     numbers = leaves.select(
-        (pl.col(name).cast(pl.Categorical).to_physical() if leaves.schema[name] == pl.String else pl.col(name).rank("dense")).cast(pl.Int64)
+        (
+            pl.col(name).cast(pl.Categorical).to_physical()
+            if leaves.schema[name] == pl.String
+            else pl.col(name).rank("dense")
+        ).cast(pl.Int64)
         for name in dimensions
     )
     tops = [int(numbers[name].fill_null(-1).to_numpy().max()) for name in dimensions]
-    filled = [numbers[name].fill_null(top + 1).to_numpy() for name, top in zip(dimensions, tops, strict=True)]
-    codes = np.array([_without_gaps(key, top + 2)[0] for key, top in zip(filled, tops, strict=True)])
+    filled = [
+        numbers[name].fill_null(top + 1).to_numpy()
+        for name, top in zip(dimensions, tops, strict=True)
+    ]
+    codes = np.array(
+        [_without_gaps(key, top + 2)[0] for key, top in zip(filled, tops, strict=True)]
+    )
     return codes, np.array([numbers[name].null_count() > 0 for name in dimensions])
 
 
@@ -257,7 +307,11 @@ def _order(size: Floats, deviation: Floats) -> Codes:
     """Ascending by size, equals by deviation: by value, not by name, so that renaming or shuffling rows changes nothing."""
     order = np.argsort(size)
     new = np.diff(size[order], prepend=-1.0) > 0
-    return order if new.all() else order[np.argsort(4 * np.cumsum(new) + deviation[order], kind="stable")]
+    return (
+        order
+        if new.all()
+        else order[np.argsort(4 * np.cumsum(new) + deviation[order], kind="stable")]
+    )
 
 
 def _noise(d: Floats) -> tuple[Floats, Floats]:
@@ -265,7 +319,9 @@ def _noise(d: Floats) -> tuple[Floats, Floats]:
     centre, noise, largest = np.zeros(d.size), np.full(d.size, LEAST_NOISE), LEAST_NOISE
     if d.size < FEW:
         return centre, noise
-    for band in reversed(np.array_split(np.arange(d.size), min(BANDS, max(1, d.size // LEAST_BAND)))):
+    for band in reversed(
+        np.array_split(np.arange(d.size), min(BANDS, max(1, d.size // LEAST_BAND)))
+    ):
         part = slice(int(band[0]), int(band[-1]) + 1)
         centre[part], level = _rest(d[part])
         largest = max(largest, level)
@@ -285,7 +341,10 @@ def _rest(d: Floats) -> tuple[float, float]:
 
 
 def _within(rising: Floats, middle: float, reach: float) -> Floats:
-    low, high = np.searchsorted(rising, middle - reach), np.searchsorted(rising, middle + reach, side="right")
+    low, high = (
+        np.searchsorted(rising, middle - reach),
+        np.searchsorted(rising, middle + reach, side="right"),
+    )
     return rising[low:high]
 
 
@@ -302,12 +361,16 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
             parent = out[min(parents, key=lambda p: out[p].leaf.size)]
             chosen = list(dims)
-            codes = leaves.codes if parent.parent is None else leaves.codes.take(parent.leaf, axis=1)
+            codes = (
+                leaves.codes if parent.parent is None else leaves.codes.take(parent.leaf, axis=1)
+            )
             out[dims] = _cuboid(leaves, dims, parent, _cells(codes[chosen], widths[chosen]))
     return out
 
 
-def _cuboid(leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cells: tuple[Codes, int]) -> _Cuboid:
+def _cuboid(
+    leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cells: tuple[Codes, int]
+) -> _Cuboid:
     cell, count = cells
     leaf = np.zeros(count, dtype=np.int64)
     np.maximum.at(leaf, cell, cell if parent is None else parent.leaf)
@@ -315,7 +378,14 @@ def _cuboid(leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cells: tuple[Co
     for k in dims:
         if leaves.nulls[k]:
             named &= leaves.codes[k, leaf] < leaves.codes[k].max()
-    return _Cuboid(dims, parent.dims if parent else None, cell, leaf, named, math.log(count) + CONSTRAINT_COST * len(dims))
+    return _Cuboid(
+        dims,
+        parent.dims if parent else None,
+        cell,
+        leaf,
+        named,
+        math.log(count) + CONSTRAINT_COST * len(dims),
+    )
 
 
 # ---------------------------------------------------------------- the search
@@ -356,19 +426,31 @@ def _round(leaves: _Leaves, cuboids: dict[Dims, _Cuboid], free: Flags) -> _Round
     least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
     sums: dict[Dims, Floats] = {}
     for dims, c in cuboids.items():
-        sums[dims] = first if c.parent is None else np.array([_added(c.cell, s, c.leaf.size) for s in sums[c.parent]])
-    return _Round(leaves, cuboids, sums, {dims: _scores(cuboids[dims], s, least) for dims, s in sums.items()})
+        sums[dims] = (
+            first
+            if c.parent is None
+            else np.array([_added(c.cell, s, c.leaf.size) for s in sums[c.parent]])
+        )
+    return _Round(
+        leaves, cuboids, sums, {dims: _scores(cuboids[dims], s, least) for dims, s in sums.items()}
+    )
 
 
 def _scores(cuboid: _Cuboid, sums: Floats, least: float) -> Floats:
     """Score of each cell; -inf where it is not above zero, may not be named, or moves less money than the median leaf by noise."""
     count, weight, weighted = sums[COUNT], sums[WEIGHT], sums[WEIGHTED]
     shift = weighted * weighted / np.maximum(weight, np.finfo(float).tiny)
-    fits = shift * (count + PRIOR_LEAVES) > 2 * PRIOR_LEAVES * cuboid.words  # log(1 + x) <= x: the others cannot pay for their words
+    fits = (
+        shift * (count + PRIOR_LEAVES) > 2 * PRIOR_LEAVES * cuboid.words
+    )  # log(1 + x) <= x: the others cannot pay for their words
     fits &= cuboid.named & (shift >= LEAST_SHIFT**2 * count) & (np.abs(sums[MONEY]) >= least)
     k = np.flatnonzero(fits)
     n, shift, rest = count[k], shift[k], np.maximum(sums[SQUARES, k] - shift[k], 0.0)
-    score = (n + PRIOR_LEAVES) / 2 * np.log1p(shift / (PRIOR_LEAVES + rest + UNEVEN**2 * shift)) - np.log(n) / 2 - cuboid.words
+    score = (
+        (n + PRIOR_LEAVES) / 2 * np.log1p(shift / (PRIOR_LEAVES + rest + UNEVEN**2 * shift))
+        - np.log(n) / 2
+        - cuboid.words
+    )
     out = np.full(count.size, -np.inf)
     out[k] = np.where(score > 0, score, -np.inf)
     return out
@@ -376,9 +458,15 @@ def _scores(cuboid: _Cuboid, sums: Floats, least: float) -> Floats:
 
 def _best(state: _Round) -> tuple[Dims, int] | None:
     """The cuboid and cell of the highest score above zero; ties go to the one with the larger leaf."""
-    tops = {dims: round(float(scores.max()), 6) for dims, scores in state.scores.items()}  # equal sums may differ in the last bit
+    tops = {
+        dims: round(float(scores.max()), 6) for dims, scores in state.scores.items()
+    }  # equal sums may differ in the last bit
     dims = max(tops, key=lambda c: (tops[c], -len(c)))
-    return (dims, _leading(state, dims, np.arange(state.scores[dims].size))) if tops[dims] > 0 else None
+    return (
+        (dims, _leading(state, dims, np.arange(state.scores[dims].size)))
+        if tops[dims] > 0
+        else None
+    )
 
 
 def _leading(state: _Round, dims: Dims, cells: Codes) -> int:
@@ -392,7 +480,11 @@ def _split_while_shorter(state: _Round, dims: Dims, cell: int) -> tuple[Dims, in
     """The combination, or the part of it that leads once splitting it makes the description no shorter."""
     while True:
         finer = [c for c in state.cuboids if len(c) > len(dims) and set(dims) < set(c)]
-        saved, parts, part = max(((*_saved(state, (dims, cell), c), c) for c in finer), default=(0.0, None, dims), key=lambda s: s[0])
+        saved, parts, part = max(
+            ((*_saved(state, (dims, cell), c), c) for c in finer),
+            default=(0.0, None, dims),
+            key=lambda s: s[0],
+        )
         if parts is None or saved <= 0:
             return dims, cell
         dims, cell = part, _leading(state, part, parts)
