@@ -129,7 +129,7 @@ class Flow:
 
 
 def flow_into(graph: CallGraph, services: Iterable[int], calls: Array, handled: Array) -> Flow:
-    """The flow into the services that these reach; calls (E x W) and handled (S x W) as observed."""
+    """The flow into the services that these reach; calls (E x W) and handled (S x W) observed."""
     reached = graph.reach(services)
     rows = np.flatnonzero(reached[graph.called])
     edges, caller, called = graph.edges[rows], graph.caller[rows], graph.called[rows]

@@ -35,7 +35,7 @@ class _Calls:
 
 @dataclass(frozen=True)
 class _Scope:
-    """A window as observed: all that some baselines can reach, prepared once for every use of them."""
+    """A window as observed: all that some baselines can reach, prepared once for all uses."""
 
     model: Model
     window: Window
@@ -171,7 +171,7 @@ def _settled(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
 
 
 def _settled_if_possible(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
-    """As _settled; if setting back only these rates makes a call cycle diverge, the observed calls."""
+    """As _settled; if these rates alone make a call cycle diverge, the observed calls."""
     try:
         return _settled(scope, baselines)
     except InputError:

@@ -4,8 +4,8 @@
     metered by time   what the autoscaler's rule keeps, or the instances that a signal counts
     all other         the last days' level, or the last day's line
 
-Nothing after the cut-off is known but the signals, so past estimates can be made again as they would
-have been made then (`backtest.py`).
+Nothing after the cut-off is known but the signals, so past estimates can be made again as they
+would have been made then (`backtest.py`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from costwhy.arrays import Array, Ints, Mask
 from costwhy.behaviours import UNMETERED
 from costwhy.model.change_points import change_points
 from costwhy.model.commitments import on_demand
-from costwhy.model.levels import WEEK, hourly_spread
+from costwhy.model.levels import WEEK, carried, hourly_spread
 from costwhy.model.meters import MeterModel
 from costwhy.model.observed import Observed
 
@@ -96,15 +96,7 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
     # Where all usage is covered, the covered price is the only one known.
     never = ~np.isfinite(price).any(axis=1, keepdims=True)
     price = np.where(never, covered_price, price)
-    return Basis(observed, handled, meters, _carried(price), _carried(covered_price))
-
-
-def _carried(values: Array) -> Array:
-    """The last known value in each hour, the first one before it; zero where none is known."""
-    known = np.isfinite(values)
-    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
-    first = known.argmax(axis=1)[:, None]  # 0 where none is known
-    return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
+    return Basis(observed, handled, meters, carried(price), carried(covered_price))
 
 
 # ---------------------------------------------------------------- hours after a cut-off
@@ -138,13 +130,13 @@ def _estimate(
 
 
 def _last_commitment(usage: Array, covered: Array, cutoff: Cutoff) -> Array:
-    """The commitment in the last billed hour (R); no limit where all of the last day was covered."""
+    """The commitment in the last billed hour (R); no limit where all of its day was covered."""
     if not cutoff.billed:
         return np.zeros(len(usage))
     day = cutoff.last(24)
     exact = on_demand(usage[:, day], covered[:, day])
     whole = ~exact.any(axis=1) & (covered[:, day] > 0).any(axis=1)
-    return np.where(whole, np.inf, _carried(np.where(exact, covered[:, day], np.nan))[:, -1])
+    return np.where(whole, np.inf, carried(np.where(exact, covered[:, day], np.nan))[:, -1])
 
 
 def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:

@@ -106,6 +106,16 @@ def _defined_first(values: Array) -> Array:
     return np.take_along_axis(values, np.argsort(undefined, axis=-1, kind="stable"), axis=-1)
 
 
+def carried(values: Array) -> Array:
+    """The last known value in each hour, the first one before it; zero where none is known."""
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
+    first = known.argmax(axis=1)[:, None]  # 0 where none is known
+    return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
+
+
 def _day_means(levels: Array) -> Array:
     """Means of whole days (R x D); NaN where less than half of a day is defined."""
     days = levels.shape[1] // 24

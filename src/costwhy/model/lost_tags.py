@@ -44,9 +44,8 @@ def restore_lost_tags(
     arrays: usage, cost, covered, covered_cost (M x T each)
     """
     usage, active = arrays["usage"][:, :billed], arrays["cost"][:, :billed] != 0
-    tags = meters.select(any=pl.any_horizontal(pl.col("service", "team").is_not_null()),
-                         all=pl.all_horizontal(pl.col("service", "team").is_not_null()))  # fmt: skip
-    tagged, untagged = tags["any"].to_list(), (~tags["all"]).to_numpy()
+    has_tag = meters.select("service", "team").with_columns(pl.all().is_not_null()).to_numpy()
+    tagged, untagged = has_tag.any(axis=1), ~has_tag.all(axis=1)
     rows = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"]
     lost = []
     for group in (np.array(g) for g in rows.to_list() if len(g) > 1):

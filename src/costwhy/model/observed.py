@@ -173,9 +173,8 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
 
 
 def _last(frame: pl.DataFrame) -> datetime:
-    value = frame["hour"].max()
-    assert isinstance(value, datetime)  # the frame has rows
-    return value
+    last: datetime = frame.select(pl.col("hour").max()).item()
+    return last
 
 
 def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
@@ -207,8 +206,7 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
     regular = by_account.filter(
         (pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * pl.col("n").max())
     )
-    last = (regular if regular.height else by_account)["hour"].min()
-    assert isinstance(last, datetime)
+    last: datetime = (regular if regular.height else by_account).select(pl.col("hour").min()).item()
     return last + HOUR
 
 

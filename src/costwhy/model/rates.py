@@ -1,4 +1,4 @@
-"""The rates behind the bill: demand, fan-out, retries, usage per call, capacity, price, by the hour.
+"""The rates behind the bill by the hour: demand, fan-out, retries, usage per call, price.
 
 A bill moves because one of its rates moved. With N calls handled, each rate is a fraction:
 
@@ -72,17 +72,6 @@ class Rate(Level):
 
 
 @dataclass(frozen=True)
-class _Series:
-    """A rate before its season and noise are known; `values` (T) as `levels_of` takes them."""
-
-    kind: str
-    row: int
-    style: str
-    values: Array
-    first_hour: int | None = None
-
-
-@dataclass(frozen=True)
 class Model(Basis):
     """Observed data with unbilled hours estimated, and every rate."""
 
@@ -132,32 +121,34 @@ def fit(observed: Observed) -> Model:
         service_first_hour=np.array([first_active(row) for row in handled], dtype=float),
         holidays=_holidays(observed),
     )
-    return replace(model, rates=_rates(observed, [*_on_edges(model), *_on_meters(model)]))
+    return replace(model, rates=_with_levels([*_on_edges(model), *_on_meters(model)]))
 
 
 # ---------------------------------------------------------------- rates as series
 
 
-def _on_edges(model: Model) -> Iterable[_Series]:
+def _on_edges(model: Model) -> Iterable[Rate]:
     observed = model.observed
     for row, edge in enumerate(observed.edges):
         calls = observed.calls[row]
         first_hour = _first_hour(calls)
         if edge.scheduled:
             runs = calls if first_hour is not None else _runs_a_day(calls)
-            yield _amount(SCHEDULE, row, runs, first_hour)
+            yield _amount(observed, SCHEDULE, row, runs, first_hour)
         elif edge.internal:
             begin = model.service_first_hour[observed.service_rows[str(edge.caller)]]
             if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
                 continue  # calls of a new service go with the edge that calls it
             for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
-                yield _Series(kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since)
+                yield _rate(
+                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
+                )
         else:
             traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
-            yield _Series(DEMAND, row, "flow", traffic, first_hour)
+            yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)
 
 
-def _on_meters(model: Model) -> Iterable[_Series]:
+def _on_meters(model: Model) -> Iterable[Rate]:
     observed, hours = model.observed, np.arange(len(model.observed.hours))
     billed, is_billed = observed.billed, hours < observed.billed
     for row, meter in enumerate(model.meters):
@@ -171,23 +162,23 @@ def _on_meters(model: Model) -> Iterable[_Series]:
             if new and not meter.transfer:
                 continue  # a meter of a new service goes with the edge that calls it
             kind = CROSS_REGION if meter.transfer else USAGE_PER_CALL
-            yield _Series(kind, row, "ratio", _log_ratio(values, of) * known, first_hour)
+            yield _rate(observed, kind, row, "ratio", _log_ratio(values, of) * known, first_hour)
         elif meter.kind == "time":
             kind = CROSS_REGION if meter.transfer else CAPACITY
             unit = float(model.usage[row, :billed].mean())
-            yield _amount(kind, row, values * known, first_hour, unit)
+            yield _amount(observed, kind, row, values * known, first_hour, unit)
         elif meter.kind == "unlinked":
-            yield _amount(UNLINKED_USAGE, row, values * known, first_hour)
+            yield _amount(observed, UNLINKED_USAGE, row, values * known, first_hour)
         elif np.count_nonzero(observed.cost[row, :billed]) > 0.5 * billed:
-            yield _amount(UNMETERED, row, observed.cost[row] * known, first_hour)
+            yield _amount(observed, UNMETERED, row, observed.cost[row] * known, first_hour)
         if of_cost:
             continue
         bought = is_billed & on_demand(observed.usage[row], observed.covered[row])
         price = _log_ratio(model.price[row], np.where(bought, 1.0, np.nan))
-        yield _Series(UNIT_PRICE, row, "ratio", price)
+        yield _rate(observed, UNIT_PRICE, row, "ratio", price)
         if observed.covered[row, :billed].any():
             usage, unit = model.committed[row], float(np.max(model.committed[row, :billed]))
-            yield _amount(UNIT_PRICE, row, np.where(is_billed, usage, np.nan), None, unit)
+            yield _amount(observed, UNIT_PRICE, row, np.where(is_billed, usage, np.nan), None, unit)
 
 
 def _first_hour(series: Array) -> int | None:
@@ -202,50 +193,57 @@ def _log_ratio(top: Array, bottom: Array) -> Array:
 
 
 def _amount(
-    kind: str, row: int, values: Array, first_hour: int | None, unit: float | None = None
-) -> _Series:
-    """Values over a unit, their mean where none is given: for what is constant, or zero at times."""
+    observed: Observed,
+    kind: str,
+    row: int,
+    values: Array,
+    first_hour: int | None,
+    unit: float | None = None,
+) -> Rate:
+    """Values over a unit, by default their mean: for what is constant, or zero at times."""
     if not unit:
         defined = values[np.isfinite(values)]
         unit = float(np.mean(np.abs(defined))) if defined.size else 1.0
     style = "runs" if kind == SCHEDULE else "amount"
-    return _Series(kind, row, style, values / (unit or 1.0), first_hour)
+    return _rate(observed, kind, row, style, values / (unit or 1.0), first_hour)
 
 
 def _runs_a_day(calls: Array) -> Array:
-    """Runs of a timer in the last 24 hours: a nightly job has a level by the day, not by the hour."""
+    """Runs of a timer in the last 24 hours: a nightly job has a level by the day only."""
     sums = np.concatenate([[0.0], np.cumsum(calls)])
     end = np.arange(1, calls.size + 1)
     begin = np.maximum(end - 24, 0)
     return np.asarray((sums[end] - sums[begin]) * 24 / (end - begin))
 
 
-def _rates(observed: Observed, series: list[_Series]) -> tuple[Rate, ...]:
-    """Every rate with its level, those of one style together."""
-    rates: dict[int, Rate] = {}
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for k, one in enumerate(series):
-        groups.setdefault((one.style, one.kind in UNLINKED), []).append(k)
-    for (style, noisy), members in groups.items():
-        new = np.array([series[k].first_hour is not None for k in members])
-        levels = levels_of(style, np.array([series[k].values for k in members]), new, noisy=noisy)
-        for k, level in zip(members, levels, strict=True):
-            kind, row, first_hour = series[k].kind, series[k].row, series[k].first_hour
-            name = _name(observed, kind, row)
-            rates[k] = Rate(
-                style, level.level, level.spread, level.drift, kind, row, *name, first_hour
-            )
-    return tuple(rates[k] for k in range(len(series)))
-
-
-def _name(observed: Observed, kind: str, row: int) -> tuple[str | None, str | None, str | None]:
-    """Service, caller and usage type."""
+def _rate(
+    observed: Observed,
+    kind: str,
+    row: int,
+    style: str,
+    values: Array,
+    first_hour: int | None = None,
+) -> Rate:
+    """A rate of these values (T), its season and noise not known yet."""
+    service = caller = usage_type = None
     if kind in ON_EDGES:
-        return observed.edges[row].service, observed.edges[row].caller, None
-    if kind == UNMETERED:
-        return None, None, None
-    service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
-    return service, None, usage_type
+        service, caller = observed.edges[row].service, observed.edges[row].caller
+    elif kind != UNMETERED:
+        service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
+    return Rate(style, values, 0.0, 0.0, kind, row, service, caller, usage_type, first_hour)
+
+
+def _with_levels(rates: list[Rate]) -> tuple[Rate, ...]:
+    """The rates with their season taken out and their noise; those of one style together."""
+    groups: dict[tuple[str, bool], list[int]] = {}
+    for k, rate in enumerate(rates):
+        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
+    for (style, noisy), members in groups.items():
+        new = np.array([rates[k].first_hour is not None for k in members])
+        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
+        for k, level in zip(members, levels, strict=True):
+            rates[k] = replace(rates[k], **vars(level))
+    return tuple(rates)
 
 
 # ---------------------------------------------------------------- holidays
@@ -254,7 +252,7 @@ def _name(observed: Observed, kind: str, row: int) -> tuple[str | None, str | No
 def _holidays(observed: Observed) -> Array:
     """What whole days took off the traffic of all entries alike (E x T, logarithm).
 
-    Leave-one-out: a day is a holiday for an entry if at least half of the other entries dropped too.
+    Leave-one-out: a day is a holiday for an entry if half of the other entries dropped too.
     """
     out = np.zeros_like(observed.calls)
     day = np.array([int(hour.timestamp()) // 86400 for hour in observed.hours])

@@ -47,16 +47,6 @@ class Episode:
     dollars: float  # of this rate alone, unbilled hours included
 
     @property
-    def start(self) -> int:
-        """First hour."""
-        return self.shift.start
-
-    @property
-    def end(self) -> int | None:
-        """First hour after it; None: it goes on."""
-        return self.shift.end
-
-    @property
     def hours(self) -> int:
         """How long it is, so far."""
         return self.baseline.values.size
@@ -76,7 +66,7 @@ class Spike:
 
     @property
     def shape(self) -> str:
-        """new: its rate did not exist before; ramp: it rises; pulse: it is over; step: it goes on."""
+        """new: the rate did not exist before; ramp: it rises; pulse: it is over; step: it goes on."""
         largest = self.episodes[0]
         if largest.rate.first_hour is not None and not largest.baseline.values.any():
             return "new"
@@ -195,7 +185,7 @@ def _clear_of_noise(episode: Episode, company: float) -> bool:
     dollars, rate, shift = abs(episode.dollars) / episode.hours, episode.rate, episode.shift
     if rate.kind not in SEASONAL:
         return dollars >= LEAST_EPISODE * company
-    if episode.dollars < 0 or (episode.end is not None and episode.hours < 24):
+    if episode.dollars < 0 or (shift.end is not None and episode.hours < 24):
         return False
     if rate.first_hour is None:
         if abs(shift.size) < max(5 * rate.drift, LEAST_GROWTH):
@@ -207,7 +197,7 @@ def _clear_of_noise(episode: Episode, company: float) -> bool:
 
 def _stepped(episode: Episode) -> bool:
     """True if the level stepped at the onset; slow drift is not an incident."""
-    level, start = episode.rate.level, episode.start
+    level, start = episode.rate.level, episode.shift.start
     parts = (
         level[max(0, start - 72) : start],
         level[start + 4 : start + 28],
@@ -238,7 +228,7 @@ def _incidents(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
 
 def _same_incident(model: Model, one: Episode, other: Episode) -> bool:
     """They start together, and are of one SHARED kind, or on services that call each other."""
-    apart = max(one.shift.since - other.start, other.shift.since - one.start)
+    apart = max(one.shift.since - other.shift.start, other.shift.since - one.shift.start)
     if apart > SAME_START:
         return False
     if one.rate.kind == other.rate.kind and one.rate.kind in SHARED:
@@ -277,8 +267,8 @@ def _spike(group: list[Episode], company: float) -> Spike | None:
     if dollars < max(LEAST_MONEY, LEAST_SHARE * company * max(LEAST_HOURS, largest.hours)):
         return None
     large = [e for e in kept if abs(e.dollars) >= LARGE_SHARE * abs(largest.dollars)]
-    start = min(e.start for e in large if e.start >= largest.start - 1)
-    return Spike(start, largest.end, tuple(kept))
+    start = min(e.shift.start for e in large if e.shift.start >= largest.shift.start - 1)
+    return Spike(start, largest.shift.end, tuple(kept))
 
 
 # ---------------------------------------------------------------- any window that a person picks

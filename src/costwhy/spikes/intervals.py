@@ -74,9 +74,10 @@ def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
     wrong_hours, variance = 0.0, 0.0
     before = min(spike.since, model.observed.billed)
     week = slice(max(0, before - WEEK), before)
-    for row in (row for row in spike.moved_meters if row in model.predicted_usage):
+    for row in spike.moved_meters:
         rule = model.meters[row].rule
-        assert rule is not None  # it has a prediction
+        if rule is None:
+            continue
         gap = (model.usage[row] - model.predicted_usage[row])[week]
         off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
         wrong = hours * (float(off.sum()) + 0.5) / (gap.size + 1)

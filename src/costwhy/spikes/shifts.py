@@ -1,8 +1,8 @@
 """Shifts: where a level leaves its baseline, for how long, and by how much.
 
-A level is cut into segments of constant mean (`model/change_points.py`). A run of segments away from
-the segment before it is a shift; then its two edges are put on the hour, and a ramp is told from a
-step by which of them leaves less of the level unexplained.
+A level is cut into segments of constant mean (`model/change_points.py`). A run of segments away
+from the segment before it is a shift. Then its two edges are put on the hour, and a ramp is told
+from a step by which of them leaves less of the level unexplained.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 
 from costwhy.arrays import Array
 from costwhy.model.change_points import change_points
-from costwhy.model.levels import BLOCK, WEEK, Level
+from costwhy.model.levels import BLOCK, WEEK, Level, carried
 
 SHORTEST = 3  # hours: what is over sooner is noise
 LEAST_DEFINED = 12  # hours of a level
@@ -26,7 +26,7 @@ LEAST_SHIFT = 0.02  # of the logarithm, or of the mean
 class Shift:
     """A level away from its baseline in hours [start, end); end None: it goes on.
 
-    since  the first hour in which it may have begun: a nightly job shows nothing before its next run
+    since  first hour in which it may have begun: a nightly job shows nothing until its next run
     size   of the level
     ramp   it goes on rising from its start
     """
@@ -39,11 +39,11 @@ class Shift:
 
 
 def suspects(levels: Sequence[Level]) -> list[int]:
-    """A cheap look at many levels: those with a stretch as far from the median as a shift must be."""
+    """A cheap look at many levels: those with a stretch as far from the median as a shift is."""
     found: list[int] = []
     for first in range(0, len(levels), BLOCK):
         part = levels[first : first + BLOCK]
-        values = _carried(np.array([level.level for level in part]))
+        values = carried(np.array([level.level for level in part]))
         values = values - np.median(values, axis=1, keepdims=True)
         sums = np.concatenate([np.zeros((len(part), 1)), np.cumsum(values, axis=1)], axis=1)
         spread = np.array([level.spread for level in part])
@@ -54,16 +54,6 @@ def suspects(levels: Sequence[Level]) -> list[int]:
             hit |= np.abs(sums[:, width:] - sums[:, :-width]).max(axis=1) / width > far
         found += [first + int(k) for k in np.flatnonzero(hit)]
     return found
-
-
-def _carried(values: Array) -> Array:
-    """Undefined hours as the last defined one (R x T); zero before the first."""
-    undefined = np.isnan(values)
-    if not undefined.any():
-        return values
-    hours = np.arange(values.shape[1])
-    last = np.maximum.accumulate(np.where(undefined, 0, hours), axis=1)
-    return np.nan_to_num(np.take_along_axis(values, last, axis=1))
 
 
 def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
