@@ -29,7 +29,7 @@ from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
 from costwhy.causes.unowned import ownership_gap
 from costwhy.errors import UsageError
-from costwhy.model.backtest import ledger
+from costwhy.model.backtest import past_estimates
 from costwhy.model.baseline import Window
 from costwhy.model.observed import Observed, states
 from costwhy.model.rates import Model
@@ -78,7 +78,7 @@ def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
     s = analyse(lake, as_of)
     rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
-    return ledger(s.model.basis, rows.tolist())
+    return past_estimates(s.model, rows.tolist())
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:

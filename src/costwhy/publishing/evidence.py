@@ -88,11 +88,7 @@ def _edges(model: Model, spike: Spike, services: Iterable[str | None]) -> list[i
         s for e in spike.episodes for s in (e.rate.service, e.rate.caller) if s in o.services
     }
     inside |= {s for k, s in enumerate(o.services) if abs(model.service_first_hour[k] - spike.start) <= SEVERAL}
-    while True:
-        below = {edge.service for edge in o.edges if edge.internal and edge.caller in inside}
-        if below <= inside:
-            break
-        inside |= below
+    inside |= o.reach(inside)
     around = inside | {str(edge.caller) for edge in o.edges if edge.internal and edge.service in inside}
     return [e for e, edge in enumerate(o.edges) if edge.service in around or edge.caller in inside or edge.caller is None]
 
