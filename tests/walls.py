@@ -5,6 +5,7 @@ import http.client
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -152,27 +153,46 @@ def kept_cookie(reply: Reply) -> dict[str, str]:
     return {"Cookie": str(reply.headers["Set-Cookie"]).partition(";")[0]}
 
 
+ENDING: deque[threading.Thread] = deque()
+"""Walls that were told to end. It takes uvicorn two tenths of a second, which no test waits for."""
+
+
 @contextmanager
 def wall(folder: Path, auth: Auth, **bounds: Any) -> Iterator[Site]:
     """A wall before a noting app, on a port of its own."""
     state, published = folder / "state", folder / "published"
     published.mkdir(exist_ok=True)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        key, revoked = read_secret(state), IdList(published / REVOKED)
-        site = Site(port, Doorkeeper(auth, key, revoked, IdList(state / "logged-out.txt")), key, revoked, folder / "access.jsonl")
-        sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
-        guard = Guard(site.app, Wall(sites, str(published), NOTEBOOK, **bounds), site.keeper, AccessLog(site.log))
-        server = uvicorn.Server(config(guard))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-        thread.start()
-        try:
-            until(lambda: server.started)
-            yield site
-        finally:
-            server.should_exit = True
-            thread.join(20)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    key, revoked = read_secret(state), IdList(published / REVOKED)
+    keeper = Doorkeeper(auth, key, revoked, IdList(state / "logged-out.txt"))
+    site = Site(port, keeper, key, revoked, folder / "access.jsonl")
+    sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
+    bounded = Wall(sites, str(published), NOTEBOOK, **bounds)
+    server = uvicorn.Server(config(Guard(site.app, bounded, site.keeper, AccessLog(site.log))))
+
+    def serve() -> None:
+        with listener:
+            asyncio.run(server.serve(sockets=[listener]))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield site
+    finally:
+        server.should_exit = True
+        ENDING.append(thread)
+        await_walls(10)
+
+
+def await_walls(most: int = 0) -> None:
+    """Wait until at most so many walls are ending."""
+    while len(ENDING) > most:
+        thread = ENDING.popleft()
+        thread.join(20)
+        assert not thread.is_alive(), "a wall did not end in 20 seconds"
 
 
 def until(true: Any, seconds: float = 15) -> None:

@@ -9,7 +9,7 @@ import pytest
 from conftest import SAMPLE
 
 from costwhy.case.investigate import find_spikes
-from costwhy.cli import main
+from costwhy.cli.main import main
 from costwhy.cli.terminal import out
 from costwhy.feedback.verdicts import say
 from costwhy.lake.lake import open_lake

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from aws_on_loopback import bucket, moto_apart
+from aws_on_loopback import bucket, use_moto
 from companies_in_time import CHANNELS, HOOK, NOW, ONSET, Told, known, storm, two_spikes, webhook
 from small_company import FIRST, HOURS, SmallCompany
 
 from costwhy.case.investigate import find_spikes
-from costwhy.cli import main
+from costwhy.cli.main import main
 from costwhy.config import OutputChannel, Watch
 from costwhy.errors import LakeError
 from costwhy.feedback.plans import plan
@@ -264,17 +264,17 @@ def test_a_source_that_cannot_be_read_hinders_nobody_from_being_told(workspace, 
     assert len(told.ids) >= 5
 
 
-def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch):
-    with moto_apart(monkeypatch, tmp_path):
-        bucket("lakes-of-tests")
-        lake = replace(known(two_spikes(), tmp_path), place="s3://lakes-of-tests/acme/lake")
-        spike = find_spikes(lake)["spike_id"][0]
-        say(lake, spike, "accepted", "we know", "dana", NOW)
-        for _ in range(2):
-            tell_all(lake, CHANNELS, None, NOW)
-        assert len(told.ids) == 1  # of two spikes one is accepted
-        assert said(lake)["verdict"].to_list() == ["accepted"]
-        assert not list(tmp_path.rglob("*.json"))
+def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch, moto_apart):
+    use_moto(monkeypatch, tmp_path, moto_apart)
+    bucket("lakes-of-tests")
+    lake = replace(known(two_spikes(), tmp_path), place="s3://lakes-of-tests/acme/lake")
+    spike = find_spikes(lake)["spike_id"][0]
+    say(lake, spike, "accepted", "we know", "dana", NOW)
+    for _ in range(2):
+        tell_all(lake, CHANNELS, None, NOW)
+    assert len(told.ids) == 1  # of two spikes one is accepted
+    assert said(lake)["verdict"].to_list() == ["accepted"]
+    assert not list(tmp_path.rglob("*.json"))
 
 
 # ---------------------------------------------------------------- clocks, and documents that are none

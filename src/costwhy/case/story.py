@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from costwhy.behaviours import KIND_WORDS, VERDICT_WORDS
+from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.text import clock, money
 
@@ -23,26 +23,20 @@ class Sentence:
 
 def behaviour_words(row: Mapping[str, object]) -> str:
     """A behaviour row as a noun phrase: webhooks' retries against accounts-store."""
-    kind, service, caller, usage = (row[name] for name in ("kind", "service", "caller", "usage_type"))
-    timer = str(caller or "").removeprefix("schedule:")
-    return {
-        "demand": f"traffic from outside to {service}",
-        "schedule": f"the timer {timer} of {service}",
-        "fan_out": f"{_whose(caller)} calls to {service}",
-        "retries": f"{_whose(caller)} retries against {service}",
-        "usage_per_call": f"{_whose(service)} {usage} for each call",
-        "capacity": f"{_whose(service)} {usage}, out of step with its calls",
-        "cross_region": f"{_whose(service)} {usage}, bytes between regions",
-        "unit_price": f"the price of {service or 'untagged'} {usage}",
-        "unlinked_usage": f"usage of {usage}",
-        "unmetered": "charges without usage",
-    }[str(kind)]
+    service, caller, usage = (row[name] for name in ("service", "caller", "usage_type"))
+    return BY_KIND[str(row["kind"])].phrase.format(
+        service=service or "untagged",
+        services=_whose(service),
+        callers=_whose(caller),
+        timer=str(caller or "").removeprefix("schedule:"),
+        usage=usage,
+    )
 
 
 def headline(case: Case) -> str:
     """The answer in one sentence: $1,048 more since 21 Oct 09:00 UTC: webhooks’ retries against accounts-store."""
     s = case.spike
-    when = f"since {clock(_at(s['start']))}" if s["status"] == "running" else f"from {clock(_at(s['start']))} to {clock(_at(s['end']))}"
+    when = f"since {clock(s.start)}" if s.end is None else f"from {clock(s.start)} to {clock(s.end)}"
     return f"{money(abs(case.total), case.currency)} {'more' if case.total >= 0 else 'less'} {when}: {_causes(case)}"
 
 
@@ -155,14 +149,10 @@ def _at(value: object) -> datetime:
 
 def _impact(case: Case) -> Sentence:
     s, cur = case.spike, case.currency
-    late = (
-        f", and about {money(_f(s['nowcast_excess_cost']), cur)} in {s['nowcast_hours']} hours that are not billed yet"
-        if s["nowcast_hours"]
-        else ""
-    )
+    late = f", and about {money(s.nowcast_excess_cost, cur)} in {s.nowcast_hours} hours that are not billed yet" if s.nowcast_hours else ""
     return Sentence(
-        f"Billed: {money(_f(s['actual_cost']), cur)} instead of {money(_f(s['expected_cost']), cur)}, "
-        f"{money(abs(_f(s['excess_cost'])), cur)} {'more' if _f(s['excess_cost']) >= 0 else 'less'}{late}.",
+        f"Billed: {money(s.actual_cost, cur)} instead of {money(s.expected_cost, cur)}, "
+        f"{money(abs(s.excess_cost), cur)} {'more' if s.excess_cost >= 0 else 'less'}{late}.",
         "timeline",
     )
 
@@ -187,17 +177,17 @@ def _why(case: Case) -> Sentence | None:
     if not rows:
         return None
     parts = [f"{behaviour_words(r)} {money(r['cost_change'] + (r['nowcast_change'] or 0.0), case.currency)}" for r in rows]
-    return Sentence(f"{VERDICT_WORDS[str(case.spike['verdict'])]}: {'; '.join(parts)}.", "behaviour")
+    return Sentence(f"{VERDICT_WORDS[case.spike.verdict]}: {'; '.join(parts)}.", "behaviour")
 
 
 def _counterfactual(case: Case) -> Sentence | None:
     """Traffic alone would have cost $X more; the rest, $Y, is retries."""
     rows = [(r["kind"], r["cost_change"] + (r["nowcast_change"] or 0.0)) for r in case.behaviour.iter_rows(named=True)]
-    demand = sum(d for kind, d in rows if kind == "demand")
-    rest = sorted(((d, kind) for kind, d in rows if kind != "demand"), reverse=True)
+    demand = sum(d for kind, d in rows if kind == DEMAND)
+    rest = sorted(((d, kind) for kind, d in rows if kind != DEMAND), reverse=True)
     if not rest:
         return Sentence("It is traffic alone: every call costs what it did before.", "behaviour")
-    words = KIND_WORDS[rest[0][1]]
+    words = BY_KIND[rest[0][1]].label
     traffic = "nothing" if abs(demand) < LEAST_TOLD else money(demand, case.currency)
     return Sentence(
         f"Traffic alone would have cost {traffic} more; the rest, {money(sum(d for d, _ in rest), case.currency)}, is {words}.",
@@ -233,12 +223,12 @@ def _who(case: Case) -> Sentence:
 
 def _still(case: Case) -> Sentence:
     s, cur = case.spike, case.currency
-    if s["status"] == "ended":
-        return Sentence(f"It ended at {clock(_at(s['end']))}.", "timeline")
-    now = _f(s["cost_per_hour_now"])
+    if s.end is not None:
+        return Sentence(f"It ended at {clock(s.end)}.", "timeline")
+    now = s.cost_per_hour_now
     return Sentence(
         f"It is still running at {money(now, cur)} an hour now; a day of waiting costs {money(case.a_day, cur)}, as the last 24 hours did; "
-        f"by the end of the month it will be {money(_f(s['month_end_excess_cost']), cur)}.",
+        f"by the end of the month it will be {money(s.month_end_excess_cost, cur)}.",
         "timeline",
     )
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costwhy.arrays import Array
+from costwhy.behaviours import DEMAND, ENTRIES, FAN_OUT, RATIOS, RETRIES, SCHEDULE, UNIT_PRICE, UNMETERED
 from costwhy.model.levels import WEEK, pattern
 from costwhy.model.rates import Model, Rate
 
@@ -32,29 +33,29 @@ class Baseline:
     """A rate and what it would normally have been in the window."""
 
     rate: Rate
-    normal: Array  # one value for each hour of the window; its meaning follows the rate's kind
+    values: Array  # one value for each hour of the window; its meaning follows the rate's kind
 
 
 def baseline(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = None) -> Baseline:
     """What the rate would have been in the window, from the hours before it. `quiet` (T): hours that may serve as such."""
     o, width = model.observed, window.end - window.start
     calm = np.ones(len(o.hours), dtype=bool) if quiet is None else quiet.copy()
-    after = _after(calm, window) if rate.kind == "demand" else np.zeros(0, dtype=int)
+    after = _after(calm, window) if rate.kind == DEMAND else np.zeros(0, dtype=int)
     calm[window.start :] = False
-    if rate.born is not None and rate.born >= window.start - 24:
+    if rate.first_hour is not None and rate.first_hour >= window.start - 24:
         return Baseline(rate, np.zeros(width))
-    if rate.kind in {"fan_out", "retries"}:
+    if rate.kind in RATIOS:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
+        top, bottom = (o.calls[rate.row], first) if rate.kind == RETRIES else (first, model.handled[o.services.index(rate.caller or "")])
         return Baseline(rate, np.full(width, _ratio_before(top, bottom, calm)))
-    if rate.kind == "schedule":
+    if rate.kind == SCHEDULE:
         return Baseline(rate, np.maximum(pattern(np.where(calm, o.calls[rate.row], np.nan))[window.hours], 0.0))
-    if rate.kind == "demand":
+    if rate.kind == DEMAND:
         return Baseline(rate, _calls_around(model, rate, window, (calm, after)))
     meter = model.meters[rate.row]
-    if rate.kind == "unit_price":
+    if rate.kind == UNIT_PRICE:
         return Baseline(rate, _price_before(model, rate, window, calm))
-    if rate.kind == "unmetered":
+    if rate.kind == UNMETERED:
         return Baseline(rate, _level_before(o.cost[rate.row], window, calm))
     if meter.kind == "use":
         return Baseline(rate, np.full(width, _ratio_before(model.usage[rate.row], model.followed(rate.row), calm)))
@@ -76,7 +77,7 @@ def baseline_errors(model: Model, rate: Rate, hours: Window, ahead: int, quiet: 
         then = slice(place, place + width)
         if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
             known = quiet & (np.arange(quiet.size) < then.stop) if runs_on else quiet
-            expected = float((baseline(model, rate, Window(place - tried, then.stop), known).normal[tried:] * of[then]).sum())
+            expected = float((baseline(model, rate, Window(place - tried, then.stop), known).values[tried:] * of[then]).sum())
             out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
     return np.array(out)
 
@@ -85,9 +86,9 @@ def calls_of(model: Model, rate: Rate) -> tuple[Array, Array]:
     """Calls that a rate of calls is about, and what the rate is by: calls = rate x the second (T each)."""
     calls = model.observed.calls[rate.row]
     first = calls - model.observed.retries[rate.row]
-    if rate.kind == "retries":
+    if rate.kind == RETRIES:
         return calls, first
-    if rate.kind == "fan_out":
+    if rate.kind == FAN_OUT:
         return first, model.handled[model.observed.services.index(rate.caller or "")]
     return calls, np.ones(calls.size)
 
@@ -95,14 +96,14 @@ def calls_of(model: Model, rate: Rate) -> tuple[Array, Array]:
 def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
     """The rate over these hours (T, mask): ratio of sums for ratios, mean by the hour for calls and levels; None: not defined there."""
     o = model.observed
-    if rate.kind in {"fan_out", "retries"}:
+    if rate.kind in RATIOS:
         first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")])
-    elif rate.kind in {"demand", "schedule"}:
+        top, bottom = (o.calls[rate.row], first) if rate.kind == RETRIES else (first, model.handled[o.services.index(rate.caller or "")])
+    elif rate.kind in ENTRIES:
         return float(o.calls[rate.row][hours].mean())
-    elif rate.kind == "unmetered":
+    elif rate.kind == UNMETERED:
         return float(model.cost[rate.row][hours].mean())
-    elif rate.kind == "unit_price":
+    elif rate.kind == UNIT_PRICE:
         return float(model.committed[rate.row][hours].mean()) if is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
     elif model.meters[rate.row].kind == "use":
         top, bottom = model.usage[rate.row], model.followed(rate.row)
@@ -203,7 +204,7 @@ def _price_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) ->
 
 def is_covered(model: Model, rate: Rate) -> bool:
     """A `unit_price` rate is either the price on demand or, where it is an amount, the quantity that a commitment holds."""
-    return rate.kind == "unit_price" and rate.style == "amount" and bool(model.covered[rate.row].any())
+    return rate.kind == UNIT_PRICE and rate.style == "amount" and bool(model.covered[rate.row].any())
 
 
 def predicted_usage(model: Model, m: int, handled: Array) -> Array:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costwhy.arrays import Array
-from costwhy.behaviours import FROM_OUTSIDE, OF_CALLS
+from costwhy.behaviours import ENTRIES, LINKED_USAGE, ON_EDGES, RETRIES, UNIT_PRICE, UNMETERED
 from costwhy.errors import InputError
 from costwhy.model.baseline import Baseline, Window, is_covered
 from costwhy.model.call_graph import Flow, flow_into
@@ -74,8 +74,8 @@ def calls_with(model: Model, window: Window, resets: Sequence[Baseline]) -> tupl
     """
     before = _before_resets(model, window, resets)
     now, flow, calls = _settled(before, resets), before.flow, before.calls.copy()
-    for reset in (r for r in resets if r.rate.kind in FROM_OUTSIDE):
-        calls[reset.rate.row] = reset.normal
+    for reset in (r for r in resets if r.rate.kind in ENTRIES):
+        calls[reset.rate.row] = reset.values
     calls[flow.edges] = now.ratio * now.handled[flow.caller] + flow.loose
     return calls, now.handled
 
@@ -95,9 +95,7 @@ def split(model: Model, window: Window, resets: Sequence[Baseline]) -> list[Arra
     window is taken out first, whole: what it cost is its own, not that of the calls that happened to use it.
     """
     total = [np.zeros((len(model.meters), window.end - window.start)) for _ in resets]
-    new_lines = [
-        k for k, r in enumerate(resets) if r.rate.born is not None and r.rate.kind in {"cross_region", "usage_per_call", "capacity"}
-    ]
+    new_lines = [k for k, r in enumerate(resets) if r.rate.first_hour is not None and r.rate.kind in LINKED_USAGE]
     others = [k for k in range(len(resets)) if k not in new_lines]
     orders = [new_lines + others, new_lines + others[::-1]] if len(others) > 1 else [new_lines + others]
     before = _before_resets(model, window, resets)
@@ -113,14 +111,14 @@ def split(model: Model, window: Window, resets: Sequence[Baseline]) -> list[Arra
 
 def _before_resets(model: Model, window: Window, resets: Sequence[Baseline]) -> _Before:
     o, graph, hours = model.observed, model.observed.graph, window.hours
-    calls, edges = o.calls[:, hours], [r.rate.row for r in resets if r.rate.kind in OF_CALLS]
+    calls, edges = o.calls[:, hours], [r.rate.row for r in resets if r.rate.kind in ON_EDGES]
     called = (graph.called[np.isin(graph.edges, edges)], graph.entered[np.isin(graph.entries, edges)])
     flow = flow_into(graph, np.concatenate(called), calls, model.handled[:, hours])
     outside, into = np.zeros((len(o.services), window.end - window.start)), flow.reached[graph.entered]
     np.add.at(outside, graph.entered[into], calls[graph.entries[into]])
     np.add.at(outside, flow.called, flow.loose)
     can = np.array([meter.service is not None and bool(flow.reached[meter.service]) for meter in model.meters], dtype=bool)
-    can[[r.rate.row for r in resets if r.rate.kind not in OF_CALLS]] = True
+    can[[r.rate.row for r in resets if r.rate.kind not in ON_EDGES]] = True
     rows = np.flatnonzero(can)
     use = np.flatnonzero([model.meters[m].kind == "use" for m in rows])
     ruled = tuple(k for k, m in enumerate(rows) if model.meters[m].kind == "time" and model.meters[m].rule is not None)
@@ -136,13 +134,13 @@ def _paid(usage: Array, covered: Array, price: Array, covered_price: Array) -> A
 def _settled(before: _Before, resets: Sequence[Baseline]) -> _Calls:
     """The calls that these rates would have caused."""
     outside, ratio = before.outside.copy(), before.flow.ratio.copy()
-    for reset in (r for r in resets if r.rate.kind in OF_CALLS):
+    for reset in (r for r in resets if r.rate.kind in ON_EDGES):
         row = reset.rate.row
-        if reset.rate.kind in FROM_OUTSIDE:
-            outside[before.model.observed.services.index(str(reset.rate.service))] += reset.normal - before.calls[row]
+        if reset.rate.kind in ENTRIES:
+            outside[before.model.observed.services.index(str(reset.rate.service))] += reset.values - before.calls[row]
             continue
         current = _edge_ratio(before.model, reset.rate, before.window.hours)
-        factor = np.where(current > 0, reset.normal / np.where(current > 0, current, 1.0), 1.0)
+        factor = np.where(current > 0, reset.values / np.where(current > 0, current, 1.0), 1.0)
         ratio[np.flatnonzero(before.flow.edges == row)] *= factor
     return _Calls(ratio, before.flow.settle(ratio, outside, before.handled))
 
@@ -159,25 +157,25 @@ def _edge_ratio(model: Model, rate: Rate, hours: slice) -> Array:
     """The rate itself in these hours: first attempts for each handled call, or attempts for each first attempt."""
     o = model.observed
     calls, first = o.calls[rate.row, hours], (o.calls[rate.row] - o.retries[rate.row])[hours]
-    top, bottom = (calls, first) if rate.kind == "retries" else (first, model.handled[o.services.index(rate.caller or "")][hours])
+    top, bottom = (calls, first) if rate.kind == RETRIES else (first, model.handled[o.services.index(rate.caller or "")][hours])
     return np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1.0), 0.0)
 
 
 def _change(before: _Before, resets: Sequence[Baseline]) -> Array:
     """What these rates, set back, change in the cost of the meters that can move (R x W)."""
     model = before.model
-    own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in OF_CALLS]
-    usage = _usage_with(before, _settled_or_kept(before, resets), {k: r.normal for k, r in own if r.rate.kind != "unit_price"})
+    own = [(before.place(r.rate.row), r) for r in resets if r.rate.kind not in ON_EDGES]
+    usage = _usage_with(before, _settled_or_kept(before, resets), {k: r.values for k, r in own if r.rate.kind != UNIT_PRICE})
     covered, price = np.minimum(before.of(model.committed), usage), before.of(model.price)
     for k, reset in own:
-        if reset.rate.kind == "unit_price" and is_covered(model, reset.rate):
-            covered[k] = np.minimum(reset.normal, usage[k])
-        elif reset.rate.kind == "unit_price":
-            price[k] = reset.normal
+        if reset.rate.kind == UNIT_PRICE and is_covered(model, reset.rate):
+            covered[k] = np.minimum(reset.values, usage[k])
+        elif reset.rate.kind == UNIT_PRICE:
+            price[k] = reset.values
     change = _paid(usage, covered, price, before.of(model.covered_price)) - before.paid
     for k, reset in own:
-        if model.meters[reset.rate.row].kind == "unmetered":
-            change[k] = reset.normal - model.cost[reset.rate.row, before.window.hours]
+        if model.meters[reset.rate.row].kind == UNMETERED:
+            change[k] = reset.values - model.cost[reset.rate.row, before.window.hours]
     return change
 
 
@@ -194,7 +192,7 @@ def _usage_with(before: _Before, now: _Calls, own: dict[int, Array]) -> Array:
             usage[k] = value * follows[k]
         elif k in before.ruled:
             usage[k] = np.maximum(_predicted_with(before, now, k) + value, 0.0)
-        elif model.meters[before.meters[k]].kind != "unmetered":
+        elif model.meters[before.meters[k]].kind != UNMETERED:
             usage[k] = value
     return usage
 

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from costwhy.arrays import Array
+from costwhy.behaviours import UNMETERED
 from costwhy.model.change_points import boundaries_of
 from costwhy.model.commitments import bought_beside
 from costwhy.model.levels import WEEK, hourly_spread
@@ -72,7 +73,7 @@ class Estimate:
     counted: np.ndarray
 
 
-def basis(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) -> Basis:
+def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) -> Basis:
     """What estimates rest on, its prices from the bill."""
     standard_usage = observed.usage - observed.covered
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -117,7 +118,7 @@ def _estimate(known: Basis, rows: Sequence[int], cutoff: Cutoff, late: dict[tupl
     covered = np.minimum(usage, _held_last(o.usage[index], o.covered[index], cutoff.billed)[:, None])
     last = max(cutoff.billed - 1, 0)
     cost = np.maximum(usage - covered, 0.0) * known.price[index, last, None] + covered * known.covered_price[index, last, None]
-    unmetered = [r for r, m in enumerate(rows) if known.meters[m].kind == "unmetered"]
+    unmetered = [r for r, m in enumerate(rows) if known.meters[m].kind == UNMETERED]
     cost[unmetered] = _continued(o.cost[index[unmetered]], cutoff)
     return Estimate(usage, covered, np.asarray(cost), counted)
 

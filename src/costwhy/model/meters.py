@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costwhy.arrays import Array
+from costwhy.behaviours import UNMETERED
 from costwhy.model.levels import robust_spread
 from costwhy.model.observed import Observed
 
@@ -75,7 +76,7 @@ def _learn(o: Observed, handled: Array, born: Array, m: int) -> MeterModel:
     usage_type, unit, service = (o.meters[name][m] for name in ("x_UsageType", "ConsumedUnit", "service"))
     transfer = any(mark.lower() in (usage_type or "").lower() for mark in TRANSFER_MARKS)
     if not np.any(usage > 0) or o.meters["ChargeCategory"][m] not in {"Usage", None}:
-        return MeterModel("unmetered", None, None, None, transfer)
+        return MeterModel(UNMETERED, None, None, None, transfer)
     if service not in o.services or not handled[o.services.index(service)].any():
         return MeterModel("unlinked", None, None, None, transfer)
     s = o.services.index(service)

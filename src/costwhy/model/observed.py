@@ -68,7 +68,7 @@ class Observed:
     cost: Array  # M x T, EffectiveCost
     covered: Array  # M x T, usage that a commitment covers
     covered_cost: Array  # M x T
-    handed: tuple[LostTag, ...] = field(default=(), kw_only=True)  # tags that were lost, the usage of which is on the meter that had them
+    lost_tags: tuple[LostTag, ...] = field(default=(), kw_only=True)  # tags that were lost, the usage of which is on the meter that had them
 
     @property
     def handled(self) -> Array:
@@ -120,8 +120,8 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     edges, calls, retries, capacity = _signals(signals, hours)
     services = tuple(sorted({edge.service for edge in edges} | {e.caller for e in edges if e.internal and e.caller}))
     meters, arrays = _meters(hourly, series, hours, billed)
-    handed = find_successors(meters, arrays, billed)
-    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, handed=handed)
+    lost_tags = find_successors(meters, arrays, billed)
+    return Observed(hours, billed, services, edges, calls, retries, capacity, meters, *arrays, lost_tags=lost_tags)
 
 
 def _of_one_time(hourly: pl.DataFrame) -> pl.DataFrame:

@@ -11,9 +11,21 @@ from functools import cached_property
 import numpy as np
 
 from costwhy.arrays import Array
-from costwhy.behaviours import FOLLOWS_NOTHING
+from costwhy.behaviours import (
+    CAPACITY,
+    CROSS_REGION,
+    DEMAND,
+    FAN_OUT,
+    RETRIES,
+    SCHEDULE,
+    UNIT_PRICE,
+    UNLINKED,
+    UNLINKED_USAGE,
+    UNMETERED,
+    USAGE_PER_CALL,
+)
 from costwhy.model.commitments import bought_beside, committed
-from costwhy.model.estimates import Basis, basis, estimates
+from costwhy.model.estimates import Basis, basis_of, estimates
 from costwhy.model.levels import Level, level_of, pattern
 from costwhy.model.meters import MeterModel, first_active, learn
 from costwhy.model.observed import Observed
@@ -31,7 +43,7 @@ class Rate(Level):
     service: str | None
     caller: str | None
     usage_type: str | None
-    born: int | None  # first hour in which it exists, where it did not exist from the start
+    first_hour: int | None  # first hour in which it exists, where it did not exist from the start
 
     @property
     def name(self) -> tuple[str, str | None, str | None, str | None]:
@@ -49,7 +61,7 @@ class Raw:
     caller: str | None
     usage_type: str | None
     values: Array  # T
-    born: int | None
+    first_hour: int | None
     style: str
 
 
@@ -61,17 +73,17 @@ class Model:
     handled: Array  # S x T
     meters: tuple[MeterModel, ...]
     usage: Array  # M x T, estimated after the billed hours
-    seen: Array  # M, hours before this index have usage that was billed or counted by a signal
+    known_until: Array  # M, hours before this index have usage that was billed or counted by a signal
     cost: Array  # M x T, likewise
     price: Array  # M x T, on demand
     covered: Array  # M x T
     covered_price: Array  # M x T
     rates: tuple[Rate, ...]
-    service_born: Array  # S, first hour with calls
+    service_first_hour: Array  # S, first hour with calls
     holidays: Array  # E x T, what a holiday takes off the logarithm of calls from outside; zero elsewhere
 
     @cached_property
-    def known(self) -> Basis:
+    def basis(self) -> Basis:
         """What its estimates rest on."""
         return Basis(self.observed, self.handled, self.meters, self.price, self.covered_price)
 
@@ -82,21 +94,21 @@ class Model:
 
     def followed(self, m: int) -> Array:
         """The calls that meter `m` follows (T): those of its service, or of one edge."""
-        return self.known.followed(m)
+        return self.basis.followed(m)
 
 
 def fit(observed: Observed) -> Model:
     """Learn how usage follows calls, estimate the hours that are not billed yet, and lay out every rate."""
     handled = observed.handled
-    born = np.array([first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
-    known = basis(observed, handled, learn(observed, handled))
+    first_hour = np.array([first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
+    known = basis_of(observed, handled, learn(observed, handled))
     [late] = estimates(known, range(observed.meters.height), [known.now])
     usage, covered, cost = (series.copy() for series in (observed.usage, observed.covered, observed.cost))
     for series, estimate in ((usage, late.usage), (covered, late.covered), (cost, late.cost)):
         series[:, observed.billed :] = estimate
     seen = np.where(late.counted, len(observed.hours), observed.billed)
     bare = Model(
-        observed, handled, known.meters, usage, seen, cost, known.price, covered, known.covered_price, (), born, _holidays(observed)
+        observed, handled, known.meters, usage, seen, cost, known.price, covered, known.covered_price, (), first_hour, _holidays(observed)
     )
     return replace(bare, rates=_traced(_edge_rates(bare) + _meter_rates(bare)))
 
@@ -114,20 +126,20 @@ def _edge_rates(model: Model) -> list[Raw]:
     for row, edge in enumerate(o.edges):
         calls = o.calls[row]
         begun = first_active(calls)
-        born = begun if begun > 72 else None
+        first_hour = begun if begun > 72 else None
         if edge.internal and edge.caller is not None:
             caller = o.services.index(edge.caller)
-            if born is not None and model.service_born[caller] > 72 and born - model.service_born[caller] <= 24:
+            if first_hour is not None and model.service_first_hour[caller] > 72 and first_hour - model.service_first_hour[caller] <= 24:
                 continue  # a new caller's calls are its own: they go with the edge that calls it
             first = calls - o.retries[row]
             fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
-            out.append(_named("fan_out", row, (edge.service, edge.caller, None), fan_out, born))
-            out.append(_named("retries", row, (edge.service, edge.caller, None), retries, None))
+            out.append(_named(FAN_OUT, row, (edge.service, edge.caller, None), fan_out, first_hour))
+            out.append(_named(RETRIES, row, (edge.service, edge.caller, None), retries, None))
         elif edge.scheduled:
-            out.append(_amount("schedule", row, (edge.service, edge.caller, None), calls if born is not None else _runs_a_day(calls), born))
+            out.append(_amount(SCHEDULE, row, (edge.service, edge.caller, None), calls if first_hour is not None else _runs_a_day(calls), first_hour))
         else:
             level = _logs(calls) - model.holidays[row]
-            out.append(Raw("demand", row, edge.service, None, None, level, born, "flow"))
+            out.append(Raw(DEMAND, row, edge.service, None, None, level, first_hour, "flow"))
     return out
 
 
@@ -177,33 +189,33 @@ def _meter_rates(model: Model) -> list[Raw]:
     o, out = model.observed, []
     for m, meter in enumerate(model.meters):
         usage, billed = model.usage[m], o.billed
-        known = np.where(np.arange(usage.size) < model.seen[m], 1.0, np.nan)
+        known = np.where(np.arange(usage.size) < model.known_until[m], 1.0, np.nan)
         name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
-        begun = first_active(o.cost[m, :billed] if meter.kind == "unmetered" else o.usage[m, :billed])
-        born = begun if begun > 72 else None
+        begun = first_active(o.cost[m, :billed] if meter.kind == UNMETERED else o.usage[m, :billed])
+        first_hour = begun if begun > 72 else None
         if meter.kind == "use" and meter.service is not None:
             s = meter.service
-            if born is not None and model.service_born[s] > 72 and born <= model.service_born[s] + 24 and not meter.transfer:
+            if first_hour is not None and model.service_first_hour[s] > 72 and first_hour <= model.service_first_hour[s] + 24 and not meter.transfer:
                 continue  # the line of a new service goes with the edge that calls it
-            kind = "cross_region" if meter.transfer else "usage_per_call"
-            out.append(_named(kind, m, name, _log_ratio(usage, model.followed(m)) * known, born))
+            kind = CROSS_REGION if meter.transfer else USAGE_PER_CALL
+            out.append(_named(kind, m, name, _log_ratio(usage, model.followed(m)) * known, first_hour))
         elif meter.kind == "time" and meter.service is not None:
-            kind = "cross_region" if meter.transfer else "capacity"
+            kind = CROSS_REGION if meter.transfer else CAPACITY
             told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
-            out.append(_amount(kind, m, name, (usage - told) * known, born, scale=float(usage[:billed].mean())))
+            out.append(_amount(kind, m, name, (usage - told) * known, first_hour, scale=float(usage[:billed].mean())))
         elif meter.kind == "unlinked":
-            out.append(_amount("unlinked_usage", m, name, usage * known, born))
+            out.append(_amount(UNLINKED_USAGE, m, name, usage * known, first_hour))
         elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
             out.append(
                 _amount(
-                    "unmetered",
+                    UNMETERED,
                     m,
                     (None, None, None),
                     o.cost[m] * known,
-                    born,
+                    first_hour,
                 )
             )
-        if meter.kind != "unmetered":
+        if meter.kind != UNMETERED:
             out.extend(_price_rates(model, m, name))
     return out
 
@@ -212,22 +224,22 @@ def _price_rates(model: Model, m: int, name: Name) -> list[Raw]:
     o, billed = model.observed, model.observed.billed
     known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
     bought = np.where(bought_beside(o.usage[m], o.covered[m]), 1.0, np.nan)
-    out = [_named("unit_price", m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
+    out = [_named(UNIT_PRICE, m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
     if o.covered[m, :billed].any():
         held = model.committed[m]
-        out.append(_amount("unit_price", m, name, held * known, None, scale=float(np.max(held[:billed]))))
+        out.append(_amount(UNIT_PRICE, m, name, held * known, None, scale=float(np.max(held[:billed]))))
     return out
 
 
-def _named(kind: str, row: int, name: Name, values: Array, born: int | None) -> Raw:
-    return Raw(kind, row, *name, values, born, "ratio")
+def _named(kind: str, row: int, name: Name, values: Array, first_hour: int | None) -> Raw:
+    return Raw(kind, row, *name, values, first_hour, "ratio")
 
 
-def _amount(kind: str, row: int, name: Name, values: Array, born: int | None, scale: float | None = None) -> Raw:
+def _amount(kind: str, row: int, name: Name, values: Array, first_hour: int | None, scale: float | None = None) -> Raw:
     """Over its own mean: for what is zero at times, or constant."""
     defined = values[np.isfinite(values)]
     unit = scale or (float(np.mean(np.abs(defined))) if defined.size else 1.0)
-    return Raw(kind, row, *name, values / (unit or 1.0), born, "runs" if kind == "schedule" else "amount")
+    return Raw(kind, row, *name, values / (unit or 1.0), first_hour, "runs" if kind == SCHEDULE else "amount")
 
 
 def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
@@ -235,11 +247,11 @@ def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
     out: dict[int, Rate] = {}
     groups: dict[tuple[str, bool], list[int]] = {}
     for k, raw in enumerate(raws):
-        groups.setdefault((raw.style, raw.kind in FOLLOWS_NOTHING), []).append(k)
+        groups.setdefault((raw.style, raw.kind in UNLINKED), []).append(k)
     for (style, loose), members in groups.items():
-        fresh = np.array([raws[k].born is not None for k in members])
+        fresh = np.array([raws[k].first_hour is not None for k in members])
         traces = level_of(style, np.array([raws[k].values for k in members]), fresh, loose=loose)
         for k, t in zip(members, traces, strict=True):
             raw = raws[k]
-            out[k] = Rate(t.style, t.level, t.spread, t.drift, raw.kind, raw.row, raw.service, raw.caller, raw.usage_type, raw.born)
+            out[k] = Rate(t.style, t.level, t.spread, t.drift, raw.kind, raw.row, raw.service, raw.caller, raw.usage_type, raw.first_hour)
     return tuple(out[k] for k in range(len(raws)))

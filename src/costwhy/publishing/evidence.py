@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from costwhy.arrays import Array
+from costwhy.behaviours import ON_EDGES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
@@ -31,7 +32,6 @@ from costwhy.spikes.shifts import Shift
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
 
-ON_EDGES = frozenset({"demand", "schedule", "fan_out", "retries"})
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
 EVIDENCE = ("doing", "call", "usual", "calm")  # of `Recorded`, beside the change itself
@@ -87,7 +87,7 @@ def _edges(model: Model, spike: Spike, services: Iterable[str | None]) -> list[i
     inside = {s for s in services if s is not None} | {
         s for e in spike.episodes for s in (e.rate.service, e.rate.caller) if s in o.services
     }
-    inside |= {s for k, s in enumerate(o.services) if abs(model.service_born[k] - spike.start) <= SEVERAL}
+    inside |= {s for k, s in enumerate(o.services) if abs(model.service_first_hour[k] - spike.start) <= SEVERAL}
     while True:
         below = {edge.service for edge in o.edges if edge.internal and edge.caller in inside}
         if below <= inside:
@@ -111,7 +111,7 @@ def _episode(o: Observed, e: Episode) -> dict[str, Any]:
         "style": rate.style,
         "place": place,
         "shift": [shift.since, shift.start, shift.end, shift.size, shift.ramp],
-        "busy": _runs(~e.quiet),
+        "busy": _runs(~e.baseline_hours),
     }
 
 
@@ -254,7 +254,7 @@ def _episode_again(model: Model, told: dict[str, Any]) -> Episode | None:
         quiet[first:last] = False
     since, start, end, size, ramp = told["shift"]
     episode = episode_of(model, rate, Shift(since, start, end, size, ramp), quiet)
-    return replace(episode, quiet=quiet) if episode is not None else None
+    return replace(episode, baseline_hours=quiet) if episode is not None else None
 
 
 def _stands_at(model: Model, rate: Rate, place: dict[str, Any]) -> bool:

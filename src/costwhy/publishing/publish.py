@@ -119,7 +119,7 @@ def _about(study: LakeAnalysis, frozen: Frozen, made: Case, hidden: Redaction) -
         "seed": None,  # nothing in a case is left to chance
         "redacted": sorted(hidden.kinds),
         "outline": asdict(frozen.outline),
-        "spike": {k: plain_value(v) for k, v in made.spike.items()},
+        "spike": {k: plain_value(v) for k, v in asdict(made.spike).items()},
         "remainders": {"drivers": made.drivers_remainder, "behaviour": made.behaviour_remainder},
         "no_recorded_change": made.no_recorded_change,
         "planned": made.planned,

@@ -114,7 +114,7 @@ def answer(case: Case) -> str:
             "Kind",
             esc(VERDICT_WORDS[str(s["verdict"])]) + f"<small>{'planned' if case.planned else 'not planned'}</small>",
         ),
-        ("Status", esc(s["status"]) + f"<small>since {esc(clock(s['start']))}</small>"),  # type: ignore[arg-type]
+        ("Status", esc(s["status"]) + f"<small>since {esc(clock(s['start']))}</small>"),
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     return page(f"<h1>{esc(headline(case))}</h1>", f'<dl class="facts">{cells}</dl>')

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from costwhy.behaviours import LOOSE, OF_CALLS
+from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
 from costwhy.model.baseline import Baseline, Window, baseline, mean_rate
 from costwhy.model.counterfactual import cost_with
 from costwhy.model.levels import pattern
@@ -37,8 +37,8 @@ class Episode:
 
     rate: Rate
     shift: Shift
-    quiet: np.ndarray  # T, hours that may serve as this rate's normal
-    reset: Baseline
+    baseline_hours: np.ndarray  # T, hours that may serve as this rate's normal
+    baseline: Baseline
     dollars: float
 
     @property
@@ -72,7 +72,7 @@ class Spike:
     def shape(self) -> str:
         """new: what it runs on began with it; ramp: it rose step by step; pulse: it is over; step: it goes on."""
         lead = self.episodes[0]
-        if lead.rate.born is not None and not lead.reset.normal.any():
+        if lead.rate.first_hour is not None and not lead.baseline.values.any():
             return "new"
         if lead.shift.ramp:
             return "ramp"
@@ -83,8 +83,8 @@ def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
     if not _by_the_day(model):
         return ()
-    born = [e for rate in model.rates if rate.born is not None for e in _birth(model, rate)]
-    rates = [rate for rate in model.rates if rate.born is None]
+    born = [e for rate in model.rates if rate.first_hour is not None for e in _birth(model, rate)]
+    rates = [rate for rate in model.rates if rate.first_hour is None]
     suspected = [rates[k] for k in suspects(rates)]
     moved = [e for rate, shifts in zip(suspected, find_shifts(suspected), strict=True) for e in _episodes(model, rate, shifts)]
     episodes = [e for e in (*born, *moved) if _matters(model, e)]
@@ -107,9 +107,9 @@ def _episodes(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Epi
     quiet, over = np.ones(rate.level.size, dtype=bool), 0
     for shift in shifts:
         start, end = shift.start, shift.end
-        if end is not None and rate.kind in {"unit_price", "unmetered"} and end >= model.observed.billed:
+        if end is not None and rate.kind in {UNIT_PRICE, UNMETERED} and end >= model.observed.billed:
             end = None
-        if rate.kind == "schedule":
+        if rate.kind == SCHEDULE:
             ran = _runs(model, rate, (max(start, over), end), over)
             if ran is None:
                 continue
@@ -141,15 +141,15 @@ def _runs(model: Model, rate: Rate, span: tuple[int, int | None], over: int) -> 
 
 def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
     """Something that did not exist before: it is away from its normal, nothing, from its first hour on."""
-    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in OF_CALLS else np.flatnonzero(model.usage[rate.row] > 0)
-    if not active.size or rate.born is None:
+    active = np.flatnonzero(model.observed.calls[rate.row] > 0) if rate.kind in ON_EDGES else np.flatnonzero(model.usage[rate.row] > 0)
+    if not active.size or rate.first_hour is None:
         return
-    if active.size > 1 and rate.kind not in OF_CALLS and np.median(np.diff(active)) > RARE:
+    if active.size > 1 and rate.kind not in ON_EDGES and np.median(np.diff(active)) > RARE:
         return
     last = int(active[-1]) + 1
     end = None if last >= rate.level.size - RARE else last
-    since = rate.born if active.size < 2 else max(0, rate.born - max(0, int(np.median(np.diff(active))) - 1))
-    episode = episode_of(model, rate, Shift(since, rate.born, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
+    since = rate.first_hour if active.size < 2 else max(0, rate.first_hour - max(0, int(np.median(np.diff(active))) - 1))
+    episode = episode_of(model, rate, Shift(since, rate.first_hour, end, 1.0, ramp=False), np.ones(rate.level.size, dtype=bool))
     if episode is not None:
         yield episode
 
@@ -157,7 +157,7 @@ def _birth(model: Model, rate: Rate) -> Iterable[Episode]:
 def episode_of(model: Model, rate: Rate, shift: Shift, quiet: np.ndarray) -> Episode | None:
     """A shift in dollars, `quiet` (T) being the hours that may serve as its normal; None where it is too short to tell."""
     window = Window(shift.start, shift.end if shift.end is not None else len(model.observed.hours))
-    shortest = SHORTEST_SEASONAL if rate.kind in LOOSE else SHORTEST
+    shortest = SHORTEST_SEASONAL if rate.kind in SEASONAL else SHORTEST
     if window.end - window.start < shortest:
         return None
     reset = baseline(model, rate, window, quiet)
@@ -172,13 +172,13 @@ def _matters(model: Model, episode: Episode) -> bool:
     """
     hours = _length(model, episode)
     rate, company = abs(episode.dollars) / hours, _company(model)
-    if episode.rate.kind not in LOOSE:
+    if episode.rate.kind not in SEASONAL:
         return rate >= LEAST_ROW * company
     if episode.dollars < 0 or (episode.end is not None and hours < 24):
         return False
-    if episode.rate.born is None and abs(episode.shift.size) < max(5 * episode.rate.drift, LEAST_GROWTH):
+    if episode.rate.first_hour is None and abs(episode.shift.size) < max(5 * episode.rate.drift, LEAST_GROWTH):
         return False
-    if episode.rate.born is None and not episode.shift.ramp and not _steps(episode):
+    if episode.rate.first_hour is None and not episode.shift.ramp and not _steps(episode):
         return False
     return rate >= LEAST_SHARE_LOOSE * company
 
@@ -224,7 +224,7 @@ def _groups(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
 def _together(model: Model, one: Episode, other: Episode) -> bool:
     if one.shift.since - other.start > SAME_START or other.shift.since - one.start > SAME_START:
         return False
-    if one.rate.kind == other.rate.kind and one.rate.kind in {"demand", "unit_price", "unmetered"}:
+    if one.rate.kind == other.rate.kind and one.rate.kind in SHARED:
         return True
     mine, theirs = ({s for s in (e.rate.service, e.rate.caller) if s is not None} for e in (one, other))
     if mine & theirs:

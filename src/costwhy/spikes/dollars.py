@@ -25,11 +25,11 @@ class SpikeDollars:
     since: int  # the first hour in which it may have begun
     running: bool
     shape: str
-    resets: tuple[Baseline, ...]  # largest first
-    doubts: tuple[float, ...]  # relative standard deviation of each reset's dollars
+    baselines: tuple[Baseline, ...]  # largest first
+    relative_errors: tuple[float, ...]  # relative standard deviation of each reset's dollars
     dollars: tuple[Array, ...]  # R arrays of M x W
     excess: Array  # M x W; the sum of `dollars`, or the plain difference of two windows
-    own: tuple[int, ...]
+    moved_meters: tuple[int, ...]
     billed: int  # hours of the window that are billed
     spike: Spike | None = None  # None: a window that a person picked
 
@@ -42,7 +42,7 @@ class SpikeDollars:
 def dollars_of(model: Model, spike: Spike) -> SpikeDollars:
     """The spike's dollars, split among its rates."""
     window = spike.window(len(model.observed.hours))
-    resets = [baseline(model, e.rate, window, e.quiet) for e in spike.episodes]
+    resets = [baseline(model, e.rate, window, e.baseline_hours) for e in spike.episodes]
     parts = sorted(zip(spike.episodes, resets, split(model, window, resets), strict=True), key=lambda part: -abs(float(part[2].sum())))
     dollars = tuple(part[2] for part in parts)  # largest first: with others a rate has other dollars than alone
     excess = np.asarray(sum(dollars[1:], start=dollars[0]))
@@ -52,11 +52,11 @@ def dollars_of(model: Model, spike: Spike) -> SpikeDollars:
         since=min([window.start, *(e.shift.since for e in spike.episodes if abs(e.dollars) >= 0.2 * abs(spike.episodes[0].dollars))]),
         running=spike.end is None,
         shape=spike.shape,
-        resets=tuple(reset for _, reset, _ in parts),
-        doubts=tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e, _, _ in parts),
+        baselines=tuple(reset for _, reset, _ in parts),
+        relative_errors=tuple(min(1.0, e.rate.drift / max(abs(e.shift.size), 1e-9)) for e, _, _ in parts),
         dollars=dollars,
         excess=excess,
-        own=tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9))),
+        moved_meters=tuple(int(m) for m in np.flatnonzero(moved > 1e-4 * max(moved.sum(), 1e-9))),
         billed=_billed(model, window),
         spike=replace(spike, episodes=tuple(episode for episode, _, _ in parts)),
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from costwhy.behaviours import OF_CALLS, OF_USAGE
+from costwhy.behaviours import OF_USAGE, ON_EDGES
 from costwhy.model.backtest import COVERAGE, backtest, held_by, independent_days
 from costwhy.model.baseline import Window, baseline_errors, calls_of
 from costwhy.model.levels import WEEK
@@ -22,11 +22,11 @@ def late_half_width(model: Model, a: SpikeDollars) -> float:
         return 0.0
     begin = a.window.start + a.billed
     ahead = slice(begin - model.observed.billed, a.window.end - model.observed.billed)
-    own = list(a.own)
-    of_usage = {r.rate.row for r in a.resets if r.rate.kind in OF_USAGE}
+    own = list(a.moved_meters)
+    of_usage = {r.rate.row for r in a.baselines if r.rate.kind in OF_USAGE}
     cost, excess = model.cost[own, begin : a.window.end].sum(axis=1), a.excess[own, a.billed :].sum(axis=1)
     weighs = np.where([m in of_usage for m in own], cost, excess)
-    return float(np.hypot(backtest(model.known, own, ahead).half_width(weighs), half_width(model, a, (a.billed, a.hourly.size))))
+    return float(np.hypot(backtest(model.basis, own, ahead).half_width(weighs), half_width(model, a, (a.billed, a.hourly.size))))
 
 
 def _normal_width(model: Model, a: SpikeDollars, k: int, part: tuple[int, int]) -> float:
@@ -35,23 +35,23 @@ def _normal_width(model: Model, a: SpikeDollars, k: int, part: tuple[int, int]) 
     part: hours [first, last) of the spike that are asked about.
     """
     inside = slice(*part)
-    reset, dollars = a.resets[k], float(a.dollars[k][:, inside].sum())
-    by_noise = QUANTILE_90 * a.doubts[k] * abs(dollars)
-    if a.spike is None or reset.rate.kind not in OF_CALLS:
+    reset, dollars = a.baselines[k], float(a.dollars[k][:, inside].sum())
+    by_noise = QUANTILE_90 * a.relative_errors[k] * abs(dollars)
+    if a.spike is None or reset.rate.kind not in ON_EDGES:
         return by_noise
     window = Window(a.window.start + part[0], a.window.start + part[1])
     calls, of = calls_of(model, reset.rate)
-    usual = float((reset.normal[inside] * of[window.hours]).sum())
+    usual = float((reset.values[inside] * of[window.hours]).sum())
     more = float(calls[window.hours].sum()) - usual
     if not usual or not more:
         return by_noise
-    off = baseline_errors(model, reset.rate, window, part[0], a.spike.episodes[k].quiet)
+    off = baseline_errors(model, reset.rate, window, part[0], a.spike.episodes[k].baseline_hours)
     return held_by(off * abs(dollars * usual / more), by_noise, independent_days(off))  # traffic that is high today is high tomorrow
 
 
 def half_width(model: Model, a: SpikeDollars, part: tuple[int, int]) -> float:
     """From the excess of these hours of the spike to its 10 % and its 90 % quantile: every rate's normal, and what autoscalers would have kept."""
-    normals = [_normal_width(model, a, k, part) for k in range(len(a.resets))]
+    normals = [_normal_width(model, a, k, part) for k in range(len(a.baselines))]
     return float(np.sqrt(np.square([*normals, _steps_width(model, a, part)]).sum()))
 
 
@@ -62,7 +62,7 @@ def _steps_width(model: Model, a: SpikeDollars, part: tuple[int, int]) -> float:
     likelier than COVERAGE that no hour at all is told wrong.
     """
     missed, square = 0.0, 0.0
-    for m in a.own:
+    for m in a.moved_meters:
         rule, service = model.meters[m].rule, model.meters[m].service
         if rule is None or service is None:
             continue

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from costwhy.behaviours import verdict
+from costwhy.behaviours import BY_KIND, verdict
 from costwhy.model.levels import WEEK
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate
@@ -20,10 +22,39 @@ WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "Sub
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 
 
-def spike_row(model: Model, a: SpikeDollars) -> dict[str, object]:
+@dataclass(frozen=True)
+class SpikeRow:
+    """One row of `tables.SPIKES`: the same names in the same order; money in the lake's currency."""
+
+    spike_id: str
+    title: str
+    start: datetime
+    end: datetime | None
+    status: str
+    shape: str
+    where: str
+    expected_cost: float
+    actual_cost: float
+    excess_cost: float
+    excess_low: float
+    excess_high: float
+    nowcast_hours: int
+    nowcast_excess_cost: float
+    nowcast_low: float
+    nowcast_high: float
+    cost_per_hour_now: float
+    month_end_excess_cost: float
+    verdict: str
+
+    def __getitem__(self, name: str) -> Any:
+        """Until every caller uses the attribute."""
+        return getattr(self, name)
+
+
+def spike_row(model: Model, a: SpikeDollars) -> SpikeRow:
     """The row of `tables.SPIKES`."""
     o, hours, billed = model.observed, a.hourly, a.billed
-    own = list(a.own)
+    own = list(a.moved_meters)
     excess = cents(float(hours[:billed].sum()))
     actual = cents(float(model.cost[own, a.window.start : a.window.start + billed].sum()))
     late, late_width = float(hours[billed:].sum()), late_half_width(model, a)
@@ -31,35 +62,35 @@ def spike_row(model: Model, a: SpikeDollars) -> dict[str, object]:
     now = _now(model, a) if running else 0.0
     where = _where(o, a)
     start = o.hours[a.window.start]
-    lead = a.resets[0].rate if a.resets else None
+    lead = a.baselines[0].rate if a.baselines else None
     spread = half_width(model, a, (0, billed)) if billed else 0.0
-    return {
-        "spike_id": _spike_id(start, where, lead),
-        "title": _title(lead, where),
-        "start": start,
-        "end": None if running else o.hours[0] + timedelta(hours=a.window.end),
-        "status": "running" if running else "ended",
-        "shape": a.shape,
-        "where": json.dumps(where),
-        "expected_cost": cents(actual - excess),
-        "actual_cost": actual,
-        "excess_cost": excess,
-        "excess_low": cents(excess - spread),
-        "excess_high": cents(excess + spread),
-        "nowcast_hours": int(hours.size - billed),
-        "nowcast_excess_cost": cents(late),
-        "nowcast_low": cents(late - late_width),
-        "nowcast_high": cents(late + late_width),
-        "cost_per_hour_now": cents(now),
-        "month_end_excess_cost": cents(_month_end(model, a)),
-        "verdict": _verdict(a),
-    }
+    return SpikeRow(
+        spike_id=_spike_id(start, where, lead),
+        title=_title(lead, where),
+        start=start,
+        end=None if running else o.hours[0] + timedelta(hours=a.window.end),
+        status="running" if running else "ended",
+        shape=a.shape,
+        where=json.dumps(where),
+        expected_cost=cents(actual - excess),
+        actual_cost=actual,
+        excess_cost=excess,
+        excess_low=cents(excess - spread),
+        excess_high=cents(excess + spread),
+        nowcast_hours=int(hours.size - billed),
+        nowcast_excess_cost=cents(late),
+        nowcast_low=cents(late - late_width),
+        nowcast_high=cents(late + late_width),
+        cost_per_hour_now=cents(now),
+        month_end_excess_cost=cents(_month_end(model, a)),
+        verdict=_verdict(a),
+    )
 
 
 def _now(model: Model, a: SpikeDollars) -> float:
     """Dollars an hour now: of the last hours, of the last day where the bill does not name each of these hours."""
     last = slice(max(a.window.start, a.window.end - NOW_HOURS), a.window.end)
-    named = (model.cost[list(a.own), last] != 0).any(axis=0).all()
+    named = (model.cost[list(a.moved_meters), last] != 0).any(axis=0).all()
     return float(a.hourly[-(NOW_HOURS if named else 24) :].mean())
 
 
@@ -75,7 +106,7 @@ def _month_end(model: Model, a: SpikeDollars) -> float:
     if size >= 24:
         days = min(size // 24, 7) * 24
         return whole + float(a.hourly[-days:].mean()) * left
-    service = next((m.service for m in (model.meters[k] for k in a.own) if m.service is not None), None)
+    service = next((m.service for m in (model.meters[k] for k in a.moved_meters) if m.service is not None), None)
     if service is None:
         return whole + float(a.hourly.mean()) * left
     weight = model.handled[service]
@@ -89,8 +120,8 @@ def _month_end(model: Model, a: SpikeDollars) -> float:
 
 def _where(o: Observed, a: SpikeDollars) -> dict[str, str]:
     """What the spike's rows have in common, values exact; empty where they have nothing."""
-    cost = np.abs(a.excess).sum(axis=1)[list(a.own)]
-    rows = o.meters[list(a.own)].with_columns(weight=cost)
+    cost = np.abs(a.excess).sum(axis=1)[list(a.moved_meters)]
+    rows = o.meters[list(a.moved_meters)].with_columns(weight=cost)
     where: dict[str, str] = {}
     for name in WHERE_ORDER:
         by_value = rows.group_by(name).agg(pl.col("weight").sum()).sort("weight", name, descending=[True, False])
@@ -111,20 +142,8 @@ def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> s
 def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
     if rate is None:
         return "nothing moved"
-    words = {
-        "demand": "traffic to",
-        "schedule": "runs of",
-        "fan_out": "calls to",
-        "retries": "retries against",
-        "usage_per_call": "usage per call of",
-        "capacity": "capacity of",
-        "cross_region": "bytes between regions from",
-        "unit_price": "price of",
-        "unlinked_usage": "usage of",
-        "unmetered": "charges",
-    }
-    return f"{words[rate.kind]} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
+    return f"{BY_KIND[rate.kind].title} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
 
 
 def _verdict(a: SpikeDollars) -> str:
-    return verdict([(r.rate.kind, float(d.sum())) for r, d in zip(a.resets, a.dollars, strict=True)])
+    return verdict([(r.rate.kind, float(d.sum())) for r, d in zip(a.baselines, a.dollars, strict=True)])

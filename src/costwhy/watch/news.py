@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from costwhy.case.analysis import Lake, LakeAnalysis, analyse
+from costwhy.case.analysis import FoundSpike, Lake, LakeAnalysis, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
 from costwhy.case.story import headline, tell
@@ -60,11 +60,11 @@ def look(lake: Lake, told: Iterable[Event], url: str | None, now: datetime) -> l
     verdicts, registered = history(lake.place), plans(lake.place)
     desk = NewsWriter(s, url, now)
     out = []
-    for (a, row), (spike, key) in zip(s.found, keys, strict=True):
+    for found, (spike, key) in zip(s.found, keys, strict=True):
         chain, verdict = chains.get(key, []), newest(verdicts, spike)
         happened = _happened(spike, chain, verdict)
-        if happened is not None and not (_is_planned(registered, s, a) and not chain):
-            out.append(desk.event((a, row), (spike, key), chain, happened, verdict))
+        if happened is not None and not (_is_planned(registered, s, found.dollars) and not chain):
+            out.append(desk.event(found, (spike, key), chain, happened, verdict))
     return out + _fixes(desk, lake, keys, chains) + _gone(desk, {key for _, key in keys}, chains, verdicts)
 
 
@@ -112,12 +112,12 @@ def _fixes(desk: "NewsWriter", lake: Lake, keys: list[tuple[SpikeKey, str]], cha
     """Fixes that are proven, and those that did not hold: for each spike the longest look that is due."""
     longest = {x.spike_id: x for x in savings(lake) if x.outcome != "inconclusive"}
     out = []
-    for (a, row), (spike, key) in zip(desk.study.found, keys, strict=True):
+    for found, (spike, key) in zip(desk.study.found, keys, strict=True):
         fix = longest.get(spike.spike_id)
         step = f"fixed-{fix.said.at:%Y%m%dT%H%M%S}-{fix.days}" if fix is not None else ""
         if fix is not None and all(x.step != step for x in chains.get(key, [])):
             happening: Happening = "resolved" if fix.outcome == "verified" else "grown"
-            out.append(desk.event((a, row), (spike, key), chains.get(key, []), (happening, step), fix.said, fix))
+            out.append(desk.event(found, (spike, key), chains.get(key, []), (happening, step), fix.said, fix))
     return out
 
 
@@ -144,7 +144,7 @@ class NewsWriter:
 
     def event(
         self,
-        found: tuple[SpikeDollars, dict[str, object]],
+        found: FoundSpike,
         spike: tuple[SpikeKey, str],
         chain: list[Event],
         happened: tuple[Happening, str],

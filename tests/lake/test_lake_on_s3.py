@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
 import polars as pl
 import pytest
-from aws_on_loopback import assert_nothing_planted, bucket, moto_apart, proxy
+from aws_on_loopback import assert_nothing_planted, bucket, proxy, use_moto
 from conftest import ROOT
 
 from costwhy.config import read_workspace
@@ -31,10 +30,9 @@ PLACE = "s3://lakes-of-tests/acme/lake"
 
 
 @pytest.fixture(autouse=True)
-def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    with moto_apart(monkeypatch, tmp_path):
-        bucket("lakes-of-tests")
-        yield
+def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moto_apart: str) -> None:
+    use_moto(monkeypatch, tmp_path, moto_apart)
+    bucket("lakes-of-tests")
 
 
 def bill(delivery: str, *costs: float) -> pl.DataFrame:

@@ -7,28 +7,19 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
+from visits import Visit, visiting
 from walls import NOTEBOOK, TOKEN, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from costwhy.serve.links import REVOKED, IdList, make_link, read_secret, revoke
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PATIENCE = 60_000  # milliseconds: machines are shared
 DOLLARS = {"alpha": [1, 2, 3, 4], "beta": [10, 20, 30, 40]}
 SERVE = """
 import sys
@@ -212,36 +203,11 @@ def _opened(served: Served, link: str) -> str:
 # ---------------------------------------------------------------- in Chromium
 
 
-@dataclass
-class Visit:
-    """A page, and what it complained about, asked for, and was refused."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def visit(browser: Browser, served: Served) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": 1200, "height": 1400})  # the whole page: nothing is scrolled to
-    context.set_default_timeout(PATIENCE)
-    seen = Visit(context.new_page())
-    seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
-    seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
-    known = (served.address, served.address.replace("http", "ws"), "data:", "blob:")
-    seen.page.on("request", lambda r: None if r.url.startswith(known) else seen.elsewhere.append(r.url))
-    seen.page.on("response", lambda r: seen.refused.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-    yield seen
-    context.close()
+    whole_page = {"width": 1200, "height": 1400}  # nothing is scrolled to
+    with visiting(browser, served.address, viewport=whole_page) as seen:
+        yield seen
 
 
 def says(page: Page, where: str, text: str) -> None:

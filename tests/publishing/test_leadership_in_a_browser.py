@@ -1,68 +1,40 @@
 """The leadership app in a real Chromium, behind `costwhy serve`: who reads what, and that words from outside stay words."""
 
 import json
+import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from shelves import TOKEN, Served, fill, serving
+from playwright.sync_api import Browser, Page
+from shelves import TOKEN, Served, serving
+from visits import Visit, visiting
 
 from costwhy.case.opened import SUMS, digests, published_cases
 from costwhy.case.story import headline
-from costwhy.lake.lake import Lake
 from costwhy.text import money
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
 
 pytestmark = pytest.mark.browser
 
 
-@dataclass
-class Visit:
-    """A page, and what it complained about and asked for elsewhere."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
-
-
 @pytest.fixture(scope="module")
-def served(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = fill(sample_lake, tmp_path_factory.mktemp("shelf") / "published")
+def served(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder = shutil.copytree(shelf, tmp_path_factory.mktemp("shelf") / "published")
     with serving(folder, tmp_path_factory.mktemp("state")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
+WIDTHS = [1280, pytest.param(375, marks=pytest.mark.long)]
+BOTH = pytest.mark.parametrize("visit", [1280, 375], indirect=True, ids=lambda width: f"{width}px")
 
 
-@pytest.fixture(params=[1280, 375], ids=lambda width: f"{width}px")
+@pytest.fixture(params=WIDTHS, ids=lambda width: f"{width}px")
 def visit(request: pytest.FixtureRequest, browser: Browser, served: Served) -> Iterator[Visit]:
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
-    context.set_default_timeout(60_000)
-    seen = Visit(context.new_page())
-    seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
-    seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
-    known = (served.address, served.address.replace("http", "ws"), "data:", "blob:")
-    seen.page.on("request", lambda r: None if r.url.startswith(known) else seen.elsewhere.append(r.url))
-    yield seen
-    context.close()
+    size = {"width": request.param, "height": 900}
+    with visiting(browser, served.address, viewport=size) as seen:
+        yield seen
 
 
 def heading(page: Page, words: str) -> None:
@@ -70,6 +42,7 @@ def heading(page: Page, words: str) -> None:
     page.wait_for_function("words => [...document.querySelectorAll('.cw h1')].some(h => h.innerText.includes(words))", arg=words)
 
 
+@BOTH
 def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served: Served) -> None:
     page, cases = visit.page, published_cases(served.published)
     page.goto(f"{served.address}/login#{TOKEN}")

@@ -20,15 +20,6 @@ from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated
 
 
-@pytest.fixture(scope="session")
-def shelf(sample_lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every spike of the sample company, published."""
-    folder = tmp_path_factory.mktemp("published")
-    for spike in cw.find_spikes(sample_lake)["spike_id"]:
-        cw.publish(cw.investigate(sample_lake, spike), folder)
-    return folder
-
-
 @pytest.fixture
 def one(shelf: Path, tmp_path: Path) -> Path:
     """A copy of one case, to be spoilt."""
@@ -49,7 +40,7 @@ def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -
 
 
 def test_opening_a_case_needs_no_lake(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
+    monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
     opened, again = cw.open_case(one).case, investigate_again(one)
     assert opened.spike == again.spike
     for name in FRAMES:

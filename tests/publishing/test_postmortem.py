@@ -5,13 +5,12 @@ import re
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 import costwhy as cw
 from costwhy.case.story import headline
@@ -22,15 +21,6 @@ from costwhy.publishing.postmortem import exact_pins, human_parts, merged
 from costwhy.show import html
 from costwhy.show.chart_specs import chart_specs
 
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LARGEST = 2 * 2**20
 
 
@@ -47,14 +37,6 @@ def sample_lake_titles(lake: Lake) -> list[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def written(case: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cw.write_postmortem(case, tmp_path_factory.mktemp("write-up") / "postmortem")
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.mark.browser
