@@ -92,7 +92,7 @@ def explain(
     """
     from costwhy.case.document import explain
     from costwhy.case.investigate import lost_tags
-    from costwhy.case.story import gap_lines, lines
+    from costwhy.case.story import document_lines, gap_lines
 
     own = ("SPIKE",) if words and is_spike_id(words[-1]) else ()
     place, named = split_words(words, workspace, own)
@@ -106,7 +106,7 @@ def explain(
     if as_json:
         print_json(document)
         return
-    shown = lines(document)
+    shown = document_lines(document)
     if spike is None and window is None:  # the gap is the whole company's
         shown = [*shown, *gap_lines(document, lost_tags(lake, as_of).to_dicts())]
     for line in shown:
