@@ -27,7 +27,9 @@ def clean(text: object, instead: str = "", keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() or char in keep else instead or " " * char.isspace()
+        char
+        if char.isprintable() or char in keep
+        else instead or (" " if char.isspace() else "")
         for char in text
     )
 

@@ -33,8 +33,8 @@ from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
 from costwhy.watch.channels import email as email_channel
-from costwhy.watch.channels import sns
 from costwhy.watch.channels import slack as slack_channel
+from costwhy.watch.channels import sns
 from costwhy.watch.channels import webhook as webhook_channel
 from costwhy.watch.channels.message import LIMITS, Message
 from costwhy.watch.channels.send import send

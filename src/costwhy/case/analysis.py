@@ -39,19 +39,20 @@ class LakeAnalysis:
     model: Model
     found: "tuple[FoundSpike, ...]"  # largest rise first
     frames: dict[str, pl.DataFrame]
-    recorded: KnownChanges  # changes that somebody may have decided
-    kept: "KeptEvidence | None" = None  # of a published case
+    known_changes: KnownChanges  # changes that somebody may have decided
+    evidence: "KeptEvidence | None" = None  # of a published case
 
     @cached_property
     def directory(self) -> Directory:
         """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
         config = self.lake.config.get("mapping", {})
         hourly = self.frames.get("hourly", tables.HOURLY.empty())
-        if self.kept is not None:  # a published case keeps no bill from which tags could be dated
+        if self.evidence is not None:  # a published case keeps no bill from which tags could be dated
             hourly = tables.HOURLY.empty()
         dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
         order = tuple(config.get("owners", ORDER))
-        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, tuple(self.lake.history("catalog")))
+        past, changes = tuple(self.lake.history("catalog")), self.known_changes.rows
+        return Directory(self.frames["catalog"], self.frames["series"], order, changes, dated, past)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class KeptEvidence:
 
 
 class LakeReader(Tables, Protocol):
-    """What an investigation needs of a lake: the tables, whose they are, and how they were read."""
+    """What an investigation needs of a lake: the tables, and whose they are."""
 
     @property
     def workspace(self) -> str:
@@ -83,7 +84,7 @@ class LakeReader(Tables, Protocol):
 
     @property
     def place(self) -> str:
-        """Where the lake is; place and version identify it."""
+        """Where the lake is; with the version, what a lake is known by."""
         ...
 
     @property

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
-from costwhy.case.story import headline, tell
+from costwhy.case.story import headline, sentences
 from costwhy.feedback.known_spike import SpikeKey, keys_of_spikes
 from costwhy.feedback.plans import plans_of
 from costwhy.feedback.savings import Saving, savings
@@ -135,10 +135,10 @@ def _happened(thread: Thread, verdict: Verdict | None) -> Happened | None:
 
 def _fixes(writer: "NewsWriter", threads: list[Thread]) -> list[Event]:
     """Fixes that are proven, and those that did not last: of each spike the longest look."""
-    looks = (one for one in savings(writer.study.lake) if one.outcome != "inconclusive")
+    looks = (one for one in savings(writer.analysis.lake) if one.outcome != "inconclusive")
     longest = {one.spike_id: one for one in looks}
     news = []
-    for found, thread in zip(writer.study.found, threads, strict=True):
+    for found, thread in zip(writer.analysis.found, threads, strict=True):
         fix = longest.get(thread.spike.spike_id)
         if fix is None:
             continue
@@ -158,7 +158,7 @@ def _resolved(
         last = chain[-1]
         verdict = newest(verdicts, last.spike)
         is_accepted = verdict is not None and verdict.verdict in ACCEPTING
-        is_recent = writer.study.observed.as_of < last.as_of + GONE
+        is_recent = writer.analysis.observed.as_of < last.as_of + GONE
         if last.spike.running and not is_accepted and not is_recent:
             news.append(writer.resolved(Thread(last.key, last.spike, chain)))
     return news
@@ -168,7 +168,7 @@ def _resolved(
 class NewsWriter:
     """Writes messages about the spikes of an analysis. url: where cases are served."""
 
-    study: LakeAnalysis
+    analysis: LakeAnalysis
     url: str | None
     now: datetime
 
@@ -181,8 +181,8 @@ class NewsWriter:
         fix: Saving | None = None,
     ) -> Event:
         """News of a spike that the analysis has."""
-        case = case_of(self.study, *found)
-        story = (sentence.text for sentence in tell(case))
+        case = case_of(self.analysis, *found)
+        story = (sentence.text for sentence in sentences(case))
         owner, spike_id = case.who[0], thread.spike.spike_id
         message = Message(
             id=self._id(thread, happened),
@@ -221,14 +221,14 @@ class NewsWriter:
     ) -> Event:
         """Now, but never before the spike's last event: a clock that was set back changes nothing."""
         times = (one.at + timedelta(microseconds=1) for one in thread.earlier)
-        at, as_of = max([self.now, *times]), self.study.observed.as_of
+        at, as_of = max([self.now, *times]), self.analysis.observed.as_of
         return Event(
             thread.key, happened.event, happened.step, thread.spike, message, by_default, at, as_of
         )
 
     def _id(self, thread: Thread, happened: Happened) -> str:
         """The same for the same news, whoever finds it and how often."""
-        parts = (self.study.lake.workspace, thread.key, happened.event, happened.step)
+        parts = (self.analysis.lake.workspace, thread.key, happened.event, happened.step)
         digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
         return f"costwhy-{digest[:32]}"
 
