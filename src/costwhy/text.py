@@ -7,11 +7,9 @@ cleans it here.
 
 from datetime import UTC, datetime
 
-MAX_SHOWN = 300
-"""Characters shown of what another host answered."""
+MAX_SHOWN = 300  # characters shown of what another host answered
 CENT = 0.01
-HALF_CENT = 0.005
-"""Amounts that differ by no more are equal to the cent."""
+HALF_CENT = 0.005  # amounts that differ by no more are equal to the cent
 _SHORTEST_SECRET = 4
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
@@ -27,9 +25,7 @@ def clean(text: object, instead: str = "", keep: str = "") -> str:
     if text.isprintable():
         return text
     return "".join(
-        char
-        if char.isprintable() or char in keep
-        else instead or (" " if char.isspace() else "")
+        char if char.isprintable() or char in keep else instead or (" " if char.isspace() else "")
         for char in text
     )
 

@@ -342,3 +342,16 @@ def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id
     monkeypatch.setattr(folder, "create_once", create)
     assert len(notify(lake, CHANNELS, None, NOW + HOUR).sent) == 2
     assert told.ids[:2] == told.ids[2:]
+
+
+def test_the_log_has_a_line_for_each_message_and_no_secret(tmp_path, told, monkeypatch, caplog):
+    monkeypatch.setattr(http, "wait", lambda _seconds: None)
+    lake = known(two_spikes(), tmp_path)
+    with caplog.at_level("INFO", "costwhy.watch"):
+        told.fake.answer = lambda _heard: (403, {}, b"no " + told.fake.url.encode())
+        notify(lake, CHANNELS, None, NOW)
+        told.fake.answer = lambda _heard: (200, {}, b"")
+        notify(lake, CHANNELS, None, NOW + HOUR)
+    lines = [record.getMessage() for record in caplog.records if record.name == "costwhy.watch"]
+    assert [line.rpartition("new ")[2] for line in lines] == ["to hook failed"] * 2 + ["sent to hook"] * 2
+    assert not any("s3cret" in line or "http" in line for line in lines)

@@ -14,11 +14,11 @@ from costwhy.lake.journal import Record
 
 GROWTH = 1.25
 SAME_SPIKE = timedelta(hours=6)
+# The onset of what swells rather than steps is known that well in its first days.
 SAME_SWELL = timedelta(hours=48)
-"""The onset of what swells rather than steps is known that well in its first days."""
 DAY = 24
+# kind, service, caller, usage_type.
 BehaviourName = tuple[str | None, str | None, str | None, str | None]
-"""kind, service, caller, usage_type."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class Plan(Record):
     at: datetime
 
     def covers(self, study: LakeAnalysis, dollars: SpikeDollars) -> bool:
-        """Whether a spike is this plan's: its service, its time, at most a quarter over its cost."""
+        """Whether a spike has this plan's service and time, and at most a quarter more cost."""
         onset = study.observed.hours[dollars.window.start]
         is_over = dollars.running and study.observed.as_of >= self.until
         if is_over or not self.start - SAME_SPIKE <= onset < self.until:
@@ -56,8 +56,11 @@ def plan(
     """
     start, until = (to_utc(time) for time in window)
     if start >= until:
-        found = f"{iso_time(start)} to {iso_time(until)}"
-        raise UsageError("the plan's time is empty", found=found, todo="give a later --until")
+        raise UsageError(
+            "the plan's time is empty",
+            found=f"{iso_time(start)} to {iso_time(until)}",
+            todo="give a later --until",
+        )
     if cost_per_day is not None and not 0 <= cost_per_day < float("inf"):
         raise UsageError(
             "a plan's cost a day is an amount",

@@ -24,14 +24,11 @@ from costwhy.model.counterfactual import cost_with
 from costwhy.spikes.dollars import SpikeDollars
 
 DAYS = (7, 14, 30)
+# A spike that ends within this time after the verdict `fixed` was ended by the fix.
 END_BY_FIX = timedelta(hours=48)
-"""A spike that ends within this time after the verdict `fixed` was ended by the fix."""
-VERIFIED, REGRESSED = 0.6, 0.3
-"""Shares of what could be saved: this and more, this and less."""
-LEAST = 1.0
-"""In the lake's currency: a smaller amount is not evaluated."""
-LEVEL_HOURS = 7 * 24
-"""The spike's own last week gives the level of its rates."""
+VERIFIED, REGRESSED = 0.6, 0.3  # shares of what could be saved: this and more, this and less
+LEAST = 1.0  # in the lake's currency: a smaller amount is not evaluated
+LEVEL_HOURS = 7 * 24  # the spike's own last week gives the level of its rates
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ from costwhy.text import one_line, to_utc
 
 VerdictKind = Literal["planned", "accepted", "fixing", "fixed", "not_ours"]
 VERDICTS: tuple[str, ...] = get_args(VerdictKind)
+# Verdicts after which no message is sent until the spike grows.
 ACCEPTING = frozenset({"planned", "accepted"})
-"""Verdicts after which no message is sent until the spike grows."""
-MOST_NOTE, MOST_NAME = 1000, 200
-"""Characters."""
+MOST_NOTE, MOST_NAME = 1000, 200  # characters
 
 
 @dataclass(frozen=True)
@@ -46,8 +45,9 @@ def say(
 ) -> Verdict:
     """Keep what an owner says of a spike. Raises UsageError for an unknown word or spike."""
     if verdict not in VERDICTS:
-        found = ", ".join(VERDICTS)
-        raise UsageError(f"there is no verdict {verdict!r}", found=found, todo="say one of these")
+        raise UsageError(
+            f"there is no verdict {verdict!r}", found=", ".join(VERDICTS), todo="say one of these"
+        )
     spikes = {key.spike_id: key for key in keys_of_spikes(analyse(lake))}
     if spike_id not in spikes:
         found = ", ".join(spikes) or "no spike at all"

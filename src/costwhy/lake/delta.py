@@ -15,10 +15,9 @@ from costwhy.remote.s3 import storage_options
 from costwhy.tables import BY_NAME, Table
 
 WRITER = WriterProperties(compression="ZSTD")
+# Old snapshots need the logs of their table versions.
 KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-"""Old snapshots need the logs of their table versions."""
-Rows = pl.DataFrame | tuple[Path, ...]
-"""A frame, or Parquet files."""
+Rows = pl.DataFrame | tuple[Path, ...]  # a frame, or Parquet files
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,11 @@ def _take_back(path: str, base: int | None) -> None:
 
 def _deliveries(rows: Rows) -> set[str]:
     """Deliveries that rows belong to; none for `series`, which belong to all."""
-    if isinstance(rows, pl.DataFrame):
-        frames = iter([rows])
-    else:
-        frames = (pl.read_parquet(file, columns=["delivery"]) for file in rows)
+    frames = (
+        iter([rows])
+        if isinstance(rows, pl.DataFrame)
+        else (pl.read_parquet(file, columns=["delivery"]) for file in rows)
+    )
     columns = (frame["delivery"] for frame in frames if "delivery" in frame.columns)
     return {name for column in columns for name in column.unique().drop_nulls()}
 

@@ -3,8 +3,8 @@
     LAKE/verdicts/, LAKE/plans/     what owners said and planned (feedback)
     LAKE/watch/                     messages, and what became of them (watch)
 
-LAKE is a folder, or s3://bucket/prefix. Of two who write the same name at once, the second is told
-so. Documents belong to no version of the lake: verdicts and messages are not restated with a bill.
+LAKE is a folder, or s3://bucket/prefix. Of two who write the same name at once, one succeeds.
+Documents belong to no version of the lake: verdicts and messages are not restated with a bill.
 """
 
 import json

@@ -77,8 +77,11 @@ class Lake:
     def scan(self, name: str) -> pl.LazyFrame:
         """The same, lazily."""
         if name not in BY_NAME:
-            wrong = f"the lake has no table {name!r}"
-            raise LakeError(wrong, found=", ".join(BY_NAME), todo="name one of these")
+            raise LakeError(
+                f"the lake has no table {name!r}",
+                found=", ".join(BY_NAME),
+                todo="name one of these",
+            )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
         rows = scan_table(table_path(self.place, name), self._versions[name])
@@ -121,11 +124,17 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     store = store_of(folder)
     known = known_versions(store)
     if not known:
-        todo = "run `costwhy ingest` first"
-        raise LakeError(f"there is no lake at {place}", found=f"nothing in {folder}", todo=todo)
+        raise LakeError(
+            f"there is no lake at {place}",
+            found=f"nothing in {folder}",
+            todo="run `costwhy ingest` first",
+        )
     if version is not None and version not in known:
-        found = f"versions {known[0]} to {known[-1]}"
-        raise LakeError(f"the lake has no version {version}", found=found, todo="open one of these")
+        raise LakeError(
+            f"the lake has no version {version}",
+            found=f"versions {known[0]} to {known[-1]}",
+            todo="open one of these",
+        )
     chosen = known[-1] if version is None else version
     content = read_snapshot(store, chosen)
     return Lake(

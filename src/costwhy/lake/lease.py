@@ -19,10 +19,8 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from costwhy.errors import CostwhyError, LakeError
 from costwhy.remote.s3 import Store
 
-LEASE = 60.0
-"""Seconds after the last renewal until a lease ends."""
-RENEWAL = 15.0
-"""Seconds between two renewals."""
+LEASE = 60.0  # seconds after the last renewal until a lease ends
+RENEWAL = 15.0  # seconds between two renewals
 NAME = "writer.lock"
 
 
@@ -106,7 +104,9 @@ class _Lease:
         with self._guard:
             etag = self.store.put(NAME, _content(), over=self.etag)
             if etag is None:
-                found = f"no renewal for {LEASE:.0f} seconds"
-                wrong = "the lake was taken over by another costwhy"
-                raise LakeError(wrong, found=found, todo="run it again")
+                raise LakeError(
+                    "the lake was taken over by another costwhy",
+                    found=f"no renewal for {LEASE:.0f} seconds",
+                    todo="run it again",
+                )
             self.etag = etag

@@ -10,8 +10,7 @@ from costwhy.errors import LakeError
 from costwhy.lake.lease import lease
 from costwhy.lake.store import is_remote
 
-LOCK_WAIT = 10.0
-"""Seconds that a second writer waits."""
+LOCK_WAIT = 10.0  # seconds that a second writer waits
 
 
 def lock(place: str) -> AbstractContextManager[Callable[[], None]]:

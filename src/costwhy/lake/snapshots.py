@@ -21,9 +21,11 @@ def read_snapshot(store: Files, version: int) -> dict[str, Any]:
     try:
         content = json.loads(store.read(_name(version)))
     except (OSError, ValueError) as error:
-        todo = "open an older version, or ingest into a new folder"
-        wrong = f"snapshot {version} of the lake cannot be read"
-        raise LakeError(wrong, found=str(error), todo=todo) from error
+        raise LakeError(
+            f"snapshot {version} of the lake cannot be read",
+            found=str(error),
+            todo="open an older version, or ingest into a new folder",
+        ) from error
     form = content.get("costwhy_lake") if isinstance(content, dict) else content
     if form != FORMAT or not isinstance(content, dict):
         raise LakeError(

@@ -27,12 +27,12 @@ from botocore.parsers import ResponseParserError
 from costwhy.errors import UnreachableError
 from costwhy.text import one_line
 
+# What a call to AWS raises: ValueError where an endpoint or a region is not valid.
 FAULTS = (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError)
-"""What a call to AWS raises: ValueError where an endpoint or a region is not valid."""
 NOT_SIGNED_IN = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
 SIGN_IN = "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
+# Errors of this machine's own disk: no fault of AWS, and a retry will not help.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Errors of this machine's own disk: no fault of AWS, and a retry will not help."""
 CONFIG = Config(
     retries={"mode": "adaptive", "total_max_attempts": 6},
     connect_timeout=10,
@@ -70,9 +70,9 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    session = boto3.session.Session
+    session: Any = boto3.session.Session  # its types want the service as a literal
     try:
-        made = session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        made = session().client(service, region_name=region, config=config)
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
     if service != "s3":  # an object may well be a page

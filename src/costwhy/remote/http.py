@@ -30,10 +30,10 @@ from tenacity.retry import RetryBaseT
 from costwhy.errors import UnreachableError
 from costwhy.text import shown
 
+# Statuses after which the same request may succeed a moment later.
 BUSY = frozenset({429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed a moment later."""
+# Nested codings would unpack a few bytes to gigabytes.
 _CODINGS = frozenset({"", "identity", "gzip", "deflate"})
-"""Nested codings would unpack a few bytes to gigabytes."""
 _POLL_SECONDS = 0.2
 wait = time.sleep
 
@@ -207,9 +207,11 @@ def _body(request: Post, response: httpx2.Response, limits: Limits, over: thread
     for part in response.iter_bytes():  # as it arrives: a byte a second must not take forever
         body += part
         if len(body) > limits.bytes:
-            found = f"more than {limits.bytes:,} bytes"
-            wrong = f"the answer of {host(request.url)} is too large"
-            raise TooLargeError(wrong, found=found, todo="ask for less at once")
+            raise TooLargeError(
+                f"the answer of {host(request.url)} is too large",
+                found=f"more than {limits.bytes:,} bytes",
+                todo="ask for less at once",
+            )
         if over.is_set():
             break
     return bytes(body)

@@ -109,7 +109,7 @@ class Store:
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
-        """Raises FileExistsError where a condition does not hold, FileNotFoundError for no object."""
+        """Raises FileExistsError where a condition fails, FileNotFoundError without an object."""
         try:
             yield
         except aws.FAULTS as error:
@@ -119,6 +119,9 @@ class Store:
             if code in _ABSENT:
                 raise FileNotFoundError from None
             if code == "NoSuchBucket":
-                wrong = f"there is no bucket {self.bucket}"
-                raise LakeError(wrong, found=self.address, todo="correct `lake.path`") from None
+                raise LakeError(
+                    f"there is no bucket {self.bucket}",
+                    found=self.address,
+                    todo="correct `lake.path`",
+                ) from None
             raise aws.unreachable(f"the lake {self.address} cannot be reached", error) from None

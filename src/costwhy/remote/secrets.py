@@ -13,8 +13,9 @@ def secret_of_variable(name: str, key: str) -> str:
     """
     value = os.environ.get(name, "").strip()
     if not value:
-        wrong = f"`{key}` names an environment variable that is not set"
-        raise ConfigError(wrong, found=name, todo=f"set {name}")
+        raise ConfigError(
+            f"`{key}` names an environment variable that is not set", found=name, todo=f"set {name}"
+        )
     return _printable(value, key)
 
 
@@ -35,6 +36,9 @@ def secret_of_file(file: Path, key: str) -> str:
 
 def _printable(value: str, key: str) -> str:
     if not value.isprintable():
-        wrong = f"the secret of `{key}` is not one line of text"
-        raise ConfigError(wrong, found="a control character in it", todo="set it again")
+        raise ConfigError(
+            f"the secret of `{key}` is not one line of text",
+            found="a control character in it",
+            todo="set it again",
+        )
     return value

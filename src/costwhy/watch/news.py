@@ -19,8 +19,7 @@ from costwhy.lake.journal import Journal, Record
 from costwhy.text import clock, money
 from costwhy.watch.channels.message import Message
 
-GONE = timedelta(hours=24)
-"""So much newer data without the spike resolves it."""
+GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
 EventKind = Literal["new", "grown", "ended", "resolved"]
 
 
@@ -207,8 +206,10 @@ class NewsWriter:
             event="resolved",
             title=f"Resolved: no longer found. The last message was: {last.message.title}",
             lines=(
-                "It was running at the last message. "
-                "The bill and the signals of the last day do not show it any more.",
+                (
+                    "It was running at the last message. "
+                    "The bill and the signals of the last day do not show it any more."
+                ),
                 "Either it stopped mattering, or the provider restated its bill.",
             ),
             dollars=0.0,
@@ -219,7 +220,7 @@ class NewsWriter:
     def _event(
         self, thread: Thread, happened: Happened, message: Message, *, by_default: bool
     ) -> Event:
-        """Now, but never before the spike's last event: a clock that was set back changes nothing."""
+        """At this time, or right after the spike's last event where the clock was set back."""
         times = (one.at + timedelta(microseconds=1) for one in thread.earlier)
         at, as_of = max([self.now, *times]), self.analysis.observed.as_of
         return Event(
@@ -246,16 +247,20 @@ def _beginning(case: Case, thread: Thread, fix: Saving | None) -> tuple[str, ...
     if fix is not None:
         saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
         return (
-            f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
-            f"{possible}, compared with the rates of the spike at the traffic of these days.",
+            (
+                f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
+                f"{possible}, compared with the rates of the spike at the traffic of these days."
+            ),
         )
     last = thread.earlier[-1] if thread.earlier else None
     if last is None or not thread.spike.running or not last.spike.per_hour:
         return ()
     now, before = (money(one.per_hour, case.currency) for one in (thread.spike, last.spike))
     return (
-        f"It cost {now} an hour over the last day. "
-        f"It was {before} at the last message, {clock(last.at)}.",
+        (
+            f"It cost {now} an hour over the last day. "
+            f"It was {before} at the last message, {clock(last.at)}."
+        ),
     )
 
 

@@ -17,8 +17,7 @@ from costwhy.remote.secrets import secret_of_variable
 from costwhy.text import shown
 from costwhy.watch.channels.message import LIMITS, Message, plain_text
 
-MAIL_SECONDS = 60.0
-"""A mail from greeting to end; many servers let everybody wait for the greeting."""
+MAIL_SECONDS = 60.0  # from greeting to end; many servers delay the greeting
 _TEMPORARY = frozenset({421, 450, 451, 452, 454})
 
 
@@ -70,7 +69,7 @@ def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) ->
 def _connected(
     channel: EmailChannel, context: ssl.SSLContext, servers: list[smtplib.SMTP]
 ) -> smtplib.SMTP:
-    """A mail server that has greeted us; it is in `servers` before, for the greeting may not end."""
+    """A mail server that has greeted us; it is in `servers` before its greeting begins."""
 
     class Plain(smtplib.SMTP):
         def connect(self, *address: Any, **more: Any) -> tuple[int, bytes]:

@@ -12,8 +12,7 @@ from costwhy.text import one_line
 
 LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
 MOST_LINES = 40
-MOST_TEXT = 500
-"""Characters of one line."""
+MOST_TEXT = 500  # characters of one line
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
 
@@ -22,7 +21,8 @@ JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent":
 class Message:
     """One message about one spike.
 
-    id          the same for the same news: who gets it twice can tell; 1 to 128 printable ASCII characters
+    id          the same for the same news, so that a receiver recognises a second delivery;
+                1 to 128 printable ASCII characters
     event       what happened to the spike
     title       one line; further `lines` of plain text
     url         the case, where it is published

@@ -43,8 +43,9 @@ def send(channel: Channel, message: Message) -> None:
             case OutputChannel():
                 _write(message)
     except UnreachableError as error:
-        wrong = f"channel {channel.name!r}: {error.wrong}"
-        raise SendError(wrong, found=error.found, todo=error.todo) from None
+        raise SendError(
+            f"channel {channel.name!r}: {error.wrong}", found=error.found, todo=error.todo
+        ) from None
 
 
 def _write(message: Message) -> None:

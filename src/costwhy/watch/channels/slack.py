@@ -10,8 +10,7 @@ from costwhy.watch.channels.message import JSON_HEADERS, LIMITS, Message
 from costwhy.watch.channels.webhook import post_json
 
 _MENTION = re.compile(r"(?<![\w.])@(?=\w)")
-_HEADER, _SECTION, _WHOLE = 150, 2900, 39_000
-"""Slack's limits are 150, 3,000 and 40,000 characters."""
+_HEADER, _SECTION, _WHOLE = 150, 2900, 39_000  # Slack's limits are 150, 3,000 and 40,000 characters
 
 
 def send_slack(channel: SlackChannel, message: Message) -> None:
@@ -21,7 +20,7 @@ def send_slack(channel: SlackChannel, message: Message) -> None:
 
 
 def _slack(message: Message) -> dict[str, object]:
-    """Slack's JSON. `text` repeats all of it for what shows no blocks: notifications, Mattermost."""
+    """Slack's JSON. `text` repeats it for notifications and Mattermost, which show no blocks."""
     lines = [_slack_text(line) for line in message.lines]
     link = [f"<{message.url.replace('&', '&amp;')}|Open the case>"] if message.url else []
     title = {"type": "plain_text", "text": _heading(message.title), "emoji": False}
@@ -67,7 +66,7 @@ def _fitting(lines: list[str], last: list[str]) -> list[str]:
 
 
 def _packed(lines: list[str]) -> list[str]:
-    """Lines in as few texts as Slack's limit for a section allows; a line is never cut in the middle."""
+    """Whole lines in as few texts as Slack's limit for a section allows."""
     texts: list[str] = []
     for line in lines:
         if texts and len(texts[-1]) + 1 + len(line) <= _SECTION:

@@ -56,8 +56,11 @@ def post_json(
     key = f"watch.channels.{name}.url_env"
     url = secret_of_variable(url_env, key)
     if not url.startswith(("https://", "http://")) or not http.host(url):
-        wrong = f"`{key}` names a variable without an http address"
-        raise ConfigError(wrong, found=url_env, todo="set it to https://...")
+        raise ConfigError(
+            f"`{key}` names a variable without an http address",
+            found=url_env,
+            todo="set it to https://...",
+        )
     secrets += (url, httpx2.URL(url).path, httpx2.URL(url).raw_path.decode())
     reply = http.post(Post(url, body, headers, secrets), limits)
     if not 200 <= reply.status < 300:
