@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
@@ -150,14 +151,14 @@ def test_harmless_aliases_are_followed_and_markup_stays_text(tmp_path):
 def test_catalogues_are_found_in_folders(tmp_path):
     (tmp_path / "services/cart").mkdir(parents=True)
     file = put(tmp_path / "services/cart", entity("Component"))
-    assert backstage.find_files("services/", tmp_path) == (file,)
+    assert find_files("services/", tmp_path, backstage.FORMAT.files) == (file,)
     with pytest.raises(SourceError):
-        backstage.find_files("catalog/", tmp_path)
+        find_files("catalog/", tmp_path, backstage.FORMAT.files)
 
 
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason=f"no Backstage samples in {SAMPLES}")
 def test_backstages_own_examples_are_read():
-    reading = backstage.read(backstage.find_files(".", SAMPLES))
+    reading = backstage.read(find_files(".", SAMPLES, backstage.FORMAT.files))
     owners = dict(reading.rows.filter(kind="component").select("name", "owner").iter_rows())
     assert owners == {"artist-lookup": "team-a", "different-namespace": "team-a"}
     assert reading.rows.filter(kind="user")["member_of"].to_list() == [["team-a"]] * 3
@@ -167,6 +168,6 @@ def test_backstages_own_examples_are_read():
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
 def test_every_entity_of_the_sample_cases_is_read():
     for case in sorted(CASES.glob("*/catalog")):
-        reading = backstage.read(backstage.find_files("catalog/", case.parent))
+        reading = backstage.read(find_files("catalog/", case.parent, backstage.FORMAT.files))
         assert reading.set_aside.height == 0
         assert reading.rows.filter(kind="group")["contact"].null_count() == 0

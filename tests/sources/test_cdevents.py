@@ -10,6 +10,7 @@ import pytest
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.changes import cdevents
+from costwhy.sources.files import find_files
 from costwhy.tables import CHANGES
 
 CASES = Path(__file__).parents[3] / "shared/cases"
@@ -162,12 +163,12 @@ def test_what_comes_before_the_end_of_a_cut_file_is_kept(tmp_path):
 
 def test_where_there_are_no_files_the_message_says_so(tmp_path):
     with pytest.raises(SourceError, match=r"changes/\*\.jsonl"):
-        cdevents.find_files("changes/*.jsonl", tmp_path)
+        find_files("changes/*.jsonl", tmp_path, cdevents.FORMAT.files)
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
 def test_every_event_of_the_sample_cases_can_be_read():
-    found = [cdevents.read(cdevents.find_files("changes/*.jsonl", case.parent)) for case in sorted(CASES.glob("*/changes"))]
+    found = [cdevents.read(find_files("changes/*.jsonl", case.parent, cdevents.FORMAT.files)) for case in sorted(CASES.glob("*/changes"))]
     assert sum(reading.set_aside.height for reading in found) == 0
     assert sum(reading.rows.height for reading in found) == 931 + 230 + 14  # deployed + upgraded + rolledback
     assert all(reading.rows["path"].null_count() == 0 for reading in found)

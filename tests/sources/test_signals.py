@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 
@@ -153,13 +154,13 @@ def test_a_csv_that_decompresses_beyond_the_limit_is_refused(tmp_path, monkeypat
 def test_no_rows_is_no_error(tmp_path):
     assert long_table.read([]).rows.columns == long_table.read([csv(tmp_path, "")]).rows.columns
     with pytest.raises(SourceError, match="nothing to read"):
-        long_table.find_files("signals/", tmp_path)
+        find_files("signals/", tmp_path, long_table.FORMAT.files)
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
 def test_the_signals_of_the_sample_cases_add_up():
     for case in sorted(CASES.glob("*/signals")):
-        reading = long_table.read(long_table.find_files("signals/", case.parent))
+        reading = long_table.read(find_files("signals/", case.parent, long_table.FORMAT.files))
         raw = pl.read_parquet(case / "*.parquet")
         assert reading.set_aside.height == 0
         sums = [f.filter(pl.col("metric") != "capacity")["value"].sum() for f in (reading.rows, raw)]  # capacity is a mean

@@ -18,6 +18,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.arrays import Array
 from costwhy.causes.changes import KnownChanges, hour_of
+from costwhy.sources.registry import format_behind
 
 LOOK_BACK = timedelta(hours=72)
 SAME_DECISION = timedelta(minutes=20)
@@ -308,7 +309,12 @@ def _decisions(
 
 def _tells_more(row: dict[str, object], lead: dict[str, object]) -> bool:
     """A deployment event has a title, a link, a ticket; the API call that it left has none."""
-    return row["source"] == "cdevents" and lead["source"] != "cdevents"
+    return _is_titled(row) and not _is_titled(lead)
+
+
+def _is_titled(row: dict[str, object]) -> bool:
+    found = format_behind(str(row["source"]))
+    return found is not None and found.titled
 
 
 def one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
