@@ -73,7 +73,7 @@ def some_resets(model: Model, window: Window, seed: int) -> list[Baseline]:
     for k in chosen:
         reset = baseline(model, model.rates[k], window)
         ratio = reset.rate.kind in {"fan_out", "retries"}
-        out.append(replace(reset, normal=reset.normal * rng.uniform(0.3, 0.95 if ratio else 1.2)))
+        out.append(replace(reset, values=reset.values * rng.uniform(0.3, 0.95 if ratio else 1.2)))
     return out
 
 
@@ -114,7 +114,7 @@ def test_the_parts_are_the_whole_and_none_is_nan(recipe):
 def test_rates_set_back_to_what_they_are_change_nothing(recipe):
     model, window, resets = recipe.study()
     o, hours = model.observed, window.hours
-    same = [replace(r, normal=o.calls[r.rate.row, hours]) for r in resets if r.rate.kind in {"demand", "schedule"}]
+    same = [replace(r, values=o.calls[r.rate.row, hours]) for r in resets if r.rate.kind in {"demand", "schedule"}]
     assert all(np.abs(part).max() < 1e-9 for part in split(model, window, same))
 
 
@@ -148,7 +148,7 @@ def test_in_another_currency_everything_scales(recipe, rate):
     o = model.observed
     other = fit(replace(o, cost=o.cost * rate, covered_cost=o.covered_cost * rate))
     scaled = [
-        replace(r, normal=r.normal * rate)
+        replace(r, values=r.values * rate)
         if r.rate.kind == "unmetered" or (r.rate.kind == "unit_price" and r.rate.style != "amount")
         else r
         for r in resets
@@ -187,9 +187,9 @@ def _of_halves(resets: list[Baseline], meters: int) -> list[Baseline]:
             out.append(r)
             continue
         ratio = r.rate.kind in {"usage_per_call", "cross_region"} or (r.rate.kind == "unit_price" and r.rate.style != "amount")
-        part = r.normal / 2
+        part = r.values / 2
         out += [
-            replace(r, rate=replace(r.rate, row=row), normal=r.normal if ratio and r.rate.kind == "unit_price" else part)
+            replace(r, rate=replace(r.rate, row=row), values=r.values if ratio and r.rate.kind == "unit_price" else part)
             for row in (r.rate.row, r.rate.row + meters)
         ]
     return out
@@ -206,7 +206,7 @@ def test_calls_settle_where_the_linear_equations_put_them(seed, services, radius
     a *= radius / max(radius, float(np.abs(np.linalg.eigvals(a)).max()), 1e-9)
     outside = rng.uniform(1, 100, (services, 5))
     called, caller = np.nonzero(a)
-    graph = call_graph(services, (caller, called), np.zeros(0, dtype=np.int64))
+    graph = call_graph(services, caller, called)
     before = np.linalg.solve(np.eye(services) - a, outside)
     flow = flow_into(graph, np.arange(services), a[called, caller][:, None] * before[caller], before)
     more = outside * rng.uniform(0.5, 2.0, (services, 1))

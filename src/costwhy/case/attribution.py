@@ -1,16 +1,17 @@
 """TODO case/attribution.py"""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
 
 from costwhy import tables
+from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
 from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import Onset, RankedTriggers
 from costwhy.model.observed import Observed
 from costwhy.spikes.dollars import SpikeDollars
+from costwhy.spikes.summary import SpikeRow
 from costwhy.tables import METER
 
 PLAN_SLACK = 1.25
@@ -18,7 +19,7 @@ PLAN_SLACK = 1.25
 
 def new_resources(s: LakeAnalysis, a: SpikeDollars) -> frozenset[str]:
     """Resources on the spike's own meters that were first billed on the day on which it began."""
-    own = s.observed.meters[list(a.own)].unique()
+    own = s.observed.meters[list(a.moved_meters)].unique()
     ids = s.frames["series"].join(own, on=list(METER), how="semi", nulls_equal=True)["series_id"]
     day = s.observed.hours[a.window.start].replace(hour=0)
     rows = s.frames["daily"].filter(pl.col("series_id").is_in(ids.implode()) & pl.col("ResourceId").is_not_null())
@@ -35,13 +36,13 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
     for edge in o.edges:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
-    seasonal = bool(a.resets) and a.resets[0].rate.kind in {"demand", "unlinked_usage", "unmetered"}
+    seasonal = bool(a.baselines) and a.baselines[0].rate.kind in SEASONAL
     newborn = frozenset(
-        s for k, s in enumerate(o.services) if model.service_born[k] > 72 and abs(model.service_born[k] - a.window.start) <= 6
+        s for k, s in enumerate(o.services) if model.service_first_hour[k] > 72 and abs(model.service_first_hour[k] - a.window.start) <= 6
     )
-    accounts = frozenset(x for x in o.meters[list(a.own)]["SubAccountId"].to_list() if x is not None)
+    accounts = frozenset(x for x in o.meters[list(a.moved_meters)]["SubAccountId"].to_list() if x is not None)
     return Onset(
-        tuple((*r.rate.name, w / whole) for r, w in zip(a.resets, weights, strict=True)),
+        tuple((*r.rate.name, w / whole) for r, w in zip(a.baselines, weights, strict=True)),
         o.hours[a.since],
         o.hours[a.window.start],
         timedelta(hours=4 if seasonal else 1),  # traffic swells rather than steps
@@ -49,11 +50,11 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
         callers,
         newborn,
         accounts,
-        new_resources(s, a) if s.kept is None else s.kept.resources,
+        new_resources(s, a) if s.evidence is None else s.evidence.resources,
     )
 
 
-def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, as_of: datetime) -> bool:
+def is_planned(weighed: RankedTriggers, row: SpikeRow, hours: int, as_of: datetime) -> bool:
     """The best trigger carries a plan that is still valid and whose expected cost is not exceeded by more than a quarter."""
     if not weighed.triggers.height or weighed.triggers["probability"][0] <= weighed.no_recorded_change:
         return False
@@ -62,21 +63,21 @@ def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, a
         return False
     if best["planned_cost_per_day"] is None:
         return True
-    excess = float(str(row["excess_cost"])) + float(str(row["nowcast_excess_cost"]))
+    excess = row.excess_cost + row.nowcast_excess_cost
     return excess / max(hours, 1) * 24 <= PLAN_SLACK * float(best["planned_cost_per_day"])
 
 
 def owners_of(s: LakeAnalysis, a: SpikeDollars, best: dict[str, object] | None) -> pl.DataFrame:
     """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
     start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
-    found = find_owners(s.directory, service, best, budget_owner(s.observed, a.own), start)
-    if s.kept is None or s.kept.owners is None:
+    found = find_owners(s.directory, service, best, budget_owner(s.observed, a.moved_meters), start)
+    if s.evidence is None or s.evidence.owners is None:
         return found
-    return pl.concat([tables.OWNERS.fit(s.kept.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
+    return pl.concat([tables.OWNERS.fit(s.evidence.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
 
 
 def _costly_service(o: Observed, a: SpikeDollars) -> str | None:
     """The service whose bill the spike moved most."""
-    rows = o.meters[list(a.own)].select("service").with_columns(d=a.excess[list(a.own)].sum(axis=1)).drop_nulls("service")
+    rows = o.meters[list(a.moved_meters)].select("service").with_columns(d=a.excess[list(a.moved_meters)].sum(axis=1)).drop_nulls("service")
     best = rows.group_by("service").agg(pl.col("d").sum()).sort(pl.col("d").abs(), "service", descending=[True, False])
     return best["service"][0] if best.height else None

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
+from costwhy.behaviours import CAPACITY, ON_EDGES
 from costwhy.case.analysis import LOG_DELAY, LakeAnalysis
 from costwhy.errors import InputError
 from costwhy.model.counterfactual import calls_with
@@ -22,13 +23,12 @@ from costwhy.text import cents
 SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
 SHOWN_AFTER = timedelta(days=7)  # of the timeline, after its end
 DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
-ON_SIGNALS = frozenset({"demand", "schedule", "fan_out", "retries"})  # what calls show; capacity where it is reported
 
 
 def behaviour_table(a: SpikeDollars, excess: float) -> tuple[pl.DataFrame, float]:
     rows = [
         (*r.rate.name, cents(float(d[:, : a.billed].sum())), cents(float(d[:, a.billed :].sum())))
-        for r, d in zip(a.resets, a.dollars, strict=True)
+        for r, d in zip(a.baselines, a.dollars, strict=True)
     ]
     frame = pl.DataFrame(rows, schema=tables.BEHAVIOUR.schema, orient="row")
     frame = frame.group_by("kind", "service", "caller", "usage_type", maintain_order=True).agg(
@@ -67,7 +67,7 @@ def shown_hours(o: Observed, a: SpikeDollars) -> slice:
 
 
 def timeline_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    o, own, shown = model.observed, list(a.own), shown_hours(model.observed, a)
+    o, own, shown = model.observed, list(a.moved_meters), shown_hours(model.observed, a)
     actual = model.cost[own, shown].sum(axis=0)
     expected = actual.copy()
     expected[a.window.start - shown.start : a.window.end - shown.start] -= a.hourly
@@ -87,7 +87,7 @@ def timeline_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
 def ledger_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
     hours = list(model.observed.hours[a.window.hours])
     estimated = np.arange(len(hours)) >= a.billed
-    if not a.resets:
+    if not a.baselines:
         return tables.LEDGER.empty()
     frames = [
         pl.DataFrame({"hour": hours, "cost_change": d.sum(axis=0), "estimated": estimated}).with_columns(
@@ -96,7 +96,7 @@ def ledger_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
             caller=pl.lit(r.rate.caller, dtype=pl.String),
             usage_type=pl.lit(r.rate.usage_type, dtype=pl.String),
         )
-        for r, d in zip(a.resets, a.dollars, strict=True)
+        for r, d in zip(a.baselines, a.dollars, strict=True)
     ]
     return tables.LEDGER.fit(pl.concat(frames))
 
@@ -104,9 +104,9 @@ def ledger_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
 def calls_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
     """Calls and retries on the edges that the spike's rates stand on, and on those into the services that it moved most."""
     o = model.observed
-    edges = sorted({r.rate.row for r in a.resets if r.rate.kind in {"demand", "schedule", "fan_out", "retries"}})
+    edges = sorted({r.rate.row for r in a.baselines if r.rate.kind in ON_EDGES})
     if not edges:
-        service = a.resets[0].rate.service if a.resets else None
+        service = a.baselines[0].rate.service if a.baselines else None
         edges = [e for e, edge in enumerate(o.edges) if edge.service == service]
     if not edges:
         return tables.CALLS.empty()
@@ -125,7 +125,7 @@ def calls_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
 def _usual_calls(model: Model, a: SpikeDollars) -> np.ndarray:
     """Calls on each edge without the spike (E x W); as they were where they would not settle."""
     try:
-        return calls_with(model, a.window, a.resets)[0]
+        return calls_with(model, a.window, a.baselines)[0]
     except InputError:
         return model.observed.calls[:, a.window.hours]
 
@@ -133,10 +133,10 @@ def _usual_calls(model: Model, a: SpikeDollars) -> np.ndarray:
 def dependencies_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
     """Paths from the caller who caused it, over the services on the way, to the provider's service whose bill grew."""
     o, rows = model.observed, []
-    for reset, dollars in zip(a.resets, a.dollars, strict=True):
+    for reset, dollars in zip(a.baselines, a.dollars, strict=True):
         by_meter = dollars[:, : a.billed].sum(axis=1) if a.billed else dollars.sum(axis=1)
         sums: dict[tuple[str | None, str | None], float] = {}
-        for m in a.own:
+        for m in a.moved_meters:
             key = (o.meters["service"][m], o.meters["ServiceName"][m])
             sums[key] = sums.get(key, 0.0) + float(by_meter[m])
         head = [p for p in (reset.rate.caller, reset.rate.service) if p is not None]
@@ -151,16 +151,7 @@ def _path(o: Observed, head: list[str], service: str | None) -> list[str]:
     """The shortest chain of calls from the end of `head` to the service."""
     if service is None or not head or head[-1] == service:
         return head or ([service] if service else [])
-    ways, seen = [[head[-1]]], {head[-1]}
-    while ways:
-        way = ways.pop(0)
-        for edge in o.edges:
-            if edge.caller == way[-1] and edge.service not in seen:
-                if edge.service == service:
-                    return [*head[:-1], *way, service]
-                seen.add(edge.service)
-                ways.append([*way, edge.service])
-    return [*head, service]
+    return [*head[:-1], *(o.path(head[-1], service) or (head[-1], service))]
 
 
 def coverage_table(s: LakeAnalysis, a: SpikeDollars) -> pl.DataFrame:
@@ -185,8 +176,8 @@ def clocks_table(s: LakeAnalysis, a: SpikeDollars, change: Mapping[str, object] 
     start = o.hours[a.window.start]
     late = o.as_of - o.billed_through
     rows = [("bill", start, start + hour + late, f"the first hour of it is on a bill that comes {late / hour:.0f} h later")]
-    lead = a.resets[0].rate if a.resets else None
-    if lead is not None and (lead.kind in ON_SIGNALS or (lead.kind == "capacity" and lead.service in o.capacity)):
+    lead = a.baselines[0].rate if a.baselines else None
+    if lead is not None and (lead.kind in ON_EDGES or (lead.kind == CAPACITY and lead.service in o.capacity)):
         rows.insert(0, ("signals", start, start + hour, "the signals show it at the end of its first hour"))
     if change is not None:
         time, known = change["time"], change["known_at"]

@@ -20,9 +20,9 @@ UNTAGGED_WITHIN = timedelta(hours=24)
 def find_lost_tags(observed: Observed, lake_tables: Mapping[str, pl.DataFrame], recorded: KnownChanges) -> pl.DataFrame:
     """Tags that named an owner and are gone, while the usage goes on: `tables.LOST_TAGS`, most dollars since first."""
     lost: dict[tuple[str | None, str | None], list[tuple[int, int]]] = {}
-    for handed in observed.handed:
-        key = (observed.meters["service"][handed.meter], observed.meters["team"][handed.meter])
-        lost.setdefault(key, []).append((handed.hour, handed.meter))
+    for tag in observed.lost_tags:
+        key = (observed.meters["service"][tag.meter], observed.meters["team"][tag.meter])
+        lost.setdefault(key, []).append((tag.hour, tag.meter))
     rows = [
         _lost_row(observed, lake_tables, recorded, (service, team, together))
         for (service, team), meters in lost.items()

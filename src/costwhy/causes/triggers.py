@@ -17,6 +17,7 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.arrays import Array
+from costwhy.behaviours import AMPLIFIED, BY_ACCOUNT, BY_KIND, CAPACITY, CHANGE_KINDS, DEMAND, UNIT_PRICE, UNMETERED
 from costwhy.causes.changes import KnownChanges, hour_of
 from costwhy.sources.registry import format_behind
 
@@ -28,25 +29,8 @@ CANDIDATES = 40  # the heaviest records, from which decisions are made
 LEAST = 0.005
 STORED = re.compile(r"TimedStorage|ByteHrs|Storage|Snapshot|Backup|VolumeUsage", re.IGNORECASE)
 
-# How well a kind of change fits a kind of behaviour: 1 ordinary cause, towards 0 hardly ever. `storage` is capacity of stored bytes.
-KINDS = (
-    *("deploy", "config", "flag", "rollback", "scaling", "schedule", "create", "delete"),
-    *("commitment", "keeping", "watching", "tag", "other"),
-)
-MECHANISM: dict[str, tuple[float, ...]] = {
-    #                  deploy config flag  rollb scale sched creat delet commi keep  watch tag   other
-    "retries":        (1.00,  1.00,  0.80, 0.30, 0.15, 0.02, 0.10, 0.05, 0.01, 0.01, 0.05, 0.01, 0.10),
-    "fan_out":        (1.00,  0.70,  0.90, 0.30, 0.05, 0.10, 0.50, 0.05, 0.01, 0.01, 0.03, 0.01, 0.10),
-    "schedule":       (0.35,  0.40,  0.20, 0.10, 0.02, 1.00, 0.30, 0.05, 0.01, 0.01, 0.02, 0.01, 0.10),
-    "usage_per_call": (1.00,  1.00,  0.70, 0.30, 0.10, 0.05, 0.30, 0.10, 0.01, 0.10, 0.05, 0.01, 0.15),
-    "capacity":       (0.30,  0.35,  0.10, 0.15, 1.00, 0.10, 0.60, 0.20, 0.02, 0.05, 0.03, 0.01, 0.10),
-    "storage":        (0.25,  0.35,  0.10, 0.10, 0.30, 0.05, 0.30, 0.15, 0.01, 1.00, 0.02, 0.01, 0.10),
-    "cross_region":   (1.00,  0.70,  0.50, 0.20, 0.05, 0.10, 0.90, 0.10, 0.01, 0.10, 0.03, 0.01, 0.20),
-    "unit_price":     (0.02,  0.10,  0.01, 0.01, 0.05, 0.01, 0.05, 0.02, 1.00, 0.01, 0.01, 0.02, 0.02),
-    "unlinked_usage": (0.30,  0.50,  0.10, 0.10, 0.40, 0.20, 0.80, 0.15, 0.02, 0.30, 0.03, 0.02, 0.15),
-    "demand":         (0.06,  0.02,  0.06, 0.02, 0.01, 0.01, 0.02, 0.01, 0.01, 0.01, 0.01, 0.01, 0.02),
-    "unmetered":      (0.01,  0.01,  0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.50, 0.01, 0.01, 0.01, 0.02),
-}  # fmt: skip
+# How well each kind of change fits capacity of stored bytes, see `Behaviour.mechanism`.
+STORED_MECHANISM = (0.25, 0.35, 0.10, 0.10, 0.30, 0.05, 0.30, 0.15, 0.01, 1.00, 0.02, 0.01, 0.10)
 
 
 @dataclass(frozen=True)
@@ -62,7 +46,7 @@ class Weights:
     mechanism: float = 1.17  # times the logarithm of the fit
     rare: float = 0.83  # times the logarithm of how many like it are made there a day, less
     undone: float = 1.5  # taken back when the spike ended
-    calm: float = -4.01  # made outside production
+    outside_production: float = -4.01  # made outside production
     planned: float = 4.45  # a plan that says so, of traffic
     none: float = -1.39  # no recorded change
     none_demand: float = -1.31
@@ -156,13 +140,11 @@ def _where(
     """How close each change is to the place of a behaviour row: the first of PLACES that holds."""
     kind, service, caller, _, _ = row
     touched = recorded.service[near]
-    amplified = kind in {"retries", "fan_out"}
+    amplified = kind in AMPLIFIED
     there = caller if amplified else service
     upstream = s.callers_of.get(service or "", frozenset()) | s.callers_of.get(caller or "", frozenset())
     unknown = np.array([t is None for t in touched], dtype=bool)
-    home = recorded.rows["account"][near].is_in(list(s.accounts)).fill_null(value=False).to_numpy() & (
-        kind in {"unlinked_usage", "unit_price", "unmetered"}
-    )
+    home = recorded.rows["account"][near].is_in(list(s.accounts)).fill_null(value=False).to_numpy() & (kind in BY_ACCOUNT)
     rules = (
         made,
         _began(recorded, near, s.newborn),
@@ -187,8 +169,9 @@ def _began(recorded: KnownChanges, near: slice, newborn: frozenset[str]) -> np.n
 
 
 def _fits(doing: np.ndarray, kind: str, usage_type: str | None) -> Array:
-    name = "storage" if kind == "capacity" and STORED.search(usage_type or "") else kind
-    known = dict(zip(KINDS, MECHANISM.get(name, (0.02,) * len(KINDS)), strict=True))
+    stored = kind == CAPACITY and STORED.search(usage_type or "")
+    mechanism = STORED_MECHANISM if stored else BY_KIND[kind].mechanism
+    known = dict(zip(CHANGE_KINDS, mechanism, strict=True))
     return np.array([known.get(d, known["other"]) for d in doing], dtype=float)
 
 
@@ -224,20 +207,20 @@ def log_weights(recorded: KnownChanges, s: Onset, e: Evidence, w: Weights) -> tu
     shares = np.array([max(share, 1e-9) for *_, share in s.rows], dtype=float)
     rows = np.log(shares)[:, None] + place[e.where] + w.mechanism * np.log(e.fit)
     planned = recorded.rows["planned_reason"][e.near].is_not_null().to_numpy()
-    demand = np.array([kind == "demand" for kind, *_ in s.rows], dtype=bool)
+    demand = np.array([kind == DEMAND for kind, *_ in s.rows], dtype=bool)
     rows = rows + w.planned * demand[:, None] * planned[None, :]
     when = np.logaddexp(-e.lag / w.soon, w.slow - e.lag / 24.0)
     when = np.where(planned, -e.lag / 24.0, when)  # what is announced is awaited: traffic comes when people come
     rarity = -w.rare * np.log(recorded.usual[e.near])
     if not rows.size:
         return np.zeros(0), np.zeros(0, dtype=int)
-    heavy = rows.max(axis=0) + when + rarity + w.undone * e.undone + w.calm * recorded.calm[e.near]
+    heavy = rows.max(axis=0) + when + rarity + w.undone * e.undone + w.outside_production * recorded.outside_production[e.near]
     return heavy, rows.argmax(axis=0)
 
 
 def log_none(s: Onset, w: Weights) -> float:
     """Logarithm of the weight of *no recorded change*: how often such a behaviour begins without any record."""
-    kinds = {"demand": w.none_demand, "unit_price": w.none_price, "unmetered": w.none_price}
+    kinds = {DEMAND: w.none_demand, UNIT_PRICE: w.none_price, UNMETERED: w.none_price}
     whole = sum(share for *_, share in s.rows) or 1.0
     return float(np.log(sum(share * np.exp(kinds.get(kind, w.none)) for kind, *_, share in s.rows) / whole)) if s.rows else w.none
 
@@ -254,7 +237,7 @@ def _reasons(recorded: KnownChanges, s: Onset, e: Evidence, which: tuple[int, in
     words = kind.replace("_", " ")
     place = {
         "there": f"changed {touched}, the caller whose {'retries' if kind == 'retries' else 'calls'} grew"
-        if kind in {"retries", "fan_out"}
+        if kind in AMPLIFIED
         else f"changed {touched}, the service whose {words} moved",
         "resource": "touched a resource that was first billed when it began",
         "newborn": f"changed {touched}, which began with the spike",
@@ -270,7 +253,7 @@ def _reasons(recorded: KnownChanges, s: Onset, e: Evidence, which: tuple[int, in
         out.append("nothing like it is usual there")
     if change["planned_reason"]:
         out.append(f"planned: {change['planned_reason']}")
-    if recorded.calm[n]:
+    if recorded.outside_production[n]:
         out.append(f"made in {change['environment']}, not in production")
     return out
 

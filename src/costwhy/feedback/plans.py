@@ -89,8 +89,8 @@ def planned(lake: Lake) -> pl.DataFrame:
 
 def _services(s: LakeAnalysis, a: SpikeDollars) -> set[str]:
     """Services that a spike is about: that of its leading behaviour and its caller, and the one whose bill it moved most."""
-    names = {a.resets[0].rate.service, a.resets[0].rate.caller} if a.resets else set()
-    own = list(a.own)
+    names = {a.baselines[0].rate.service, a.baselines[0].rate.caller} if a.baselines else set()
+    own = list(a.moved_meters)
     if own:
         names.add(s.observed.meters["service"][own[int(np.argmax(np.abs(a.excess[own].sum(axis=1))))]])
     return {name for name in names if name is not None}

@@ -95,17 +95,17 @@ def _measured(s: LakeAnalysis, a: SpikeDollars, window: Window) -> tuple[float, 
     stop = min(a.window.end, window.start)
     during[max(a.window.start, stop - LEVEL_HOURS) : stop] = True
     held, normal, gone = [], [], 0.0
-    for reset, dollars in zip(a.resets, a.dollars, strict=True):
+    for reset, dollars in zip(a.baselines, a.dollars, strict=True):
         level = mean_rate(model, reset.rate, during)
         if level is None:
             continue
-        if reset.rate.born is not None:
+        if reset.rate.first_hour is not None:
             mine = float(dollars[:, : stop - a.window.start].sum()) / max(1, stop - a.window.start)
             left = mean_rate(model, reset.rate, _mask(s, window)) or 0.0
             gone += mine * width * (1 - min(1.0, max(0.0, left / level))) if level else 0.0
             normal.append(mine * width)
             continue
-        held.append((Baseline(reset.rate, np.full(width, level)), Baseline(reset.rate, np.full(width, float(reset.normal.mean())))))
+        held.append((Baseline(reset.rate, np.full(width, level)), Baseline(reset.rate, np.full(width, float(reset.values.mean())))))
     paid = float(model.cost[:, window.hours].sum())
     with_spike = float(cost_with(model, window, [x for x, _ in held]).sum()) if held else paid
     with_normal = float(cost_with(model, window, [x for _, x in held]).sum()) if held else paid

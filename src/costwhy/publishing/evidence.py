@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from costwhy.arrays import Array
+from costwhy.behaviours import ON_EDGES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
@@ -31,7 +32,6 @@ from costwhy.spikes.shifts import Shift
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
 
-ON_EDGES = frozenset({"demand", "schedule", "fan_out", "retries"})
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
 EVIDENCE = ("doing", "call", "usual", "calm")  # of `Recorded`, beside the change itself
@@ -87,12 +87,8 @@ def _edges(model: Model, spike: Spike, services: Iterable[str | None]) -> list[i
     inside = {s for s in services if s is not None} | {
         s for e in spike.episodes for s in (e.rate.service, e.rate.caller) if s in o.services
     }
-    inside |= {s for k, s in enumerate(o.services) if abs(model.service_born[k] - spike.start) <= SEVERAL}
-    while True:
-        below = {edge.service for edge in o.edges if edge.internal and edge.caller in inside}
-        if below <= inside:
-            break
-        inside |= below
+    inside |= {s for k, s in enumerate(o.services) if abs(model.service_first_hour[k] - spike.start) <= SEVERAL}
+    inside |= o.reach(inside)
     around = inside | {str(edge.caller) for edge in o.edges if edge.internal and edge.service in inside}
     return [e for e, edge in enumerate(o.edges) if edge.service in around or edge.caller in inside or edge.caller is None]
 
@@ -111,7 +107,7 @@ def _episode(o: Observed, e: Episode) -> dict[str, Any]:
         "style": rate.style,
         "place": place,
         "shift": [shift.since, shift.start, shift.end, shift.size, shift.ramp],
-        "busy": _runs(~e.quiet),
+        "busy": _runs(~e.baseline_hours),
     }
 
 
@@ -148,7 +144,7 @@ def _sparse(grids: dict[str, Array]) -> pl.DataFrame:
 
 def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> dict[str, pl.DataFrame]:
     """Changes, catalogue, tags and coverage as far as the case speaks of them."""
-    o, r, frames = study.observed, study.recorded, study.frames
+    o, r, frames = study.observed, study.known_changes, study.frames
     begin = o.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = o.hours[0] + timedelta(hours=spike.end) if spike.end is not None else o.as_of
     part = r.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDOING[1])
@@ -166,7 +162,7 @@ def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> di
             doing=pl.Series(r.doing[part], dtype=pl.String),
             call=pl.Series(r.call[part], dtype=pl.String),
             usual=r.usual[part],
-            calm=r.calm[part],
+            calm=r.outside_production[part],
         ),
         "changes": shown,
         "catalog": catalog.filter(wanted),
@@ -254,7 +250,7 @@ def _episode_again(model: Model, told: dict[str, Any]) -> Episode | None:
         quiet[first:last] = False
     since, start, end, size, ramp = told["shift"]
     episode = episode_of(model, rate, Shift(since, start, end, size, ramp), quiet)
-    return replace(episode, quiet=quiet) if episode is not None else None
+    return replace(episode, baseline_hours=quiet) if episode is not None else None
 
 
 def _stands_at(model: Model, rate: Rate, place: dict[str, Any]) -> bool:
