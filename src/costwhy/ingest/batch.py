@@ -144,6 +144,11 @@ class Log:
     unreached: list[UnreachableError] = field(default_factory=list)
     reached: bool = False
 
+    def hint(self, message: str) -> None:
+        """Something that is no fault; the same of several parts is said once."""
+        if message not in self.hints:
+            self.hints.append(message)
+
     def miss(self, key: str, error: UnreachableError) -> None:
         """A source could not be reached: a message; the others go on."""
         self.unreached.append(error)

@@ -74,9 +74,8 @@ def _take_bill(source: Source, part: Part, cube: FileCube, run: Run) -> None:
     run.batch.series.append(cube.series)
     run.log.totals.append(cube.totals)
     _forget_fault(part, run)
-    hint = f"{source.path} has no column {', no '.join(cube.lacking)}"
-    if cube.lacking and hint not in run.log.hints:  # the same of all periods is said once
-        run.log.hints.append(hint)
+    if cube.lacking:
+        run.log.hint(f"{source.path} has no column {', no '.join(cube.lacking)}")
     aside = {"set_aside": cube.set_aside}
     if part.name != source.name:
         _add(part, part.name, aside | cube.tables, run, cube, cube.rows_set_aside)
@@ -121,6 +120,8 @@ def _read_records(source: Source, part: Part, run: Run) -> Faults:
     names = _names(faults, run)
     reasons = zip(names, faults.values(), strict=True)
     run.log.messages += [f"{name} was set aside: {fault}" for name, fault in reasons]
+    for note in reading.notes:
+        run.log.hint(f"{source.path}: {note}")
     table, files = TABLES[source.format.section], _names(part.files, run)
     days = reading.by_day() if table == "signals" else {}
     whole = {"set_aside": reading.set_aside}

@@ -33,13 +33,15 @@ Record = TypeVar("Record")
 class Reading:
     """What was read, as tables without `delivery`: the source's own, `set_aside` and `seen`.
 
-    complete: false where the source warned that something may be missing; it is asked again.
+    complete  false where the source warned that something may be missing; it is asked again
+    notes     what whoever runs ingest should know, and what is no fault
     """
 
     rows: pl.DataFrame
     set_aside: pl.DataFrame
     seen: pl.DataFrame
     complete: bool = True
+    notes: tuple[str, ...] = ()
 
     def by_day(self) -> dict[str, "Reading"]:
         """Rows of signals and what was seen, for each day (YYYY-MM-DD); each has all that was set aside."""

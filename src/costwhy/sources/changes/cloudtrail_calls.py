@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from costwhy.sources.reading import clean, to_text
+from costwhy.sources.reading import clean, to_mapping, to_text
 
-MAX_AFTER = 4096
-"""Bytes of JSON that are kept of the values asked for."""
+MAX_JSON = 4096
+"""Bytes of JSON that are kept of the values before or after a change."""
 MAX_NAMES = 50
 """Names that one call can touch."""
 _DEEPEST = 8
@@ -244,17 +244,19 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
 
 
 def values_asked(record: Mapping[str, Any]) -> str | None:
-    """The request's parameters as JSON of at most MAX_AFTER bytes, shortened where it must be; null: none."""
-    asked = parameters_of(record)
-    if not asked:
-        return None
+    """The request's parameters as JSON; null: none."""
+    return short_json(parameters_of(record)) if parameters_of(record) else None
+
+
+def short_json(values: object) -> str:
+    """JSON of at most MAX_JSON bytes; long texts and lists are cut where it must be."""
     for longest, most in ((10_000, 1_000), (200, 20), (60, 5)):
-        text = msgspec.json.encode(_shorten(asked, longest, most, 0))
-        if len(text) <= MAX_AFTER:
+        text = msgspec.json.encode(_shorten(values, longest, most, 0))
+        if len(text) <= MAX_JSON:
             return text.decode()
     plain = {
-        clean(str(key), 60): value
-        for key, value in asked.items()
+        clean(key, 60): value
+        for key, value in to_mapping(values).items()
         if isinstance(value, bool | int | float)
     }
     return msgspec.json.encode({**dict(islice(plain.items(), 20)), "cut": True}).decode()
