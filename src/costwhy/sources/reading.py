@@ -179,8 +179,9 @@ def beginning(record: object) -> str | None:
     return clean(msgspec.json.encode(record).decode(), SHOWN)
 
 
-def to_time(text: object) -> datetime:
-    """An ISO 8601 time in UTC. Raises ValueError with a reason when it is no time, or has no zone."""
+def to_time(value: object) -> datetime:
+    """An ISO 8601 time in UTC. Raises ValueError when it is no time, or has no zone."""
+    text = value.isoformat() if isinstance(value, datetime) else value
     if not isinstance(text, str) or len(text) > 40:
         raise ValueError(f"time {beginning(text)} is not ISO 8601")
     try:
