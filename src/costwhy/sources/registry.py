@@ -9,6 +9,7 @@ FORMATS = {
     "focus": "cost.focus",
     "cur2": "cost.cur",
     "cur": "cost.cur",
+    "changes": "changes.long_table",
     "cloudtrail": "changes.cloudtrail",
     "cdevents": "changes.cdevents",
     "autoscaling": "changes.autoscaling",
