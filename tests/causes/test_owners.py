@@ -14,7 +14,7 @@ from costwhy.case.analysis import analyse
 from costwhy.case.document import explain
 from costwhy.case.investigate import find_spikes, investigate, lost_tags, nobody_owns
 from costwhy.case.opened import open_case
-from costwhy.case.story import gap_lines, lost_sentence, tell
+from costwhy.case.story import gap_lines, lost_sentence, sentences
 from costwhy.causes.owners import ORDER, Directory, owner_then
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError
@@ -208,7 +208,7 @@ def test_a_case_tells_who_ran_it_when_it_began():
     )
     told = replace(case, owners=pl.concat([case.owners, past]))
     assert told.owner_then is not None
-    assert [s.text for s in tell(told) if "when it began it was <b>old" in s.text]
+    assert [s.text for s in sentences(told) if "when it began it was <b>old" in s.text]
     assert "&lt;b&gt;old" in html.chain(told)
     assert "<b>old" not in html.chain(told)
 

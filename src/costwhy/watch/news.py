@@ -12,7 +12,7 @@ import msgspec
 from costwhy.case.analysis import FoundSpike, Lake, LakeAnalysis, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
-from costwhy.case.story import headline, tell
+from costwhy.case.story import headline, sentences
 from costwhy.feedback.known_spike import SpikeKey, keys_of_spikes, read_spike_key
 from costwhy.feedback.plans import Plan, plans
 from costwhy.feedback.savings import Saving, savings
@@ -155,7 +155,7 @@ class NewsWriter:
         seen, key = spike
         happening, step = happened
         case = case_of(self.study, *found)
-        lines = (*_beginning(case, seen, chain, fix), *(x.text for x in tell(case)), *_opinion(verdict))
+        lines = (*_beginning(case, seen, chain, fix), *(x.text for x in sentences(case)), *_opinion(verdict))
         owner = case.who[0]
         team = owner["team"] if owner else None
         title = f"{_word(happening, step, chain)}: {headline(case)}"
