@@ -24,8 +24,8 @@ DOLLARS = {"alpha": [1, 2, 3, 4], "beta": [10, 20, 30, 40]}
 SERVE = """
 import sys
 from pathlib import Path
-from costwhy.served.auth import Auth
-from costwhy.served.server import ServeOptions, serve
+from costwhy.serve.visitors import Auth
+from costwhy.serve.server import ServeOptions, serve
 published, notebook, state, log, token = sys.argv[1:]
 serve(published, Path(notebook), ServeOptions(Auth(token=token), state=Path(state), log=Path(log)))
 """
