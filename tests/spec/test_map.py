@@ -23,9 +23,9 @@ PAGES = [
         "docs/triggers.md",
         "docs/owners.md",
     )
+    if (ROOT / name).exists()
 ] + sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:\.(?:py|md|toml|json|png|svg|css|js|html)|/)")
-HERE = {".ci", ".git", "Makefile"}
 MADE = {"case.json", "company.json", "costwhy.toml", "writer.lock", "catalog-info.yaml"}
 """Files of a user's, or that costwhy writes: not of the repository."""
 
