@@ -28,7 +28,7 @@ TOKEN = "a-token-of-the-benchmark"
 SERVE = """
 import sys
 from pathlib import Path
-from costwhy.serve.visitors import Auth
+from costwhy.serve.auth import Auth
 from costwhy.serve.server import ServeOptions, serve
 published, notebook, state, log, token = sys.argv[1:]
 serve(published, Path(notebook), ServeOptions(Auth(token=token), state=Path(state), log=Path(log)))
