@@ -301,7 +301,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
 
 def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace, capfd):
     for command in ("spikes", "explain", "ingest"):
-        assert cli.main([command, str(sample_workspace), "--json"]) == 0
+        assert main.main([command, str(sample_workspace), "--json"]) == 0
         said = capfd.readouterr().out
         assert isinstance(json.loads(said), dict)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
@@ -316,10 +316,10 @@ def test_the_workspace_is_this_folder_where_none_is_named(sample_workspace):
 
 def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace, capfd, monkeypatch):
     monkeypatch.chdir(sample_workspace)
-    assert cli.main(["spikes", "--json"]) == 0
+    assert main.main(["spikes", "--json"]) == 0
     listed = json.loads(capfd.readouterr().out)["spikes"]
     assert listed, "the sample company has spikes"
-    assert cli.main(["explain", listed[0]["spike_id"], "--json"]) == 0
+    assert main.main(["explain", listed[0]["spike_id"], "--json"]) == 0
     said = json.loads(capfd.readouterr().out)["spikes"]
     assert [s["spike_id"] for s in said] == [listed[0]["spike_id"]]
 
