@@ -50,7 +50,7 @@ def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:
 
 
 def test_watching_twice_tells_each_spike_once(workspace, told, capsys):
-    assert main.main(["watch", str(workspace), "--url", "https://costwhy.acme.example/"]) == 0
+    assert main(["watch", str(workspace), "--url", "https://costwhy.acme.example/"]) == 0
     spikes = find_spikes(open_lake(workspace))["spike_id"].to_list()
     assert len(spikes) >= 5
     assert sorted(m["spike_id"] for m in told.messages) == sorted(spikes)
@@ -59,7 +59,7 @@ def test_watching_twice_tells_each_spike_once(workspace, told, capsys):
     first = told.messages[0]
     assert first["url"] == f"https://costwhy.acme.example/?case={first['spike_id']}"
     assert any("a day of waiting costs" in line for message in told.messages for line in message["lines"])
-    assert main.main(["watch", str(workspace)]) == 0
+    assert main(["watch", str(workspace)]) == 0
     assert len(told.ids) == len(spikes)
     assert "0 sent" in capsys.readouterr().err
 
@@ -75,7 +75,7 @@ def test_two_watchers_at_once_tell_each_spike_once(workspace, told):
 
 
 def test_a_dry_run_shows_and_leaves_no_trace(workspace, told, capsys):
-    assert main.main(["watch", str(workspace), "--dry-run"]) == 0
+    assert main(["watch", str(workspace), "--dry-run"]) == 0
     assert "New: " in capsys.readouterr().out
     assert told.messages == []
     assert not (workspace / "lake" / "watch").exists()
@@ -192,9 +192,9 @@ def test_who_watches_within_the_pause_is_told_why_and_until_when(tmp_path, monke
 
 def test_the_command_line_says_a_channels_fault_once_and_then_when_it_tries_again(workspace, capsys, monkeypatch):
     monkeypatch.delenv("HOOK_SECRET")
-    assert main.main(["watch", str(workspace)]) == 3
+    assert main(["watch", str(workspace)]) == 3
     assert capsys.readouterr().err.count("is not set") == 1
-    assert main.main(["watch", str(workspace)]) == 0
+    assert main(["watch", str(workspace)]) == 0
     said = capsys.readouterr().err
     assert re.search(r"waiting: `watch\.channels\.hook\.secret_env` .* is not set; next try \d+ \w+ \d\d:\d\d UTC", said)
 
@@ -220,15 +220,15 @@ def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, cap
 
 def test_the_command_line_says_and_lists(workspace, capsys):
     spike = find_spikes(open_lake(workspace))["spike_id"][0]
-    assert main.main(["say", str(workspace), spike, "fixing", "--note", "rolling back", "--who", "dana"]) == 0
-    assert main.main(["say", str(workspace), spike, "bogus"]) == 2
-    assert main.main(["say", str(workspace), "20260101T00-nothing", "fixed"]) == 2
+    assert main(["say", str(workspace), spike, "fixing", "--note", "rolling back", "--who", "dana"]) == 0
+    assert main(["say", str(workspace), spike, "bogus"]) == 2
+    assert main(["say", str(workspace), "20260101T00-nothing", "fixed"]) == 2
     until = "2027-01-01T00:00Z"
-    assert main.main(["plan", str(workspace), "cart", "--reason", "sale", "--until", until, "--cost-per-day", "50", "--who", "dana"]) == 0
-    assert main.main(["plan", str(workspace), "cart"]) == 2
+    assert main(["plan", str(workspace), "cart", "--reason", "sale", "--until", until, "--cost-per-day", "50", "--who", "dana"]) == 0
+    assert main(["plan", str(workspace), "cart"]) == 2
     capsys.readouterr()
-    assert main.main(["say", str(workspace), "--list"]) == 0
-    assert main.main(["plan", str(workspace), "--list", "--json"]) == 0
+    assert main(["say", str(workspace), "--list"]) == 0
+    assert main(["plan", str(workspace), "--list", "--json"]) == 0
     shown = capsys.readouterr().out
     assert "rolling back" in shown
     assert '"reason": "sale"' in shown
@@ -245,7 +245,7 @@ def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeyp
             raise KeyboardInterrupt
 
     monkeypatch.setattr("costwhy.cli.watch.time.sleep", sleep)
-    assert main.main(["watch", str(workspace), "--every", "15m"]) == 130
+    assert main(["watch", str(workspace), "--every", "15m"]) == 130
     assert pauses == [900.0, 900.0]
     assert "is not TOML" in capsys.readouterr().err
     assert len(told.ids) > 0
@@ -253,13 +253,13 @@ def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeyp
 
 @pytest.mark.parametrize("text", ["15", "0m", "-5m", "1d"])
 def test_an_interval_that_is_none_is_refused(text):
-    assert main.main(["watch", ".", "--every", text]) == 2
+    assert main(["watch", ".", "--every", text]) == 2
 
 
 def test_a_source_that_cannot_be_read_hinders_nobody_from_being_told(workspace, told, capsys):
     toml = workspace / "costwhy.toml"
     toml.write_text(toml.read_text().replace('path = "billing/"', 'path = "gone/"'))
-    assert main.main(["watch", str(workspace)]) == 3
+    assert main(["watch", str(workspace)]) == 3
     assert "gone/" in capsys.readouterr().err
     assert len(told.ids) >= 5
 
