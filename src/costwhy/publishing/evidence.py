@@ -88,11 +88,7 @@ def _edges(model: Model, spike: Spike, services: Iterable[str | None]) -> list[i
         s for e in spike.episodes for s in (e.rate.service, e.rate.caller) if s in o.services
     }
     inside |= {s for k, s in enumerate(o.services) if abs(model.service_first_hour[k] - spike.start) <= SEVERAL}
-    while True:
-        below = {edge.service for edge in o.edges if edge.internal and edge.caller in inside}
-        if below <= inside:
-            break
-        inside |= below
+    inside |= o.reach(inside)
     around = inside | {str(edge.caller) for edge in o.edges if edge.internal and edge.service in inside}
     return [e for e, edge in enumerate(o.edges) if edge.service in around or edge.caller in inside or edge.caller is None]
 
@@ -148,7 +144,7 @@ def _sparse(grids: dict[str, Array]) -> pl.DataFrame:
 
 def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> dict[str, pl.DataFrame]:
     """Changes, catalogue, tags and coverage as far as the case speaks of them."""
-    o, r, frames = study.observed, study.recorded, study.frames
+    o, r, frames = study.observed, study.known_changes, study.frames
     begin = o.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = o.hours[0] + timedelta(hours=spike.end) if spike.end is not None else o.as_of
     part = r.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDOING[1])
@@ -166,7 +162,7 @@ def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> di
             doing=pl.Series(r.doing[part], dtype=pl.String),
             call=pl.Series(r.call[part], dtype=pl.String),
             usual=r.usual[part],
-            calm=r.calm[part],
+            calm=r.outside_production[part],
         ),
         "changes": shown,
         "catalog": catalog.filter(wanted),
