@@ -90,10 +90,6 @@ def explain(
 
     The last word is a spike where it has the form of an id, such as 20261014T03-inventory.
     """
-    from costwhy.case.document import explain
-    from costwhy.case.investigate import lost_tags
-    from costwhy.case.story import document_lines, gap_lines
-
     own = ("SPIKE",) if words and is_spike_id(words[-1]) else ()
     place, named = split_words(words, workspace, own)
     spike = named[0] if named else None
@@ -101,6 +97,10 @@ def explain(
     if window is None and (against or where):
         raise UsageError("--against and --where need a window", todo="add --from and --to")
     other = _in_order(against, "--against") if against else None
+    from costwhy.case.document import explain
+    from costwhy.case.investigate import lost_tags
+    from costwhy.case.story import document_lines, gap_lines
+
     lake = lake_of(place)
     document = explain(lake, spike, as_of, window=window, against=other, where=dict(where))
     if as_json:
