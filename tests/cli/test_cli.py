@@ -182,6 +182,8 @@ ID = "20261014T03-inventory"
         (f"explain acme {ID}", "acme", [ID]),
         (f"explain -w acme {ID}", "acme", [ID]),
         (f"explain {ID} --workspace {ID}", ID, [ID]),
+        ("explain acme dynamodb", "acme", ["dynamodb"]),
+        ("explain -w acme dynamodb", "acme", ["dynamodb"]),
         (f"publish {ID}", ".", [ID]),
         (f"publish acme {ID}", "acme", [ID]),
         (f"publish -w acme {ID}", "acme", [ID]),
@@ -218,7 +220,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     [
         ("spikes acme other", "spikes -w WORKSPACE`"),
         ("spikes acme -w acme", "spikes -w WORKSPACE`"),
-        ("explain acme dynamodb", "explain -w WORKSPACE`"),
+        ("explain -w acme a b", "explain -w WORKSPACE SPIKE`"),
         (f"explain a b {ID}", "explain -w WORKSPACE SPIKE`"),
         ("publish", "publish -w WORKSPACE SPIKE`"),
         ("publish a b c", "publish -w WORKSPACE SPIKE`"),
