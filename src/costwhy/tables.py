@@ -146,10 +146,10 @@ CHANGES = Table(
     "recorded changes: deployments, API writes, scaling",
     (
         DELIVERY,
-        Column("change_id", TEXT, "CloudTrail eventID or CDEvents context.id"),
+        Column("change_id", TEXT, "the record's own id: CloudTrail eventID, CDEvents context.id"),
         Column("time", TIME, "when it happened"),
         Column("known_at", TIME, "when it could first be known (log delivery); null: at once"),
-        Column("source", TEXT, "cloudtrail, cdevents, autoscaling"),
+        Column("source", TEXT, "its format in costwhy.toml"),
         Column("kind", TEXT, "deploy, rollback, scaling, schedule, config, create, delete, tag, commitment, flag, other"),
         Column("event", TEXT, "CDEvents type, or eventSource:eventName"),
         SERVICE,
@@ -209,7 +209,7 @@ SEEN = Table(
     "records read by source and hour, noise included: what coverage rests on",
     (
         DELIVERY,
-        Column("source", TEXT, "cost, cloudtrail, cdevents, autoscaling, signals"),
+        Column("source", TEXT, "cost, signals, or the format of the changes"),
         Column("account", TEXT, "account, where the source has one"),
         Column("hour", TIME, "start of the hour"),
         Column("records", COUNT, "records in it"),
@@ -305,7 +305,7 @@ TRIGGERS = Table(
     "triggers",
     "recorded changes weighed, most probable first",
     (
-        Column("change_id", TEXT, "CloudTrail eventID or CDEvents context.id"),
+        Column("change_id", TEXT, "the record's own id: CloudTrail eventID, CDEvents context.id"),
         Column("also", TEXTS, "further records of the same decision"),
         Column("probability", NUMBER, "that it caused the spike"),
         Column("reasons", TEXTS, "sentences with numbers"),

@@ -15,6 +15,7 @@ from costwhy.errors import InputError
 from costwhy.model.counterfactual import calls_with
 from costwhy.model.observed import Observed, states
 from costwhy.model.rates import Model
+from costwhy.sources.registry import format_behind
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.spikes.drivers import find_drivers
 from costwhy.text import cents
@@ -157,22 +158,15 @@ def coverage_table(s: LakeAnalysis, a: SpikeDollars) -> pl.DataFrame:
     """Which sources covered the week before the spike and the spike, with gaps, and what each would not show."""
     seen, o = s.frames["seen"], s.observed
     begin = max(o.hours[0], o.hours[a.window.start] - SHOWN_BEFORE)
-    notes = {
-        "cost": "what was used by a resource that the bill does not name",
-        "signals": "calls that no signal is recorded for",
-        "cloudtrail": "a change made by data-plane calls",
-        "cdevents": "a change deployed without the delivery pipeline",
-        "autoscaling": None,
-    }
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
         inside = hours.filter((hours >= begin) & (hours < o.as_of))
-        usual = source in {"cost", "signals"}
-        gaps = _gaps(inside.to_list(), usual=usual)
+        form = format_behind(source)
+        gaps = _gaps(inside.to_list(), usual=form is not None and form.every_hour)
         until = hours.max() + timedelta(hours=1)  # type: ignore[operator]
         until = min(until, o.billed_through) if source == "cost" else until  # of all accounts, as everywhere
-        rows.append((source, hours.min(), until, gaps, notes.get(source)))
+        rows.append((source, hours.min(), until, gaps, form.cannot_show if form else None))
     return pl.DataFrame(rows, schema=tables.COVERAGE.schema, orient="row")
 
 

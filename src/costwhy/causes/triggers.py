@@ -19,6 +19,7 @@ from costwhy import tables
 from costwhy.arrays import Array
 from costwhy.behaviours import AMPLIFIED, BY_ACCOUNT, BY_KIND, CAPACITY, CHANGE_KINDS, DEMAND, UNIT_PRICE, UNMETERED
 from costwhy.causes.changes import KnownChanges, hour_of
+from costwhy.sources.registry import format_behind
 
 LOOK_BACK = timedelta(hours=72)
 SAME_DECISION = timedelta(minutes=20)
@@ -291,7 +292,12 @@ def _decisions(
 
 def _tells_more(row: dict[str, object], lead: dict[str, object]) -> bool:
     """A deployment event has a title, a link, a ticket; the API call that it left has none."""
-    return row["source"] == "cdevents" and lead["source"] != "cdevents"
+    return _is_titled(row) and not _is_titled(lead)
+
+
+def _is_titled(row: dict[str, object]) -> bool:
+    found = format_behind(str(row["source"]))
+    return found is not None and found.titled
 
 
 def one_decision(a: dict[str, object], b: dict[str, object]) -> bool:
