@@ -92,7 +92,7 @@ class WebhookChannel(_Keys, frozen=True, kw_only=True, tag="webhook", tag_field=
 
 
 class SnsChannel(_Keys, frozen=True, kw_only=True, tag="sns", tag_field="kind"):
-    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for the AWS command line"""
+    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for every AWS tool"""
 
     name: str
     topic: Annotated[str, _TOPIC]
@@ -129,7 +129,7 @@ Channel = SlackChannel | WebhookChannel | SnsChannel | EmailChannel | OutputChan
 
 
 class Watch(_Keys, frozen=True, kw_only=True):
-    """[watch]: where messages go. `teams` names a channel for each team, `default` that of others"""
+    """[watch]: where messages go. `teams`: a channel for each team; `default`: that of others"""
 
     default: str | None = None
     teams: dict[str, str] = {}
@@ -290,7 +290,7 @@ _MISTAKE = re.compile(r"(?P<found>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`
 
 
 def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
-    """What msgspec says of a value at a path below a type, in our words, and what is allowed there."""
+    """What msgspec says of a value at a path below a type, and what is allowed there."""
     if key := re.fullmatch("Object contains unknown field `(.*)`", found, re.DOTALL):
         keys = _keys_at(kind, path)
         return f"`{key[1]}` is no key" + (" here" if keys else ""), _one_of(key[1], keys)

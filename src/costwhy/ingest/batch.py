@@ -158,7 +158,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Run:
-    """One ingest: the workspace, the deliveries that the lake has with their digests, and its work."""
+    """One ingest. known: the deliveries that the lake has, with their digests."""
 
     workspace: Workspace
     known: Mapping[str, str]

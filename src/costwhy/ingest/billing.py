@@ -249,7 +249,7 @@ def of_period(cube: FileCube, month: str) -> FileCube:
 
 
 def merge(cubes: Sequence[FileCube]) -> FileCube:
-    """The files of one delivery together: partial sums of an hour that is split over files are added."""
+    """The files of one delivery together; an hour that is split over files is added up."""
     if len(cubes) == 1:
         return cubes[0]
     return FileCube(

@@ -49,7 +49,7 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
 
 
 def open_bytes(file: Path) -> io.BufferedIOBase:
-    """Open a file for reading, decompressed where its first bytes say gzip, whatever its name says."""
+    """Open a file for reading, decompressed where its first bytes say gzip."""
     stream = file.open("rb")
     if stream.peek(2)[:2] != b"\x1f\x8b":
         return stream
@@ -58,7 +58,7 @@ def open_bytes(file: Path) -> io.BufferedIOBase:
 
 
 def read_bytes(file: Path) -> bytes:
-    """The whole file, decompressed. Raises SourceError when it is unreadable or beyond MAX_BYTES."""
+    """The whole file, decompressed. Raises SourceError: unreadable, or beyond MAX_BYTES."""
     try:
         with open_bytes(file) as stream:
             data = stream.read(MAX_BYTES + 1)

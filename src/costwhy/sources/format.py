@@ -1,4 +1,4 @@
-"""What a format is: the keys of its entry in costwhy.toml, and how its files or its API are read."""
+"""What a format is: its keys in costwhy.toml, and how its files or its API are read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

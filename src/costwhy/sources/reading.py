@@ -1,4 +1,4 @@
-"""What a reader gives back (`Reading`), and how it puts that together record by record (`Collector`)."""
+"""What a reader gives back (`Reading`), and how it collects that by record (`Collector`)."""
 
 import re
 from collections import Counter
@@ -21,7 +21,7 @@ MAX_TEXT = 1000
 SHOWN = 300
 """Characters that are shown of a record that was set aside."""
 MAX_ALIKE = 20
-"""Records of one file set aside for one reason that get a row each; the last row counts the others."""
+"""Records of one file and one reason that get a row each; the last row counts the others."""
 MAX_ASIDE = 1000
 """Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
@@ -44,7 +44,7 @@ class Reading:
     notes: tuple[str, ...] = ()
 
     def by_day(self) -> dict[str, "Reading"]:
-        """Rows of signals and what was seen, for each day (YYYY-MM-DD); each has all that was set aside."""
+        """Signals of each day (YYYY-MM-DD); each has all that was set aside."""
         day = pl.col("hour").dt.strftime("%Y-%m-%d").alias("day")
         rows, seen = (
             {str(key[0]): part for key, part in frame.group_by(day)}
@@ -149,7 +149,7 @@ def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text fit for a terminal and a table: at most `limit` characters, control characters become spaces."""
+    """At most `limit` characters of a text, fit for a terminal: control characters are spaces."""
     sound = text[:limit].encode("utf-8", "replace").decode("utf-8")
     return _CONTROL.sub(" ", sound) + ("…" if len(text) > limit else "")
 

@@ -1,11 +1,12 @@
-"""Files of a source that live on S3: a local mirror of them, from which the readers of files read as from any folder.
+"""A local mirror of files on S3, which is then read as any folder.
 
-    FOLDER/s3:/BUCKET/KEY      the objects under their own names, so that periods, `data/` and `metadata/` are recognised
+    FOLDER/s3:/BUCKET/KEY      the objects under their own names: periods are recognised by them
     FOLDER/partial/DIGEST      what has arrived of an object; a cut transfer goes on from there
     FOLDER/index.jsonl         key, ETag and size of every object that is here whole
 
-An object is fetched where its ETag or size is another one than before. Of a billing export only the files of the newest
-delivery of each period are fetched, as its manifest names them. What has vanished from the bucket vanishes here.
+An object is fetched where its ETag or size has changed. Of a billing export only the files of the
+newest delivery of each period are fetched, as its manifest names them. What has vanished from the
+bucket vanishes here.
 """
 
 import fcntl
@@ -50,9 +51,10 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Mirror:
-    """What a mirroring did: the folder; objects fetched, kept and removed; bytes that came over the network.
+    """What a mirroring did: how many objects it fetched, kept and removed.
 
-    refused: objects that cannot be files here, each with the reason.
+    bytes    that came over the network
+    refused  objects that cannot be files here, each with the reason
     """
 
     folder: Path
@@ -106,10 +108,13 @@ def mirror(
     wanted: Callable[[str], bool] | None = None,
     tell: Tell | None = None,
 ) -> Mirror:
-    """Bring the objects of an address into a folder: a prefix that ends at a `/`, one object, or a glob.
+    """Fetch the objects of an address into a folder: a prefix that ends at a `/`, one object, a glob.
 
-    wanted: which keys of a prefix or a glob are of use; null: all. An object named outright is always of use.
-    Raises SourceError where the address is none, or nothing is there; UnreachableError where S3 cannot be read.
+    wanted: which keys of a prefix or a glob; null: all. An object that is named itself is always
+    fetched.
+
+    Raises SourceError where the address is none, or nothing is there; UnreachableError where S3
+    cannot be read.
     """
     bucket, _, rest = address.removeprefix(SCHEME).partition("/")
     if not is_address(address) or not _BUCKET.fullmatch(bucket):
@@ -196,7 +201,7 @@ def _object(content: dict[str, Any]) -> _Object:
 
 
 def _pattern(glob: str) -> re.Pattern[str]:
-    """The glob as files know it: `*` and `?` stay within a folder, `**/` goes through any number of them."""
+    """The glob as for files: `*` and `?` stay within a folder, `**/` is any number of them."""
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", glob, re.DOTALL)
     return re.compile(
@@ -227,7 +232,7 @@ class _Transfer:
     _stopping: threading.Event = field(default_factory=threading.Event)
 
     def bring(self, objects: list[_Object]) -> Mirror:
-        """Manifests first, for they say what else is of use; then what vanished goes; then the rest comes."""
+        """Manifests first, for they name the others; then what vanished goes; then the rest."""
         storable = self._storable(objects)
         self.total = len(storable)
         known = self._index()
@@ -264,7 +269,7 @@ class _Transfer:
         return sorted(kept, key=lambda o: o.key)
 
     def _newest(self, objects: list[_Object], manifests: list[_Object]) -> list[_Object]:
-        """Billing exports: without what a newer delivery of the same period replaced. Others: all."""
+        """Of billing exports the newest delivery of each period; of other files all."""
         if not manifests:
             return objects
         by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
@@ -276,7 +281,7 @@ class _Transfer:
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
-        """Those that are new or changed, PARALLEL at a time; the first fault stops all. Returns how many came."""
+        """Fetch those that are new or changed; the first fault stops all. Returns how many came."""
         needed = [o for o in objects if not self._is_here(o, known.get(o.key))]
         self.done += len(objects) - len(needed)
         if not needed:
@@ -358,7 +363,7 @@ class _Transfer:
             time.sleep(PAUSE * 2**stalls if stalls else 0)
 
     def _append(self, one: _Object, partial: Path, start: int) -> None:
-        """One request from `start` to the end; every chunk is in the file before the next one is asked for."""
+        """One request from `start` to the end; a chunk is in the file before the next is read."""
         part = {"Range": f"bytes={start}-"} if start else {}
         answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
@@ -405,7 +410,7 @@ class _Transfer:
             partial.unlink()
 
     def _remove(self, wanted: set[str], known: dict[str, list[Any]]) -> int:
-        """What is no longer to be read, with the folders that it leaves empty. Returns how many objects went."""
+        """Remove other files, and folders that are then empty. Returns how many files went."""
         keep = {self._path(key) for key in wanted}
         root = self.folder / _ROOT
         gone = [path for path in root.rglob("*") if path.is_file() and path not in keep]
@@ -440,7 +445,10 @@ def _unfit(key: str) -> str:
 
 
 def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> FileIO:
-    """The file, ready for what the answer brings: the bytes from `start`, or all of them. Not every server heeds what it is asked."""
+    """The file, ready for what the answer brings: the bytes from `start`, or all of them.
+
+    Some servers ignore the range or the ETag that they are asked for.
+    """
     if answer.get("ETag", one.etag).strip('"') != one.etag.strip('"'):
         raise _ReplacedError
     whole, came = (
@@ -454,7 +462,7 @@ def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> 
 
 
 def _store(stream: FileIO, chunk: bytes) -> None:
-    """All of it: where the disk is nearly full, one write takes a part, and the next one says so."""
+    """Write all of it: on a disk that is nearly full a write takes a part."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[stream.write(rest) or 0 :]
@@ -476,7 +484,10 @@ def _give_up(error: Exception, address: str) -> None:
 
 
 def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:
-    """Whether the content is that of the ETag, where the ETag is an MD5: not of multipart uploads, not under KMS keys."""
+    """Whether the content is that of the ETag.
+
+    Not every ETag is an MD5: not of multipart uploads, not under KMS keys. Such content is trusted.
+    """
     etag = one.etag.strip('"')
     plain = (
         _PLAIN_MD5.fullmatch(etag)
@@ -494,7 +505,7 @@ def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """One at a time in one folder; the operating system frees the lock of a process that was killed."""
+    """One process at a time; the operating system frees the lock of one that was killed."""
     until = time.monotonic() + LOCK_WAIT
     with (folder / "lock").open("a+", encoding="utf-8") as stream:
         while True:

@@ -41,7 +41,7 @@ _ITEMS = (
 
 
 def read(sources: Sequence[Path]) -> Reading:
-    """Rows of the catalogue, kind `path`: pattern, first owner (null: explicitly none), position."""
+    """Rows of the catalogue, kind `path`: pattern, first owner (null: none), position."""
     collector, positions = Collector(CATALOG, "codeowners"), count(1)
 
     def read_one(line: bytes | None) -> None:

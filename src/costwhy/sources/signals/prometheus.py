@@ -239,7 +239,7 @@ def _no_prometheus(endpoint: Endpoint, answer: Answer) -> UnreachableError:
     return UnreachableError(
         f"{endpoint.place} does not answer as Prometheus does",
         found=_shown(endpoint, answer),
-        todo=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if it has one",
+        todo=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if any",
     )
 
 
@@ -296,7 +296,7 @@ def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> No
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers without the label `service`",
             found=f"labels: {shown(names)}",
-            todo="write sum by (service, caller) (label_replace(...)) around it; docs/prometheus.md",
+            todo="write sum by (service, caller) (label_replace(...)); docs/prometheus.md",
         )
 
 

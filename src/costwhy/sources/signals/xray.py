@@ -1,6 +1,7 @@
 """Calls and errors on the edges between services, from X-Ray's service graph, hour by hour.
 
-X-Ray counts the traces that it sampled: shares are right, sums are low by the sampling. It does not count retries.
+X-Ray counts the traces that it sampled: shares are right, sums are low by the sampling. It does not
+count retries.
 Source: AWS, *GetServiceGraph*.
 """
 
