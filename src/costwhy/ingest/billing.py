@@ -25,8 +25,7 @@ from costwhy.sources.registry import format_of
 
 MEMORY = "640MB"
 THREADS = 2
-EXAMPLES = 5
-"""Rows shown for each reason."""
+EXAMPLES = 5  # Rows shown for each reason
 CENT = 0.005
 COSTS = tables.MEASURE_NAMES[:3]
 _FACTS = ("hourly", "daily", "overview", "seen")

@@ -10,8 +10,7 @@ from costwhy.remote import aws
 from costwhy.sources.reading import to_text
 
 CALLS = ("tag:GetResources",)
-Resource = tuple[str, str]
-"""AWS's short name of the service, and the resource part of the ARN."""
+Resource = tuple[str, str]  # AWS's short name of the service, and the resource part of the ARN
 
 
 def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str]]:

@@ -12,10 +12,9 @@ import msgspec
 from costwhy.errors import SourceError
 from costwhy.sources.format import Files
 
+# The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
-"""The most that is read of one file, decompressed; CloudTrail's own files have a few MB."""
-MAX_LINE_BYTES = 16 * 2**20
-"""The longest line of a JSON Lines file."""
+MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
 _PROBED_LINES = 5
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 

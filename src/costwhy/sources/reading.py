@@ -14,16 +14,13 @@ import polars as pl
 from costwhy.errors import SourceError
 from costwhy.tables import SEEN, SET_ASIDE, Table
 
-REVISION = 1
-"""Part of every digest: raise it where files that did not change are to be read again."""
-MAX_TEXT = 1000
-"""Characters that are kept of one text."""
-SHOWN = 300
-"""Characters that are shown of a record that was set aside."""
+REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
+MAX_TEXT = 1000  # Characters that are kept of one text
+SHOWN = 300  # Characters that are shown of a record that was set aside
+# Records of one file and one reason that get a row each; the last row counts the others
 MAX_ALIKE = 20
-"""Records of one file and one reason that get a row each; the last row counts the others."""
+# Rows of one file that say why a record was set aside; beyond, records are only counted
 MAX_ASIDE = 1000
-"""Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 Record = TypeVar("Record")

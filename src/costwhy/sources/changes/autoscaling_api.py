@@ -22,11 +22,11 @@ CALLS = (
     "autoscaling:DescribeScalingActivities",
     "application-autoscaling:DescribeScalingActivities",
 )
+# What Application Auto Scaling scales; it must be asked for each of them
 NAMESPACES = (
     "ecs", "ec2", "lambda", "dynamodb", "rds", "elasticache", "kafka", "sagemaker", "appstream",
     "elasticmapreduce", "comprehend", "cassandra", "neptune", "workspaces", "custom-resource",
 )  # fmt: skip
-"""What Application Auto Scaling scales; it must be asked for each of them."""
 
 
 def live(entry: autoscaling.Config, _key: str, _folder: Path, _tags: Sequence[str]) -> Live | None:

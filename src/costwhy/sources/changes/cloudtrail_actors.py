@@ -31,6 +31,7 @@ _PIPELINE_WORDS = {
     "bot]",
     "automation",
 }
+# Services that carry out what a person or a pipeline decided: it is not their own routine
 _ORCHESTRATORS = (
     "cloudformation.",
     "codepipeline.",
@@ -41,7 +42,6 @@ _ORCHESTRATORS = (
     "amplify.",
     "proton.",
 )
-"""Services that carry out what a person or a pipeline decided: it is not their own routine."""
 _INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 _PLAIN_NAME = re.compile(r"[^\W\d_]+([._ -][^\W\d_]+)+")
 _SSO = "AWSReservedSSO_"

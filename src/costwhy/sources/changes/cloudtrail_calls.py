@@ -9,10 +9,8 @@ import msgspec
 
 from costwhy.sources.reading import clean, to_mapping, to_text
 
-MAX_JSON = 4096
-"""Bytes of JSON that are kept of the values before or after a change."""
-MAX_NAMES = 50
-"""Names that one call can touch."""
+MAX_JSON = 4096  # Bytes of JSON that are kept of the values before or after a change
+MAX_NAMES = 50  # Names that one call can touch
 _DEEPEST = 8
 _VERSION = re.compile(r"\d{8}(_?v\d+)?$|\d{4}_\d{2}_\d{2}(v\d+)?$")
 

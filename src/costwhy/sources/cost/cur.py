@@ -83,8 +83,7 @@ def expressions(
     )
 
 
-Sql = Callable[[str], str]
-"""SQL of a column by its name in snake_case; of an absent one a null."""
+Sql = Callable[[str], str]  # SQL of a column by its name in snake_case; of an absent one a null
 
 
 def _read(

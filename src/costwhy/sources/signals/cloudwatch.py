@@ -150,8 +150,7 @@ def own_name(value: str) -> str | None:
 # ---------------------------------------------------------------- their hours
 
 
-Point = tuple[datetime, str, str | None, str, float]
-"""Hour, service, caller, metric and value."""
+Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, metric and value
 
 
 def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:

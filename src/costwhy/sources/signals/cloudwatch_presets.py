@@ -173,5 +173,4 @@ PRESETS: dict[str, tuple[Series, ...]] = {
         ),
     ),
 }
-USUAL = tuple(PRESETS)
-"""All of them; where two know the calls of one service, the first one counts."""
+USUAL = tuple(PRESETS)  # All of them; where two know the calls of one service, the first one counts

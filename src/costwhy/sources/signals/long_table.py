@@ -31,8 +31,7 @@ from costwhy.sources.signals.metrics import (
 )
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-MAX_CSV_BYTES = 4 * 2**30
-"""The most that one .csv.gz may hold after decompression."""
+MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
 _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]

@@ -23,12 +23,12 @@ _HEADERS = {
     "Accept": "application/json",
     "User-Agent": "costwhy",
 }
+# What each kind of `auth` reads
 _KEYS_OF = {
     "basic": ("user", "password_env", "password_file"),
     "bearer": ("token_env", "token_file"),
     "sigv4": ("region",),
 }
-"""What each kind of `auth` reads."""
 
 
 class AuthConfig(SourceConfig, frozen=True, kw_only=True):

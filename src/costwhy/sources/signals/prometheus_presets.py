@@ -7,20 +7,19 @@ says what each needs, and what it does not see.
 
 from collections.abc import Mapping
 
+# Callers that stand for the world outside
 _GATEWAY = "unknown|(?:.*-)?(?:ingress|gateway|ingressgateway|edge|front-proxy|front-envoy)"
-"""Callers that stand for the world outside."""
+# The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory
 _HOST = "(?:[a-z]+://[^/]*/)?(?:dns:|xds:)?([^.:/]+).*"
-"""The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory."""
-_JOB = "(?:.*/)?(.+)"
-"""OpenTelemetry's job is namespace/service."""
+_JOB = "(?:.*/)?(.+)"  # OpenTelemetry's job is namespace/service
 _WHOLE = "(.+)"
+# The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default or inventory
 _CLUSTER = r"(?:outbound\\|[0-9]*\\|[^|]*\\|)?([^.|]+).*"
-"""The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default or inventory."""
+# Clusters of Envoy that are no other service
 _OWN = (
     'envoy_cluster_name!~"xds.*|local.*|inbound.*|agent|sds-grpc|prometheus_stats|zipkin|'
     '.*BlackHole.*|.*Passthrough.*"'
 )
-"""Clusters of Envoy that are no other service."""
 
 
 def _handled(vector: str, label: str, pattern: str) -> str:
@@ -88,6 +87,7 @@ _GRPC_BYTES = "grpc_client_attempt_{}_total_compressed_message_size_bytes_sum"
 _HTTP_CALLS = "http_client_request_duration_seconds_count"
 _FAILED = ',envoy_response_code_class="5"'
 
+# Preset: metric: PromQL
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "istio": {
         "calls": _ISTIO_ATTEMPTS,
@@ -142,4 +142,3 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "bytes": _total(_grpc(_GRPC_BYTES.format("sent")), _grpc(_GRPC_BYTES.format("rcvd"))),
     },
 }
-"""Preset: metric: PromQL."""

@@ -25,8 +25,7 @@ from costwhy.tables import SIGNALS
 CALLS = ("xray:GetServiceGraph",)
 _HOUR = timedelta(hours=1)
 _OUTSIDE = "client"
-Edge = tuple[str, str | None]
-"""Service that handled the calls, and its caller; null: from outside."""
+Edge = tuple[str, str | None]  # Service that handled the calls, and its caller; null: from outside
 
 
 class Config(SourceConfig, frozen=True, kw_only=True):
