@@ -25,8 +25,7 @@ from costwhy.sources.registry import format_of
 
 MEMORY = "640MB"
 THREADS = 2
-EXAMPLES = 5
-"""Rows shown for each reason."""
+EXAMPLES = 5  # Rows shown for each reason
 CENT = 0.005
 COSTS = tables.MEASURE_NAMES[:3]
 _FACTS = ("hourly", "daily", "overview", "seen")
@@ -249,7 +248,7 @@ def of_period(cube: FileCube, month: str) -> FileCube:
 
 
 def merge(cubes: Sequence[FileCube]) -> FileCube:
-    """The files of one delivery together: partial sums of an hour that is split over files are added."""
+    """The files of one delivery together; an hour that is split over files is added up."""
     if len(cubes) == 1:
         return cubes[0]
     return FileCube(

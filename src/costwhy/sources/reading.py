@@ -1,4 +1,4 @@
-"""What a reader gives back (`Reading`), and how it puts that together record by record (`Collector`)."""
+"""What a reader gives back (`Reading`), and how it collects that by record (`Collector`)."""
 
 import re
 from collections import Counter
@@ -14,16 +14,13 @@ import polars as pl
 from costwhy.errors import SourceError
 from costwhy.tables import SEEN, SET_ASIDE, Table
 
-REVISION = 1
-"""Part of every digest: raise it where files that did not change are to be read again."""
-MAX_TEXT = 1000
-"""Characters that are kept of one text."""
-SHOWN = 300
-"""Characters that are shown of a record that was set aside."""
+REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
+MAX_TEXT = 1000  # Characters that are kept of one text
+SHOWN = 300  # Characters that are shown of a record that was set aside
+# Records of one file and one reason that get a row each; the last row counts the others
 MAX_ALIKE = 20
-"""Records of one file set aside for one reason that get a row each; the last row counts the others."""
+# Rows of one file that say why a record was set aside; beyond, records are only counted
 MAX_ASIDE = 1000
-"""Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 Record = TypeVar("Record")
@@ -44,7 +41,7 @@ class Reading:
     notes: tuple[str, ...] = ()
 
     def by_day(self) -> dict[str, "Reading"]:
-        """Rows of signals and what was seen, for each day (YYYY-MM-DD); each has all that was set aside."""
+        """Signals of each day (YYYY-MM-DD); each has all that was set aside."""
         day = pl.col("hour").dt.strftime("%Y-%m-%d").alias("day")
         rows, seen = (
             {str(key[0]): part for key, part in frame.group_by(day)}
@@ -149,7 +146,7 @@ def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text fit for a terminal and a table: at most `limit` characters, control characters become spaces."""
+    """At most `limit` characters of a text, fit for a terminal: control characters are spaces."""
     sound = text[:limit].encode("utf-8", "replace").decode("utf-8")
     return _CONTROL.sub(" ", sound) + ("…" if len(text) > limit else "")
 
