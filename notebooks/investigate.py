@@ -18,8 +18,9 @@ def _():
 
     import costwhy as cw
     from costwhy.show import chart_data, charts, html, investigation
+    from costwhy.show.list_rows import position
 
-    return chart_data, charts, cw, html, investigation, mo, pl
+    return chart_data, charts, cw, html, investigation, mo, pl, position
 
 
 @app.cell
@@ -57,23 +58,38 @@ def _(case, html, lake, mo):
 
 @app.cell
 def _(charts, get_shown, investigation, mo, show, spend, spikes):
-    # the chart keeps its own highlight when it is clicked; it is drawn anew only when the list picked
+    # the chart keeps its own highlight when it is clicked; it is drawn again when the list picks
     chart = mo.ui.altair_chart(
-        charts.spend(spend, spikes, get_shown()), chart_selection=False, legend_selection=False,
-        on_change=lambda _: show(investigation.clicked(chart.selections, spikes)))
+        charts.spend(spend, spikes, get_shown()),
+        chart_selection=False,
+        legend_selection=False,
+        on_change=lambda _: show(investigation.clicked(chart.selections, spikes)),
+    )
     chart
     return
 
 
 @app.cell
-def _(get_shown, investigation, mo, show, spikes):
+def _(get_shown, investigation, mo, position, show, spikes):
     listed = mo.ui.table(
-        investigation.spike_list(spikes), selection="single", initial_selection=investigation.position(get_shown(), spikes), pagination=False, show_column_summaries=False,
-        show_data_types=False, show_download=False, show_search=False, max_columns=8, text_justify_columns={"excess": "right", "an hour now": "right"},
-        on_change=lambda rows: show(investigation.listed(rows, spikes)))
-    step = mo.hstack(
-        [mo.ui.button(label="← previous", on_click=lambda _: show(investigation.neighbour(get_shown(), spikes, -1))),
-         mo.ui.button(label="next →", on_click=lambda _: show(investigation.neighbour(get_shown(), spikes, 1)))], justify="start")
+        investigation.spike_list(spikes),
+        selection="single",
+        initial_selection=position(get_shown(), spikes["spike_id"].to_list()),
+        pagination=False,
+        show_column_summaries=False,
+        show_data_types=False,
+        show_download=False,
+        show_search=False,
+        max_columns=8,
+        text_justify_columns={"excess": "right", "an hour now": "right"},
+        on_change=lambda rows: show(investigation.listed(rows, spikes)),
+    )
+
+    def button(label, by):
+        go = lambda _: show(investigation.neighbour(get_shown(), spikes, by))
+        return mo.ui.button(label=label, on_click=go)
+
+    step = mo.hstack([button("← previous", -1), button("next →", 1)], justify="start")
     mo.vstack([listed, step])
     return
 
@@ -83,8 +99,12 @@ def _(case, chart_data, charts, html, mo):
     mo.stop(case is None)
     mo.vstack([
         mo.Html(html.section("What moved", "Dollars by behaviour; they add up to the excess.")),
-        mo.as_html(charts.moved(chart_data.moved(case))), mo.Html(html.behaviours(case)),
-        mo.accordion({"Where in the bill": mo.Html(html.drivers(case)), "Through which dependencies": mo.Html(html.paths(case))}),
+        mo.as_html(charts.moved(chart_data.moved(case))),
+        mo.Html(html.behaviours(case)),
+        mo.accordion({
+            "Where in the bill": mo.Html(html.drivers(case)),
+            "Through which dependencies": mo.Html(html.paths(case)),
+        }),
     ])
     return
 
@@ -92,11 +112,17 @@ def _(case, chart_data, charts, html, mo):
 @app.cell
 def _(case, chart_data, charts, html, mo):
     mo.stop(case is None)
-    axis = chart_data.axis_of(case)
+    axis, start = chart_data.axis_of(case), case.spike.start
+    words = "Spend and what it would have been; excess by behaviour; calls, what they would have been, and retries."
+    calls = [
+        mo.vstack([mo.Html(html.note(name)), mo.as_html(charts.calls(rows, axis, start))])
+        for name, rows in chart_data.edges(case)
+    ]
     mo.vstack([
-        mo.Html(html.section("Traffic or inefficiency", "Spend and what it would have been; excess by behaviour; calls, what they would have been, and retries.")),
-        mo.as_html(charts.timeline(case.timeline, case.spike["start"])), mo.as_html(charts.ledger(chart_data.ledger(case), axis)),
-        *[mo.vstack([mo.Html(html.note(name)), mo.as_html(charts.calls(rows, axis, case.spike["start"]))]) for name, rows in chart_data.edges(case)],
+        mo.Html(html.section("Traffic or inefficiency", words)),
+        mo.as_html(charts.timeline(case.timeline, start)),
+        mo.as_html(charts.ledger(chart_data.ledger(case), axis)),
+        *calls,
     ])
     return (axis,)
 
@@ -104,16 +130,20 @@ def _(case, chart_data, charts, html, mo):
 @app.cell
 def _(case, chart_data, mo):
     mo.stop(case is None)
-    lit = mo.ui.dropdown(options=chart_data.change_options(case), value=next(iter(chart_data.change_options(case)), None), label="light up", full_width=True)
+    options = chart_data.change_options(case)
+    lit = mo.ui.dropdown(options, value=next(iter(options), None), label="light up", full_width=True)
     return (lit,)
 
 
 @app.cell
 def _(axis, case, chart_data, charts, html, lit, mo):
     mo.stop(case is None)
+    words = "Recorded changes, weighed; the rest of the certainty belongs to changes that are not listed."
     mo.vstack([
-        mo.Html(html.section("What changed", "Recorded changes, weighed; the rest of the certainty belongs to changes that are not listed.")),
-        mo.as_html(charts.changes(chart_data.changes(case), axis, lit.value)), lit, mo.Html(html.triggers(case)),
+        mo.Html(html.section("What changed", words)),
+        mo.as_html(charts.changes(chart_data.changes(case), axis, lit.value)),
+        lit,
+        mo.Html(html.triggers(case)),
         mo.accordion({"What the sources cover, and what cannot be ruled out": mo.Html(html.coverage(case))}),
     ])
     return
@@ -124,8 +154,10 @@ def _(axis, case, chart_data, charts, html, mo):
     mo.stop(case is None)
     mo.vstack([
         mo.Html(html.section("Who", "Who runs it, who changed it, who pays: three answers, kept apart.")),
-        mo.Html(html.chain(case)), mo.as_html(charts.owners(chart_data.lanes(case), axis)),
-        mo.Html(html.section("Is it still running")), mo.Html(html.story(case)),
+        mo.Html(html.chain(case)),
+        mo.as_html(charts.owners(chart_data.lanes(case), axis)),
+        mo.Html(html.section("Is it still running")),
+        mo.Html(html.story(case)),
     ])
     return
 
@@ -145,22 +177,27 @@ def _(mo):
 
 @app.cell
 def _(case, get_kept, investigation, mo):
-    mo.stop(case is None or case.study is None or not investigation.is_spike(case))
+    mo.stop(case is None or not investigation.is_spike(case))
     get_kept()
-    said = mo.md("{verdict} {note} {who}").batch(
-        verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),
-        note=mo.ui.text(label="because", max_length=1000), who=mo.ui.text(label="says", placeholder="your name", max_length=200),
+    words = ("planned", "accepted", "fixing", "fixed", "not ours")
+    verdict = mo.md("{verdict} {note} {who}").batch(
+        verdict=mo.ui.dropdown({w: w.replace(" ", "_") for w in words}, value="fixing", label="It is"),
+        note=mo.ui.text(label="because", max_length=1000),
+        who=mo.ui.text(label="says", placeholder="your name", max_length=200),
     )
-    return (said,)
+    return (verdict,)
 
 
 @app.cell
-def _(case, get_reply, html, investigation, keep, mo, said):
-    tell = mo.ui.button(label="say it", on_click=lambda _: keep(investigation.say(case, said.value)))
+def _(case, get_reply, html, investigation, keep, mo, verdict):
+    save = mo.ui.button(
+        label="say it", on_click=lambda _: keep(investigation.say(case, verdict.value))
+    )
+    words = "Kept in the lake with who and when; what is reported later follows it."
     mo.vstack([
-        mo.Html(html.section("What owners say", "Kept in the lake with who and when; it changes what is told.")),
+        mo.Html(html.section("What owners say", words)),
         mo.Html(html.verdicts(investigation.verdicts_table(case))),
-        mo.hstack([said, tell], justify="start", align="center", wrap=True),
+        mo.hstack([verdict, save], justify="start", align="center", wrap=True),
         mo.Html(html.note(get_reply())),
     ])
     return
@@ -169,9 +206,12 @@ def _(case, get_reply, html, investigation, keep, mo, said):
 @app.cell
 def _(charts, cw, html, lake, mo, pl):
     past = cw.nowcast_ledger(lake)
+    whole = past.filter(pl.col("service").is_null())
+    words = "Hours without a bill, estimated as they would have been on each day, and the bill that came."
     mo.vstack([
-        mo.Html(html.section("How good the estimates were", "Hours without a bill, estimated as they would have been on each day, and the bill that came.")),
-        mo.Html(html.estimates(past, lake.currency)), *([] if past.is_empty() else [mo.as_html(charts.estimates(past.filter(pl.col("service").is_null())))]),
+        mo.Html(html.section("How good the estimates were", words)),
+        mo.Html(html.estimates(past, lake.currency)),
+        *([] if past.is_empty() else [mo.as_html(charts.estimates(whole))]),
     ])
     return
 
@@ -179,7 +219,8 @@ def _(charts, cw, html, lake, mo, pl):
 @app.cell
 def _(cw, html, lake, mo):
     mo.vstack([
-        mo.Html(html.section("What nobody owns")), mo.Html(html.lost_tags(cw.lost_tags(lake), lake.currency)),
+        mo.Html(html.section("What nobody owns")),
+        mo.Html(html.lost_tags(cw.lost_tags(lake), lake.currency)),
         mo.Html(html.gap(*cw.nobody_owns(lake), lake.currency)),
     ])
     return

@@ -16,12 +16,13 @@ from importlib.metadata import distribution, requires, version
 from pathlib import Path
 
 from markdown_it import MarkdownIt
+from markupsafe import Markup
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from costwhy.case.case import Case
 from costwhy.case.opened import Published, open_case
-from costwhy.case.story import headline, tell
+from costwhy.case.story import headline, sentences
 from costwhy.publishing.offline_page import offline_page
 from costwhy.publishing.publish import plain_markdown
 from costwhy.publishing.verify import verify
@@ -150,7 +151,7 @@ def made_parts(published: Published) -> dict[str, str]:
         for r in case.clocks.iter_rows(named=True)
     ]
     return {
-        headline(case): "\n".join(f"- {plain_markdown(s.text)}" for s in tell(case)),
+        headline(case): "\n".join(f"- {plain_markdown(s.text)}" for s in sentences(case)),
         "Impact": _impact(case),
         "Timeline": "\n".join(["| what | happened | could be known | |", "|---|---|---|---|", *rows]),
     }
@@ -181,13 +182,13 @@ def _marked(k: int, title: str, body: str) -> str:
     return f"<!-- costwhy {k} begins: made anew, do not write here -->\n{'#' if k == 0 else '##'} {plain_markdown(title)}\n\n{body}\n<!-- costwhy {k} ends -->\n"
 
 
-def human_parts(text: str) -> dict[str, str]:
+def human_parts(text: str) -> dict[str, Markup]:
     """What people wrote, by heading, as HTML; HTML of their own is shown as text."""
     rest = re.sub(r"<!-- costwhy \d+ begins.*?<!-- costwhy \d+ ends -->\n?", "", text, flags=re.DOTALL)
     parts = re.split(r"^## +(.+)$", rest, flags=re.MULTILINE)
     show = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     titled = {title.strip(): show.render(body) for title, body in zip(parts[1::2], parts[2::2], strict=True)}
-    return {title: html for title, html in titled.items() if html.strip()}
+    return {title: Markup(html) for title, html in titled.items() if html.strip()}  # noqa: S704 -- markdown-it escapes HTML
 
 
 # ---------------------------------------------------------------- the notebook, and paper

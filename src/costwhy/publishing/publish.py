@@ -30,7 +30,7 @@ from costwhy.case.analysis import LakeAnalysis
 from costwhy.case.case import Case
 from costwhy.case.document import document
 from costwhy.case.opened import FORMAT, FRAMES, SUMS, digests
-from costwhy.case.story import headline, tell
+from costwhy.case.story import headline, sentences
 from costwhy.errors import InputError, UsageError
 from costwhy.publishing.company import write_company
 from costwhy.publishing.evidence import Frozen, Outline, freeze, investigate_frozen
@@ -151,7 +151,7 @@ def _write(draft: Path, frozen: Frozen, case: Case, about: dict[str, Any]) -> No
 
 def markdown(case: Case) -> str:
     """The case in sentences, each with the table that it rests on; nothing in it is markup of its own."""
-    lines = [f"# {plain_markdown(headline(case))}", "", *(f"- {plain_markdown(s.text)} *({s.evidence})*" for s in tell(case))]
+    lines = [f"# {plain_markdown(headline(case))}", "", *(f"- {plain_markdown(s.text)} *({s.evidence})*" for s in sentences(case))]
     return "\n".join(lines) + "\n"
 
 

@@ -38,7 +38,6 @@ VERDICT_COLOURS = {
 LEFT = 62  # pixels of every left axis, so that stacked charts share their time axis to the pixel
 LEAST_BAND = 0.012  # of the axis: narrower bands cannot be hit with a finger
 FEW_POINTS = 6000
-DASHED = {"strokeDash": [4, 3], "strokeWidth": 1.2}
 
 Domain = tuple[datetime, datetime]
 
@@ -106,7 +105,7 @@ def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
         labelFontSize=11,
         titleFontSize=11,
     )
-    return chart.configure_legend(
+    finished: alt.LayerChart = chart.configure_legend(
         labelColor=INK,
         titleColor=INK,
         orient="top",
@@ -117,6 +116,7 @@ def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
         padding=0,
         offset=4,
     )
+    return finished
 
 
 def _money_tip(field: str, title: str) -> alt.Tooltip:
@@ -136,6 +136,13 @@ def _thin(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.gather_every(step) if step > 1 else frame
 
 
+def _expected(base: alt.Chart, field: str) -> alt.Chart:
+    """The dashed line of what would have been."""
+    line = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2)
+    chart: alt.Chart = line.encode(y=field)
+    return chart
+
+
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
     rows = pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")})
     rule = alt.Chart(rows).mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2)
@@ -145,9 +152,8 @@ def _onset(start: datetime, domain: Domain) -> alt.Chart:
 
 def domain_of(frame: pl.DataFrame) -> Domain:
     """From the first hour of the frame to the end of its last."""
-    first, last = frame["hour"].min(), frame["hour"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
+    hour = pl.col("hour")
+    first, last = frame.select(hour.min(), last=hour.max()).row(0)
     return first, last + timedelta(hours=1)
 
 
@@ -337,7 +343,7 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     return _layers(
         170,
         gap.encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q"),
-        base.mark_line(color=EXPECTED, **DASHED).encode(y="expected_cost:Q"),
+        _expected(base, "expected_cost:Q"),
         billed.encode(y="actual_cost:Q"),
         estimated.encode(y="actual_cost:Q"),
         _onset(start, domain),
@@ -378,7 +384,7 @@ def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChar
     return _layers(
         120,
         retries.encode(y=_y("calls an hour", "retries:Q", "~s")),
-        base.mark_line(color=EXPECTED, **DASHED).encode(y="expected_calls:Q"),
+        _expected(base, "expected_calls:Q"),
         base.mark_line(color=ACTUAL, strokeWidth=1.5).encode(y="calls:Q"),
         _onset(start, domain),
     )

@@ -50,7 +50,7 @@ class Board:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """A row for each case: running ones by dollars an hour, then ended ones by what they cost."""
+        """A row for each case: running ones by dollars an hour, then ended ones by their cost."""
         rows = (_row(published) for published in self.cases)
         return tuple(sorted(rows, key=lambda r: (not r.running, -r.an_hour, -abs(r.total))))
 
@@ -95,7 +95,7 @@ _PAGES: Cache[str] = Cache(most=200)
 
 
 def open_board(published: str, case: str | None = None) -> Board:
-    """The board over a published folder (or s3:// address); over one case alone where a link names it."""
+    """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
     places = [place for place in case_folders(folder) if case is None or place.name == case]
     return Board(tuple(map(_opened, places)), company(folder) if case is None else None)
@@ -217,18 +217,18 @@ def _company_facts(board: Board) -> list[Fact]:
     return out
 
 
+DAYS = pl.Schema(
+    {"hour": pl.Datetime("us", "UTC"), "actual_cost": pl.Float64(), "expected_cost": pl.Float64()}
+)
+
+
 def days(board: Board) -> pl.DataFrame:
-    """The company's spend and expected spend by day: hour (the day's start), actual_cost, expected_cost."""
+    """The company's spend and expected spend by day, as DAYS; `hour` is the start of the day."""
     rows = [
         (datetime.fromisoformat(day["day"]), float(day["actual_cost"]), float(day["expected_cost"]))
         for day in board.of_company("days", ())
     ]
-    schema = {
-        "hour": pl.Datetime("us", "UTC"),
-        "actual_cost": pl.Float64,
-        "expected_cost": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=DAYS, orient="row")
 
 
 SHARES: dict[str, Callable[[Row], str]] = {
