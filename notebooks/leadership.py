@@ -18,8 +18,9 @@ def _():
     from costwhy.serve.viewer import read_viewer
     from costwhy.show import html, leadership
     from costwhy.show.list_rows import position
+    from costwhy.show.notebook import LIST, section
 
-    return html, leadership, mo, position, read_viewer
+    return LIST, html, leadership, mo, position, read_viewer, section
 
 
 @app.cell
@@ -53,23 +54,16 @@ def _(board, html, leadership, mo, viewer):
 
 
 @app.cell
-def _(board, get_shown, html, leadership, mo, position, show, viewer):
+def _(LIST, board, get_shown, leadership, mo, position, section, show, viewer):
     mo.stop(viewer.case is not None)
     listed = mo.ui.table(
         leadership.listed(board),
-        selection="single",
+        **LIST,
         initial_selection=position(get_shown(), board.names),
-        pagination=False,
-        show_column_summaries=False,
-        show_data_types=False,
-        show_download=False,
-        show_search=False,
-        max_columns=8,
         text_justify_columns={"cost so far": "right", "an hour now": "right"},
         on_change=lambda rows: show(leadership.picked(rows, board)),
     )
-    words = "Open ones first, by dollars an hour. Pick one to read it."
-    mo.vstack([mo.Html(html.section("Cases", words)), listed])
+    section("Cases", "Open ones first, by dollars an hour. Pick one to read it.", listed)
     return
 
 
@@ -85,15 +79,10 @@ def _(board, get_shown, html, leadership, mo):
 
 
 @app.cell
-def _(board, html, leadership, mo):
+def _(board, html, leadership, mo, section):
     gap = leadership.gap(board)
     mo.stop(gap is None)
-    mo.vstack(
-        [
-            mo.Html(html.section("What nobody owns")),
-            mo.Html(html.gap(*gap, board.currency)),
-        ]
-    )
+    section("What nobody owns", "", html.gap(*gap, board.currency))
     return
 
 
