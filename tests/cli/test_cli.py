@@ -16,46 +16,101 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.cli import app, serve
+from costwhy.cli import app, main, serve
 from costwhy.cli.app import demo_workspace, shipped
-from costwhy.cli.main import main
+from costwhy.cli.parameters import split_words
 from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import About, open_lake, write
 
-COMMANDS = ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch")
+COMMANDS = (
+    "demo",
+    "ingest",
+    "spikes",
+    "explain",
+    "app",
+    "publish",
+    "serve",
+    "postmortem",
+    "verify",
+    "watch",
+)
 EVIL = "a\x1b]0;owned\x07b\x1b[31m[red]c[/red]\r\n\u202ed"
 
 
 def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "costwhy.cli", *words]
-    return subprocess.run(command, check=False, capture_output=True, text=True, cwd=folder, timeout=120)
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=folder, timeout=120
+    )
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_contract_has_help(command, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main.main([command, "--help"])
-    assert ended.value.code == 0
+    assert main.main([command, "--help"]) == 0
     assert command in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "words", [[], ["nonsense"], ["explain", ".", "--from", "yesterday"], ["spikes", "--nonsense"], ["explain", "--where", "x"]]
+    "words",
+    [
+        [],
+        ["nonsense"],
+        ["explain", ".", "--from", "yesterday"],
+        ["spikes", "--nonsense"],
+        ["explain", "--where", "x"],
+    ],
 )
 def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(words, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main.main(words)
-    assert ended.value.code == 2
-    assert capsys.readouterr().out == ""
+    assert main.main(words) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert "costwhy" in written.err
+
+
+def test_an_error_of_the_command_line_has_the_three_parts_of_every_error(capsys):
+    assert main.main(["explain", "--from", "yesterday"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "costwhy: Invalid value for '--from': 'yesterday' is not a time; write 2026-10-14T03:00Z",
+        "To do: see `costwhy explain --help`",
+    ]
+
+
+def test_help_loads_no_engine_and_no_notebook():
+    """It answers at once: nothing is imported that only an analysis needs."""
+    code = "import sys; from costwhy.cli.main import main; main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert not loaded & {
+        "polars",
+        "duckdb",
+        "numpy",
+        "scipy",
+        "altair",
+        "marimo",
+        "boto3",
+        "msgspec",
+        "starlette",
+        "jinja2",
+    }
 
 
 def test_every_command_of_the_contract_is_there(capsys):
-    with pytest.raises(SystemExit):
-        main.main(["--help"])
+    assert main.main(["--help"]) == 0
     said = capsys.readouterr().out
-    for command in ("demo", "ingest", "spikes", "explain", "app", "publish", "serve", "postmortem", "verify", "watch"):
+    for command in (
+        "demo",
+        "ingest",
+        "spikes",
+        "explain",
+        "app",
+        "publish",
+        "serve",
+        "postmortem",
+        "verify",
+        "watch",
+    ):
         assert re.search(rf"^ +{command}\b", said, re.MULTILINE), command
 
 
@@ -66,14 +121,22 @@ def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsy
 
 @pytest.mark.parametrize("command", ["verify", "postmortem", "serve", "spikes"])
 def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command, tmp_path, capsys):
-    assert main.main([command, str(tmp_path / "nowhere"), *(["--state", str(tmp_path / "state")] if command == "serve" else [])]) == 3
+    assert (
+        main.main(
+            [
+                command,
+                str(tmp_path / "nowhere"),
+                *(["--state", str(tmp_path / "state")] if command == "serve" else []),
+            ]
+        )
+        == 3
+    )
     assert "nowhere" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_the_version_is_told(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main.main(["--version"])
-    assert (ended.value.code, capsys.readouterr().out) == (0, f"costwhy {version('costwhy')}\n")
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"costwhy {version('costwhy')}\n"
 
 
 def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, monkeypatch, capsys):
@@ -87,16 +150,103 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), [("publish", "[WORKSPACE] SPIKE"), ("say", "[WORKSPACE] SPIKE VERDICT"), ("plan", "[WORKSPACE] SERVICE")]
+    ("command", "words"),
+    [
+        ("spikes", "[WORKSPACE]"),
+        ("explain", "[WORKSPACE] [SPIKE]"),
+        ("publish", "[WORKSPACE] SPIKE"),
+        ("say", "[WORKSPACE] SPIKE VERDICT"),
+        ("plan", "[WORKSPACE] SERVICE"),
+    ],
 )
 def test_the_usage_shows_each_word_once(command, words, capsys):
-    with pytest.raises(SystemExit):
-        main.main([command, "--help"])
-    assert capsys.readouterr().out.splitlines()[0] == f"usage: costwhy {command} {words} [options]"
+    assert main.main([command, "--help"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == f"Usage: costwhy {command} [OPTIONS] {words}"
+
+
+# ---------------------------------------------------------------- which word is the workspace
+
+ID = "20261014T03-inventory"
+
+
+@pytest.mark.parametrize(
+    ("line", "workspace", "own"),
+    [
+        ("spikes", ".", []),
+        ("spikes acme", "acme", []),
+        ("spikes -w acme", "acme", []),
+        ("explain", ".", []),
+        ("explain acme", "acme", []),
+        (f"explain {ID}", ".", [ID]),
+        (f"explain acme {ID}", "acme", [ID]),
+        (f"explain -w acme {ID}", "acme", [ID]),
+        (f"explain {ID} --workspace {ID}", ID, [ID]),
+        (f"publish {ID}", ".", [ID]),
+        (f"publish acme {ID}", "acme", [ID]),
+        (f"publish -w acme {ID}", "acme", [ID]),
+        (f"say {ID} fixed", ".", [ID, "fixed"]),
+        (f"say acme {ID} fixed", "acme", [ID, "fixed"]),
+        (f"say {ID} -w acme fixed", "acme", [ID, "fixed"]),
+        ("say --list", ".", []),
+        ("say acme --list", "acme", []),
+        ("say -w acme --list", "acme", []),
+        ("plan cart --reason sale --until 2099-01-01", ".", ["cart"]),
+        ("plan acme cart --reason sale --until 2099-01-01", "acme", ["cart"]),
+        ("plan cart -w acme --reason sale --until 2099-01-01", "acme", ["cart"]),
+        ("plan acme --list", "acme", []),
+    ],
+)
+def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
+    class WordsReadError(Exception):
+        """The command has read its words."""
+
+    def note_words(words: object, option: str | None, names: object = ()) -> None:
+        raise WordsReadError(*split_words(words, option, names))
+
+    for module in ("explain", "publish", "feedback"):
+        monkeypatch.setattr(f"costwhy.cli.{module}.split_words", note_words)
+    name, *rest = line.split()
+    command = main.costwhy.commands[name]
+    with command.make_context(name, rest) as context, pytest.raises(WordsReadError) as read:
+        command.invoke(context)
+    assert (read.value.args[0], list(read.value.args[1])) == (workspace, own)
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("spikes acme other", "spikes -w WORKSPACE`"),
+        ("spikes acme -w acme", "spikes -w WORKSPACE`"),
+        ("explain acme dynamodb", "explain -w WORKSPACE`"),
+        (f"explain a b {ID}", "explain -w WORKSPACE SPIKE`"),
+        ("publish", "publish -w WORKSPACE SPIKE`"),
+        ("publish a b c", "publish -w WORKSPACE SPIKE`"),
+        (f"say {ID}", "say -w WORKSPACE SPIKE VERDICT`"),
+        ("plan", "plan -w WORKSPACE SERVICE`"),
+        ("plan acme cart --list", "plan -w WORKSPACE`"),
+    ],
+)
+def test_words_that_do_not_fit_end_with_2_and_the_form_that_leaves_no_doubt(line, fix, capsys):
+    assert main.main(line.split()) == 2
+    written = capsys.readouterr()
+    assert written.out == ""
+    assert f"To do: write `costwhy {fix}" in written.err
 
 
 def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
-    assert main.main(["serve", str(tmp_path), "--host", "192.0.2.7", "--state", str(tmp_path.parent / "state")]) == 2
+    assert (
+        main.main(
+            [
+                "serve",
+                str(tmp_path),
+                "--host",
+                "192.0.2.7",
+                "--state",
+                str(tmp_path.parent / "state"),
+            ]
+        )
+        == 2
+    )
     assert "costwhy:" in capsys.readouterr().err
 
 
@@ -111,7 +261,9 @@ def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
         ["a-spike", "--from", "2026-10-01", "--to", "2026-10-02"],
     ],
 )
-def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(words, tmp_path, capsys):
+def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(
+    words, tmp_path, capsys
+):
     assert main.main(["explain", str(tmp_path), *words]) == 2
     assert capsys.readouterr().out == ""
 
@@ -127,13 +279,17 @@ def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsy
 
 
 def test_a_wrong_configuration_ends_with_3_and_names_the_key(tmp_path, capsys):
-    (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n')
+    (tmp_path / "costwhy.toml").write_text(
+        '[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n'
+    )
     assert main.main(["ingest", str(tmp_path)]) == 3
     assert "cost[0].path" in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
 
 
-def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(sample_workspace, capsys, monkeypatch):
+def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
+    sample_workspace, capsys, monkeypatch
+):
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
@@ -163,6 +319,12 @@ def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
     assert [s["spike_id"] for s in json.loads(done.stdout)["spikes"]] == [listed[0]["spike_id"]]
 
 
+def test_the_workspace_may_be_an_option_of_every_command_that_has_one(sample_workspace, capsys):
+    for words in (["spikes"], ["explain"], ["say", "--list"], ["plan", "--list"], ["ingest"]):
+        assert main.main([*words, "--json", "-w", str(sample_workspace)]) == 0
+        assert json.loads(capsys.readouterr().out)
+
+
 def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
     assert main.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
     assert capsys.readouterr().out == ""
@@ -171,9 +333,13 @@ def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
 # ---------------------------------------------------------------- what a terminal would obey
 
 
-@pytest.mark.parametrize("text", [EVIL, "\x9b31m", "\x07", "\u2066x\u2069", "\u200b", "\ud800", "\u2028"])
+@pytest.mark.parametrize(
+    "text", [EVIL, "\x9b31m", "\x07", "\u2066x\u2069", "\u200b", "\ud800", "\u2028"]
+)
 def test_no_external_text_reaches_the_terminal_as_a_command(text):
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ud800]", clean(text))
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u2028\u202e\u2066\u2069\ud800]", clean(text)
+    )
 
 
 def test_ordinary_text_of_any_language_is_left_alone():
@@ -182,7 +348,13 @@ def test_ordinary_text_of_any_language_is_left_alone():
 
 
 def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
-    row = {"spike_id": "20261014T03-x", "title": EVIL, "excess_cost": 1.0, "nowcast_excess_cost": 0.0, "status": "ended"}
+    row = {
+        "spike_id": "20261014T03-x",
+        "title": EVIL,
+        "excess_cost": 1.0,
+        "nowcast_excess_cost": 0.0,
+        "status": "ended",
+    }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
@@ -193,7 +365,9 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     assert "[red]c" in said  # the rest of it is on the next line of a narrow terminal
 
 
-def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(monkeypatch, tmp_path, capsys):
+def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(
+    monkeypatch, tmp_path, capsys
+):
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
@@ -214,7 +388,9 @@ def sample(folder: Path, content: str = "one") -> Path:
     return folder
 
 
-def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_new_one(tmp_path, monkeypatch):
+def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_new_one(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(app, "shipped", lambda *_: tmp_path / "sample")
     sample(tmp_path / "sample")
@@ -244,7 +420,9 @@ def wait_for(port: int, process: subprocess.Popen[bytes]) -> int:
     return 0
 
 
-def test_the_app_ingests_first_answers_on_this_machine_and_ends_with_its_parent(sample_workspace, tmp_path):
+def test_the_app_ingests_first_answers_on_this_machine_and_ends_with_its_parent(
+    sample_workspace, tmp_path
+):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -252,7 +430,9 @@ def test_the_app_ingests_first_answers_on_this_machine_and_ends_with_its_parent(
     shutil.copytree(sample_workspace, bare, ignore=shutil.ignore_patterns("lake"))
     environment = {k: v for k, v in os.environ.items() if k not in {"DISPLAY", "WAYLAND_DISPLAY"}}
     command = [sys.executable, "-m", "costwhy.cli", "app", str(bare), "--port", str(port)]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as app:
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as app:
         try:
             assert wait_for(port, app) == 200
             assert open_lake(bare).version == 1
