@@ -50,8 +50,14 @@ class Published:
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder that belongs to the case."""
-    files = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != SUMS and "__pycache__" not in f.parts)
-    return {f.relative_to(folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    files = (
+        f
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and f.name != SUMS and "__pycache__" not in f.parts
+    )
+    return {
+        f.relative_to(folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files
+    }
 
 
 def open_case(place: str | Path) -> Published:
@@ -61,13 +67,23 @@ def open_case(place: str | Path) -> Published:
         about = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         frames = {name: pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in FRAMES}
     except FileNotFoundError as error:
-        raise InputError(f"there is no published case at {folder}", found=f"no {error.filename}", todo="see `costwhy publish`") from error
+        raise InputError(
+            f"there is no published case at {folder}",
+            found=f"no {error.filename}",
+            todo="see `costwhy publish`",
+        ) from error
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"the case at {folder} cannot be read", found=str(error), todo="publish it again") from error
+        raise InputError(
+            f"the case at {folder} cannot be read", found=str(error), todo="publish it again"
+        ) from error
     try:
         return Published(folder, about, _case(about, frames))
     except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise InputError(f"the case.json of {folder} is not one of costwhy's", found=repr(error), todo="publish it again") from error
+        raise InputError(
+            f"the case.json of {folder} is not one of costwhy's",
+            found=repr(error),
+            todo="publish it again",
+        ) from error
 
 
 def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
@@ -119,7 +135,9 @@ def case_folders(folder: str | Path) -> Sequence[Path]:
     shelf = Path(folder)
     if not shelf.is_dir():
         return ()
-    return sorted(p for p in shelf.iterdir() if NAME.fullmatch(p.name) and (p / "case.json").is_file())
+    return sorted(
+        p for p in shelf.iterdir() if NAME.fullmatch(p.name) and (p / "case.json").is_file()
+    )
 
 
 def company(folder: str | Path) -> dict[str, Any] | None:

@@ -287,4 +287,3 @@ def _more(dollars: float, currency: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-

@@ -32,7 +32,11 @@ def mask_key() -> bytes:
     """The key of the masks: COSTWHY_MASK_KEY, or made once for this user and kept where only they can read."""
     if os.environ.get("COSTWHY_MASK_KEY"):
         return os.environ["COSTWHY_MASK_KEY"].encode()
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "costwhy" / "mask.key"
+    state = (
+        Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        / "costwhy"
+        / "mask.key"
+    )
     if not state.exists():
         state.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
@@ -60,14 +64,22 @@ class Redaction:
         """The same of every text column, lists of texts too."""
         if not self.kinds:
             return frame
-        return frame.with_columns(self._column(column) for column in frame.get_columns() if column.dtype in (pl.String, pl.List(pl.String)))
+        return frame.with_columns(
+            self._column(column)
+            for column in frame.get_columns()
+            if column.dtype in (pl.String, pl.List(pl.String))
+        )
 
     def _column(self, column: pl.Series) -> pl.Series:
         if column.dtype == pl.String:
             known = {value: self.text(value) for value in column.drop_nulls().unique().to_list()}
-            return pl.Series(column.name, [known.get(value) for value in column.to_list()], dtype=pl.String)
+            return pl.Series(
+                column.name, [known.get(value) for value in column.to_list()], dtype=pl.String
+            )
         return pl.Series(
-            column.name, [None if row is None else [self.text(x) for x in row] for row in column.to_list()], dtype=column.dtype
+            column.name,
+            [None if row is None else [self.text(x) for x in row] for row in column.to_list()],
+            dtype=column.dtype,
         )
 
     def tree(self, value: Any) -> Any:
@@ -82,15 +94,23 @@ class Redaction:
     def _rules(self) -> tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]:
         rules: list[tuple[str, str]] = []
         if "people" in self.kinds:
-            rules += [(_MAIL, "person")] + [(_whole_word(name), "person") for name in _longest(self.people) if len(name) >= SHORTEST_NAME]
+            rules += [(_MAIL, "person")] + [
+                (_whole_word(name), "person")
+                for name in _longest(self.people)
+                if len(name) >= SHORTEST_NAME
+            ]
         if "resources" in self.kinds:
             tails = {re.split(r"[:/]", r)[-1] for r in self.resources}
             rules += [(pattern, "resource") for pattern in _RESOURCE] + [
                 (_whole_word(t), "resource") for t in _longest(tails) if len(t) > 5
             ]
         if "accounts" in self.kinds:
-            rules += [(_ACCOUNT, "account")] + [(_whole_word(name), "account") for name in _longest(self.accounts)]
-        return tuple((re.compile(pattern, re.IGNORECASE), self._mask(kind)) for pattern, kind in rules)
+            rules += [(_ACCOUNT, "account")] + [
+                (_whole_word(name), "account") for name in _longest(self.accounts)
+            ]
+        return tuple(
+            (re.compile(pattern, re.IGNORECASE), self._mask(kind)) for pattern, kind in rules
+        )
 
     def _mask(self, kind: str) -> Callable[[re.Match[str]], str]:
         def mask(found: re.Match[str]) -> str:
@@ -113,17 +133,28 @@ def _longest(names: Iterable[str]) -> list[str]:
 
 
 def redaction_of(
-    kinds: Collection[str], tables: dict[str, pl.DataFrame], resources: Collection[str], key: bytes | None = None
+    kinds: Collection[str],
+    tables: dict[str, pl.DataFrame],
+    resources: Collection[str],
+    key: bytes | None = None,
 ) -> Redaction:
     """The names of these tables, to be taken out. Raises UsageError for a kind that is not known."""
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise UsageError(
-            f"there is no kind of name {unknown[0]!r} to take out", found=", ".join(unknown), todo=f"choose of {', '.join(KINDS)}"
+            f"there is no kind of name {unknown[0]!r} to take out",
+            found=", ".join(unknown),
+            todo=f"choose of {', '.join(KINDS)}",
         )
     if not kinds:
         return Redaction(frozenset(), b"")
-    return Redaction(frozenset(kinds), key or mask_key(), _accounts(tables), frozenset(resources), _people(tables))
+    return Redaction(
+        frozenset(kinds),
+        key or mask_key(),
+        _accounts(tables),
+        frozenset(resources),
+        _people(tables),
+    )
 
 
 def _accounts(tables: dict[str, pl.DataFrame]) -> frozenset[str]:
@@ -138,13 +169,26 @@ def _accounts(tables: dict[str, pl.DataFrame]) -> frozenset[str]:
 
 def _people(tables: dict[str, pl.DataFrame]) -> frozenset[str]:
     """Users of the catalogue by all their names, and every actor that is a person; a mail address also by its local part."""
-    users = tables["catalog"].filter(pl.col("kind") == "user") if "catalog" in tables else pl.DataFrame()
-    frames = {"users": users} | {n: tables[n].filter(pl.col("actor_kind") == "person") for n in ("changes", "recorded") if n in tables}
-    names = _values(frames, (("users", ("name", "email", "title")), ("changes", ("actor",)), ("recorded", ("actor",))))
+    users = (
+        tables["catalog"].filter(pl.col("kind") == "user")
+        if "catalog" in tables
+        else pl.DataFrame()
+    )
+    frames = {"users": users} | {
+        n: tables[n].filter(pl.col("actor_kind") == "person")
+        for n in ("changes", "recorded")
+        if n in tables
+    }
+    names = _values(
+        frames,
+        (("users", ("name", "email", "title")), ("changes", ("actor",)), ("recorded", ("actor",))),
+    )
     return names | {name.split("@")[0] for name in names if "@" in name}
 
 
-def _values(tables: dict[str, pl.DataFrame], columns: Iterable[tuple[str, tuple[str, ...]]]) -> frozenset[str]:
+def _values(
+    tables: dict[str, pl.DataFrame], columns: Iterable[tuple[str, tuple[str, ...]]]
+) -> frozenset[str]:
     found: set[str] = set()
     for table, names in columns:
         for name in names:

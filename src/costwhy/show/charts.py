@@ -401,9 +401,7 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
         _time_tip("time (UTC)"),
         *(alt.Tooltip(f"{name}:N") for name in ("service", "kind", "summary", "actor")),
     ]
-    scale = alt.Scale(
-        domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED]
-    )
+    scale = alt.Scale(domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED])
     colour = alt.Color("kind:N", legend=alt.Legend(columns=6), scale=scale)
     marks = alt.Chart(frame).mark_tick(thickness=2, height=12)
     lit = alt.Chart(frame.filter(pl.col("change_id") == (picked or "")))

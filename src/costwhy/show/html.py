@@ -93,7 +93,11 @@ def _facts(case: Case) -> tuple[Fact, ...]:
     late = f"{amount(spike.nowcast_excess_cost)} estimated, not billed yet"
     return (
         Fact("Excess so far", amount(case.total), late if spike.nowcast_hours else "billed"),
-        Fact("Now, an hour", amount(spike.cost_per_hour_now), f"{amount(case.a_day)} a day of waiting")
+        Fact(
+            "Now, an hour",
+            amount(spike.cost_per_hour_now),
+            f"{amount(case.a_day)} a day of waiting",
+        )
         if running
         else Fact("Now, an hour", "nothing", "it is over"),
         Fact(

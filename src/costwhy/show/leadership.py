@@ -254,7 +254,12 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     found = board.of_company("nobody_owns")
     if not found:
         return None
-    columns = {"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}
+    columns = {
+        "where": pl.String,
+        "cost": pl.Float64,
+        "likely_team": pl.String,
+        "source": pl.String,
+    }
     return float(found["cost"]), float(found["share"]), pl.DataFrame(found["items"], schema=columns)
 
 
