@@ -54,10 +54,10 @@ def modelled(o: Observed) -> Model:
     for m in range(o.meters.height):
         kind, s = KINDS[m // services][2], m % services
         rule = AutoscalerRule(2.0, float(handled[s].mean()) / 10, 1.0, m % 3, 1.0) if kind == "time" and s % 2 else None
-        meters.append(MeterModel(kind, s, None, rule, transfer=False))
+        meters.append(MeterModel(kind, transfer=False, service=s, rule=rule))
     price = np.divide(o.cost, o.usage, out=np.zeros_like(o.cost), where=o.usage > 0)
-    seen, none, born = np.full(len(meters), o.billed), np.zeros_like(price), np.zeros(services)
-    return Model(o, handled, tuple(meters), o.usage, seen, o.cost, price, none, none, (), born, np.zeros_like(o.calls))
+    none, known_until = np.zeros_like(price), np.full(len(meters), o.billed)
+    return Model(o, handled, tuple(meters), price, none, o.usage, o.cost, none, known_until, np.zeros(services), np.zeros_like(o.calls))
 
 
 def resets(model: Model) -> list[Baseline]:
@@ -84,7 +84,7 @@ def timed(size: Size) -> str:
         begin = time.perf_counter()
         parts = split(model, WEEK, spike)
         seconds.append(time.perf_counter() - begin)
-    reached = graph.downstream(np.array([model.observed.services.index(str(r.rate.service)) for r in spike])).sum()
+    reached = graph.reach(np.array([model.observed.services.index(str(r.rate.service)) for r in spike])).sum()
     circles = (graph.depth[graph.caller] == graph.depth[graph.called]).sum()
     whole = sum(float(p.sum()) for p in parts)
     return (

@@ -20,7 +20,7 @@ import polars as pl
 from known import SHARED
 
 from costwhy.arrays import Array
-from costwhy.model.levels import level_of
+from costwhy.model.levels import levels_of
 from costwhy.spikes.shifts import find_shifts
 
 DATA = SHARED / "data" / "nab"
@@ -121,7 +121,7 @@ def events(series: list[Series], said: list[list[int]]) -> tuple[float, float, i
 def _shifts(values: Array) -> list[tuple[int, int | None]]:
     known = values[np.isfinite(values)]
     level = values / (np.abs(known).mean() or 1.0)
-    [found] = find_shifts(level_of("amount", level[None, :], np.ones(1, dtype=bool)))
+    [found] = find_shifts(levels_of("amount", level[None, :], np.ones(1, dtype=bool)))
     return [(shift.start, shift.end) for shift in found]
 
 

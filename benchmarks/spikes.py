@@ -18,7 +18,7 @@ import numpy as np
 from known import Told, cases, companies, told_of_case, told_of_company
 from nab import nab
 
-from costwhy.model.levels import level_of
+from costwhy.model.levels import levels_of
 from costwhy.spikes.shifts import find_shifts, suspects
 
 PARTS = ("nab", "cases", "coverage", "speed")
@@ -75,7 +75,7 @@ def looked_at(job: tuple[str, int, int]) -> tuple[int, int, int, float, float]:
     style, count, seed = job
     values = drawn(style, count, seed)
     begin = time.process_time()
-    traces = level_of(style, values, np.zeros(count, dtype=bool))
+    traces = levels_of(style, values, np.zeros(count, dtype=bool))
     chosen = suspects(traces)
     shifts = sum(len(s) for s in find_shifts([traces[k] for k in chosen]))
     spent = time.process_time() - begin

@@ -24,7 +24,7 @@ from costwhy.case.document import explain
 from costwhy.config import read_workspace
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import Lake, open_lake
-from costwhy.serve.visitors import Auth
+from costwhy.serve.auth import Auth
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"

@@ -17,12 +17,16 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.guard import Guard, Wall
-from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.auth import Auth
+from costwhy.serve.authenticator import Authenticator, Visitor
+from costwhy.serve.guard import Guard
+from costwhy.serve.id_list import IdList
+from costwhy.serve.links import REVOKED
 from costwhy.serve.passwords import hash_line
-from costwhy.serve.requests import COOKIE
+from costwhy.serve.requests import COOKIE, read_request
+from costwhy.serve.secret_key import read_secret
 from costwhy.serve.server import config
-from costwhy.serve.visitors import Auth, Doorkeeper, Visitor
+from costwhy.serve.site import Site as GuardedSite
 
 TOKEN = "a-token-of-the-tests-3141"
 PASSWORD = "correct horse battery"
@@ -87,7 +91,7 @@ class Site:
     """A running wall."""
 
     port: int
-    keeper: Doorkeeper
+    authenticator: Authenticator
     key: bytes
     revoked: IdList
     log: Path
@@ -120,8 +124,14 @@ class Site:
         finally:
             connection.close()
 
+    def recognise(self, headers: dict[str, str]) -> Visitor | None:
+        """Who sends these headers."""
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "path": "/", "headers": raw, "client": ("127.0.0.1", 1)}
+        return self.authenticator.recognise(read_request(scope, self.authenticator.auth))
+
     def cookie(self, visitor: Visitor) -> dict[str, str]:
-        return {"Cookie": f"{COOKIE}={self.keeper.cookie(visitor)}"}
+        return {"Cookie": f"{COOKIE}={self.authenticator.cookie(visitor)}"}
 
     def log_in(self, secret: str, name: str = "", there: str = "/") -> Reply:
         from urllib.parse import urlencode
@@ -166,11 +176,11 @@ def wall(folder: Path, auth: Auth, **bounds: Any) -> Iterator[Site]:
     listener.bind(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     key, revoked = read_secret(state), IdList(published / REVOKED)
-    keeper = Doorkeeper(auth, key, revoked, IdList(state / "logged-out.txt"))
-    site = Site(port, keeper, key, revoked, folder / "access.jsonl")
+    authenticator = Authenticator(auth, key, revoked, IdList(state / "logged-out.txt"))
+    site = Site(port, authenticator, key, revoked, folder / "access.jsonl")
     sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
-    bounded = Wall(sites, str(published), NOTEBOOK, **bounds)
-    server = uvicorn.Server(config(Guard(site.app, bounded, site.keeper, AccessLog(site.log))))
+    bounded = GuardedSite(sites, str(published), NOTEBOOK, **bounds)
+    server = uvicorn.Server(config(Guard(site.app, bounded, authenticator, AccessLog(site.log))))
 
     def serve() -> None:
         with listener:

@@ -16,8 +16,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.cli import app, main, serve
+from costwhy.cli import app, serve
 from costwhy.cli.app import demo_workspace, shipped
+from costwhy.cli.main import costwhy, main
 from costwhy.cli.parameters import split_words
 from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
@@ -48,7 +49,7 @@ def run(*words: str, folder: Path | None = None) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_of_the_contract_has_help(command, capsys):
-    assert main.main([command, "--help"]) == 0
+    assert main([command, "--help"]) == 0
     assert command in capsys.readouterr().out
 
 
@@ -63,14 +64,14 @@ def test_every_command_of_the_contract_has_help(command, capsys):
     ],
 )
 def test_a_wrong_command_line_ends_with_2_and_says_nothing_on_standard_output(words, capsys):
-    assert main.main(words) == 2
+    assert main(words) == 2
     written = capsys.readouterr()
     assert written.out == ""
     assert "costwhy" in written.err
 
 
 def test_an_error_of_the_command_line_has_the_three_parts_of_every_error(capsys):
-    assert main.main(["explain", "--from", "yesterday"]) == 2
+    assert main(["explain", "--from", "yesterday"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "costwhy: Invalid value for '--from': 'yesterday' is not a time; write 2026-10-14T03:00Z",
         "To do: see `costwhy explain --help`",
@@ -97,7 +98,7 @@ def test_help_loads_no_engine_and_no_notebook():
 
 
 def test_every_command_of_the_contract_is_there(capsys):
-    assert main.main(["--help"]) == 0
+    assert main(["--help"]) == 0
     said = capsys.readouterr().out
     for command in (
         "demo",
@@ -115,14 +116,14 @@ def test_every_command_of_the_contract_is_there(capsys):
 
 
 def test_a_published_folder_that_is_not_there_is_one_clear_error(tmp_path, capsys):
-    assert main.main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
+    assert main(["serve", str(tmp_path / "nowhere"), "--state", str(tmp_path / "state")]) == 3
     assert "the published folder is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["verify", "postmortem", "serve", "spikes"])
 def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command, tmp_path, capsys):
     assert (
-        main.main(
+        main(
             [
                 command,
                 str(tmp_path / "nowhere"),
@@ -135,7 +136,7 @@ def test_a_folder_that_is_missing_is_wrong_input_whoever_is_asked_for_it(command
 
 
 def test_the_version_is_told(capsys):
-    assert main.main(["--version"]) == 0
+    assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"costwhy {version('costwhy')}\n"
 
 
@@ -144,7 +145,7 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
         raise EOFError
 
     monkeypatch.setattr(serve.getpass, "getpass", ended)
-    assert main.main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
+    assert main(["serve", "--add-user", "dana", "--users", str(tmp_path / "users.txt")]) == 2
     assert "in a terminal" in capsys.readouterr().err
     assert not (tmp_path / "users.txt").exists()
 
@@ -160,7 +161,7 @@ def test_a_password_that_nobody_types_is_an_error_and_no_traceback(tmp_path, mon
     ],
 )
 def test_the_usage_shows_each_word_once(command, words, capsys):
-    assert main.main([command, "--help"]) == 0
+    assert main([command, "--help"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == f"Usage: costwhy {command} [OPTIONS] {words}"
 
 
@@ -206,7 +207,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     for module in ("explain", "publish", "feedback"):
         monkeypatch.setattr(f"costwhy.cli.{module}.split_words", note_words)
     name, *rest = line.split()
-    command = main.costwhy.commands[name]
+    command = costwhy.commands[name]
     with command.make_context(name, rest) as context, pytest.raises(WordsReadError) as read:
         command.invoke(context)
     assert (read.value.args[0], list(read.value.args[1])) == (workspace, own)
@@ -227,7 +228,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     ],
 )
 def test_words_that_do_not_fit_end_with_2_and_the_form_that_leaves_no_doubt(line, fix, capsys):
-    assert main.main(line.split()) == 2
+    assert main(line.split()) == 2
     written = capsys.readouterr()
     assert written.out == ""
     assert f"To do: write `costwhy {fix}" in written.err
@@ -235,7 +236,7 @@ def test_words_that_do_not_fit_end_with_2_and_the_form_that_leaves_no_doubt(line
 
 def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
     assert (
-        main.main(
+        main(
             [
                 "serve",
                 str(tmp_path),
@@ -264,7 +265,7 @@ def test_a_public_address_without_a_login_is_refused(tmp_path, capsys):
 def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(
     words, tmp_path, capsys
 ):
-    assert main.main(["explain", str(tmp_path), *words]) == 2
+    assert main(["explain", str(tmp_path), *words]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -272,7 +273,7 @@ def test_a_question_that_makes_no_sense_ends_with_2_before_anything_is_read(
 @pytest.mark.parametrize("more", [[], ["--json"]])
 def test_without_a_lake_the_error_says_what_to_do(command, more, tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n')
-    assert main.main([command, str(tmp_path), *more]) == 3
+    assert main([command, str(tmp_path), *more]) == 3
     said = capsys.readouterr()
     assert "costwhy ingest" in said.err
     assert said.out == ""
@@ -282,7 +283,7 @@ def test_a_wrong_configuration_ends_with_3_and_names_the_key(tmp_path, capsys):
     (tmp_path / "costwhy.toml").write_text(
         '[workspace]\nname = "a"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "gone/"\n'
     )
-    assert main.main(["ingest", str(tmp_path)]) == 3
+    assert main(["ingest", str(tmp_path)]) == 3
     assert "cost[0].path" in capsys.readouterr().err
     assert not (tmp_path / "lake").exists()
 
@@ -293,8 +294,8 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.ingest.write.write", refuse)
-    assert main.main(["ingest", str(sample_workspace)]) == 3
+    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
+    assert main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
 
@@ -321,12 +322,12 @@ def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
 
 def test_the_workspace_may_be_an_option_of_every_command_that_has_one(sample_workspace, capsys):
     for words in (["spikes"], ["explain"], ["say", "--list"], ["plan", "--list"], ["ingest"]):
-        assert main.main([*words, "--json", "-w", str(sample_workspace)]) == 0
+        assert main([*words, "--json", "-w", str(sample_workspace)]) == 0
         assert json.loads(capsys.readouterr().out)
 
 
 def test_an_unknown_spike_ends_with_2(sample_workspace, capsys):
-    assert main.main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
+    assert main(["explain", str(sample_workspace), "20010101T00-nothing"]) == 2
     assert capsys.readouterr().out == ""
 
 
@@ -356,9 +357,9 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
         "status": "ended",
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
-    monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
+    monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
-    assert main.main(["spikes", str(tmp_path)]) == 0
+    assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said
     assert "\x07" not in said
@@ -371,8 +372,8 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
-    monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", fail)
-    assert main.main(["spikes", str(tmp_path)]) == 1
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", fail)
+    assert main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said
     assert "[red]c[/red]" in said

@@ -128,14 +128,14 @@ def test_past_estimates_know_no_more_than_was_known_then():
     step = HOURS - LAG - 3 * 24  # after the cut-off of three days ago
     company.lines["search"] = changed(company.lines["search"], per_call=from_hour(step - 12, 2.0))
     model = model_of(company)
-    past = backtest(model.basis, [row(model, "Search-Units")], slice(None))
+    past = backtest(model, [row(model, "Search-Units")], slice(None))
     by_day = {step - c.billed: error for c, error in zip(past.cutoffs, past.errors[:, 0], strict=True)}
     assert by_day[24] == pytest.approx(0.0, abs=1e-9)  # over 12 hours before the step
     assert by_day[0] == pytest.approx(0.0, abs=1e-9)  # 12 hours after it: learned
     assert past.errors[:, 0] == pytest.approx(0.0, abs=1e-9)
     company.lines["search"] = changed(company.lines["search"], per_call=from_hour(step, 2.0))
     model = model_of(company)
-    past = backtest(model.basis, [row(model, "Search-Units")], slice(None))
+    past = backtest(model, [row(model, "Search-Units")], slice(None))
     by_day = {step - c.billed: error for c, error in zip(past.cutoffs, past.errors[:, 0], strict=True)}
     assert by_day[0] == pytest.approx(1.0)  # twice as much was billed as could be known
     assert by_day[-24] == pytest.approx(0.0, abs=1e-9)
@@ -148,7 +148,7 @@ def test_the_interval_widens_with_the_delay_of_the_bill():
         company = late(lag)
         company.lines["batch"] = Line(None, "Batch-Hours", "Hrs", ALL, fixed=4 * wander / wander.mean(), team=None)
         model = model_of(company)
-        past = backtest(model.basis, [row(model, "Batch-Hours")], slice(None))
+        past = backtest(model, [row(model, "Batch-Hours")], slice(None))
         relative.append(past.half_width(np.array([1.0])))
     assert relative[0] < relative[1] < relative[2]
 

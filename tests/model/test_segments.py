@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.model.change_points import NEAR, boundaries, boundaries_of
-from costwhy.model.levels import Level, level_of
+from costwhy.model.change_points import NEAR, change_points
+from costwhy.model.levels import Level, levels_of
 from costwhy.spikes.shifts import find_shifts
 
 
@@ -55,8 +55,8 @@ def many(draw) -> list[np.ndarray]:
 @settings(max_examples=80, deadline=None)
 @given(many(), st.sampled_from([2, 3]), st.sampled_from([0.1, 1.0]))
 def test_series_searched_together_are_cut_where_the_plain_search_cuts_each(series, shortest, spread):
-    found = boundaries_of(series, [spread] * len(series), penalty=20.0, shortest=shortest)
-    assert found == [boundaries(values, spread, penalty=20.0, shortest=shortest) for values in series]
+    found = change_points(series, [spread] * len(series), penalty=20.0, shortest=shortest)
+    assert found == [change_points([values], [spread], penalty=20.0, shortest=shortest)[0] for values in series]
     for values, starts in zip(series, found, strict=True):
         assert starts == ([0] if values.size < 2 * shortest else plainly(values, spread, 20.0, shortest))
         assert all(b - a >= shortest for a, b in pairwise([*starts, values.size]) if values.size >= 2 * shortest)
@@ -70,7 +70,7 @@ def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
     values[11, rng.random(500) < 0.4] = np.nan  # fewer defined hours than the others
     values[13, :495] = np.nan  # too few
     values[15, rng.random(500) < 0.9] = np.nan  # a job that seldom runs
-    traces = level_of("ratio", values, np.zeros(70, dtype=bool))
+    traces = levels_of("ratio", values, np.zeros(70, dtype=bool))
     together = list(find_shifts(traces))
     assert together == [next(iter(find_shifts([t]))) for t in traces]
     assert [(s.start, s.end) for s in together[7]] == [(300, None)]
@@ -81,7 +81,7 @@ def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
 def test_a_swinging_flow_has_the_spread_around_its_running_median():
     rng = np.random.default_rng(4)
     values = rng.normal(0, 0.05, 400) + np.sin(np.arange(400) / 30)
-    [found] = level_of("flow", values[None, :], np.ones(1, dtype=bool))  # fresh: no season taken out
+    [found] = levels_of("flow", values[None, :], np.ones(1, dtype=bool))  # fresh: no season taken out
     padded = np.pad(values, 36, mode="edge")
     rest = values - np.array([np.median(padded[k : k + 73]) for k in range(400)])  # three days and an hour
     assert isinstance(found, Level)

@@ -206,7 +206,7 @@ def test_calls_settle_where_the_linear_equations_put_them(seed, services, radius
     a *= radius / max(radius, float(np.abs(np.linalg.eigvals(a)).max()), 1e-9)
     outside = rng.uniform(1, 100, (services, 5))
     called, caller = np.nonzero(a)
-    graph = call_graph(services, (caller, called), np.zeros(0, dtype=np.int64))
+    graph = call_graph(services, caller, called)
     before = np.linalg.solve(np.eye(services) - a, outside)
     flow = flow_into(graph, np.arange(services), a[called, caller][:, None] * before[caller], before)
     more = outside * rng.uniform(0.5, 2.0, (services, 1))

@@ -29,7 +29,7 @@ def one(shelf: Path, tmp_path: Path) -> Path:
 
 def test_a_published_case_says_what_the_investigation_said(shelf: Path, sample_lake: Lake) -> None:
     for published in published_cases(shelf):
-        assert published.said == json.loads(json.dumps(document(cw.investigate(sample_lake, published.name))))
+        assert published.document == json.loads(json.dumps(document(cw.investigate(sample_lake, published.name))))
 
 
 def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -> None:
@@ -163,8 +163,8 @@ def test_what_one_publication_took_out_the_next_does_not_bring_back(sample_lake:
 
 def test_taking_names_out_changes_no_number(sample_lake: Lake, tmp_path: Path) -> None:
     spike = cw.find_spikes(sample_lake)["spike_id"][2]
-    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).said
-    masked = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people"))).said
+    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).document
+    masked = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people"))).document
     for key in ("excess_cost", "nowcast", "behaviour_remainder", "no_recorded_change", "cost_per_hour_now"):
         assert plain[key] == masked[key], key
     assert [t["probability"] for t in plain["triggers"]] == [t["probability"] for t in masked["triggers"]]

@@ -10,8 +10,11 @@ from walls import TOKEN, Site, kept_cookie, until, wall
 from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import UsageError
-from costwhy.serve.links import REVOKED, IdList, make_link, read_link, revoke, signer
-from costwhy.serve.visitors import Auth
+from costwhy.serve.auth import Auth
+from costwhy.serve.id_list import IdList
+from costwhy.serve.links import REVOKED, make_link, read_link, revoke
+from costwhy.serve.secret_key import signer
+from costwhy.serve.site import Site as GuardedSite
 
 SESSION = "session_id=s_abc123"
 
@@ -98,9 +101,7 @@ def test_revoking_ends_the_link_its_cookies_and_open_pages_and_nobody_elses(site
 
 
 def test_by_default_an_open_page_ends_within_half_a_minute_of_its_revocation() -> None:
-    from costwhy.serve.guard import Wall
-
-    assert Wall({}, "", Path()).watch <= 30
+    assert GuardedSite({}, "", Path()).watch <= 30
 
 
 def test_the_list_is_a_text_file_that_a_person_may_write(tmp_path: Path) -> None:

@@ -18,14 +18,17 @@ from walls import NOTEBOOK, TOKEN, until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from costwhy.serve.links import REVOKED, IdList, make_link, read_secret, revoke
+from costwhy.serve.guard import methods
+from costwhy.serve.id_list import IdList
+from costwhy.serve.links import REVOKED, make_link, revoke
+from costwhy.serve.secret_key import read_secret
 
 DOLLARS = {"alpha": [1, 2, 3, 4], "beta": [10, 20, 30, 40]}
 SERVE = """
 import sys
 from pathlib import Path
-from costwhy.served.auth import Auth
-from costwhy.served.server import ServeOptions, serve
+from costwhy.serve.auth import Auth
+from costwhy.serve.server import ServeOptions, serve
 published, notebook, state, log, token = sys.argv[1:]
 serve(published, Path(notebook), ServeOptions(Auth(token=token), state=Path(state), log=Path(log)))
 """
@@ -135,11 +138,9 @@ def test_no_source_and_no_file_is_served(served: Served, path: str) -> None:
 def test_every_asset_of_marimo_has_a_name_that_the_wall_knows(served: Served) -> None:
     import marimo
 
-    from costwhy.serve.guard import _methods
-
     files = [file for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*") if file.is_file()]
     assert len(files) > 100
-    assert [file.name for file in files if not _methods(f"/assets/{file.name}") or file.parent.name != "assets"] == []
+    assert [file.name for file in files if not methods(f"/assets/{file.name}") or file.parent.name != "assets"] == []
     assert served.get("/assets/none.js") == (404, "Not Found\n")
 
 

@@ -38,19 +38,19 @@ class LakeAnalysis:
     model: Model
     found: "tuple[FoundSpike, ...]"  # largest rise first
     frames: dict[str, pl.DataFrame]
-    recorded: KnownChanges  # changes that somebody may have decided
-    kept: "KeptEvidence | None" = None  # of a published case
+    known_changes: KnownChanges  # changes that somebody may have decided
+    evidence: "KeptEvidence | None" = None  # of a published case
 
     @cached_property
     def directory(self) -> Directory:
         """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
         config = getattr(self.lake, "config", {}).get("mapping", {})
         hourly = self.frames.get("hourly", tables.HOURLY.empty())
-        if self.kept is not None:  # a published case keeps no bill from which tags could be dated
+        if self.evidence is not None:  # a published case keeps no bill from which tags could be dated
             hourly = tables.HOURLY.empty()
         dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
         order = tuple(config.get("owners", ORDER))
-        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, _past(self.lake))
+        return Directory(self.frames["catalog"], self.frames["series"], order, self.known_changes.rows, dated, _past(self.lake))
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
         callers,
         newborn,
         accounts,
-        new_resources(s, a) if s.kept is None else s.kept.resources,
+        new_resources(s, a) if s.evidence is None else s.evidence.resources,
     )
 
 
@@ -71,9 +71,9 @@ def owners_of(s: LakeAnalysis, a: SpikeDollars, best: dict[str, object] | None) 
     """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
     start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
     found = find_owners(s.directory, service, best, budget_owner(s.observed, a.moved_meters), start)
-    if s.kept is None or s.kept.owners is None:
+    if s.evidence is None or s.evidence.owners is None:
         return found
-    return pl.concat([tables.OWNERS.fit(s.kept.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
+    return pl.concat([tables.OWNERS.fit(s.evidence.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
 
 
 def _costly_service(o: Observed, a: SpikeDollars) -> str | None:

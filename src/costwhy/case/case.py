@@ -36,7 +36,7 @@ class Case:
     clocks: pl.DataFrame
     headline: str = ""  # the answer in one sentence, see story.headline
     calendar: float | None = None  # of two windows' totals, what their lengths make: dollars; None: no two windows were compared
-    study: "LakeAnalysis | None" = field(
+    analysis: "LakeAnalysis | None" = field(
         default=None, repr=False, compare=False
     )  # what it was made from; None: opened from a published folder
 

@@ -150,16 +150,7 @@ def _path(o: Observed, head: list[str], service: str | None) -> list[str]:
     """The shortest chain of calls from the end of `head` to the service."""
     if service is None or not head or head[-1] == service:
         return head or ([service] if service else [])
-    ways, seen = [[head[-1]]], {head[-1]}
-    while ways:
-        way = ways.pop(0)
-        for edge in o.edges:
-            if edge.caller == way[-1] and edge.service not in seen:
-                if edge.service == service:
-                    return [*head[:-1], *way, service]
-                seen.add(edge.service)
-                ways.append([*way, edge.service])
-    return [*head, service]
+    return [*head[:-1], *(o.path(head[-1], service) or (head[-1], service))]
 
 
 def coverage_table(s: LakeAnalysis, a: SpikeDollars) -> pl.DataFrame:

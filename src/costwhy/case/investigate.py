@@ -29,7 +29,7 @@ from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
 from costwhy.causes.unowned import ownership_gap
 from costwhy.errors import UsageError
-from costwhy.model.backtest import ledger
+from costwhy.model.backtest import past_estimates
 from costwhy.model.baseline import Window
 from costwhy.model.observed import Observed, states
 from costwhy.model.rates import Model
@@ -78,7 +78,7 @@ def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
     s = analyse(lake, as_of)
     rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
-    return ledger(s.model.basis, rows.tolist())
+    return past_estimates(s.model, rows.tolist())
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
@@ -94,7 +94,7 @@ def nobody_owns_of(s: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
 def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
     s = analyse(lake, as_of)
-    return find_lost_tags(s.observed, s.frames, s.recorded)
+    return find_lost_tags(s.observed, s.frames, s.known_changes)
 
 
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
@@ -146,8 +146,8 @@ def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
 def case_of(s: LakeAnalysis, a: SpikeDollars, row: SpikeRow) -> Case:
     """Everything about one spike of a study."""
     behaviour, behaviour_remainder = behaviour_table(a, row.excess_cost)
-    drivers, drivers_remainder = drivers_table(leaves_of(s.model, a) if s.kept is None else s.kept.leaves, row.excess_cost)
-    weighed = rank_triggers(s.recorded, onset_of(s, a))
+    drivers, drivers_remainder = drivers_table(leaves_of(s.model, a) if s.evidence is None else s.evidence.leaves, row.excess_cost)
+    weighed = rank_triggers(s.known_changes, onset_of(s, a))
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     hours = s.observed.hours[shown_hours(s.observed, a)]
     changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
@@ -173,6 +173,6 @@ def case_of(s: LakeAnalysis, a: SpikeDollars, row: SpikeRow) -> Case:
         dependencies_table(s.model, a),
         coverage_table(s, a),
         clocks_table(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
-        study=s,
+        analysis=s,
     )
     return replace(case, headline=headline(case))

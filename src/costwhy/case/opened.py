@@ -76,11 +76,12 @@ def open_case(place: str | Path) -> Published:
             f"the case at {folder} cannot be read", found=str(error), todo="publish it again"
         ) from error
     try:
+        currency_code(about["currency"], folder / "case.json")
         return Published(folder, about, _case(about, frames))
     except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise InputError(
             f"the case.json of {folder} is not one of costwhy's",
-            found=str(error) if type(error) is ValueError else repr(error),
+            found=f"no {error}" if isinstance(error, KeyError) else str(error),
             todo="publish it again",
         ) from error
 
@@ -89,16 +90,16 @@ def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
     """The case. Raises ValueError, KeyError or TypeError where something in it is not known."""
     spike = msgspec.convert(about["spike"], SpikeRow)
     kinds = {*frames["behaviour"]["kind"], *frames["ledger"]["kind"]}
-    for what, value, known in (
-        ("verdict", {spike.verdict}, VERDICT_WORDS),
+    for what, found, known in (
+        ("verdict", {spike.verdict}, set(VERDICT_WORDS)),
         ("status", {spike.status}, {"running", "ended"}),
-        ("kind of behaviour", kinds, BY_KIND),
+        ("kind of behaviour", kinds, set(BY_KIND)),
     ):
-        if unknown := sorted(map(str, value - set(known))):
-            raise ValueError(f"there is no {what} {unknown[0]!r}")
+        if found - known:
+            raise ValueError(f"there is no {what} {min(map(str, found - known))!r}")
     return Case(
         workspace=str(about["workspace"]),
-        currency=currency_code(about["currency"]),
+        currency=about["currency"],
         as_of=datetime.fromisoformat(about["as_of"]),
         billed_through=datetime.fromisoformat(about["billed_through"]),
         lake_version=int(about["made_from"]["lake_version"]),
@@ -135,11 +136,11 @@ def company(folder: str | Path) -> dict[str, Any] | None:
         return None
     try:
         about = dict(json.loads(place.read_text(encoding="utf-8")))
-        currency_code(about["currency"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"{place} cannot be read", found=str(error), todo="publish a case again"
         ) from error
+    currency_code(about.get("currency"), place)
     return about
 
 

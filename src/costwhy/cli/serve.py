@@ -89,8 +89,8 @@ def serve(
     add_user: str | None,
 ) -> None:
     """Serve published cases, read-only."""
+    from costwhy.serve.auth import Auth
     from costwhy.serve.server import ServeOptions, default_state, serve
-    from costwhy.serve.visitors import Auth
 
     state = state or default_state()
     if add_user:
@@ -117,7 +117,9 @@ def _token(variable: str | None) -> str:
 
 
 def _revoke(link: str, published: str, state: Path) -> None:
-    from costwhy.serve.links import REVOKED, IdList, read_secret, revoke
+    from costwhy.serve.id_list import IdList
+    from costwhy.serve.links import REVOKED, revoke
+    from costwhy.serve.secret_key import read_secret
 
     folder = state if "://" in published else Path(published)
     revoked = revoke(read_secret(state), link, IdList(folder / REVOKED))
@@ -128,7 +130,8 @@ def _print_link(
     case: str, until: datetime | None, published: str, state: Path, sites: tuple[str, ...]
 ) -> None:
     """Print a new link to one case."""
-    from costwhy.serve.links import make_link, read_secret
+    from costwhy.serve.links import make_link
+    from costwhy.serve.secret_key import read_secret
 
     if "://" not in published and not (Path(published) / case / "case.json").is_file():
         raise UsageError(

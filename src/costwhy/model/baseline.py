@@ -1,18 +1,29 @@
-"""TODO model/baseline.py"""
+"""Baselines: what a rate would have been in a window, from hours in which nothing moved it.
+
+demand           pattern of the week x growth x level of the last week (Holt-Winters without
+                 its smoothing), the level interpolated to that after the window where known
+schedule         pattern of the week
+ratios           ratio of sums over the last week: a nightly job has no hourly ratio
+prices           median of the last three days
+other amounts    median of the last three days, or the pattern of the week where that fits
+                 the last two weeks better
+what is new      zero
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import linregress
 
-from costwhy.arrays import Array
-from costwhy.behaviours import DEMAND, ENTRIES, FAN_OUT, RATIOS, RETRIES, SCHEDULE, UNIT_PRICE, UNMETERED
+from costwhy.arrays import Array, Ints, Mask
+from costwhy.behaviours import DEMAND, SCHEDULE, UNIT_PRICE, UNMETERED
 from costwhy.model.levels import WEEK, pattern
 from costwhy.model.rates import Model, Rate
 
-BASE_HOURS = WEEK  # ratios hardly move: their normal is that of the last week before
-RECENT = 72
-AFTERMATH = 3  # hours after a pulse in which it may still fade
-PAST_DAYS = 14  # on which a normal is tried
+RECENT = 72  # hours whose median is a level
+AFTERMATH = 3  # hours after a window in which its spike may still fade
+PAST_DAYS = 14  # on which a baseline is tried
+NEW_WITHIN = 24  # hours before a window: a rate that began since then is new
 
 
 @dataclass(frozen=True)
@@ -27,189 +38,175 @@ class Window:
         """For arrays over the hours."""
         return slice(self.start, self.end)
 
+    @property
+    def width(self) -> int:
+        """W, the number of hours."""
+        return self.end - self.start
+
 
 @dataclass(frozen=True)
 class Baseline:
-    """A rate and what it would normally have been in the window."""
+    """A rate, and what it would have been in the window (W) in the unit of `Model.parts`."""
 
     rate: Rate
-    values: Array  # one value for each hour of the window; its meaning follows the rate's kind
+    values: Array
 
 
-def baseline(model: Model, rate: Rate, window: Window, quiet: np.ndarray | None = None) -> Baseline:
-    """What the rate would have been in the window, from the hours before it. `quiet` (T): hours that may serve as such."""
-    o, width = model.observed, window.end - window.start
-    calm = np.ones(len(o.hours), dtype=bool) if quiet is None else quiet.copy()
-    after = _after(calm, window) if rate.kind == DEMAND else np.zeros(0, dtype=int)
-    calm[window.start :] = False
-    if rate.first_hour is not None and rate.first_hour >= window.start - 24:
-        return Baseline(rate, np.zeros(width))
-    if rate.kind in RATIOS:
-        first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == RETRIES else (first, model.handled[o.services.index(rate.caller or "")])
-        return Baseline(rate, np.full(width, _ratio_before(top, bottom, calm)))
-    if rate.kind == SCHEDULE:
-        return Baseline(rate, np.maximum(pattern(np.where(calm, o.calls[rate.row], np.nan))[window.hours], 0.0))
-    if rate.kind == DEMAND:
-        return Baseline(rate, _calls_around(model, rate, window, (calm, after)))
-    meter = model.meters[rate.row]
-    if rate.kind == UNIT_PRICE:
-        return Baseline(rate, _price_before(model, rate, window, calm))
-    if rate.kind == UNMETERED:
-        return Baseline(rate, _level_before(o.cost[rate.row], window, calm))
-    if meter.kind == "use":
-        return Baseline(rate, np.full(width, _ratio_before(model.usage[rate.row], model.followed(rate.row), calm)))
-    told = predicted_usage(model, rate.row, model.handled)
-    return Baseline(rate, _level_before(model.usage[rate.row] - told, window, calm))
+def baseline(
+    model: Model, rate: Rate, window: Window, baseline_hours: Mask | None = None
+) -> Baseline:
+    """What the rate would have been in the window.
 
-
-def baseline_errors(model: Model, rate: Rate, hours: Window, ahead: int, quiet: np.ndarray) -> Array:
-    """How far off the normal of a rate of calls was on earlier days, `ahead` hours (at most a week) after the last that it was learned from.
-
-    hours: those of today that are asked about. Each earlier day gives calls over what the normal let expect, less 1, of the same hours
-    of its day, newest first; up to PAST_DAYS of them that lie before the onset and are quiet. quiet (T): hours that may serve as normal.
+    baseline_hours: (T) hours that may serve for that; None: all. Only those before the window do;
+    of demand also the week after it, as what wanders is better known from both sides.
     """
-    onset, width = hours.start - ahead, hours.end - hours.start
-    tried, out = min(ahead, WEEK + ahead % 24), list[float]()
-    calls, of = calls_of(model, rate)
-    runs_on = hours.end == quiet.size  # then nothing after it is known, and nothing after an earlier day may be
-    for place in range(hours.start - 24, tried + WEEK, -24):
-        then = slice(place, place + width)
-        if then.stop <= onset and quiet[then].all() and len(out) < PAST_DAYS:
-            known = quiet & (np.arange(quiet.size) < then.stop) if runs_on else quiet
-            expected = float((baseline(model, rate, Window(place - tried, then.stop), known).values[tried:] * of[then]).sum())
-            out.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
-    return np.array(out)
-
-
-def calls_of(model: Model, rate: Rate) -> tuple[Array, Array]:
-    """Calls that a rate of calls is about, and what the rate is by: calls = rate x the second (T each)."""
-    calls = model.observed.calls[rate.row]
-    first = calls - model.observed.retries[rate.row]
-    if rate.kind == RETRIES:
-        return calls, first
-    if rate.kind == FAN_OUT:
-        return first, model.handled[model.observed.services.index(rate.caller or "")]
-    return calls, np.ones(calls.size)
-
-
-def mean_rate(model: Model, rate: Rate, hours: np.ndarray) -> float | None:
-    """The rate over these hours (T, mask): ratio of sums for ratios, mean by the hour for calls and levels; None: not defined there."""
-    o = model.observed
-    if rate.kind in RATIOS:
-        first = o.calls[rate.row] - o.retries[rate.row]
-        top, bottom = (o.calls[rate.row], first) if rate.kind == RETRIES else (first, model.handled[o.services.index(rate.caller or "")])
-    elif rate.kind in ENTRIES:
-        return float(o.calls[rate.row][hours].mean())
-    elif rate.kind == UNMETERED:
-        return float(model.cost[rate.row][hours].mean())
+    usable = np.ones(len(model.observed.hours), dtype=bool)
+    if baseline_hours is not None:
+        usable &= baseline_hours
+    after = np.flatnonzero(usable[: window.end + AFTERMATH + WEEK])
+    usable[window.start :] = False
+    if rate.first_hour is not None and rate.first_hour >= window.start - NEW_WITHIN:
+        values = np.zeros(window.width)
+    elif rate.kind == DEMAND:
+        values = _demand(model, rate, window, usable, after[after >= window.end + AFTERMATH])
+    elif rate.kind == SCHEDULE:
+        runs = np.where(usable, model.observed.calls[rate.row], np.nan)
+        values = np.maximum(pattern(runs)[window.hours], 0.0)
     elif rate.kind == UNIT_PRICE:
-        return float(model.committed[rate.row][hours].mean()) if is_covered(model, rate) else float(np.median(model.price[rate.row][hours]))
-    elif model.meters[rate.row].kind == "use":
-        top, bottom = model.usage[rate.row], model.followed(rate.row)
+        values = _price(model, rate, window, usable)
+    elif rate.kind == UNMETERED:
+        values = _amount(model.observed.cost[rate.row], window, usable)
     else:
-        return float((model.usage[rate.row] - predicted_usage(model, rate.row, model.handled))[hours].mean())
+        top, bottom = model.parts(rate.kind, rate.row)
+        ratio = rate.style == "ratio"
+        values = _ratio(top, bottom, window, usable) if ratio else _amount(top, window, usable)
+    return Baseline(rate, values)
+
+
+def baseline_errors(
+    model: Model, rate: Rate, hours: Window, ahead: int, baseline_hours: Mask
+) -> Array:
+    """How far off the baseline of a rate of calls was on the days before, newest first.
+
+    Each error is calls over their baseline, less 1, in the same hours of an earlier day, `ahead`
+    hours (at most a week) after the last hour that the baseline knew. Up to PAST_DAYS days whose
+    hours are all baseline hours, and lie before the onset.
+
+    hours           those of today that are asked about
+    baseline_hours  (T) hours that may serve for a baseline
+    """
+    onset, size = hours.start - ahead, baseline_hours.size
+    lead, errors = min(ahead, WEEK + ahead % 24), list[float]()
+    calls, of = model.parts(rate.kind, rate.row)
+    for start in range(hours.start - 24, lead + WEEK, -24):
+        then = slice(start, start + hours.width)
+        if then.stop > onset or not baseline_hours[then].all() or len(errors) == PAST_DAYS:
+            continue
+        known = baseline_hours
+        if hours.end == size:  # nothing after today is known, so nothing after an earlier day is
+            known = baseline_hours & (np.arange(size) < then.stop)
+        values = baseline(model, rate, Window(start - lead, then.stop), known).values[lead:]
+        expected = float((values * of[then]).sum())
+        errors.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
+    return np.array(errors)
+
+
+def mean_rate(model: Model, rate: Rate, hours: Mask) -> float | None:
+    """The rate over these hours (T): a ratio of sums, or a mean by the hour.
+
+    None where a ratio is not defined there. A price is the median.
+    """
+    if rate.of_commitment:
+        return float(model.committed[rate.row][hours].mean())
+    if rate.kind == UNIT_PRICE:
+        return float(np.median(model.price[rate.row][hours]))
+    if rate.kind == UNMETERED:
+        return float(model.cost[rate.row][hours].mean())
+    top, bottom = model.parts(rate.kind, rate.row)
+    if rate.style != "ratio":
+        return float(top[hours].mean())
     total = float(bottom[hours].sum())
     return float(top[hours].sum()) / total if total > 0 else None
 
 
-def _before(calm: np.ndarray, hours: int) -> np.ndarray:
-    return np.flatnonzero(calm)[-hours:]
+# ---------------------------------------------------------------- by kind
 
 
-def _ratio_before(top: Array, bottom: Array, calm: np.ndarray) -> float:
-    """Ratio of sums over the last week; over four weeks where the last one has little (a nightly job)."""
-    for hours in (BASE_HOURS, 4 * WEEK, calm.size):
-        index = _before(calm & (bottom > 0), calm.size)
-        index = index[index >= index[-1] - hours] if index.size else index
-        if index.size >= 24 or (index.size >= 5 and hours > BASE_HOURS) or hours == calm.size:
-            total = float(bottom[index].sum())
-            return float(top[index].sum()) / total if total > 0 else 0.0
-    return 0.0
+def _last(usable: Mask, hours: int) -> Ints:
+    return np.flatnonzero(usable)[-hours:]
 
 
-def _level_before(values: Array, window: Window, calm: np.ndarray) -> Array:
-    """The last three days' median; the week's pattern at their level where the hours of the week differ."""
-    recent = values[_before(calm, RECENT)]
+def _ratio(top: Array, bottom: Array, window: Window, usable: Mask) -> Array:
+    """Ratio of sums over the last week; over four weeks, or all, where the last one has little."""
+    known, ratio = np.flatnonzero(usable & (bottom > 0)), 0.0
+    for hours, least in ((WEEK, 24), (4 * WEEK, 5), (usable.size, 1)):
+        index = known[known >= known[-1] - hours] if known.size else known
+        if index.size >= least:
+            ratio = float(top[index].sum()) / float(bottom[index].sum())
+            break
+    return np.full(window.width, ratio)
+
+
+def _amount(series: Array, window: Window, usable: Mask) -> Array:
+    """The median of the last three days, or the pattern of the week where that fits better."""
+    recent = series[_last(usable, RECENT)]
     level = float(np.median(recent)) if recent.size else 0.0
-    history = np.where(calm, values, np.nan)
-    week = pattern(history)
-    if calm.sum() >= 2 * WEEK and np.std(week) > 0.02 * (abs(level) + 1e-12):
-        last = _before(calm, 2 * WEEK)
-        scale = float(np.sum(values[last])) / float(np.sum(week[last])) if np.sum(week[last]) > 0 else 1.0
-        shape = week[window.hours] * (scale if 0.5 < scale < 2.0 else 1.0)
-        if np.mean(np.abs(values[last] - week[last])) < np.mean(np.abs(values[last] - level)):
-            return np.asarray(shape)
-    return np.full(window.end - window.start, level)
+    week = pattern(np.where(usable, series, np.nan))
+    if usable.sum() >= 2 * WEEK and np.std(week) > 0.02 * (abs(level) + 1e-12):
+        last = _last(usable, 2 * WEEK)
+        actual, by_week = series[last], week[last]
+        if np.mean(np.abs(actual - by_week)) < np.mean(np.abs(actual - level)):
+            total = np.sum(by_week)
+            scale = float(np.sum(actual)) / float(total) if total > 0 else 1.0
+            return np.asarray(week[window.hours] * (scale if 0.5 < scale < 2.0 else 1.0))
+    return np.full(window.width, level)
 
 
-def _after(calm: np.ndarray, window: Window) -> np.ndarray:
-    """Hours of the week after the window that are quiet: what wanders is better known from both sides of a pulse."""
-    index = np.flatnonzero(calm)
-    return index[(index >= window.end + AFTERMATH) & (index < window.end + AFTERMATH + WEEK)]
+def _price(model: Model, rate: Rate, window: Window, usable: Mask) -> Array:
+    known = usable & (np.arange(usable.size) < model.observed.billed)
+    if rate.of_commitment:
+        return _amount(model.committed[rate.row], window, known)
+    prices = model.price[rate.row][_last(known & (model.usage[rate.row] > 0), RECENT)]
+    return np.full(window.width, float(np.median(prices)) if prices.size else 0.0)
 
 
-def _calls_around(model: Model, rate: Rate, window: Window, known: tuple[np.ndarray, np.ndarray]) -> Array:
-    """Calls from outside as the same hours of earlier weeks were, at the level and growth of the last ones, less on a holiday.
+def _demand(model: Model, rate: Rate, window: Window, usable: Mask, after: Ints) -> Array:
+    """Calls as in the same hours of earlier weeks, at the latest level and growth.
 
-    known: quiet hours before the window (T, mask), and quiet hours after it (indices): where there are two days of these, the level
-    goes from the one to the other.
+    after: baseline hours of the week after the window. Where they are two days, the level goes from
+    that before to that after it. Holidays are taken out first, and put back.
     """
-    calm, after = known
-    usual = np.exp(model.holidays[rate.row])
-    calls = model.observed.calls[rate.row] / usual
-    week = np.exp(pattern(np.where(calm & (calls > 0), np.log(np.where(calls > 0, calls, 1.0)), np.nan)))
-    last = _before(calm & (calls > 0), WEEK)
+    holiday = np.exp(model.holidays[rate.row])
+    calls = model.observed.calls[rate.row] / holiday
+    known = usable & (calls > 0)
+    last = _last(known, WEEK)
     if last.size < 24:
-        return np.full(window.end - window.start, float(calls[last].mean()) if last.size else 0.0)
-    growth = _growth(calls, week, calm)
+        return np.full(window.width, float(calls[last].mean()) if last.size else 0.0)
+    logs = np.log(calls, out=np.full(calls.size, np.nan), where=known)
+    week = np.exp(pattern(logs))
+    growth = _growth(calls, week, np.flatnonzero(known))
     grown = week * np.exp(growth * (np.arange(week.size) - float(last.mean())))
-    level = np.full(window.end - window.start, _level(calls, grown, last))
+    level = np.full(window.width, _level(calls, grown, last))
     if after.size >= 48:
-        share = (np.arange(window.start, window.end) - last.mean()) / (after.mean() - last.mean())
+        share = np.arange(window.start, window.end) - last.mean()
+        share = share / (after.mean() - last.mean())
         level = level ** (1 - share) * _level(calls, grown, after) ** share
-    return np.asarray(grown[window.hours] * level * usual[window.hours])
+    return np.asarray(grown[window.hours] * level * holiday[window.hours])
 
 
-def _level(calls: Array, grown: Array, index: np.ndarray) -> float:
-    """Calls over what was expected, the median over days: one holiday is no lower level."""
+def _level(calls: Array, expected: Array, index: Ints) -> float:
+    """Calls over what was expected, the median over days: one odd day does not change it."""
     days = index // 24
-    return float(np.median([calls[index[days == d]].sum() / grown[index[days == d]].sum() for d in np.unique(days)]))
+    by_day = (index[days == day] for day in np.unique(days))
+    return float(np.median([calls[hours].sum() / expected[hours].sum() for hours in by_day]))
 
 
-def _growth(calls: Array, week: Array, calm: np.ndarray) -> float:
-    """Relative growth an hour, from the medians of whole days, shrunk towards none where the days disagree."""
-    usable = np.flatnonzero(calm & (calls > 0))
-    if usable.size < 2 * WEEK:
+def _growth(calls: Array, week: Array, known: Ints) -> float:
+    """Relative growth an hour, from the medians of days; shrunk towards 0 where days disagree."""
+    if known.size < 2 * WEEK:
         return 0.0
-    ratio = np.log(calls[usable] / week[usable])
-    days = usable // 24
+    ratio, days = np.log(calls[known] / week[known]), known // 24
     names = np.unique(days)
-    daily = np.array([np.median(ratio[days == d]) for d in names])
-    x = names - names.mean()
-    slope = float((x * daily).sum() / (x * x).sum())
-    error = float(np.sqrt(((daily - daily.mean() - slope * x) ** 2).sum() / max(1, names.size - 2) / (x * x).sum()))
+    line = linregress(names, [np.median(ratio[days == day]) for day in names])
+    slope, error = float(line.slope), float(line.stderr)
     return slope / 24 * slope**2 / (slope**2 + 4 * error**2) if slope or error else 0.0
-
-
-def _price_before(model: Model, rate: Rate, window: Window, calm: np.ndarray) -> Array:
-    held = is_covered(model, rate)
-    series = model.committed[rate.row] if held else model.price[rate.row]
-    known = calm & (np.arange(calm.size) < model.observed.billed)
-    if held:
-        return _level_before(series, window, known)
-    index = _before(known & (model.usage[rate.row] > 0), RECENT)
-    return np.full(window.end - window.start, float(np.median(series[index])) if index.size else 0.0)
-
-
-def is_covered(model: Model, rate: Rate) -> bool:
-    """A `unit_price` rate is either the price on demand or, where it is an amount, the quantity that a commitment holds."""
-    return rate.kind == UNIT_PRICE and rate.style == "amount" and bool(model.covered[rate.row].any())
-
-
-def predicted_usage(model: Model, m: int, handled: Array) -> Array:
-    """What the autoscaler's rule keeps for these calls; zero for what does not follow them."""
-    meter = model.meters[m]
-    if meter.kind == "time" and meter.rule is not None and meter.service is not None:
-        return meter.rule.usage(handled[meter.service])
-    return np.zeros(handled.shape[1] if handled.size else len(model.observed.hours))

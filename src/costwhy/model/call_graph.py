@@ -1,186 +1,199 @@
 """The call graph: who calls whom, and how many calls each service handles once some of them change.
 
-Services are ordered so that callers come before those whom they call; services that call each other in a circle share one
-depth. So a change flows once down the graph, and is repeated only inside a circle.
+Calls handled N follow from the calls d from outside and the calls A on each edge for each call that
+its caller handles: N = A N + d. Services are ordered so that callers come before the services that
+they call; services that call each other in a cycle have the same depth. So a change flows once down
+the graph, and only a cycle needs equations of its own.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 
+from costwhy.arrays import Array, Ints, Mask
 from costwhy.errors import InputError
 
-Floats = npt.NDArray[np.float64]
-Rows = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-
 CONVERGED = 1e-9
-FEW = 64  # services in circles of one depth: so many equations are solved at once
+FEW = 64  # services in cycles of one depth: so many equations are solved at once
 PATIENCE = 60  # rounds of substitution before that: enough for a spectral radius of 0.7
-MAX_ROUNDS = 2000  # where they are more: enough for a spectral radius of 0.99
-HUGE = 1e300  # calls: they grow without end
+MAX_ROUNDS = 2000  # where there are more services: enough for a spectral radius of 0.99
+DIVERGED = 1e300  # calls
 
 
 @dataclass(frozen=True)
 class CallGraph:
-    """Edges between services, ordered by the depth of who is called, then by who is called. `depth`: of each service."""
+    """Edges between services, by the depth of the called service, then by its row."""
 
-    edges: Rows  # rows of the edges in Observed
-    caller: Rows  # rows of the services, as many as edges
-    called: Rows
-    depth: Rows
-    entries: Rows  # rows of the edges from outside or from a timer
-    entered: Rows  # the services that they reach
+    edges: Ints  # rows of the edges in Observed
+    caller: Ints  # rows of the services, one for each edge
+    called: Ints
+    depth: Ints  # of each service
+    entries: Ints  # rows of the edges from outside or from a timer
+    entered: Ints  # the services that they call
 
-    def downstream(self, services: Rows) -> Flags:
+    @cached_property
+    def _matrix(self) -> sparse.csr_matrix:
+        return _matrix(self.depth.size, self.caller, self.called)
+
+    def reach(self, services: Iterable[int]) -> Mask:
         """Services that these reach by calls, themselves included."""
         reached = np.zeros(self.depth.size, dtype=bool)
-        reached[services] = True
-        while True:  # as many rounds as the longest of the shortest ways
-            more = self.called[reached[self.caller] & ~reached[self.called]]
-            if not more.size:
+        reached[list(services)] = True
+        while True:  # one round for each edge of the longest of the shortest paths
+            further = self.called[reached[self.caller] & ~reached[self.called]]
+            if not further.size:
                 return reached
-            reached[more] = True
+            reached[further] = True
+
+    def path(self, start: int, end: int) -> list[int]:
+        """The shortest chain of calls from one service to another, both included; or empty."""
+        before = breadth_first_order(self._matrix, start)[1]
+        path = [end]
+        while path[0] != start:
+            if before[path[0]] < 0:
+                return []
+            path.insert(0, int(before[path[0]]))
+        return path
 
 
-def call_graph(services: int, edges: tuple[Rows, Rows], outside: Rows) -> CallGraph:
-    """edges: caller and called of every edge, as rows of the services; caller -1 where the call comes from outside or a timer (`outside`: their rows)."""
-    caller, called = edges
-    inner = np.flatnonzero(caller >= 0)
+def call_graph(services: int, caller: Ints, called: Ints) -> CallGraph:
+    """The graph of E edges, given as rows of the services; caller -1: from outside or a timer."""
+    inner, entries = np.flatnonzero(caller >= 0), np.flatnonzero(caller < 0)
     depth = _depths(services, caller[inner], called[inner])
-    order = inner[np.lexsort((called[inner], depth[called[inner]]))]
-    return CallGraph(order, caller[order], called[order], depth, outside, called[outside])
+    edges = inner[np.lexsort((called[inner], depth[called[inner]]))]
+    return CallGraph(edges, caller[edges], called[edges], depth, entries, called[entries])
 
 
-def _depths(services: int, caller: Rows, called: Rows) -> Rows:
-    """Longest way from any service that nobody calls; one depth for each circle."""
+def _matrix(services: int, caller: Ints, called: Ints) -> sparse.csr_matrix:
+    return sparse.csr_matrix((np.ones(caller.size), (caller, called)), shape=(services, services))
+
+
+def _depths(services: int, caller: Ints, called: Ints) -> Ints:
+    """Longest path from any service that nobody calls; one depth for each cycle."""
     if not services:
         return np.zeros(0, dtype=np.int64)
-    matrix = sparse.csr_matrix((np.ones(caller.size), (caller, called)), shape=(services, services))
-    circle = connected_components(matrix, directed=True, connection="strong")[1]
-    a, b = circle[caller], circle[called]
-    a, b = a[a != b], b[a != b]
-    depth = np.zeros(services, dtype=np.int64)  # of circles, of which there are no more than services
+    matrix = _matrix(services, caller, called)
+    cycle = connected_components(matrix, directed=True, connection="strong")[1]
+    across = cycle[caller] != cycle[called]
+    above, below = cycle[caller][across], cycle[called][across]
+    depth = np.zeros(services, dtype=np.int64)  # of cycles: there are no more than services
     while True:
         deeper = depth.copy()
-        np.maximum.at(deeper, b, depth[a] + 1)
+        np.maximum.at(deeper, below, depth[above] + 1)
         if np.array_equal(deeper, depth):
-            return np.asarray(depth[circle], dtype=np.int64)
+            return np.asarray(depth[cycle], dtype=np.int64)
         depth = deeper
 
 
 @dataclass(frozen=True)
 class Flow:
-    """A part of the graph in a window of W hours: the edges into some services, all of those that a change can reach.
+    """The part of the graph that a change can reach, in a window of W hours.
 
-    ratio: calls for each call that the caller handles; loose: calls of an hour in which the caller handled none.
+    ratio      calls on an edge for each call that its caller handles
+    unrelated  calls on it in hours in which the caller handled none
     """
 
     graph: CallGraph
-    reached: Flags  # services
-    places: Rows  # of the edges in the graph
-    ratio: Floats  # places x W
-    loose: Floats  # places x W
+    reached: Mask  # services
+    edges: Ints  # rows of its edges in Observed
+    caller: Ints
+    called: Ints
+    ratio: Array  # edges x W
+    unrelated: Array  # edges x W
 
-    @property
-    def edges(self) -> Rows:
-        """Rows of its edges."""
-        return self.graph.edges[self.places]
+    def settle(self, ratio: Array, outside: Array, handled: Array) -> Array:
+        """Calls handled (S x W): N = A N + d where reached, `handled` elsewhere.
 
-    @property
-    def caller(self) -> Rows:
-        """Rows of the services that make these calls."""
-        return self.graph.caller[self.places]
-
-    @property
-    def called(self) -> Rows:
-        """Rows of the services that handle them."""
-        return self.graph.called[self.places]
-
-    def settle(self, ratio: Floats, outside: Floats, handled: Floats) -> Floats:
-        """Calls handled (S x W): N = A N + d for the services that are reached, `handled` for the others.
-
-        outside: d, calls from outside, from timers and loose ones. Raises InputError where a circle gains: the spectral radius of A is not under 1.
+        outside: d, the calls from outside, from timers, and the unrelated ones (S x W)
+        Raises InputError where a cycle diverges: the spectral radius of A is not under 1.
         """
         out = handled.copy()
         out[self.reached] = outside[self.reached]
-        caller, called, depth = self.caller, self.called, self.graph.depth
-        level = depth[called]
-        stops = [0, *(np.flatnonzero(np.diff(level)) + 1).tolist(), level.size] if level.size else [0]
-        for first, last in pairwise(stops):
-            part = slice(first, last)
-            within = depth[caller[part]] == level[part]
-            if not within.any():
-                _add(out, called[part], ratio[part] * out[caller[part]])
-                continue
-            above, circle = first + np.flatnonzero(~within), first + np.flatnonzero(within)
-            _add(out, called[above], ratio[above] * out[caller[above]])
-            members = np.unique(called[circle])
-            out[members] = _round_and_round(out, (caller[circle], called[circle], ratio[circle]), members, handled)
+        depth = self.graph.depth[self.called]
+        stops = np.flatnonzero(np.diff(depth, prepend=-1, append=-1))
+        for part in (slice(first, last) for first, last in pairwise(stops.tolist())):
+            caller, called, part_ratio = self.caller[part], self.called[part], ratio[part]
+            cycle = self.graph.depth[caller] == depth[part]
+            _add(out, called[~cycle], part_ratio[~cycle] * out[caller[~cycle]])
+            if cycle.any():
+                members = np.unique(called[cycle])
+                caller, called = (np.searchsorted(members, r[cycle]) for r in (caller, called))
+                inner = _Cycle(caller, called, part_ratio[cycle])
+                out[members] = inner.solve(out[members], handled[members])
         return out
 
 
-def flow_into(graph: CallGraph, services: Rows, calls: Floats, handled: Floats) -> Flow:
-    """The flow into what these services reach; calls (E x W) and handled (S x W) as they were."""
-    reached = graph.downstream(services)
-    places = np.flatnonzero(reached[graph.called])
-    there, made = handled[graph.caller[places]], calls[graph.edges[places]]
-    busy = there > 0
-    ratio = np.divide(made, there, out=np.zeros_like(made), where=busy)
-    return Flow(graph, reached, places, ratio, np.where(busy, 0.0, made))
+def flow_into(graph: CallGraph, services: Iterable[int], calls: Array, handled: Array) -> Flow:
+    """The flow into the services that these reach; calls (E x W) and handled (S x W) observed."""
+    reached = graph.reach(services)
+    rows = np.flatnonzero(reached[graph.called])
+    edges, caller, called = graph.edges[rows], graph.caller[rows], graph.called[rows]
+    made, by = calls[edges], handled[caller]
+    ratio = np.divide(made, by, out=np.zeros_like(made), where=by > 0)
+    return Flow(graph, reached, edges, caller, called, ratio, np.where(by > 0, 0.0, made))
 
 
-def _add(total: Floats, rows: Rows, values: Floats) -> None:
-    """Adds values to rows of the total; equal rows stand together."""
+def _add(total: Array, rows: Ints, values: Array) -> None:
+    """Adds values to rows of the total; equal rows are neighbours."""
     if rows.size:
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
         total[rows[starts]] += np.add.reduceat(values, starts, axis=0)
 
 
-def _round_and_round(fed: Floats, circle: tuple[Rows, Rows, Floats], members: Rows, start: Floats) -> Floats:
-    """The fixed point in circles: by repeated substitution, which most circles need little of, else by elimination where they are few.
+@dataclass(frozen=True)
+class _Cycle:
+    """Edges among the R services in cycles of one depth."""
 
-    Substitution converges exactly where the spectral radius is under 1, but slowly where it is just under it.
-    """
-    caller, called, ratio = circle
-    base, now = fed[members], start[members]
-    mine, theirs = np.searchsorted(members, caller), np.searchsorted(members, called)
-    few = members.size <= FEW
-    for _ in range(PATIENCE if few else MAX_ROUNDS):
-        following = base.copy()
-        _add(following, theirs, ratio * now[mine])
-        highest = float(following.max(initial=0.0))
-        if not highest < HUGE:
-            break
-        if np.abs(following - now).max(initial=0.0) <= CONVERGED * max(1.0, highest):
-            return following
-        now = following
-    if not few:
-        raise _gains()
-    matrix = np.zeros((base.shape[1], members.size, members.size))
-    matrix[:, theirs, mine] = ratio.T
-    return _eliminated(matrix, base, start[members])
+    caller: Ints  # rows of the R services
+    called: Ints
+    ratio: Array  # edges x W
+
+    def solve(self, outside: Array, start: Array) -> Array:
+        """N of N = A N + d (R x W), d the calls from elsewhere.
+
+        Substitution first: it converges exactly where the spectral radius is under 1, but slowly
+        where it is just under it. A few services are then solved directly.
+        """
+        handled, few = start, len(outside) <= FEW
+        for _ in range(PATIENCE if few else MAX_ROUNDS):
+            following = outside.copy()
+            _add(following, self.called, self.ratio * handled[self.caller])
+            highest = float(following.max(initial=0.0))
+            if not highest < DIVERGED:
+                break
+            off = np.abs(following - handled).max(initial=0.0)
+            if off <= CONVERGED * max(1.0, highest):
+                return following
+            handled = following
+        if not few:
+            raise _diverges()
+        return self._solve_directly(outside, start)
+
+    def _solve_directly(self, outside: Array, start: Array) -> Array:
+        """Hour by hour; an hour with a spectral radius of 1 or more stays if that solves it."""
+        matrix = np.zeros((outside.shape[1], len(outside), len(outside)))  # W x R x R
+        matrix[:, self.called, self.caller] = self.ratio.T
+        converges = np.abs(np.linalg.eigvals(matrix)).max(axis=1) < 1 - CONVERGED
+        kept = start[:, ~converges]
+        again = outside[:, ~converges] + np.einsum("wij,jw->iw", matrix[~converges], kept)
+        off = np.abs(again - kept).max(initial=0.0)
+        if off > CONVERGED * max(1.0, float(kept.max(initial=0.0))):
+            raise _diverges()
+        out = start.copy()
+        left = np.eye(len(outside)) - matrix[converges]
+        out[:, converges] = np.linalg.solve(left, outside.T[converges][:, :, None])[:, :, 0].T
+        return out
 
 
-def _eliminated(matrix: Floats, base: Floats, start: Floats) -> Floats:
-    """N of N = A N + d, hour by hour (A: W x R x R); an hour whose circle does not lose calls stays as it was, if that solves it."""
-    lose = np.abs(np.linalg.eigvals(matrix)).max(axis=1) < 1 - CONVERGED
-    kept = start[:, ~lose]
-    again = base[:, ~lose] + np.einsum("wij,jw->iw", matrix[~lose], kept)
-    if np.abs(again - kept).max(initial=0.0) > CONVERGED * max(1.0, float(kept.max(initial=0.0))):
-        raise _gains()
-    out = start.copy()
-    out[:, lose] = np.linalg.solve(np.eye(len(base)) - matrix[lose], base.T[lose][:, :, None])[:, :, 0].T
-    return out
-
-
-def _gains() -> InputError:
+def _diverges() -> InputError:
     return InputError(
         "the calls between the services do not settle: each call causes one more, or more than one",
-        found="a cycle of calls whose gain is 1 or more (spectral radius of the call matrix not under 1)",
-        todo="look for a service that both calls and is called by another in the signals, and whether calls are counted twice",
+        found="a cycle of calls with a gain of 1 or more (spectral radius of the call matrix)",
+        todo="look in the signals for two services that call each other, and whether calls are"
+        " counted twice",
     )

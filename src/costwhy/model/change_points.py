@@ -1,71 +1,88 @@
-"""Where the level of a noisy series changes: optimal partitioning (Jackson et al. 2005), cuts tried where neighbours differ most."""
+"""Change points: where the level of a noisy series changes.
+
+Optimal partitioning (Jackson et al. 2005): of all ways to cut n values z (in units of their noise)
+into segments, the one with the least cost
+
+    sum over segments of [ sum (z - mean)^2 + penalty ]
+
+is found segment by segment. Up to a constant, a segment [a, b) costs
+penalty - (S_b - S_a)^2 / (b - a), S being the cumulative sum. Cuts are tried only where
+neighbouring values differ most, and many series are searched at a time.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Ints, Mask
 
-NEAR = 3  # values on each side of a possible cut that are held against each other
-TOGETHER = 64  # series at a time: what one step of the search compares stays in the processor's cache
+NEAR = 3  # values on each side of a possible cut that are compared
+AT_A_TIME = 64  # series: one step of the search stays in the processor's cache
 
 
-def boundaries(values: Array, spread: float, *, penalty: float = 25.0, shortest: int = 3) -> list[int]:
-    """Starts of the segments of constant mean, the first one 0. Cost of a segment: squares over `spread`, plus `penalty`.
+def change_points(
+    series: Sequence[Array],
+    spreads: Sequence[float],
+    *,
+    penalty: float = 25.0,
+    shortest: int = 3,
+) -> list[list[int]]:
+    """Starts of the segments of each series, the first one 0.
 
-    values: finite. Outliers of one or two values are clipped to their neighbours' median, so that they make no segment.
+    series    finite values, any lengths; outliers of one or two values are clipped to 4 spreads
+    spreads   the noise of each
+    shortest  a segment has so many values or more
     """
-    return boundaries_of([values], [spread], penalty=penalty, shortest=shortest)[0]
-
-
-def boundaries_of(series: Sequence[Array], spreads: Sequence[float], *, penalty: float = 25.0, shortest: int = 3) -> list[list[int]]:
-    """The same for many series, of any lengths: those of one length are searched together."""
-    out = [[0] for _ in series]
+    starts = [[0] for _ in series]
     by_size: dict[int, list[int]] = {}
     for k, values in enumerate(series):
         if values.size >= 2 * shortest:
             by_size.setdefault(values.size, []).append(k)
     for members in by_size.values():
-        for first in range(0, len(members), TOGETHER):
-            part = members[first : first + TOGETHER]
+        for first in range(0, len(members), AT_A_TIME):
+            part = members[first : first + AT_A_TIME]
             spread = np.array([spreads[k] for k in part])[:, None]
-            found = _partitions(_clipped(np.array([series[k] for k in part]), spread) / spread, penalty, shortest)
-            for k, starts in zip(part, found, strict=True):
-                out[k] = starts
-    return out
+            values = _without_outliers(np.array([series[k] for k in part]), spread)
+            for k, found in zip(part, _partitions(values / spread, penalty, shortest), strict=True):
+                starts[k] = found
+    return starts
 
 
-def _partitions(z: Array, penalty: float, shortest: int) -> list[list[int]]:
+def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]:
     """The cheapest partition of each row (R x n, in units of its spread)."""
-    sums, squares = _summed(z), _summed(z * z)
-    cuts, counts = _places(_possible(sums, shortest), z.shape[1])
-    inside = np.minimum(cuts, z.shape[1])
-    s, q, at = np.take_along_axis(sums, inside, axis=1), np.take_along_axis(squares, inside, axis=1), cuts.astype(float)
-    rows, open_ = np.arange(len(z)), np.full(cuts.shape, np.inf)  # open_: cost up to a cut, less the squares before it
-    back = np.zeros(cuts.shape, dtype=np.int64)
-    open_[:, 0] = -penalty
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    cuts, last = _cut_table(_possible_cuts(sums, shortest), values.shape[1])
+    at = cuts.astype(float)
+    sums = np.take_along_axis(sums, np.minimum(cuts, values.shape[1]), axis=1)
+    rows, cost = np.arange(len(values)), np.full(cuts.shape, np.inf)
+    back = np.zeros(cuts.shape, dtype=np.int64)  # the column of the cut before
+    cost[:, 0] = -penalty
     for k in range(1, cuts.shape[1]):
-        gap = s[:, k, None] - s[:, :k]
-        np.multiply(gap, gap, out=gap)
-        np.divide(gap, at[:, k, None] - at[:, :k], out=gap)
-        np.subtract(open_[:, :k], gap, out=gap)
+        total = sums[:, k, None] - sums[:, :k]
+        np.multiply(total, total, out=total)
+        np.divide(total, at[:, k, None] - at[:, :k], out=total)
+        np.subtract(cost[:, :k], total, out=total)
         for near in range(max(0, k - shortest + 1), k):  # only the last cuts can be too near
-            gap[at[:, k] - at[:, near] < shortest, near] = np.inf
-        back[:, k] = gap.argmin(axis=1)
-        open_[:, k] = gap[rows, back[:, k]] + q[:, k] + penalty - q[:, k]
-    return [_followed_back(*row) for row in zip(cuts, back, counts, strict=True)]
+            total[at[:, k] - at[:, near] < shortest, near] = np.inf
+        back[:, k] = total.argmin(axis=1)
+        cost[:, k] = total[rows, back[:, k]] + penalty
+    return [_starts(*row) for row in zip(cuts, back, last, strict=True)]
 
 
-def _followed_back(cuts: np.ndarray, back: np.ndarray, last: int) -> list[int]:
-    out, k = [], last
-    while k > 0:
-        k = int(back[k])
-        out.append(int(cuts[k]))
-    return out[::-1]
+def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
+    """Starts of the segments, read from the end to the begin."""
+    starts = []
+    while column > 0:
+        column = int(back[column])
+        starts.append(int(cuts[column]))
+    return starts[::-1]
 
 
-def _places(possible: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """0, the possible cuts and the end of each row, then places beyond it that fill the table; and which column is the end."""
+def _cut_table(possible: Mask, size: int) -> tuple[Ints, Ints]:
+    """0, the possible cuts and the end of each row; and the column of the end.
+
+    Shorter rows are filled with numbers beyond the end.
+    """
     counts = possible.sum(axis=1)
     width = int(counts.max(initial=0)) + 2
     cuts = size + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
@@ -75,12 +92,11 @@ def _places(possible: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     return cuts, counts + 1
 
 
-def _summed(values: Array) -> Array:
-    return np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+def _possible_cuts(sums: Array, shortest: int) -> Mask:
+    """Where a cut may lie (R x n).
 
-
-def _possible(sums: Array, shortest: int) -> np.ndarray:
-    """Where a cut may lie (R x n): the difference of the means of the NEAR values on both sides is as large as any within NEAR - 1 of it."""
+    Local maxima of the difference of means of the NEAR values on either side.
+    """
     n = sums.shape[1] - 1
     t = np.arange(shortest, n - shortest + 1)
     left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
@@ -90,15 +106,16 @@ def _possible(sums: Array, shortest: int) -> np.ndarray:
     highest = step.copy()
     for k in range(2 * NEAR - 1):
         np.maximum(highest, padded[:, k : k + t.size], out=highest)
-    out = np.zeros((len(sums), n), dtype=bool)
-    out[:, t] = step >= highest
-    return out
+    possible = np.zeros((len(sums), n), dtype=bool)
+    possible[:, t] = step >= highest
+    return possible
 
 
-def _clipped(values: Array, spread: Array) -> Array:
+def _without_outliers(values: Array, spread: Array) -> Array:
     """Each value within 4 spreads of the median of the five around it."""
     padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
     a, b, c, d, e = (padded[:, k : k + values.shape[1]] for k in range(5))
-    f, g = np.maximum(np.minimum(a, b), np.minimum(d, e)), np.minimum(np.maximum(a, b), np.maximum(d, e))
-    middle = np.maximum(np.minimum(f, g), np.minimum(c, np.maximum(f, g)))
+    low = np.maximum(np.minimum(a, b), np.minimum(d, e))
+    high = np.minimum(np.maximum(a, b), np.maximum(d, e))
+    middle = np.maximum(np.minimum(low, high), np.minimum(c, np.maximum(low, high)))
     return np.clip(values, middle - 4 * spread, middle + 4 * spread)

@@ -1,50 +1,56 @@
-"""Commitments: how much of a meter's usage a reservation or a savings plan holds each hour, as far as bills can tell.
+"""Commitments: how much usage a reservation or a savings plan covers each hour.
 
-A bill says what was covered: the lesser of what was used and what the commitment holds. An hour in which more was bought on demand
-tells what it holds; an hour that was covered whole tells only that it holds no less. What is held is taken to have changed as seldom
-as that allows: a stretch goes on while one quantity fits all of its hours (the fewest points that meet all intervals, found first to
-last). So usage that outgrows a commitment changes nothing that is held, and one that ends does.
+A bill shows what was covered: the lesser of the usage and the commitment. With on-demand usage in
+an hour, covered usage equals the commitment; otherwise it is a lower bound. The commitment is taken
+to change as seldom as that allows: a stretch of hours goes on while one quantity fits all of them
+(the fewest points that meet all intervals, found first to last). So usage that outgrows a
+commitment does not change it, and a commitment that ends does.
 """
 
 import numpy as np
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Ints, Mask
 
-TOLERANCE = 0.02  # relative: what is held may be counted so far off from hour to hour
+TOLERANCE = 0.02  # relative: one commitment may be metered so far off from hour to hour
 
 
 def committed(usage: Array, covered: Array) -> Array:
-    """What is held each hour (M x T, in the meter's unit), at least what was covered; zero for meters that nothing covers.
+    """The commitment in each hour (M x T, in the meter's unit); zero where nothing is covered.
 
-    usage, covered: M x T, all that was used and the part of it that a commitment covered.
+    usage, covered: M x T, all usage and the part of it that a commitment covered
     """
     out = covered.copy()
     rows = np.flatnonzero((covered > 0).any(axis=1))
     if rows.size:
-        out[rows] = _committed(covered[rows], bought_beside(usage[rows], covered[rows]))
+        out[rows] = _committed(covered[rows], on_demand(usage[rows], covered[rows]))
     return out
 
 
-def bought_beside(usage: Array, covered: Array) -> np.ndarray:
+def on_demand(usage: Array, covered: Array) -> Mask:
     """Hours in which more was used than covered (of any shape)."""
     return np.asarray(usage - covered > 1e-9 * np.abs(usage))
 
 
-def _committed(covered: Array, told: np.ndarray) -> Array:
-    """told: hours that tell exactly what is held."""
-    stretch = _stretches(covered, np.where(told, covered, np.inf))
-    flat = (stretch + np.arange(len(covered))[:, None] * (stretch.max() + 1)).ravel()
-    least, most = np.zeros(flat.max() + 1), np.full(flat.max() + 1, np.inf)
-    np.maximum.at(least, flat, covered.ravel())
-    np.minimum.at(most, flat, np.where(told, covered, np.inf).ravel())
-    one = np.where(np.isfinite(most), most, least)[flat].reshape(covered.shape)
-    return np.where(told, covered, np.maximum(one, covered))
+def _committed(covered: Array, exact: Mask) -> Array:
+    """exact: hours in which covered usage equals the commitment."""
+    upper = np.where(exact, covered, np.inf)
+    stretch = _stretches(covered, upper)
+    stretch = (stretch + np.arange(len(covered))[:, None] * (stretch.max() + 1)).ravel()
+    least, most = np.zeros(stretch.max() + 1), np.full(stretch.max() + 1, np.inf)
+    np.maximum.at(least, stretch, covered.ravel())
+    np.minimum.at(most, stretch, upper.ravel())
+    one = np.where(np.isfinite(most), most, least)[stretch].reshape(covered.shape)
+    return np.where(exact, covered, np.maximum(one, covered))
 
 
-def _stretches(low: Array, high: Array) -> np.ndarray:
-    """The number of its stretch for each hour (R x T): a new one where no quantity fits both it and the stretch so far."""
-    out = np.zeros(low.shape, dtype=np.intp)
-    number, least, most = np.zeros(len(low), dtype=np.intp), np.zeros(len(low)), np.full(len(low), np.inf)
+def _stretches(low: Array, high: Array) -> Ints:
+    """The number of each hour's stretch (R x T).
+
+    A new stretch begins where no quantity between low and high fits it and the stretch so far.
+    """
+    out = np.zeros(low.shape, dtype=np.int64)
+    number, least = np.zeros(len(low), dtype=np.int64), np.zeros(len(low))
+    most = np.full(len(low), np.inf)
     for t in range(low.shape[1]):
         new = (low[:, t] > most * (1 + TOLERANCE)) | (high[:, t] < least * (1 - TOLERANCE))
         number += new

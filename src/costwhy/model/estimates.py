@@ -1,12 +1,11 @@
-"""Nowcast: hours that are not billed yet, estimated from live signals and learned rates; and how good such estimates have been.
+"""Estimates: hours that are not billed yet, from live signals and learned rates.
 
-An hour's estimate is calls x usage per call x price for what is metered by use, the autoscaler's rule or the counted instances for what
-is metered by time, and the last days' level for what follows nothing. Nothing that happened after the cut-off is known but the signals.
+    metered by use    calls x usage per call of the last day x price
+    metered by time   what the autoscaler's rule keeps, or the instances that a signal counts
+    all other         the last days' level, or the last day's line
 
-How far off an estimate is, is measured: on each of the last days the same hours are estimated as they would have been then, and
-held against the bill that has come since (`backtest`). Meters of one service err together, so errors are kept day by day and added
-up for each set of meters. With n past errors the interval that holds the next one in 80 % of the cases reaches to the
-0.8 (n + 1)-th smallest of their sizes (the order statistics of split conformal prediction, Lei et al. 2018).
+Nothing after the cut-off is known but the signals, so past estimates can be made again as they
+would have been made then (`backtest.py`).
 """
 
 from collections.abc import Sequence
@@ -15,203 +14,232 @@ from functools import cached_property
 
 import numpy as np
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Ints, Mask
 from costwhy.behaviours import UNMETERED
-from costwhy.model.change_points import boundaries_of
-from costwhy.model.commitments import bought_beside
-from costwhy.model.levels import WEEK, hourly_spread
+from costwhy.model.change_points import change_points
+from costwhy.model.commitments import on_demand
+from costwhy.model.levels import WEEK, carried, hourly_spread
 from costwhy.model.meters import MeterModel
 from costwhy.model.observed import Observed
 
-STRAIGHT = 0.02  # a day whose hours lie this close to a line goes on along it
+STRAIGHT = 0.02  # relative: a day whose hours lie this close to a line goes on along it
+LEAST_SPREAD = 0.003  # of the logarithm of usage per call
 
 
 @dataclass(frozen=True)
 class Cutoff:
-    """A time in the past, or now: bills are known before hour `billed`, signals before hour `until`."""
+    """A time in the past, or now: bills are known before hour `billed`, signals before `until`."""
 
     billed: int
     until: int
 
+    @property
+    def hours(self) -> slice:
+        """The hours to be estimated."""
+        return slice(self.billed, self.until)
+
+    def last(self, hours: int) -> slice:
+        """The last billed hours."""
+        return slice(max(0, self.billed - hours), self.billed)
+
 
 @dataclass(frozen=True)
 class Basis:
-    """What estimates rest on: what was observed, calls handled (S x T), each meter's way to follow them, prices (M x T)."""
+    """What estimates rest on."""
 
     observed: Observed
-    handled: Array
+    handled: Array  # S x T, calls handled
     meters: tuple[MeterModel, ...]
-    price: Array  # on demand, carried over hours without usage
-    covered_price: Array  # of what a commitment covers
+    price: Array  # M x T, on demand; carried over hours without usage
+    covered_price: Array  # M x T, of what a commitment covers
 
     @property
     def now(self) -> Cutoff:
         """What is known today."""
         return Cutoff(self.observed.billed, len(self.observed.hours))
 
-    def followed(self, m: int) -> Array:
-        """The calls that meter `m` follows (T): those of its service, or of one edge."""
-        meter = self.meters[m]
-        if meter.edge is not None:
-            return np.asarray(self.observed.calls[meter.edge])
-        return self.handled[meter.service] if meter.service is not None else np.zeros(len(self.observed.hours))
+    def followed(self, meter: int) -> Array:
+        """The calls that the meter follows (T): those of its service, or of one edge."""
+        model = self.meters[meter]
+        if model.edge is not None:
+            return np.asarray(self.observed.calls[model.edge])
+        return np.zeros(self.now.until) if model.service is None else self.handled[model.service]
 
     @cached_property
-    def told(self) -> dict[int, Array]:
-        """By meter: what its autoscaler's rule keeps for the calls there were (T)."""
-        ruled = ((m, meter) for m, meter in enumerate(self.meters) if meter.kind == "time" and meter.rule and meter.service is not None)
-        return {m: meter.rule.usage(self.handled[meter.service]) for m, meter in ruled if meter.rule and meter.service is not None}
+    def predicted_usage(self) -> dict[int, Array]:
+        """By meter: what its autoscaler's rule keeps for the calls (T)."""
+        return {
+            row: model.rule.usage(self.handled[model.service])
+            for row, model in enumerate(self.meters)
+            if model.rule is not None and model.service is not None
+        }
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The hours of a cut-off that were not billed then (R meters x H hours). `counted` (R): a signal counts what the meter does."""
+    """The hours after a cut-off (R meters x H hours)."""
 
     usage: Array
     covered: Array
     cost: Array
-    counted: np.ndarray
+    counted: Mask  # R, a signal counts what the meter does
 
 
 def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...]) -> Basis:
-    """What estimates rest on, its prices from the bill."""
-    standard_usage = observed.usage - observed.covered
+    """What estimates rest on, with prices from the bill."""
+    usage, cost = observed.usage - observed.covered, observed.cost - observed.covered_cost
     with np.errstate(divide="ignore", invalid="ignore"):
-        standard = np.where(standard_usage > 1e-12, (observed.cost - observed.covered_cost) / standard_usage, np.nan)
-        covered = np.where(observed.covered > 1e-12, observed.covered_cost / observed.covered, np.nan)
-    never = ~np.isfinite(standard).any(axis=1, keepdims=True)  # all of it was covered: that price is the only one known
-    return Basis(observed, handled, meters, _carry(np.where(never, covered, standard)), _carry(covered))
+        price = np.where(usage > 1e-12, cost / usage, np.nan)
+        covered_price = np.where(
+            observed.covered > 1e-12, observed.covered_cost / observed.covered, np.nan
+        )
+    # Where all usage is covered, the covered price is the only one known.
+    never = ~np.isfinite(price).any(axis=1, keepdims=True)
+    price = np.where(never, covered_price, price)
+    return Basis(observed, handled, meters, carried(price), carried(covered_price))
 
 
-def _carry(values: Array) -> Array:
-    """The last known value in each hour, the first known one before it; zero where nothing is known."""
-    known = np.isfinite(values)
-    index = np.where(known, np.arange(values.shape[1])[None, :], -1)
-    last = np.maximum.accumulate(index, axis=1)
-    first = np.where(known.any(axis=1), known.argmax(axis=1), 0)
-    filled = np.take_along_axis(values, np.where(last >= 0, last, first[:, None]), axis=1)
-    return np.nan_to_num(filled)
+# ---------------------------------------------------------------- hours after a cut-off
 
 
-# ---------------------------------------------------------------- hours that are not billed at a cut-off
+def estimates(basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> list[Estimate]:
+    """The hours after each cut-off of these meters, as they would have been estimated then."""
+    telling = _telling_hours(basis, rows, cutoffs)
+    return [_estimate(basis, np.asarray(rows, dtype=np.int64), c, telling) for c in cutoffs]
 
 
-def estimates(known: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> list[Estimate]:
-    """What is not billed at each cut-off, of these meters, as it would have been estimated then."""
-    late = _hours_of_late(known, rows, cutoffs)
-    return [_estimate(known, rows, cutoff, late) for cutoff in cutoffs]
-
-
-def _estimate(known: Basis, rows: Sequence[int], cutoff: Cutoff, late: dict[tuple[int, int], np.ndarray]) -> Estimate:
-    o, index = known.observed, np.asarray(rows, dtype=np.intp)
-    usage = np.zeros((index.size, cutoff.until - cutoff.billed))
-    counted, loose = np.zeros(index.size, dtype=bool), []
-    for r, m in enumerate(rows):
-        of_signal = _counted(known, m, cutoff)
-        counted[r] = of_signal is not None
-        estimate = _from_calls(known, m, cutoff, late) if of_signal is None else of_signal
-        if estimate is None:
-            loose.append(r)
-        else:
-            usage[r] = estimate
-    usage[loose] = _continued(o.usage[index[loose]], cutoff)
-    covered = np.minimum(usage, _held_last(o.usage[index], o.covered[index], cutoff.billed)[:, None])
+def _estimate(
+    basis: Basis, rows: Ints, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
+) -> Estimate:
+    observed = basis.observed
+    usage, counted = _continued(observed.usage[rows], cutoff), np.zeros(rows.size, dtype=bool)
+    for k, row in enumerate(rows.tolist()):
+        by_signal = _counted(basis, row, cutoff)
+        counted[k] = by_signal is not None
+        estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
+        if estimate is not None:
+            usage[k] = estimate
+    most = _last_commitment(observed.usage[rows], observed.covered[rows], cutoff)
+    covered = np.minimum(usage, most[:, None])
     last = max(cutoff.billed - 1, 0)
-    cost = np.maximum(usage - covered, 0.0) * known.price[index, last, None] + covered * known.covered_price[index, last, None]
-    unmetered = [r for r, m in enumerate(rows) if known.meters[m].kind == UNMETERED]
-    cost[unmetered] = _continued(o.cost[index[unmetered]], cutoff)
+    price, covered_price = (p[rows, last, None] for p in (basis.price, basis.covered_price))
+    cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
+    unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
+    cost[unmetered] = _continued(observed.cost[rows[unmetered]], cutoff)
     return Estimate(usage, covered, np.asarray(cost), counted)
 
 
-def _held_last(usage: Array, covered: Array, billed: int) -> Array:
-    """What commitments hold at the last of the billed hours (R); no limit where all of the last day was covered."""
-    day = slice(max(0, billed - 24), billed)
-    told = bought_beside(usage[:, day], covered[:, day])
-    whole = ~told.any(axis=1) & (covered[:, day] > 0).any(axis=1)
-    return np.where(whole, np.inf, _carry(np.where(told, covered[:, day], np.nan))[:, -1] if billed else 0.0)
+def _last_commitment(usage: Array, covered: Array, cutoff: Cutoff) -> Array:
+    """The commitment in the last billed hour (R); no limit where all of its day was covered."""
+    if not cutoff.billed:
+        return np.zeros(len(usage))
+    day = cutoff.last(24)
+    exact = on_demand(usage[:, day], covered[:, day])
+    whole = ~exact.any(axis=1) & (covered[:, day] > 0).any(axis=1)
+    return np.where(whole, np.inf, carried(np.where(exact, covered[:, day], np.nan))[:, -1])
 
 
-def _counted(known: Basis, m: int, cutoff: Cutoff) -> Array | None:
-    """Usage as the instances that a signal counts have it; None where no signal counts what this meter does."""
-    o, model = known.observed, known.meters[m]
+def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:
+    """Usage as the instances that a signal counts have it; None where no signal counts them."""
+    observed, model = basis.observed, basis.meters[row]
     if model.kind != "time" or model.service is None or cutoff.billed == cutoff.until:
         return None
-    instances, recent = o.capacity.get(o.services[model.service]), slice(max(0, cutoff.billed - 24), cutoff.billed)
-    if instances is None or not np.isfinite(instances[recent.start : cutoff.until]).all() or not instances[recent].sum() > 0:
+    instances, day = observed.capacity.get(observed.services[model.service]), cutoff.last(24)
+    if instances is None or not np.isfinite(instances[day.start : cutoff.until]).all():
         return None
-    per = o.usage[m, recent] / np.where(instances[recent] > 0, instances[recent], np.nan)
-    mean = float(np.nanmean(per))
-    return np.asarray(instances[cutoff.billed : cutoff.until] * mean) if np.nanstd(per) <= 0.05 * abs(mean) else None
+    if not instances[day].sum() > 0:
+        return None
+    each = observed.usage[row, day] / np.where(instances[day] > 0, instances[day], np.nan)
+    mean = float(np.nanmean(each))
+    steady = np.nanstd(each) <= 0.05 * abs(mean)
+    return np.asarray(instances[cutoff.hours] * mean) if steady else None
 
 
-def _from_calls(known: Basis, m: int, cutoff: Cutoff, late: dict[tuple[int, int], np.ndarray]) -> Array | None:
-    """Usage as the calls have it; None where they tell nothing."""
-    o, ahead = known.observed, slice(cutoff.billed, cutoff.until)
-    if (cutoff.billed, m) in late:
-        calls, index = known.followed(m), late[cutoff.billed, m]
-        total = calls[index].sum()
-        return np.asarray(calls[ahead] * (o.usage[m][index].sum() / total)) if total > 0 else None
-    if m in known.told:
-        told, recent = known.told[m], slice(max(0, cutoff.billed - 24), cutoff.billed)
-        gap = float(np.median((o.usage[m] - told)[recent])) if cutoff.billed else 0.0
-        return np.asarray(np.maximum(told[ahead] + gap, 0.0))
+def _from_calls(
+    basis: Basis, row: int, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
+) -> Array | None:
+    """Usage as the calls have it; None where it does not follow calls."""
+    usage = basis.observed.usage[row]
+    if (cutoff.billed, row) in telling:
+        calls, hours = basis.followed(row), telling[cutoff.billed, row]
+        total = calls[hours].sum()
+        return np.asarray(calls[cutoff.hours] * (usage[hours].sum() / total)) if total > 0 else None
+    if row in basis.predicted_usage:
+        predicted, day = basis.predicted_usage[row], cutoff.last(24)
+        gap = float(np.median((usage - predicted)[day])) if cutoff.billed else 0.0
+        return np.asarray(np.maximum(predicted[cutoff.hours] + gap, 0.0))
     return None
 
 
-def _hours_of_late(known: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> dict[tuple[int, int], np.ndarray]:
-    """By cut-off and meter: the hours that tell that day's usage per call: the last day with calls, from its last step on."""
-    out: dict[tuple[int, int], np.ndarray] = {}
-    stretches: dict[tuple[int, int], np.ndarray] = {}
-    for m in (m for m in rows if known.meters[m].kind == "use" and known.meters[m].service is not None):
-        calls, usage = known.followed(m), known.observed.usage[m]
-        called = np.flatnonzero(calls > 0)
-        both = called[usage[called] > 0]
-        for billed in dict.fromkeys(c.billed for c in cutoffs):
-            on = both[: np.searchsorted(both, billed)]
-            if on.size:
-                back = WEEK if on.size - np.searchsorted(on, on[-1] - 23) < 12 else 71
-                stretches[billed, m] = on[np.searchsorted(on, on[-1] - back) :]
+def _telling_hours(
+    basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]
+) -> dict[tuple[int, int], Ints]:
+    """By cut-off and meter that follows calls: the hours with its latest usage per call.
+
+    The last 24 hours with usage, from the last step of usage per call on.
+    """
+    hours: dict[tuple[int, int], Ints] = {}
+    recent: dict[tuple[int, int], Ints] = {}
+    for row in (row for row in rows if basis.meters[row].kind == "use"):
+        called = np.flatnonzero(basis.followed(row) > 0)
+        used = called[basis.observed.usage[row][called] > 0]
+        for billed in dict.fromkeys(cutoff.billed for cutoff in cutoffs):
+            known = used[: np.searchsorted(used, billed)]
+            if known.size:
+                rare = known.size - np.searchsorted(known, known[-1] - 23) < 12
+                start = np.searchsorted(known, known[-1] - (WEEK if rare else 71))
+                recent[billed, row] = known[start:]
             else:
-                out[billed, m] = called[: np.searchsorted(called, billed)][-24:]
-    levels = [np.log(known.observed.usage[m, on] / known.followed(m)[on]) for (_, m), on in stretches.items()]
-    for (place, on), starts in zip(stretches.items(), boundaries_of(levels, _spreads(levels), penalty=20.0), strict=True):
-        out[place] = on[starts[-1] :][-24:]
-    return out
+                hours[billed, row] = called[: np.searchsorted(called, billed)][-24:]
+    ratios = [
+        np.log(basis.observed.usage[row, known] / basis.followed(row)[known])
+        for (_, row), known in recent.items()
+    ]
+    steps = change_points(ratios, _spreads(ratios), penalty=20.0)
+    for (key, known), starts in zip(recent.items(), steps, strict=True):
+        hours[key] = known[starts[-1] :][-24:]
+    return hours
 
 
 def _spreads(levels: Sequence[Array]) -> list[float]:
-    """Noise of each from hour to hour, those of one length together."""
-    out, sizes = np.zeros(len(levels)), np.array([level.size for level in levels])
+    """Noise from hour to hour of each series, those of one length together."""
+    spreads, sizes = np.zeros(len(levels)), np.array([level.size for level in levels])
     for size in np.unique(sizes):
         members = np.flatnonzero(sizes == size)
-        out[members] = hourly_spread(np.array([levels[k] for k in members.tolist()]))
-    return [max(float(spread), 0.003) for spread in out]
+        spreads[members] = hourly_spread(np.array([levels[k] for k in members.tolist()]))
+    return [max(float(spread), LEAST_SPREAD) for spread in spreads]
 
 
 def _continued(values: Array, cutoff: Cutoff) -> Array:
-    """Later hours of what follows no calls (R x T -> R x H): along the line of the last day where that is one, else as the hours of the last days at today's level."""
-    billed, width = cutoff.billed, cutoff.until - cutoff.billed
-    day, seen = values[:, max(0, billed - 24) : billed], values[:, max(0, billed - 6) : billed]
-    usual = _same_hours(values, np.arange(billed - seen.shape[1], cutoff.until), billed)
-    told, was = usual[:, : seen.shape[1]].sum(axis=1), seen.sum(axis=1)
-    level = np.where((told > 0) & (was > 0), np.clip(was / np.where(told > 0, told, 1.0), 0.2, 5.0), 1.0)
-    out = usual[:, seen.shape[1] :] * level[:, None]
-    if not day.shape[1]:
+    """Extrapolates series that follow no calls (R x T -> R x H).
+
+    Linear if the last day is linear; else the mean of the same hours of the last three days, scaled
+    to the level of the last six hours.
+    """
+    day, recent = values[:, cutoff.last(24)], values[:, cutoff.last(6)]
+    size = day.shape[1]
+    usual = _same_hours(values, np.arange(cutoff.billed - recent.shape[1], cutoff.until), cutoff)
+    expected, actual = usual[:, : recent.shape[1]].sum(axis=1), recent.sum(axis=1)
+    both = (expected > 0) & (actual > 0)
+    scale = np.where(both, np.clip(actual / np.where(both, expected, 1.0), 0.2, 5.0), 1.0)
+    out = usual[:, recent.shape[1] :] * scale[:, None]
+    if not size:
         return np.asarray(out)
-    x = np.arange(day.shape[1]) - (day.shape[1] - 1) / 2
-    mean = day.mean(axis=1)
-    slope = (x * day).sum(axis=1) / (x * x).sum() if day.shape[1] > 2 else np.zeros(len(day))
-    straight = np.abs(day - mean[:, None] - slope[:, None] * x).max(axis=1, initial=0.0) <= STRAIGHT * np.abs(mean)
-    line = mean[:, None] + slope[:, None] * ((day.shape[1] + 1) / 2 + np.arange(width))
-    line = np.maximum(line, np.where(day.min(axis=1, initial=np.inf) >= 0, 0.0, -np.inf)[:, None])
-    return np.where(straight[:, None], line, out)
+    x = np.arange(size) - (size - 1) / 2
+    mean = day.mean(axis=1, keepdims=True)
+    slope = (x * day).sum(axis=1, keepdims=True) / ((x * x).sum() if size > 2 else np.inf)
+    off = np.abs(day - mean - slope * x).max(axis=1, keepdims=True, initial=0.0)
+    line = mean + slope * ((size + 1) / 2 + np.arange(cutoff.until - cutoff.billed))
+    floor = np.where(day.min(axis=1, keepdims=True, initial=np.inf) >= 0, 0.0, -np.inf)
+    return np.where(off <= STRAIGHT * np.abs(mean), np.maximum(line, floor), out)
 
 
-def _same_hours(values: Array, hours: np.ndarray, billed: int) -> Array:
-    """What the same hours of the day had, over the last three billed days before each (R x hours)."""
+def _same_hours(values: Array, hours: Ints, cutoff: Cutoff) -> Array:
+    """The mean of the same hour of the day over the last three billed days (R x hours)."""
     out = np.zeros((len(values), hours.size))
-    for k, t in enumerate(hours):
-        back = [h for h in range(int(t) - 24, max(-1, int(t) - 24 * 6), -24) if 0 <= h < billed][:3]
-        if back:
-            out[:, k] = values[:, back].mean(axis=1)
+    for k, t in enumerate(hours.tolist()):
+        back = range(t - 24, max(-1, t - 24 * 6), -24)
+        billed = [hour for hour in back if 0 <= hour < cutoff.billed][:3]
+        if billed:
+            out[:, k] = values[:, billed].mean(axis=1)
     return out

@@ -1,6 +1,12 @@
-"""Levels: series by the hour with their season taken out, and how far each strays without a cause.
+"""Levels: hourly series without their season, and how much each moves without a cause.
 
-Everything here takes many series at once (R x T, NaN: not defined in that hour), as a company has a hundred thousand.
+    level  = series - pattern        pattern: median of each hour of the week, at the median level
+    spread = 1.4826 MAD(differences of neighbouring hours) / sqrt(2)     noise from hour to hour
+    drift  = 1.4826 MAD(differences of neighbouring days) / sqrt(2)      noise from day to day
+
+MAD is the median absolute deviation; 1.4826 of it is the standard deviation of a normal variable.
+Everything takes many series at once (R x T, NaN: not defined in that hour), as a company has a
+hundred thousand. Quantiles are written out because NumPy's that skip NaN go row by row.
 """
 
 from dataclasses import dataclass
@@ -8,56 +14,59 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import median_filter
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Mask
 
 WEEK = 168
-BLOCK = 512  # series at a time: what is in memory stays small
+BLOCK = 512  # series at a time, so that memory stays small
 LEAST_SPREAD = {"ratio": 0.003, "amount": 0.01, "runs": 0.01, "flow": 0.01}
 
 
 @dataclass(frozen=True)
 class Level:
-    """One series as a level. style: what its level is, and how it moves:
+    """One series as a level. Its style says what the level is, and how it moves:
 
     ratio   logarithm of a ratio, which has no season
-    amount  value over its mean, less the week's pattern: what is zero at times, or constant
-    runs    the same of a timer's runs a day: it lags behind by up to a day
-    flow    logarithm of traffic, less the week's pattern: it wanders, and swells rather than steps
+    amount  value over its mean, less the pattern: what is constant, or zero at times
+    runs    the same of a timer's runs a day, which lag by up to a day
+    flow    logarithm of traffic, less the pattern: it wanders, and swells rather than steps
     """
 
     style: str
     level: Array  # T
-    spread: float  # noise from hour to hour
-    drift: float  # noise of daily means: what wanders slowly wanders without a cause
+    spread: float
+    drift: float
 
 
-def level_of(style: str, values: Array, fresh: np.ndarray, *, loose: bool = False) -> list[Level]:
+def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> list[Level]:
     """Series of one style (R x T; amounts and runs in units of their mean) as levels.
 
-    fresh (R): series that did not exist before, which have no season yet. loose: what follows nothing strays as far as its days did.
+    new    (R) series that did not exist from the start; they have no season yet
+    noisy  usage tied to no signal: the drift is the 90th percentile of its day-to-day changes
     """
     out: list[Level] = []
     for first in range(0, len(values), BLOCK):
-        out += _block(style, values[first : first + BLOCK], fresh[first : first + BLOCK], loose=loose)
+        part = slice(first, first + BLOCK)
+        out += _block(style, values[part], new[part], noisy=noisy)
     return out
 
 
-def _block(style: str, values: Array, fresh: np.ndarray, *, loose: bool) -> list[Level]:
+def _block(style: str, values: Array, new: Mask, *, noisy: bool) -> list[Level]:
     level = values
     if style != "ratio":
-        level = values - np.where(fresh[:, None], 0.0, pattern(values))
+        level = values - np.where(new[:, None], 0.0, pattern(values))
     if style == "flow":
-        spread = np.array([_spread_around(row) for row in level])
+        spread = np.array([_spread_around_median(row) for row in level])
     elif style == "ratio":
         spread = hourly_spread(level)
     else:
         spread = np.maximum(hourly_spread(level), robust_spread(level))
     spread = np.maximum(spread, LEAST_SPREAD[style])
-    steps = np.diff(_compressed(_day_means(level)), axis=1)
+    steps = np.diff(_defined_first(_day_means(level)), axis=1)
     enough = np.isfinite(steps).sum(axis=1) >= 4
-    drift = np.maximum(spread / 24**0.5, np.where(enough, robust_spread(steps) / 2**0.5, 0.0))
-    if loose:
+    drift = np.where(enough, robust_spread(steps) / 2**0.5, 0.0)
+    if noisy:
         drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
+    drift = np.maximum(spread / 24**0.5, drift)
     return [Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)]
 
 
@@ -70,15 +79,14 @@ def _quantile(values: Array, q: float, axis: int = -1) -> Array:
     if not values.shape[axis]:
         return np.full(np.delete(values.shape, axis), np.nan)
     ordered = np.sort(values, axis=axis)  # NaN comes last
-    place = q * np.maximum(np.isfinite(values).sum(axis=axis, keepdims=True) - 1, 0)
-    low = np.floor(place).astype(np.intp)
-    high = np.ceil(place).astype(np.intp)
-    below, above = np.take_along_axis(ordered, low, axis), np.take_along_axis(ordered, high, axis)
-    return np.asarray((below + (above - below) * (place - low)).squeeze(axis))
+    rank = q * np.maximum(np.isfinite(values).sum(axis=axis, keepdims=True) - 1, 0)
+    low, high = np.floor(rank).astype(np.intp), np.ceil(rank).astype(np.intp)
+    below, above = (np.take_along_axis(ordered, index, axis) for index in (low, high))
+    return np.asarray((below + (above - below) * (rank - low)).squeeze(axis))
 
 
 def robust_spread(values: Array) -> Array:
-    """Standard deviation by the median absolute deviation, along the last axis; zero where nothing is defined."""
+    """Standard deviation by the MAD, along the last axis; zero where nothing is defined."""
     middle = median(values)
     return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - middle[..., None]))))
 
@@ -86,37 +94,51 @@ def robust_spread(values: Array) -> Array:
 def hourly_spread(levels: Array) -> Array:
     """Noise from one defined hour to the next (R); zero where fewer than four are defined."""
     enough = np.isfinite(levels).sum(axis=-1) > 3
-    return np.asarray(np.where(enough, robust_spread(np.diff(_compressed(levels), axis=-1)) / 2**0.5, 0.0))
+    steps = np.diff(_defined_first(levels), axis=-1)
+    return np.asarray(np.where(enough, robust_spread(steps) / 2**0.5, 0.0))
 
 
-def _compressed(values: Array) -> Array:
-    """Each row with its defined values first."""
+def _defined_first(values: Array) -> Array:
+    """Each row with its defined values first, in their order."""
     undefined = np.isnan(values)
     if not undefined.any():
         return values
     return np.take_along_axis(values, np.argsort(undefined, axis=-1, kind="stable"), axis=-1)
 
 
+def carried(values: Array) -> Array:
+    """The last known value in each hour, the first one before it; zero where none is known."""
+    known = np.isfinite(values)
+    if known.all():
+        return values
+    last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
+    first = known.argmax(axis=1)[:, None]  # 0 where none is known
+    return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
+
+
 def _day_means(levels: Array) -> Array:
     """Means of whole days (R x D); NaN where less than half of a day is defined."""
     days = levels.shape[1] // 24
-    hours = levels[:, : days * 24].reshape(len(levels), days, 24)  # a bill of less than a day has no day
+    hours = levels[:, : days * 24].reshape(len(levels), days, 24)
     defined = np.isfinite(hours).sum(axis=2)
     return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
 
 
-def _spread_around(level: Array) -> float:
-    """Noise around the running median of three days: traffic wanders more from day to day than from hour to hour."""
+def _spread_around_median(level: Array) -> float:
+    """Noise around the running median of three days.
+
+    Traffic wanders more from day to day than from hour to hour.
+    """
     defined, half = level[np.isfinite(level)], 36
-    if defined.size <= 2 * half:
-        return float(robust_spread(defined))
-    return float(robust_spread(defined - median_filter(defined, 2 * half + 1, mode="nearest")))
+    if defined.size > 2 * half:
+        defined = defined - median_filter(defined, 2 * half + 1, mode="nearest")
+    return float(robust_spread(defined))
 
 
 def pattern(values: Array) -> Array:
-    """The week's pattern, as long as the series: for each hour of the week the median over the weeks, at the median level.
+    """The week's pattern, as long as the series (T or R x T, as given).
 
-    Shape: T or R x T, as given.
+    For each hour of the week the median over the weeks, at the median level of the weeks.
     """
     rows = np.atleast_2d(values)
     size = rows.shape[1]

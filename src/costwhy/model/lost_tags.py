@@ -1,89 +1,102 @@
-"""TODO model/lost_tags.py"""
+"""Lost tags: usage that goes on without its tags stays on the meter that had them.
+
+When a tag is removed, the bill shows a tagged meter that ends and an untagged one that begins (or
+grows) by as much. No money moved. So the untagged usage is added back to the tagged meter.
+"""
 
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 import polars as pl
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Mask
 from costwhy.tables import PHYSICAL
 
-HEIR_SLACK = 3  # hours between the end of a tagged line and the begin of its untagged successor
-HEIR_LIKENESS = 0.5  # share of the lost usage that the successor must carry
+WEEK = 168
+LEAST_HOURS = 48  # a tagged meter with fewer billed hours has no successor
+SLACK = 3  # hours between the end of the tagged usage and the begin of the untagged one
+LEAST_SHARE = 0.5  # of the lost usage that the successor must take up
 
 
 @dataclass(frozen=True)
 class LostTag:
-    """Usage that went on without its tags: the meter that had them, the first hour without, the meter that took it over."""
+    """Usage that lost its tags.
+
+    meter      the meter that had them
+    hour       the first hour without them
+    successor  the untagged meter that took over its usage
+    """
 
     meter: int
     hour: int
     successor: int
 
 
-def find_successors(meters: pl.DataFrame, arrays: tuple[Array, ...], billed: int) -> tuple[LostTag, ...]:
-    """Usage that goes on without its tags stays on its meter: tags lost move no money.
+def restore_lost_tags(
+    meters: pl.DataFrame, arrays: dict[str, Array], billed: int
+) -> tuple[LostTag, ...]:
+    """Adds untagged usage back to the tagged meters that it continues; changes the arrays.
 
-    A tagged meter that ends while an untagged one of the same physical key takes up its usage within
-    HEIR_SLACK hours is continued by it; what the successor had used of its own before stays with the successor. Changes the arrays.
+    An untagged meter continues a tagged one of the same PHYSICAL columns if it takes up its usage
+    within SLACK hours of its end. Usage that it had before stays with it.
+
+    arrays: usage, cost, covered, covered_cost (M x T each)
     """
-    usage, cost = arrays[0], arrays[1]
-    active = cost[:, :billed] != 0
-    lost_tags: list[LostTag] = []
-    groups = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"].to_list()
-    for group in (g for g in groups if len(g) > 1):
-        found = [
-            (lost, end, successor)
-            for lost, end in _ended(meters, active, group, billed)
-            for successor in [_successor(lost, end, group, usage[:, :billed], meters)]
-            if successor is not None
-        ]
-        for successor in sorted({h for _, _, h in found}):
-            losers = [(lost, end) for lost, end, h in found if h == successor]
-            _hand_back(arrays, successor, losers)
-        lost_tags += [LostTag(*said) for said in found]
-    return tuple(lost_tags)
+    usage, active = arrays["usage"][:, :billed], arrays["cost"][:, :billed] != 0
+    has_tag = meters.select("service", "team").with_columns(pl.all().is_not_null()).to_numpy()
+    tagged, untagged = has_tag.any(axis=1), ~has_tag.all(axis=1)
+    rows = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"]
+    lost = []
+    for group in (np.array(g) for g in rows.to_list() if len(g) > 1):
+        for meter in (m for m in group.tolist() if tagged[m]):
+            end = _end(active[meter])
+            if end is not None:
+                others = group[untagged[group] & (group != meter)]
+                lost += [LostTag(meter, end, s) for s in _successor(usage, meter, end, others)]
+    by_successor = sorted(lost, key=lambda tag: tag.successor)
+    for successor, losers in groupby(by_successor, key=lambda tag: tag.successor):
+        _add_back(list(arrays.values()), successor, list(losers))
+    return tuple(lost)
 
 
-def _ended(meters: pl.DataFrame, active: np.ndarray, group: list[int], billed: int) -> list[tuple[int, int]]:
-    """Tagged meters of a group that were billed for two days or more and then no longer, with their first hour without."""
-    out = []
-    for m in group:
-        seen = np.flatnonzero(active[m])
-        tagged = meters["service"][m] is not None or meters["team"][m] is not None
-        if tagged and seen.size >= 48 and seen[-1] < billed - HEIR_SLACK:
-            out.append((m, int(seen[-1]) + 1))
-    return out
+def _end(active: Mask) -> int | None:
+    """The first hour after a meter's last charge; None where it is still charged, or was hardly."""
+    charged = np.flatnonzero(active)
+    if charged.size < LEAST_HOURS or charged[-1] >= active.size - SLACK:
+        return None
+    return int(charged[-1]) + 1
 
 
-def _hand_back(arrays: tuple[Array, ...], successor: int, losers: list[tuple[int, int]]) -> None:
-    """The successor's new usage back to the meters that lost it, in proportion to what each had used; its own stays with it."""
+def _successor(usage: Array, meter: int, end: int, others: np.ndarray) -> list[int]:
+    """The one of the others that gained most when the meter ended, if it gained enough."""
+    before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
+    after = usage[:, end + SLACK : end + 72].mean(axis=1)
+    gains = (after - before)[others]
+    if not others.size or gains.max() < LEAST_SHARE * before[meter]:
+        return []
+    return [int(others[gains == gains.max()][-1])]
+
+
+def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
+    """Moves the successor's new usage back to the meters that lost it; changes the arrays.
+
+    Each meter gets a part in proportion to its usage before. The successor keeps its own usage: the
+    mean of the week before.
+    """
     usage = arrays[0].copy()
-    first = min(end for _, end in losers)
-    own = usage[successor, max(0, first - 168) : first].mean() if first else 0.0
-    weights = {lost: float(usage[lost, max(0, end - 168) : end].mean()) for lost, end in losers}
-    for lost, end in losers:
-        there = [other for other, begin in losers if begin <= end + HEIR_SLACK]
-        part = weights[lost] / (sum(weights[o] for o in there) or 1.0)
-        whole = np.where(usage[successor, end:] > 0, usage[successor, end:], 1.0)
-        share = np.clip(1.0 - own / whole, 0.0, 1.0) * (usage[successor, end:] > 0) * part
+    first = min(tag.hour for tag in lost)
+    own = usage[successor, max(0, first - WEEK) : first].mean() if first else 0.0
+    weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
+    for tag in lost:
+        ended = sum(weights[t.meter] for t in lost if t.hour <= tag.hour + SLACK)
+        total = usage[successor, tag.hour :]
+        new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
+        share = new * (total > 0) * (weights[tag.meter] / (ended or 1.0))
         for array in arrays:
-            array[lost, end:] += array[successor, end:] * share
+            array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
     for array in arrays:
         taken = np.zeros(array.shape[1] - first)
-        for lost, end in losers:
-            taken[end - first :] += array[lost, end:]
+        for tag in lost:
+            taken[tag.hour - first :] += array[tag.meter, tag.hour :]
         array[successor, first:] = np.maximum(array[successor, first:] - taken, 0.0)
-
-
-def _successor(lost: int, end: int, group: list[int], usage: Array, meters: pl.DataFrame) -> int | None:
-    before = usage[:, max(0, end - 168) : end].mean(axis=1)
-    after = usage[:, end + HEIR_SLACK : end + 72].mean(axis=1) if usage.shape[1] > end + HEIR_SLACK else before
-    gains = [
-        (after[m] - before[m], m)
-        for m in group
-        if m != lost
-        and (meters["service"][m] is None or meters["team"][m] is None)
-        and after[m] - before[m] >= HEIR_LIKENESS * before[lost]
-    ]
-    return max(gains)[1] if gains else None

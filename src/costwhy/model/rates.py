@@ -1,21 +1,32 @@
-"""The rates behind the bill: demand, fan-out, retries, usage per call, capacity, price: each by the hour, with its normal.
+"""The rates behind the bill by the hour: demand, fan-out, retries, usage per call, price.
 
-A bill moves because one of its rates moved. Each `Rate` is one term of the identity in DESIGN.md as a series over the
-hours: `level` is its logarithm (or its value over its mean, where zeros are ordinary), with the season taken out of
-what has one. Shifts of a rate are what `spikes.py` looks for; `behaviour.py` turns a rate set back to normal into money.
+A bill moves because one of its rates moved. With N calls handled, each rate is a fraction:
+
+    demand, schedule              calls / 1                           calls from outside, of a timer
+    fan_out                       first attempts / calls handled by the caller
+    retries                       attempts / first attempts
+    usage_per_call, cross_region  usage / calls that the meter follows
+    capacity, cross_region        (usage - what the autoscaler's rule keeps) / 1
+    unit_price                    cost / usage on demand; or the committed usage
+    unlinked_usage, unmetered     usage / 1, cost / 1
+
+`spikes/shifts.py` finds where a rate leaves its baseline (`baseline.py`), and `counterfactual.py`
+computes the bill without that.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 
-from costwhy.arrays import Array
+from costwhy.arrays import Array, Ints
 from costwhy.behaviours import (
     CAPACITY,
     CROSS_REGION,
     DEMAND,
     FAN_OUT,
+    ON_EDGES,
     RETRIES,
     SCHEDULE,
     UNIT_PRICE,
@@ -24,234 +35,257 @@ from costwhy.behaviours import (
     UNMETERED,
     USAGE_PER_CALL,
 )
-from costwhy.model.commitments import bought_beside, committed
+from costwhy.model.commitments import committed, on_demand
 from costwhy.model.estimates import Basis, basis_of, estimates
-from costwhy.model.levels import Level, level_of, pattern
-from costwhy.model.meters import MeterModel, first_active, learn
+from costwhy.model.levels import Level, levels_of, pattern
+from costwhy.model.meters import first_active, learn
 from costwhy.model.observed import Observed
 
-Name = tuple[str | None, str | None, str | None]  # service, caller, usage type
-HOLIDAY = 0.08  # traffic from everywhere is less by this or more (logarithm) on a holiday
+HOLIDAY = 0.08  # the logarithm of traffic everywhere falls by this or more on a holiday
+NEW_AFTER = 72  # hours: what begins later did not exist from the start
 
 
 @dataclass(frozen=True)
 class Rate(Level):
-    """One rate over the hours. `row`: its edge (demand, schedule, fan_out, retries) or its meter (the others)."""
+    """One rate over the hours. `level` is its logarithm, or its value over its mean.
+
+    row         of its edge (ON_EDGES), or of its meter (the other kinds)
+    first_hour  in which it exists, where it did not exist from the start
+    """
 
     kind: str
     row: int
     service: str | None
     caller: str | None
     usage_type: str | None
-    first_hour: int | None  # first hour in which it exists, where it did not exist from the start
+    first_hour: int | None
 
     @property
     def name(self) -> tuple[str, str | None, str | None, str | None]:
-        """What the contract calls it: kind, service, caller, usage_type."""
+        """Kind, service, caller, usage_type: what identifies it in the JSON."""
         return self.kind, self.service, self.caller, self.usage_type
 
-
-@dataclass(frozen=True)
-class Raw:
-    """A rate before its season and noise are known: the values that `levels.trace` takes."""
-
-    kind: str
-    row: int
-    service: str | None
-    caller: str | None
-    usage_type: str | None
-    values: Array  # T
-    first_hour: int | None
-    style: str
+    @property
+    def of_commitment(self) -> bool:
+        """A `unit_price` rate is the on-demand price, or the usage that a commitment covers."""
+        return self.kind == UNIT_PRICE and self.style == "amount"
 
 
 @dataclass(frozen=True)
-class Model:
-    """Observed data with unbilled hours estimated, every meter's way to follow the calls, every rate."""
+class Model(Basis):
+    """Observed data with unbilled hours estimated, and every rate."""
 
-    observed: Observed
-    handled: Array  # S x T
-    meters: tuple[MeterModel, ...]
     usage: Array  # M x T, estimated after the billed hours
-    known_until: Array  # M, hours before this index have usage that was billed or counted by a signal
     cost: Array  # M x T, likewise
-    price: Array  # M x T, on demand
-    covered: Array  # M x T
-    covered_price: Array  # M x T
-    rates: tuple[Rate, ...]
+    covered: Array  # M x T, likewise
+    known_until: Ints  # M, usage before this hour was billed, or counted by a signal
     service_first_hour: Array  # S, first hour with calls
-    holidays: Array  # E x T, what a holiday takes off the logarithm of calls from outside; zero elsewhere
-
-    @cached_property
-    def basis(self) -> Basis:
-        """What its estimates rest on."""
-        return Basis(self.observed, self.handled, self.meters, self.price, self.covered_price)
+    holidays: Array  # E x T, what a holiday takes off the logarithm of calls from outside
+    rates: tuple[Rate, ...] = ()
 
     @cached_property
     def committed(self) -> Array:
-        """What a commitment holds of each meter (M x T)."""
+        """Usage that a commitment would cover (M x T)."""
         return committed(self.usage, self.covered)
 
-    def followed(self, m: int) -> Array:
-        """The calls that meter `m` follows (T): those of its service, or of one edge."""
-        return self.basis.followed(m)
+    def parts(self, kind: str, row: int) -> tuple[Array, Array]:
+        """Numerator and denominator of a rate of calls or usage (T each)."""
+        observed, one = self.observed, np.ones(len(self.observed.hours))
+        if kind in ON_EDGES:
+            calls = observed.calls[row]
+            first = calls - observed.retries[row]
+            if kind == RETRIES:
+                return calls, first
+            if kind == FAN_OUT:
+                return first, self.handled[observed.service_rows[str(observed.edges[row].caller)]]
+            return calls, one
+        if self.meters[row].kind == "use":
+            return self.usage[row], self.followed(row)
+        return self.usage[row] - self.predicted_usage.get(row, 0.0), one
 
 
 def fit(observed: Observed) -> Model:
-    """Learn how usage follows calls, estimate the hours that are not billed yet, and lay out every rate."""
+    """Learns how usage follows calls, estimates the unbilled hours, and lays out every rate."""
     handled = observed.handled
-    first_hour = np.array([first_active(row) for row in handled], dtype=float) if handled.size else np.zeros(0)
-    known = basis_of(observed, handled, learn(observed, handled))
-    [late] = estimates(known, range(observed.meters.height), [known.now])
-    usage, covered, cost = (series.copy() for series in (observed.usage, observed.covered, observed.cost))
-    for series, estimate in ((usage, late.usage), (covered, late.covered), (cost, late.cost)):
-        series[:, observed.billed :] = estimate
-    seen = np.where(late.counted, len(observed.hours), observed.billed)
-    bare = Model(
-        observed, handled, known.meters, usage, seen, cost, known.price, covered, known.covered_price, (), first_hour, _holidays(observed)
+    basis = basis_of(observed, handled, learn(observed, handled))
+    [late] = estimates(basis, range(observed.meters.height), [basis.now])
+    usage, cost, covered = (a.copy() for a in (observed.usage, observed.cost, observed.covered))
+    for series, estimate in ((usage, late.usage), (cost, late.cost), (covered, late.covered)):
+        series[:, basis.now.hours] = estimate
+    model = Model(
+        **{field.name: getattr(basis, field.name) for field in fields(basis)},
+        usage=usage,
+        cost=cost,
+        covered=covered,
+        known_until=np.where(late.counted, len(observed.hours), observed.billed),
+        service_first_hour=np.array([first_active(row) for row in handled], dtype=float),
+        holidays=_holidays(observed),
     )
-    return replace(bare, rates=_traced(_edge_rates(bare) + _meter_rates(bare)))
+    return replace(model, rates=_with_levels([*_on_edges(model), *_on_meters(model)]))
 
 
 # ---------------------------------------------------------------- rates as series
 
 
-def _log_ratio(top: Array, bottom: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((top > 0) & (bottom > 0), np.log(top / np.where(bottom > 0, bottom, 1.0)), np.nan)
-
-
-def _edge_rates(model: Model) -> list[Raw]:
-    o, out = model.observed, []
-    for row, edge in enumerate(o.edges):
-        calls = o.calls[row]
-        begun = first_active(calls)
-        first_hour = begun if begun > 72 else None
-        if edge.internal and edge.caller is not None:
-            caller = o.services.index(edge.caller)
-            if first_hour is not None and model.service_first_hour[caller] > 72 and first_hour - model.service_first_hour[caller] <= 24:
-                continue  # a new caller's calls are its own: they go with the edge that calls it
-            first = calls - o.retries[row]
-            fan_out, retries = _log_ratio(first, model.handled[caller]), _log_ratio(calls, first)
-            out.append(_named(FAN_OUT, row, (edge.service, edge.caller, None), fan_out, first_hour))
-            out.append(_named(RETRIES, row, (edge.service, edge.caller, None), retries, None))
-        elif edge.scheduled:
-            out.append(_amount(SCHEDULE, row, (edge.service, edge.caller, None), calls if first_hour is not None else _runs_a_day(calls), first_hour))
+def _on_edges(model: Model) -> Iterable[Rate]:
+    observed = model.observed
+    for row, edge in enumerate(observed.edges):
+        calls = observed.calls[row]
+        first_hour = _first_hour(calls)
+        if edge.scheduled:
+            runs = calls if first_hour is not None else _runs_a_day(calls)
+            yield _amount(observed, SCHEDULE, row, runs, first_hour)
+        elif edge.internal:
+            begin = model.service_first_hour[observed.service_rows[str(edge.caller)]]
+            if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
+                continue  # calls of a new service go with the edge that calls it
+            for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
+                yield _rate(
+                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
+                )
         else:
-            level = _logs(calls) - model.holidays[row]
-            out.append(Raw(DEMAND, row, edge.service, None, None, level, first_hour, "flow"))
-    return out
+            traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
+            yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)
 
 
-def _logs(calls: Array) -> Array:
-    return np.where(calls > 0, np.log(np.where(calls > 0, calls, 1.0)), np.nan)
+def _on_meters(model: Model) -> Iterable[Rate]:
+    observed, hours = model.observed, np.arange(len(model.observed.hours))
+    billed, is_billed = observed.billed, hours < observed.billed
+    for row, meter in enumerate(model.meters):
+        known = np.where(hours < model.known_until[row], 1.0, np.nan)
+        of_cost = meter.kind == UNMETERED
+        first_hour = _first_hour((observed.cost if of_cost else observed.usage)[row, :billed])
+        values, of = model.parts(USAGE_PER_CALL, row)
+        if meter.kind == "use" and meter.service is not None:
+            begin = model.service_first_hour[meter.service]
+            new = first_hour is not None and begin > NEW_AFTER and first_hour <= begin + 24
+            if new and not meter.transfer:
+                continue  # a meter of a new service goes with the edge that calls it
+            kind = CROSS_REGION if meter.transfer else USAGE_PER_CALL
+            yield _rate(observed, kind, row, "ratio", _log_ratio(values, of) * known, first_hour)
+        elif meter.kind == "time":
+            kind = CROSS_REGION if meter.transfer else CAPACITY
+            unit = float(model.usage[row, :billed].mean())
+            yield _amount(observed, kind, row, values * known, first_hour, unit)
+        elif meter.kind == "unlinked":
+            yield _amount(observed, UNLINKED_USAGE, row, values * known, first_hour)
+        elif np.count_nonzero(observed.cost[row, :billed]) > 0.5 * billed:
+            yield _amount(observed, UNMETERED, row, observed.cost[row] * known, first_hour)
+        if of_cost:
+            continue
+        bought = is_billed & on_demand(observed.usage[row], observed.covered[row])
+        price = _log_ratio(model.price[row], np.where(bought, 1.0, np.nan))
+        yield _rate(observed, UNIT_PRICE, row, "ratio", price)
+        if observed.covered[row, :billed].any():
+            usage, unit = model.committed[row], float(np.max(model.committed[row, :billed]))
+            yield _amount(observed, UNIT_PRICE, row, np.where(is_billed, usage, np.nan), None, unit)
 
 
-def _holidays(o: Observed) -> Array:
-    """What whole days took off the traffic of all other entries alike (E x T, logarithm): each entry's own fall is no evidence for itself."""
-    out = np.zeros_like(o.calls)
-    day = np.array([int(h.timestamp()) // 86400 for h in o.hours])
-    names = np.unique(day)
-    entries = [e for e, edge in enumerate(o.edges) if edge.caller is None and (o.calls[e] > 0).mean() > 0.9]
-    if len(entries) < 2 or names.size < 8:
-        return out
-    levels = [_logs(o.calls[e]) for e in entries]
-    dips = np.array([_dips(level - pattern(level), day, names) for level in levels])
-    for k, e in enumerate(entries):
-        others = np.delete(dips[:, 0], k, axis=0)
-        dipped = np.where(others < -HOLIDAY, others, np.nan)
-        common = np.isfinite(dipped).mean(axis=0) >= 0.5
-        dipped[:, ~common] = 0.0
-        off = np.where(common & (dips[k, 1] < -HOLIDAY / 2), np.nanmedian(dipped, axis=0), 0.0)
-        out[e] = off[np.searchsorted(names, day)]
-    return out
+def _first_hour(series: Array) -> int | None:
+    begin = first_active(series)
+    return begin if begin > NEW_AFTER else None
 
 
-def _dips(level: Array, day: np.ndarray, names: np.ndarray) -> Array:
-    """How far each day lies under the lower (row 0) and the higher (row 1) of the three days before it and the three after it."""
-    medians = np.array([np.nanmedian(level[day == d]) if np.isfinite(level[day == d]).any() else 0.0 for d in names])
-    out = np.zeros((2, names.size))
-    for k in range(1, names.size):
-        sides = [float(np.median(part)) for part in (medians[max(0, k - 3) : k], medians[k + 1 : k + 4]) if part.size]
-        out[:, k] = medians[k] - min(sides), medians[k] - max(sides)
-    return out
+def _log_ratio(top: Array, bottom: Array) -> Array:
+    both = (top > 0) & (bottom > 0)
+    ratio = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
+    return np.asarray(np.log(ratio))
+
+
+def _amount(
+    observed: Observed,
+    kind: str,
+    row: int,
+    values: Array,
+    first_hour: int | None,
+    unit: float | None = None,
+) -> Rate:
+    """Values over a unit, by default their mean: for what is constant, or zero at times."""
+    if not unit:
+        defined = values[np.isfinite(values)]
+        unit = float(np.mean(np.abs(defined))) if defined.size else 1.0
+    style = "runs" if kind == SCHEDULE else "amount"
+    return _rate(observed, kind, row, style, values / (unit or 1.0), first_hour)
 
 
 def _runs_a_day(calls: Array) -> Array:
-    """Runs of a timer in the last 24 hours: a nightly job has a level by the day, none by the hour."""
+    """Runs of a timer in the last 24 hours: a nightly job has a level by the day only."""
     sums = np.concatenate([[0.0], np.cumsum(calls)])
-    t = np.arange(1, calls.size + 1)
-    begin = np.maximum(t - 24, 0)
-    return np.asarray((sums[t] - sums[begin]) * 24 / (t - begin))
+    end = np.arange(1, calls.size + 1)
+    begin = np.maximum(end - 24, 0)
+    return np.asarray((sums[end] - sums[begin]) * 24 / (end - begin))
 
 
-def _meter_rates(model: Model) -> list[Raw]:
-    o, out = model.observed, []
-    for m, meter in enumerate(model.meters):
-        usage, billed = model.usage[m], o.billed
-        known = np.where(np.arange(usage.size) < model.known_until[m], 1.0, np.nan)
-        name = (o.meters["service"][m], None, o.meters["x_UsageType"][m])
-        begun = first_active(o.cost[m, :billed] if meter.kind == UNMETERED else o.usage[m, :billed])
-        first_hour = begun if begun > 72 else None
-        if meter.kind == "use" and meter.service is not None:
-            s = meter.service
-            if first_hour is not None and model.service_first_hour[s] > 72 and first_hour <= model.service_first_hour[s] + 24 and not meter.transfer:
-                continue  # the line of a new service goes with the edge that calls it
-            kind = CROSS_REGION if meter.transfer else USAGE_PER_CALL
-            out.append(_named(kind, m, name, _log_ratio(usage, model.followed(m)) * known, first_hour))
-        elif meter.kind == "time" and meter.service is not None:
-            kind = CROSS_REGION if meter.transfer else CAPACITY
-            told = meter.rule.usage(model.handled[meter.service]) if meter.rule else np.zeros_like(usage)
-            out.append(_amount(kind, m, name, (usage - told) * known, first_hour, scale=float(usage[:billed].mean())))
-        elif meter.kind == "unlinked":
-            out.append(_amount(UNLINKED_USAGE, m, name, usage * known, first_hour))
-        elif np.count_nonzero(o.cost[m, :billed]) > 0.5 * billed:
-            out.append(
-                _amount(
-                    UNMETERED,
-                    m,
-                    (None, None, None),
-                    o.cost[m] * known,
-                    first_hour,
-                )
-            )
-        if meter.kind != UNMETERED:
-            out.extend(_price_rates(model, m, name))
-    return out
+def _rate(
+    observed: Observed,
+    kind: str,
+    row: int,
+    style: str,
+    values: Array,
+    first_hour: int | None = None,
+) -> Rate:
+    """A rate of these values (T), its season and noise not known yet."""
+    service = caller = usage_type = None
+    if kind in ON_EDGES:
+        service, caller = observed.edges[row].service, observed.edges[row].caller
+    elif kind != UNMETERED:
+        service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
+    return Rate(style, values, 0.0, 0.0, kind, row, service, caller, usage_type, first_hour)
 
 
-def _price_rates(model: Model, m: int, name: Name) -> list[Raw]:
-    o, billed = model.observed, model.observed.billed
-    known = np.where(np.arange(len(o.hours)) < billed, 1.0, np.nan)
-    bought = np.where(bought_beside(o.usage[m], o.covered[m]), 1.0, np.nan)
-    out = [_named(UNIT_PRICE, m, name, _log_ratio(model.price[m], np.ones(len(o.hours))) * known * bought, None)]
-    if o.covered[m, :billed].any():
-        held = model.committed[m]
-        out.append(_amount(UNIT_PRICE, m, name, held * known, None, scale=float(np.max(held[:billed]))))
-    return out
-
-
-def _named(kind: str, row: int, name: Name, values: Array, first_hour: int | None) -> Raw:
-    return Raw(kind, row, *name, values, first_hour, "ratio")
-
-
-def _amount(kind: str, row: int, name: Name, values: Array, first_hour: int | None, scale: float | None = None) -> Raw:
-    """Over its own mean: for what is zero at times, or constant."""
-    defined = values[np.isfinite(values)]
-    unit = scale or (float(np.mean(np.abs(defined))) if defined.size else 1.0)
-    return Raw(kind, row, *name, values / (unit or 1.0), first_hour, "runs" if kind == SCHEDULE else "amount")
-
-
-def _traced(raws: list[Raw]) -> tuple[Rate, ...]:
-    """Every rate as a level, those of one style together."""
-    out: dict[int, Rate] = {}
+def _with_levels(rates: list[Rate]) -> tuple[Rate, ...]:
+    """The rates with their season taken out and their noise; those of one style together."""
     groups: dict[tuple[str, bool], list[int]] = {}
-    for k, raw in enumerate(raws):
-        groups.setdefault((raw.style, raw.kind in UNLINKED), []).append(k)
-    for (style, loose), members in groups.items():
-        fresh = np.array([raws[k].first_hour is not None for k in members])
-        traces = level_of(style, np.array([raws[k].values for k in members]), fresh, loose=loose)
-        for k, t in zip(members, traces, strict=True):
-            raw = raws[k]
-            out[k] = Rate(t.style, t.level, t.spread, t.drift, raw.kind, raw.row, raw.service, raw.caller, raw.usage_type, raw.first_hour)
-    return tuple(out[k] for k in range(len(raws)))
+    for k, rate in enumerate(rates):
+        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
+    for (style, noisy), members in groups.items():
+        new = np.array([rates[k].first_hour is not None for k in members])
+        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
+        for k, level in zip(members, levels, strict=True):
+            rates[k] = replace(rates[k], **vars(level))
+    return tuple(rates)
+
+
+# ---------------------------------------------------------------- holidays
+
+
+def _holidays(observed: Observed) -> Array:
+    """What whole days took off the traffic of all entries alike (E x T, logarithm).
+
+    Leave-one-out: a day is a holiday for an entry if half of the other entries dropped too.
+    """
+    out = np.zeros_like(observed.calls)
+    day = np.array([int(hour.timestamp()) // 86400 for hour in observed.hours])
+    days = np.unique(day)
+    entries = [
+        row
+        for row, edge in enumerate(observed.edges)
+        if edge.caller is None and (observed.calls[row] > 0).mean() > 0.9
+    ]
+    if len(entries) < 2 or days.size < 8:
+        return out
+    levels = [_log_ratio(observed.calls[row], np.ones(day.size)) for row in entries]
+    drops = np.array([_drops(level - pattern(level), day, days) for level in levels])
+    for k, row in enumerate(entries):
+        others = np.delete(drops[:, 0], k, axis=0)
+        dropped = np.where(others < -HOLIDAY, others, np.nan)
+        common = np.isfinite(dropped).mean(axis=0) >= 0.5
+        dropped[:, ~common] = 0.0
+        too = common & (drops[k, 1] < -HOLIDAY / 2)
+        out[row] = np.where(too, np.nanmedian(dropped, axis=0), 0.0)[np.searchsorted(days, day)]
+    return out
+
+
+def _drops(level: Array, day: Ints, days: Ints) -> Array:
+    """Each day's median less that of the three days before it and of the three after it (2 x days).
+
+    Row 0: less the lower of both; row 1: less the higher.
+    """
+    of_days = [level[(day == d) & np.isfinite(level)] for d in days]
+    medians = np.array([np.median(values) if values.size else 0.0 for values in of_days])
+    out = np.zeros((2, days.size))
+    for k in range(1, days.size):
+        near = (medians[max(0, k - 3) : k], medians[k + 1 : k + 4])
+        sides = [float(np.median(part)) for part in near if part.size]
+        out[:, k] = medians[k] - min(sides), medians[k] - max(sides)
+    return out

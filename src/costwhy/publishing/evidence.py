@@ -31,7 +31,7 @@ SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
 METER_GRIDS = ("usage", "cost", "covered", "covered_cost")  # of Observed: M x T
 EDGE_GRIDS = ("calls", "retries")  # of Observed: E x T
-KEPT_BESIDE = ("doing", "call", "usual", "calm")  # columns of KnownChanges beside the change itself
+KEPT_BESIDE = ("doing", "call", "usual", "calm")  # of KnownChanges; calm: outside production
 REPORTED = "capacity"  # the table of instances that were reported
 
 
@@ -136,13 +136,15 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
 
     The services that call one of these count too.
     """
-    observed, index = model.observed, {name: k for k, name in enumerate(model.observed.services)}
+    observed = model.observed
     named = {name for e in spike.episodes for name in (e.rate.service, e.rate.caller)}
     named |= set(observed.meters["service"][meters].to_list())
-    begun = np.abs(model.service_first_hour - spike.start) <= SEVERAL
-    rows = {*(index[name] for name in named if name in index), *np.flatnonzero(begun).tolist()}
-    reached = observed.graph.downstream(np.array(sorted(rows), dtype=np.int64))
-    inside = {name for name, row in index.items() if reached[row]}
+    begun = {
+        name
+        for name, row in observed.service_rows.items()
+        if abs(model.service_first_hour[row] - spike.start) <= SEVERAL
+    }
+    inside = observed.reach(begun | {name for name in named if name is not None})
     callers = {edge.caller for edge in observed.edges if edge.internal and edge.service in inside}
     return [
         row
@@ -180,7 +182,7 @@ def _sparse(observed: Observed, names: Sequence[str], rows: list[int]) -> pl.Dat
 
 def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[str, pl.DataFrame]:
     """Changes, catalogue, tags and coverage as far as the case uses them."""
-    observed, known, frames = analysis.observed, analysis.recorded, analysis.frames
+    observed, known, frames = analysis.observed, analysis.known_changes, analysis.frames
     begin = observed.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = observed.as_of
     if spike.end is not None:
@@ -196,7 +198,7 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
             doing=pl.Series(known.doing[part], dtype=pl.String),
             call=pl.Series(known.call[part], dtype=pl.String),
             usual=known.usual[part],
-            calm=known.calm[part],
+            calm=known.outside_production[part],
         ),
         "changes": shown,
         "catalog": _catalog(frames["catalog"], names, actors),

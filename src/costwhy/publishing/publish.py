@@ -88,13 +88,13 @@ def kinds_of(words: Iterable[str]) -> tuple[str, ...]:
 def _analysis(case: Case) -> LakeAnalysis:
     """What a spike of a lake was made from. Raises UsageError for any other case."""
     spike = case.spike.spike_id
-    if case.study is None or not any(row.spike_id == spike for _, row in case.study.found):
+    if case.analysis is None or not any(row.spike_id == spike for _, row in case.analysis.found):
         raise UsageError(
             "only a spike can be published",
             found=f"{spike}, a window or a case that was opened",
             todo="see `costwhy spikes`",
         )
-    return case.study
+    return case.analysis
 
 
 def _check_equal(case: Case, again: Case) -> None:

@@ -105,8 +105,15 @@ def _known_changes(rows: pl.DataFrame) -> KnownChanges:
     service, doing, call = (
         rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")
     )
-    usual, calm = rows["usual"].to_numpy(), rows["calm"].to_numpy()
-    return KnownChanges(rows.drop(KEPT_BESIDE), hours, service, doing, call, usual, calm)
+    return KnownChanges(
+        rows.drop(KEPT_BESIDE),
+        hours,
+        service=service,
+        doing=doing,
+        call=call,
+        usual=rows["usual"].to_numpy(),
+        outside_production=rows["calm"].to_numpy(),
+    )
 
 
 def _episodes(model: Model, written: list[dict[str, Any]]) -> list[Episode]:

@@ -111,19 +111,19 @@ def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
 
 def is_spike(case: Case) -> bool:
     """Whether the case is a spike of its lake, on which owners can give a verdict; not a window."""
-    found = case.study.found if case.study is not None else ()
+    found = case.analysis.found if case.analysis is not None else ()
     return any(row.spike_id == case.spike.spike_id for _, row in found)
 
 
 def say(case: Case, verdict: Mapping[str, str] | None) -> str:
     """Keep an owner's verdict (verdict, note, who). Empty where it was kept, else why it was not."""
-    if verdict is None or case.study is None:
+    if verdict is None or case.analysis is None:
         return "Only the investigation keeps what owners say."
     if not verdict["who"].strip():
         return "Nothing was kept: say who says it."
     spike = case.spike.spike_id
     try:
-        verdicts.say(case.study.lake, spike, verdict["verdict"], verdict["note"], verdict["who"])
+        verdicts.say(case.analysis.lake, spike, verdict["verdict"], verdict["note"], verdict["who"])
     except CostwhyError as error:
         return f"Nothing was kept: {error}"
     return ""
@@ -131,7 +131,7 @@ def say(case: Case, verdict: Mapping[str, str] | None) -> str:
 
 def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
-    if case.study is None:
+    if case.analysis is None:
         return tables.VERDICTS.empty()
     spike = case.spike.spike_id
-    return verdicts.said(case.study.lake).filter(pl.col("spike_id") == spike)
+    return verdicts.said(case.analysis.lake).filter(pl.col("spike_id") == spike)

@@ -1,75 +1,86 @@
-"""TODO spikes/intervals.py"""
+"""Intervals: how far off a spike's excess may be, from its 10 % to its 90 % quantile.
+
+Three errors that are independent of each other:
+
+    baseline    of calls, how far off it was on earlier days; of other rates, their noise
+    autoscaler  hours in which a rule kept an instance too many or too few
+    estimate    of unbilled hours, how far off such estimates were (`model/backtest.py`)
+"""
 
 import numpy as np
 
 from costwhy.behaviours import OF_USAGE, ON_EDGES
-from costwhy.model.backtest import COVERAGE, backtest, held_by, independent_days
-from costwhy.model.baseline import Window, baseline_errors, calls_of
+from costwhy.model.backtest import COVERAGE, backtest, half_width, independent_days
+from costwhy.model.baseline import Window, baseline_errors
 from costwhy.model.levels import WEEK
 from costwhy.model.rates import Model
 from costwhy.spikes.dollars import SpikeDollars
 
-QUANTILE_90 = 1.2816
+QUANTILE_90 = 1.2816  # of a standard normal
 
 
-def late_half_width(model: Model, a: SpikeDollars) -> float:
-    """From the estimated excess of the hours that are not billed yet to its 10 % and its 90 % quantile.
+def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
+    """Half-width of the interval of the unbilled excess: estimate error and baseline error.
 
-    Part is the estimate of these hours, as far off as such estimates were on the last days; part is each rate's normal. A rate of the
-    usage itself is set back to a normal that the estimate does not move: an error there weighs as the whole cost, elsewhere as the excess.
+    For rates of usage an estimate error scales with the cost, as their baseline does not depend on
+    the estimate; for all other rates it scales with the excess.
     """
-    if a.billed == a.hourly.size:
+    if spike.billed == spike.window.width:
         return 0.0
-    begin = a.window.start + a.billed
-    ahead = slice(begin - model.observed.billed, a.window.end - model.observed.billed)
-    own = list(a.moved_meters)
-    of_usage = {r.rate.row for r in a.baselines if r.rate.kind in OF_USAGE}
-    cost, excess = model.cost[own, begin : a.window.end].sum(axis=1), a.excess[own, a.billed :].sum(axis=1)
-    weighs = np.where([m in of_usage for m in own], cost, excess)
-    return float(np.hypot(backtest(model.basis, own, ahead).half_width(weighs), half_width(model, a, (a.billed, a.hourly.size))))
+    begin, meters = spike.window.start + spike.billed, list(spike.moved_meters)
+    billed = model.observed.billed
+    ahead = slice(begin - billed, spike.window.end - billed)
+    of_usage = {b.rate.row for b in spike.baselines if b.rate.kind in OF_USAGE}
+    cost = model.cost[meters, begin : spike.window.end].sum(axis=1)
+    excess = spike.excess[meters, spike.billed :].sum(axis=1)
+    weight = np.where([row in of_usage for row in meters], cost, excess)
+    estimate = backtest(model, meters, ahead).half_width(weight)
+    return float(
+        np.hypot(estimate, excess_half_width(model, spike, spike.billed, spike.window.width))
+    )
 
 
-def _normal_width(model: Model, a: SpikeDollars, k: int, part: tuple[int, int]) -> float:
-    """The part of a width which is the normal of the `k`-th rate: of calls by how far off it was on earlier days, else by its noise.
+def excess_half_width(model: Model, spike: SpikeDollars, first: int, last: int) -> float:
+    """Half-width of the interval of the excess in hours [first, last) of the spike."""
+    widths = [_of_baseline(model, spike, k, first, last) for k in range(len(spike.baselines))]
+    widths.append(_of_autoscalers(model, spike, last - first))
+    return float(np.sqrt(np.square(widths).sum()))
 
-    part: hours [first, last) of the spike that are asked about.
-    """
-    inside = slice(*part)
-    reset, dollars = a.baselines[k], float(a.dollars[k][:, inside].sum())
-    by_noise = QUANTILE_90 * a.relative_errors[k] * abs(dollars)
-    if a.spike is None or reset.rate.kind not in ON_EDGES:
+
+def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: int) -> float:
+    """The part that is the baseline of the `k`-th rate."""
+    usual, dollars = spike.baselines[k], float(spike.dollars[k][:, first:last].sum())
+    by_noise = QUANTILE_90 * spike.relative_errors[k] * abs(dollars)
+    if spike.spike is None or usual.rate.kind not in ON_EDGES:
         return by_noise
-    window = Window(a.window.start + part[0], a.window.start + part[1])
-    calls, of = calls_of(model, reset.rate)
-    usual = float((reset.values[inside] * of[window.hours]).sum())
-    more = float(calls[window.hours].sum()) - usual
-    if not usual or not more:
+    hours = Window(spike.window.start + first, spike.window.start + last)
+    calls, of = (part[hours.hours] for part in model.parts(usual.rate.kind, usual.rate.row))
+    expected = float((usual.values[first:last] * of).sum())
+    more = float(calls.sum()) - expected
+    if not expected or not more:
         return by_noise
-    off = baseline_errors(model, reset.rate, window, part[0], a.spike.episodes[k].baseline_hours)
-    return held_by(off * abs(dollars * usual / more), by_noise, independent_days(off))  # traffic that is high today is high tomorrow
+    baseline_hours = spike.spike.episodes[k].baseline_hours
+    errors = baseline_errors(model, usual.rate, hours, first, baseline_hours)
+    in_dollars = errors * abs(dollars * expected / more)
+    return half_width(in_dollars, by_noise, independent_days(errors))
 
 
-def half_width(model: Model, a: SpikeDollars, part: tuple[int, int]) -> float:
-    """From the excess of these hours of the spike to its 10 % and its 90 % quantile: every rate's normal, and what autoscalers would have kept."""
-    normals = [_normal_width(model, a, k, part) for k in range(len(a.baselines))]
-    return float(np.sqrt(np.square([*normals, _steps_width(model, a, part)]).sum()))
+def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
+    """The part that is autoscalers' rules: an hour that one gets wrong is one instance off.
 
-
-def _steps_width(model: Model, a: SpikeDollars, part: tuple[int, int]) -> float:
-    """The part of a width which is autoscalers' rules: an hour that one tells wrong is a step of instances too many or too few.
-
-    How often a rule tells wrong is seen in the week before the spike; nothing seen counts as half an hour. Nothing is added where it is
-    likelier than COVERAGE that no hour at all is told wrong.
+    How often a rule is wrong is counted in the week before the spike, plus half an hour. Zero where
+    it is likelier than COVERAGE that no hour at all is wrong.
     """
-    missed, square = 0.0, 0.0
-    for m in a.moved_meters:
-        rule, service = model.meters[m].rule, model.meters[m].service
-        if rule is None or service is None:
+    wrong_hours, variance = 0.0, 0.0
+    before = min(spike.since, model.observed.billed)
+    week = slice(max(0, before - WEEK), before)
+    for row in spike.moved_meters:
+        rule = model.meters[row].rule
+        if rule is None:
             continue
-        week = slice(max(0, min(a.since, model.observed.billed) - WEEK), min(a.since, model.observed.billed))
-        gap = model.usage[m, week] - rule.usage(model.handled[service])[week]
-        wrong = float((np.abs(gap - np.median(gap)) > rule.per_instance / 2).sum()) + 0.5 if gap.size else 0.5
-        hours = (part[1] - part[0]) * wrong / (gap.size + 1)
-        missed += hours
-        square += hours * float(rule.per_instance * model.price[m, a.window.start]) ** 2
-    return QUANTILE_90 * float(np.sqrt(square)) if np.exp(-missed) < COVERAGE else 0.0
+        gap = (model.usage[row] - model.predicted_usage[row])[week]
+        off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
+        wrong = hours * (float(off.sum()) + 0.5) / (gap.size + 1)
+        wrong_hours += wrong
+        variance += wrong * float(rule.per_instance * model.price[row, spike.window.start]) ** 2
+    return QUANTILE_90 * float(np.sqrt(variance)) if np.exp(-wrong_hours) < COVERAGE else 0.0

@@ -1,4 +1,4 @@
-"""TODO spikes/summary.py"""
+"""A spike in one row: where it is, what it cost, what it will have cost, and what kind it is."""
 
 import json
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ import polars as pl
 
 from costwhy.behaviours import BY_KIND, verdict
 from costwhy.model.levels import WEEK
-from costwhy.model.observed import Observed
+from costwhy.model.observed import HOUR, Observed
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.dollars import SpikeDollars
-from costwhy.spikes.intervals import half_width, late_half_width
+from costwhy.spikes.intervals import excess_half_width, unbilled_half_width
 from costwhy.text import cents
 
 NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
@@ -51,99 +51,97 @@ class SpikeRow:
         return getattr(self, name)
 
 
-def spike_row(model: Model, a: SpikeDollars) -> SpikeRow:
+def spike_row(model: Model, spike: SpikeDollars) -> SpikeRow:
     """The row of `tables.SPIKES`."""
-    o, hours, billed = model.observed, a.hourly, a.billed
-    own = list(a.moved_meters)
-    excess = cents(float(hours[:billed].sum()))
-    actual = cents(float(model.cost[own, a.window.start : a.window.start + billed].sum()))
-    late, late_width = float(hours[billed:].sum()), late_half_width(model, a)
-    running = a.running
-    now = _now(model, a) if running else 0.0
-    where = _where(o, a)
-    start = o.hours[a.window.start]
-    lead = a.baselines[0].rate if a.baselines else None
-    spread = half_width(model, a, (0, billed)) if billed else 0.0
+    observed, hourly, billed = model.observed, spike.hourly, spike.billed
+    first, largest = spike.window.start, spike.baselines[0].rate if spike.baselines else None
+    excess = cents(float(hourly[:billed].sum()))
+    meters = list(spike.moved_meters)
+    actual = cents(float(model.cost[meters, first : first + billed].sum()))
+    width = excess_half_width(model, spike, 0, billed) if billed else 0.0
+    unbilled, unbilled_width = float(hourly[billed:].sum()), unbilled_half_width(model, spike)
+    where = _where(observed, spike)
+    rows = zip(spike.baselines, spike.dollars, strict=True)
     return SpikeRow(
-        spike_id=_spike_id(start, where, lead),
-        title=_title(lead, where),
-        start=start,
-        end=None if running else o.hours[0] + timedelta(hours=a.window.end),
-        status="running" if running else "ended",
-        shape=a.shape,
+        spike_id=_spike_id(observed.hours[first], where, largest),
+        title=_title(largest, where),
+        start=observed.hours[first],
+        end=None if spike.running else observed.hours[0] + spike.window.end * HOUR,
+        status="running" if spike.running else "ended",
+        shape=spike.shape,
         where=json.dumps(where),
         expected_cost=cents(actual - excess),
         actual_cost=actual,
         excess_cost=excess,
-        excess_low=cents(excess - spread),
-        excess_high=cents(excess + spread),
-        nowcast_hours=int(hours.size - billed),
-        nowcast_excess_cost=cents(late),
-        nowcast_low=cents(late - late_width),
-        nowcast_high=cents(late + late_width),
-        cost_per_hour_now=cents(now),
-        month_end_excess_cost=cents(_month_end(model, a)),
-        verdict=_verdict(a),
+        excess_low=cents(excess - width),
+        excess_high=cents(excess + width),
+        nowcast_hours=int(hourly.size - billed),
+        nowcast_excess_cost=cents(unbilled),
+        nowcast_low=cents(unbilled - unbilled_width),
+        nowcast_high=cents(unbilled + unbilled_width),
+        cost_per_hour_now=cents(_cost_now(model, spike) if spike.running else 0.0),
+        month_end_excess_cost=cents(_month_end(model, spike)),
+        verdict=verdict([(usual.rate.kind, float(d.sum())) for usual, d in rows]),
     )
 
 
-def _now(model: Model, a: SpikeDollars) -> float:
-    """Dollars an hour now: of the last hours, of the last day where the bill does not name each of these hours."""
-    last = slice(max(a.window.start, a.window.end - NOW_HOURS), a.window.end)
-    named = (model.cost[list(a.moved_meters), last] != 0).any(axis=0).all()
-    return float(a.hourly[-(NOW_HOURS if named else 24) :].mean())
+def _cost_now(model: Model, spike: SpikeDollars) -> float:
+    """Excess an hour now: of the last hours, or of the last day where some of them have no cost."""
+    last = slice(max(spike.window.start, spike.window.end - NOW_HOURS), spike.window.end)
+    charged = (model.cost[list(spike.moved_meters), last] != 0).any(axis=0).all()
+    return float(spike.hourly[-(NOW_HOURS if charged else 24) :].mean())
 
 
-def _month_end(model: Model, a: SpikeDollars) -> float:
-    """Excess from the start to the end of the month of as-of if nothing is done: the rate of whole days goes on."""
-    whole = float(a.hourly.sum())
-    if not a.running:
-        return whole
-    o = model.observed
-    end = (o.as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    left = (end - o.as_of) / timedelta(hours=1)
-    size = a.hourly.size
-    if size >= 24:
-        days = min(size // 24, 7) * 24
-        return whole + float(a.hourly[-days:].mean()) * left
-    service = next((m.service for m in (model.meters[k] for k in a.moved_meters) if m.service is not None), None)
-    if service is None:
-        return whole + float(a.hourly.mean()) * left
-    weight = model.handled[service]
-    week, inside = (
-        weight[max(0, a.window.start - WEEK) : a.window.start],
-        weight[max(0, a.window.start - WEEK) : max(1, a.window.end - WEEK)],
-    )
-    usual = float(week.mean()) / float(inside.mean()) if inside.size and inside.mean() > 0 and week.size >= WEEK else 1.0
-    return whole + float(a.hourly.mean()) * float(np.clip(usual, 0.3, 3.0)) * left
+def _month_end(model: Model, spike: SpikeDollars) -> float:
+    """Excess from the start to the end of the month of as-of: the mean of whole days goes on.
+
+    A spike of less than a day goes on at its mean, scaled by the week before: the calls of all its
+    hours over those of the hours that the spike has had so far.
+    """
+    hourly, as_of = spike.hourly, model.observed.as_of
+    total = float(hourly.sum())
+    if not spike.running:
+        return total
+    month_end = (as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
+    left = (month_end - as_of) / HOUR
+    if hourly.size >= 24:
+        return total + float(hourly[-24 * min(hourly.size // 24, 7) :].mean()) * left
+    services = (model.meters[row].service for row in spike.moved_meters)
+    service = next((service for service in services if service is not None), None)
+    scale = 1.0
+    if service is not None and spike.window.start >= WEEK:
+        calls, first = model.handled[service], spike.window.start - WEEK
+        same_hours = float(calls[first : spike.window.end - WEEK].mean())
+        if same_hours > 0:
+            scale = float(np.clip(calls[first : spike.window.start].mean() / same_hours, 0.3, 3.0))
+    return total + float(hourly.mean()) * scale * left
 
 
-def _where(o: Observed, a: SpikeDollars) -> dict[str, str]:
-    """What the spike's rows have in common, values exact; empty where they have nothing."""
-    cost = np.abs(a.excess).sum(axis=1)[list(a.moved_meters)]
-    rows = o.meters[list(a.moved_meters)].with_columns(weight=cost)
+def _where(observed: Observed, spike: SpikeDollars) -> dict[str, str]:
+    """Values that nearly all dollars of the spike have in common; empty where there are none."""
+    meters = list(spike.moved_meters)
+    weight = np.abs(spike.excess).sum(axis=1)[meters]
+    rows = observed.meters[meters].with_columns(weight=weight)
     where: dict[str, str] = {}
     for name in WHERE_ORDER:
-        by_value = rows.group_by(name).agg(pl.col("weight").sum()).sort("weight", name, descending=[True, False])
-        if by_value.height and by_value[name][0] is not None and by_value["weight"][0] >= WHERE_SHARE * cost.sum():
-            where[name] = by_value[name][0]
+        sums = rows.group_by(name).agg(pl.col("weight").sum())
+        for value, dollars in sums.sort("weight", name, descending=[True, False])[:1].iter_rows():
+            if value is not None and dollars >= WHERE_SHARE * weight.sum():
+                where[name] = value
     return where
 
 
 def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> str:
-    parts = [
-        where.get("service") or (rate.service if rate else None) or "",
-        where.get("ServiceName") or (rate.usage_type or rate.kind if rate else "window"),
+    service = where.get("service") or (rate.service if rate else None)
+    usage = where.get("ServiceName") or (rate.usage_type or rate.kind if rate else "window")
+    words = [
+        "".join(ch if ch.isalnum() else "-" for ch in w.lower()) for w in (service, usage) if w
     ]
-    words = ["".join(ch if ch.isalnum() else "-" for ch in part.lower()).strip("-") for part in parts if part]
-    return "-".join([f"{start:%Y%m%dT%H}", *words])[:100]
+    return "-".join([f"{start:%Y%m%dT%H}", *(word.strip("-") for word in words)])[:100]
 
 
 def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
     if rate is None:
         return "nothing moved"
-    return f"{BY_KIND[rate.kind].title} {rate.service or rate.usage_type or where.get('ServiceName', '')}".strip()
-
-
-def _verdict(a: SpikeDollars) -> str:
-    return verdict([(r.rate.kind, float(d.sum())) for r, d in zip(a.baselines, a.dollars, strict=True)])
+    name = rate.service or rate.usage_type or where.get("ServiceName", "")
+    return f"{BY_KIND[rate.kind].title} {name}".strip()

@@ -112,7 +112,7 @@ def _fixes(desk: "NewsWriter", lake: Lake, keys: list[tuple[SpikeKey, str]], cha
     """Fixes that are proven, and those that did not hold: for each spike the longest look that is due."""
     longest = {x.spike_id: x for x in savings(lake) if x.outcome != "inconclusive"}
     out = []
-    for found, (spike, key) in zip(desk.study.found, keys, strict=True):
+    for found, (spike, key) in zip(desk.analysis.found, keys, strict=True):
         fix = longest.get(spike.spike_id)
         step = f"fixed-{fix.said.at:%Y%m%dT%H%M%S}-{fix.days}" if fix is not None else ""
         if fix is not None and all(x.step != step for x in chains.get(key, [])):
@@ -128,7 +128,7 @@ def _gone(desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event
         last = chain[-1]
         verdict = newest(verdicts, last.spike)
         quiet = verdict is not None and verdict.verdict in QUIET
-        if key in present or quiet or not last.spike.running or desk.study.observed.as_of < last.as_of + GONE:
+        if key in present or quiet or not last.spike.running or desk.analysis.observed.as_of < last.as_of + GONE:
             continue
         out.append(desk.gone(last, _numbered("resolved", chain)[1]))
     return out
@@ -136,9 +136,9 @@ def _gone(desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event
 
 @dataclass(frozen=True)
 class NewsWriter:
-    """Where messages are written: the study, the address that cases have, and the time."""
+    """Where messages are written: the analysis, the address that cases have, and the time."""
 
-    study: LakeAnalysis
+    analysis: LakeAnalysis
     url: str | None
     now: datetime
 
@@ -151,10 +151,10 @@ class NewsWriter:
         verdict: Said | None,
         fix: Saving | None = None,
     ) -> Event:
-        """News of a spike that the study shows."""
+        """News of a spike that the analysis shows."""
         seen, key = spike
         happening, step = happened
-        case = case_of(self.study, *found)
+        case = case_of(self.analysis, *found)
         lines = (*_beginning(case, seen, chain, fix), *(x.text for x in sentences(case)), *_opinion(verdict))
         owner = case.who[0]
         team = owner["team"] if owner else None
@@ -164,7 +164,7 @@ class NewsWriter:
         )
         by_default = verdict is not None and verdict.verdict == "not_ours"
         message = replace(message, owner_team=team, url=self._address(seen.spike_id))
-        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.study.observed.as_of)
+        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.analysis.observed.as_of)
 
     def gone(self, last: Event, step: str) -> Event:
         """News of one that it does not show any more."""
@@ -176,7 +176,7 @@ class NewsWriter:
         message = replace(last.message, event="resolved", title=title, lines=lines, dollars=0.0)
         message = self._message(last.key, "resolved", step, message)
         spike = replace(last.spike, running=False, per_hour=0.0)
-        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.study.observed.as_of)
+        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.analysis.observed.as_of)
 
     def _after(self, chain: list[Event]) -> datetime:
         """Now, but never before the last news of the spike: a clock that was set back must not turn their order."""
@@ -184,7 +184,7 @@ class NewsWriter:
 
     def _message(self, key: str, happening: Happening, step: str, message: Message) -> Message:
         """With the id that this news has, whoever writes it and how often."""
-        whole = f"{self.study.lake.workspace}\0{key}\0{happening}\0{step}"
+        whole = f"{self.analysis.lake.workspace}\0{key}\0{happening}\0{step}"
         return replace(message, id=f"costwhy-{hashlib.sha256(whole.encode()).hexdigest()[:32]}")
 
     def _address(self, spike_id: str) -> str | None:
