@@ -5,7 +5,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import polars as pl
 from costwhy.case.analysis import Lake, analyse
 from costwhy.case.case import Case
 from costwhy.case.document import document
-from costwhy.case.opened import FRAMES, SUMS, Published, digests, open_case
+from costwhy.case.opened import FRAMES, SUMS, digests, open_case
 from costwhy.errors import CostwhyError, DifferenceError
 from costwhy.model.observed import Observed
 from costwhy.publishing.case_files import markdown, versions
@@ -24,8 +24,10 @@ from costwhy.publishing.evidence import open_evidence
 from costwhy.publishing.recompute import investigate_again, observed_of
 from costwhy.tables import METER
 
+SPOILT = (CostwhyError, KeyError, ValueError, TypeError, IndexError, OSError)
 SAME = 1e-6  # relative: another machine may add in another order
-MOST_SHOWN = 20
+MOST_SHOWN = 20  # differences in a message
+LONGEST = 200  # characters of each value
 CENT = 0.01
 COMPARED = ("headline", "drivers_remainder", "behaviour_remainder", "no_recorded_change", "planned")
 FOLDERS = ("inputs/", "tables/", "charts/", "case.")  # whose files SHA256SUMS must name
@@ -48,7 +50,8 @@ class Difference:
         return a != b
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.written!r} is written, {self.found!r} comes out"
+        written, found = (repr(value)[:LONGEST] for value in (self.written, self.found))
+        return f"{self.place}: {written} is written, {found} comes out"
 
 
 @dataclass(frozen=True)
@@ -85,48 +88,36 @@ def verify(place: str | Path) -> Checked:
 def _values(folder: Path) -> list[Difference]:
     """Everything that is written beside what comes out."""
     try:
-        published, case = open_case(folder), investigate_again(folder)
+        published, again = open_case(folder), investigate_again(folder)
         text = (folder / "case.md").read_text(encoding="utf-8")
-        return list(_pairs(published, case, text))
-    except (
-        *(CostwhyError, KeyError, ValueError, TypeError, IndexError, OSError),
-        pl.exceptions.PolarsError,
-    ) as error:
+        written = _tree(published.case, published.about["document"], text)
+        return list(_leaves("", written, _tree(again, document(again), markdown(again))))
+    except (*SPOILT, pl.exceptions.PolarsError) as error:
         return [Difference("the case as a whole", "opens", str(error))]
 
 
-def _pairs(published: Published, case: Case, text: str) -> Iterator[Difference]:
-    again = json.loads(json.dumps(document(case)))
-    yield from _leaves("case.json document", published.about["document"], again)
-    for name in COMPARED:
-        yield Difference(name, getattr(published.case, name), getattr(case, name))
-    for name in FRAMES:
-        place = f"tables/{name}.parquet"
-        yield from _cells(place, getattr(published.case, name), getattr(case, name))
-    yield Difference("case.md", text, markdown(case))
+def _tree(case: Case, document: Mapping[str, object], text: str) -> dict[str, object]:
+    """All values of a case by their place, as JSON has them."""
+    frames = {f"tables/{name}.parquet": getattr(case, name) for name in FRAMES}
+    return {
+        "case.json document": json.loads(json.dumps(document)),
+        **{name: getattr(case, name) for name in COMPARED},
+        **{f"{place} columns": str(frame.schema) for place, frame in frames.items()},
+        **{place: frame.to_dict(as_series=False) for place, frame in frames.items()},
+        "case.md": text,
+    }
 
 
 def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
-    """The values of two JSON trees, one by one."""
+    """The values of two trees, one by one."""
     if isinstance(written, dict) and isinstance(found, dict):
         for key in {**written, **found}:
-            yield from _leaves(f"{place} {key}", written.get(key), found.get(key))
+            yield from _leaves(f"{place} {key}".lstrip(), written.get(key), found.get(key))
     elif isinstance(written, list) and isinstance(found, list) and len(written) == len(found):
         for number, (one, other) in enumerate(zip(written, found, strict=True)):
             yield from _leaves(f"{place} [{number}]", one, other)
     else:
         yield Difference(place, written, found)
-
-
-def _cells(place: str, written: pl.DataFrame, found: pl.DataFrame) -> Iterator[Difference]:
-    if written.schema != found.schema or written.height != found.height:
-        shapes = (f"{frame.height} rows of {frame.schema}" for frame in (written, found))
-        yield Difference(place, *shapes)
-        return
-    for name in written.columns:
-        pairs = zip(written[name].to_list(), found[name].to_list(), strict=True)
-        for row, (one, other) in enumerate(pairs):
-            yield Difference(f"{place} row {row} {name}", one, other)
 
 
 def _files(folder: Path) -> list[Difference]:
