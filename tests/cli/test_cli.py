@@ -294,30 +294,34 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
+    monkeypatch.setattr("costwhy.ingest.ingest.write.write", refuse)
     assert main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
 
-def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace):
-    for words in (["spikes"], ["explain"], ["ingest"]):
-        done = run(words[0], str(sample_workspace), "--json")
-        assert done.returncode == 0, done.stderr
-        assert isinstance(json.loads(done.stdout), dict)
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout)
+def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace, capfd):
+    for command in ("spikes", "explain", "ingest"):
+        assert main.main([command, str(sample_workspace), "--json"]) == 0
+        said = capfd.readouterr().out
+        assert isinstance(json.loads(said), dict)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
 
 
 def test_the_workspace_is_this_folder_where_none_is_named(sample_workspace):
+    """As a process of its own, as a person starts it."""
     done = run("ingest", folder=sample_workspace)
     assert done.returncode == 0, done.stderr
     assert "unchanged" in done.stdout
 
 
-def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
-    listed = json.loads(run("spikes", "--json", folder=sample_workspace).stdout)["spikes"]
+def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace, capfd, monkeypatch):
+    monkeypatch.chdir(sample_workspace)
+    assert main.main(["spikes", "--json"]) == 0
+    listed = json.loads(capfd.readouterr().out)["spikes"]
     assert listed, "the sample company has spikes"
-    done = run("explain", listed[0]["spike_id"], "--json", folder=sample_workspace)
-    assert [s["spike_id"] for s in json.loads(done.stdout)["spikes"]] == [listed[0]["spike_id"]]
+    assert main.main(["explain", listed[0]["spike_id"], "--json"]) == 0
+    said = json.loads(capfd.readouterr().out)["spikes"]
+    assert [s["spike_id"] for s in said] == [listed[0]["spike_id"]]
 
 
 def test_the_workspace_may_be_an_option_of_every_command_that_has_one(sample_workspace, capsys):
@@ -357,7 +361,7 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
         "status": "ended",
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
-    monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
+    monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
     assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -372,7 +376,7 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
-    monkeypatch.setattr("costwhy.lake.lake.open_lake", fail)
+    monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", fail)
     assert main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said
