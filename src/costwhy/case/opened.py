@@ -44,11 +44,6 @@ class Published:
         """The spike's id, which is the folder's name."""
         return self.folder.name
 
-    @property
-    def document(self) -> dict[str, Any]:
-        """The spike as `explain --json` writes it."""
-        return dict(self.about["document"])
-
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder that belongs to the case."""
@@ -121,12 +116,6 @@ def case_folders(folder: str | Path) -> Sequence[Path]:
     published = Path(folder)
     places = published.iterdir() if published.is_dir() else ()
     return sorted(p for p in places if NAME.fullmatch(p.name) and (p / "case.json").is_file())
-
-
-def published_cases(folder: str | Path) -> tuple[Published, ...]:
-    """All cases of a published folder, newest spike first."""
-    found = [open_case(place) for place in case_folders(folder)]
-    return tuple(sorted(found, key=lambda published: published.case.spike.start, reverse=True))
 
 
 def company(folder: str | Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ postmortem-NAME/
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.metadata import distribution, requires
 from pathlib import Path
 
@@ -104,19 +105,16 @@ def exact_pins() -> dict[str, str]:
     return dict(sorted(pins.items()))
 
 
-def print_pdf(page: Path) -> Path | None:
-    """The page on paper, by Chromium; None where there is none."""
+def print_pdf(page: Path) -> None:
+    """The page on paper, by Chromium where there is one."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        return None
+        return
     out = page.with_suffix(".pdf")
     with tempfile.TemporaryDirectory() as profile:
         paper = ("--no-pdf-header-footer", "--virtual-time-budget=15000", f"--print-to-pdf={out}")
         command = [browser, *QUIET, f"--user-data-dir={profile}", *paper, page.resolve().as_uri()]
-        try:
+        with suppress(subprocess.SubprocessError, OSError):
             subprocess.run(  # noqa: S603 -- a fixed list, no shell
                 command, check=True, capture_output=True, timeout=PATIENCE
             )
-        except (subprocess.SubprocessError, OSError):
-            return None
-    return out if out.is_file() else None
