@@ -26,6 +26,7 @@ from costwhy.model.rates import Model, Rate
 from costwhy.spikes.detect import Episode, Spike
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
+from costwhy.text import currency_code
 
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
@@ -95,9 +96,10 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
 
 
 def open_evidence(place: str | Path) -> Evidence:
-    """The evidence of a published case."""
+    """The evidence of a published case. Raises InputError for a currency that is none."""
     folder = Path(place)
     outline = json.loads((folder / "case.json").read_text(encoding="utf-8"))["outline"]
+    currency_code(outline["about"]["currency"], folder / "case.json")
     files = sorted((folder / "inputs").glob("*.parquet"))
     return Evidence(
         outline["about"],

@@ -3,6 +3,7 @@
 One time axis, colours for light and for dark, no global setting of Altair is changed.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,7 +38,7 @@ VERDICT_COLOURS = {
 }
 LEFT = 62  # pixels of every left axis, so that stacked charts share their time axis to the pixel
 LEAST_BAND = 0.012  # of the axis: narrower bands cannot be hit with a finger
-FEW_POINTS = 6000
+FEW_POINTS = 5000  # Altair writes no more into a chart
 
 Domain = tuple[datetime, datetime]
 
@@ -131,8 +132,8 @@ HOUR_TIP = _time_tip("hour (UTC)")
 
 
 def _thin(frame: pl.DataFrame) -> pl.DataFrame:
-    """Every k-th row where there are too many points for a browser to draw at once."""
-    step = max(1, frame.height // FEW_POINTS)
+    """Every k-th row where there are more than FEW_POINTS."""
+    step = math.ceil(frame.height / FEW_POINTS)
     return frame.gather_every(step) if step > 1 else frame
 
 
