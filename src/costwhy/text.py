@@ -3,6 +3,8 @@
 import re
 from datetime import UTC, datetime
 
+from costwhy.errors import InputError
+
 SHOWN = 300
 """Characters that are shown of what the other side said."""
 _LEAST_SECRET = 4
@@ -26,6 +28,17 @@ def one_line(text: str, most: int) -> str:
 def cents(amount: float) -> float:
     """Money as it is told: to the cent, and nothing is never negative."""
     return round(amount, 2) + 0.0
+
+
+def currency_code(code: object, place: object) -> str:
+    """The code, of ISO 4217 as USD. Raises InputError where it is none; place: where it was read."""
+    if isinstance(code, str) and re.fullmatch("[A-Z]{3}", code):
+        return code
+    raise InputError(
+        f"the currency in {place} is not a code of ISO 4217",
+        found=repr(code)[:SHOWN],
+        todo="write its three capital letters, such as USD",
+    )
 
 
 SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}

@@ -29,6 +29,7 @@ from costwhy.lake.snapshots import is_remote
 from costwhy.lake.snapshots import read_snapshot
 from costwhy.lake.snapshots import snapshots_of
 from costwhy.tables import BY_NAME
+from costwhy.text import currency_code
 from dataclasses import dataclass
 from dataclasses import field
 from datetime import UTC
@@ -124,7 +125,8 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     chosen = known[-1] if version is None else version
     content = read_snapshot(snapshots, chosen)
     created = datetime.fromisoformat(content["created_at"])
-    about = (content["workspace"], content["currency"], created, content.get("config", {}))
+    currency = currency_code(content["currency"], f"version {chosen} of the lake {folder}")
+    about = (content["workspace"], currency, created, content.get("config", {}))
     return Lake(folder, chosen, *about, content["tables"])
 
 

@@ -1,9 +1,7 @@
 """Values that are made once for all viewers, who are threads of one process."""
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
@@ -14,21 +12,15 @@ class Cache(Generic[Value]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._made: OrderedDict[Hashable, Future[Value]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._made: dict[Hashable, Value] = {}
+        self._locks: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of the key, made where it is not there. An error of `make` is not kept."""
-        with self._lock:
-            known = self._made.get(key)
-            future = self._made.setdefault(key, Future())
-            while len(self._made) > self._most:
-                self._made.popitem(last=False)
-        if known is None:
-            try:
-                future.set_result(make())
-            except BaseException as error:
-                with self._lock:
-                    self._made.pop(key, None)
-                future.set_exception(error)
-        return future.result()
+        """The value of the key, made where it is not there."""
+        with self._locks.setdefault(key, threading.Lock()):
+            value = self._made[key] if key in self._made else make()
+            self._made[key] = value
+        for oldest in list(self._made)[: -self._most]:
+            self._made.pop(oldest, None)
+            self._locks.pop(oldest, None)
+        return value
