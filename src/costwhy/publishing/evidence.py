@@ -22,7 +22,7 @@ from costwhy.case.case import Case
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
 from costwhy.causes.changes import KnownChanges, hour_of
-from costwhy.causes.triggers import LOOK_BACK, UNDOING
+from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
 from costwhy.errors import InputError
 from costwhy.model.observed import Edge, Observed
 from costwhy.model.rates import Model, Rate, fit
@@ -147,7 +147,7 @@ def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> di
     o, r, frames = study.observed, study.known_changes, study.frames
     begin = o.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = o.hours[0] + timedelta(hours=spike.end) if spike.end is not None else o.as_of
-    part = r.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDOING[1])
+    part = r.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDO_AFTER)
     shown = frames["changes"].filter(pl.col("time").is_between(o.hours[spike.start] - timedelta(days=7), o.as_of))
     named = {s for s in r.service[part] if s is not None} | services
     catalog = frames["catalog"]

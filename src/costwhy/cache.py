@@ -31,4 +31,5 @@ class Cache(Generic[Value]):
                 with self._lock:
                     self._made.pop(key, None)
                 future.set_exception(error)
+                raise
         return future.result()
