@@ -328,9 +328,8 @@ WHERE = Column(
 CHANGE = Column(
     "cost_change", NUMBER, "cost that it added in the billed hours of the spike", "currency"
 )
-KIND = Column("kind", TEXT, ", ".join(BY_KIND))
 PLACE = (
-    KIND,
+    Column("kind", TEXT, ", ".join(BY_KIND)),
     Column("service", TEXT, "the service that handles the calls, or whose usage it is"),
     Column("caller", TEXT, "the service that calls; schedule:NAME: a timer"),
     Column("usage_type", TEXT, "x_UsageType of the bill"),

@@ -149,13 +149,10 @@ def _calendar(model: Model, spike: SpikeDollars, against: Window) -> float:
 def _indices(observed: Observed, window: tuple[datetime, datetime]) -> Window:
     first, last = (round((time.astimezone(UTC) - observed.hours[0]) / HOUR) for time in window)
     if not 0 <= first < last <= len(observed.hours):
-        asked, known = (
-            f"from {begin:%Y-%m-%dT%H:%MZ} to {end:%Y-%m-%dT%H:%MZ}"
-            for begin, end in (window, (observed.hours[0], observed.as_of))
-        )
+        known = f"{observed.hours[0]:%Y-%m-%dT%H:%MZ} to {observed.as_of:%Y-%m-%dT%H:%MZ}"
         raise UsageError(
-            f"no window {asked}",
-            found=f"data {known}",
+            f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
+            found=f"data from {known}",
             todo="pick a window inside the data, first hour before last",
         )
     return Window(first, last)
@@ -170,7 +167,6 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike))
     best = next(ranked.triggers.iter_rows(named=True), None)
     probable = best is not None and best["probability"] > ranked.no_recorded_change
-    timeline = timeline_table(model, spike)
     shown = observed.hours[shown_hours(observed, spike)]
     inside = pl.col("time").is_between(shown[0], shown[-1] + HOUR)
     case = Case(
@@ -188,7 +184,7 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
         no_recorded_change=ranked.no_recorded_change,
         planned=is_planned(ranked, row, spike.hourly.size, observed.as_of),
         owners=owners_of(analysis, spike, best),
-        timeline=timeline,
+        timeline=timeline_table(model, spike),
         ledger=ledger_table(model, spike),
         calls=calls_table(model, spike),
         changes=analysis.frames["changes"].filter(inside),

@@ -52,6 +52,8 @@ class Weights:
 
 
 WEIGHTS = Weights()
+Row = dict[str, Any]
+"""A row of `tables.CHANGES` with its `weight`, its `reasons`, and `also`: further records of it."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,6 @@ class RankedTriggers:
     no_recorded_change: float
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A change as a row of `tables.CHANGES`, with the ids of further records of it."""
-
-    weight: float
-    change: dict[str, Any]
-    reasons: list[str]
-    also: tuple[str, ...] = ()
-
-
 def rank_triggers(
     changes: KnownChanges, onset: Onset, weights: Weights = WEIGHTS
 ) -> RankedTriggers:
@@ -79,26 +71,23 @@ def rank_triggers(
     evidence = gather(changes, onset)
     log_weight, best_rate = log_weights(changes, onset, evidence, weights)
     order = np.argsort(-log_weight, kind="stable")[:CANDIDATES]
-    rows = changes.rows[evidence.near]
-    decisions = _joined(
-        [
-            Decision(
-                float(np.exp(log_weight[k])),
-                rows.row(k, named=True),
-                _reasons(changes, onset, evidence, k, int(best_rate[k])),
-            )
-            for k in order.tolist()
-        ]
-    )
+    near = changes.rows[evidence.near]
+    records = [
+        near.row(nth, named=True)
+        | {
+            "also": [],
+            "weight": float(np.exp(log_weight[nth])),
+            "reasons": _reasons(changes, onset, evidence, nth, int(best_rate[nth])),
+        }
+        for nth in order.tolist()
+    ]
+    decisions = _joined(records)
     none = np.exp(log_none(onset, weights))
     rest = float(np.exp(np.delete(log_weight, order)).sum())
-    total = none + rest + sum(one.weight for one in decisions)
-    triggers = [
-        one.change | {"also": one.also, "probability": one.weight / total, "reasons": one.reasons}
-        for one in decisions[:LISTED]
-        if one.weight / total >= LEAST
-    ]
-    return RankedTriggers(tables.TRIGGERS.of(triggers), float(none / total))
+    total = none + rest + sum(decision["weight"] for decision in decisions)
+    triggers = [one | {"probability": one["weight"] / total} for one in decisions[:LISTED]]
+    listed = pl.col("probability") >= LEAST
+    return RankedTriggers(tables.TRIGGERS.of(triggers).filter(listed), float(none / total))
 
 
 def log_weights(
@@ -187,36 +176,38 @@ def _lag_words(time: datetime, start: datetime) -> str:
 # ---------------------------------------------------------------- records of one decision
 
 
-def _joined(records: Sequence[Decision]) -> list[Decision]:
+def _joined(records: Sequence[Row]) -> list[Row]:
     """Decisions by weight; the records of one decision are joined."""
-    out: list[Decision] = []
-    for record in sorted(records, key=lambda one: (-one.weight, str(one.change["change_id"]))):
-        twins = (k for k, one in enumerate(out) if _is_one_decision(one.change, record.change))
+    out: list[Row] = []
+    for record in sorted(records, key=lambda one: (-one["weight"], str(one["change_id"]))):
+        twins = (nth for nth, one in enumerate(out) if _is_one_decision(one, record))
         twin = next(twins, None)
         if twin is None:
             out.append(record)
         else:
             out[twin] = _join(out[twin], record)
-    return sorted(out, key=lambda one: -one.weight)
+    return sorted(out, key=lambda one: -one["weight"])
 
 
-def _join(lead: Decision, record: Decision) -> Decision:
+def _join(lead: Row, record: Row) -> Row:
     """Two records of one decision: shown is the one that tells more, with the person of either."""
-    shown, other = lead.change, record.change
-    if _tells_more(other, shown):
-        shown, other = other, shown
+    shown, other = (record, lead) if _tells_more(record, lead) else (lead, record)
     who = next((one for one in (shown, other) if one["actor_kind"] == "person"), shown)
-    change = shown | {"actor": who["actor"], "actor_kind": who["actor_kind"]}
-    weight = lead.weight + TWIN_WEIGHT * record.weight
-    return Decision(weight, change, lead.reasons, (*lead.also, str(other["change_id"])))
+    return shown | {
+        "actor": who["actor"],
+        "actor_kind": who["actor_kind"],
+        "also": [*lead["also"], str(other["change_id"])],
+        "reasons": lead["reasons"],
+        "weight": lead["weight"] + TWIN_WEIGHT * record["weight"],
+    }
 
 
-def _tells_more(row: dict[str, object], lead: dict[str, object]) -> bool:
+def _tells_more(row: Row, lead: Row) -> bool:
     """A deployment event has a title, a link, a ticket; the API call that it left has none."""
-    return row["source"] == "cdevents" and lead["source"] != "cdevents"
+    return bool(row["source"] == "cdevents" and lead["source"] != "cdevents")
 
 
-def _is_one_decision(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _is_one_decision(one: Row, other: Row) -> bool:
     """The same service, within minutes, from two sources, not by two people."""
     if one["service"] is None or one["service"] != other["service"]:
         return False

@@ -17,33 +17,76 @@ from costwhy.text import arn_tail, contains_word
 GAP_DAYS = 30
 GAP_ITEMS = 50
 LEAST = 0.005  # dollars of an item
-WITHOUT_RESOURCE = ("ServiceName", "x_UsageType", "SubAccountId")
-"""What identifies an item where the bill names no resource."""
-
-
-@dataclass(frozen=True)
-class Unowned:
-    """Spend without tags; resource: null where the bill names none."""
-
-    resource: str | None
-    account: str | None
-    usage_type: str | None = None
+IDENTITY = ("ResourceId", "ServiceName", "x_UsageType", "SubAccountId")
+"""What identifies an item: the resource, or the others where the bill names none."""
+Guess = tuple[str | None, str | None]
+"""The team that probably owns something, and what that rests on."""
+NOTHING_SAYS: Guess = (None, None)
 
 
 @dataclass(frozen=True)
 class Traces:
     """What says who owns a resource without tags.
 
-    former    the last team in its tags, by resource
-    like      number of tagged resources by account, usage type and team
-    changes   by which people created something (tables.CHANGES)
-    services  that its name may contain, longest first
+    directory  the owners of services, and the order in which sources are asked
+    former     the last team in its tags, by resource
+    like       number of tagged resources (n) by SubAccountId, x_UsageType and team
+    created    the changes by which something was created
+    services   that its name may contain, longest first
     """
 
+    directory: Directory
     former: Mapping[str, str]
-    like: pl.DataFrame  # SubAccountId, x_UsageType, team, n
-    changes: pl.DataFrame
+    like: pl.DataFrame
+    created: pl.DataFrame
     services: Sequence[str]
+
+    def likely_team(
+        self, resource: str | None, account: str | None, usage_type: str | None
+    ) -> Guess:
+        """Who probably owns a resource without tags; resource: null where the bill names none.
+
+        The sources are asked in the directory's order; a service in the resource's name counts
+        before the account, which says least.
+        """
+        words = list(self.directory.order)
+        words.insert(words.index("account") if "account" in words else len(words), "name")
+        guesses = (self._guess(word, resource, account, usage_type) for word in words)
+        return next((guess for guess in guesses if guess[0] is not None), NOTHING_SAYS)
+
+    def _guess(
+        self, word: str, resource: str | None, account: str | None, usage_type: str | None
+    ) -> Guess:
+        if word == "account" and account:
+            return self._by_account(account, usage_type)
+        if not resource:
+            return NOTHING_SAYS
+        tail = arn_tail(resource)
+        if word == "catalog":
+            entity = entity_of(self.directory.catalog, tail, "resource")
+            return entity.get("owner") or None, "backstage"
+        if word == "tags":
+            return self.former.get(resource), "tags before they were lost"
+        if word == "creator":
+            made = self.created.filter(records_naming(self.created, [tail]))
+            team, actor = self.directory.creator(made)
+            return team, f"created by {actor}"
+        if word == "name":
+            named = (name for name in self.services if contains_word(resource, name))
+            service = next(named, None)
+            return self.directory.owner(service, asked=DECIDING).team, f"named like {service}"
+        return NOTHING_SAYS
+
+    def _by_account(self, account: str, usage_type: str | None) -> Guess:
+        """The team of most tagged resources of that kind there, else of most tagged lines."""
+        same = (pl.col("SubAccountId") == account) & (pl.col("x_UsageType") == usage_type)
+        like = self.like.filter(same).sort("n", "team", descending=[True, False])
+        share = like["n"][0] / like["n"].sum() if like.height else 0.0
+        if share >= MAJORITY:
+            return like["team"][0], f"most {usage_type} of account {account} ({share:.0%})"
+        team, share = self.directory.most_frequent([account])
+        most = f"most frequent in account {account} ({share:.0%})"
+        return (team, most) if share >= MAJORITY else NOTHING_SAYS
 
 
 def ownership_gap(
@@ -62,18 +105,17 @@ def ownership_gap(
     hourly = lake_tables["hourly"].filter(inside).join(series, on="series_id", how="semi")
     lost = hourly.join(unowned, on="series_id", how="semi")
     cost, total = (float(rows["EffectiveCost"].sum()) for rows in (lost, hourly))
-    traces = traces_of(lake_tables)
+    traces = traces_of(lake_tables, directory)
     rows = []
     for item in _items(lost, lake_tables["daily"].join(unowned, on="series_id")):
-        what = Unowned(item["ResourceId"], item["account"], item["usage_type"])
-        team, source = likely_team(directory, traces, what)
-        where = {k: item[k] for k in ("ResourceId", *WITHOUT_RESOURCE) if item[k] is not None}
-        rows.append((json.dumps(where), round(item["cost"], 2), team, source))
+        likely = traces.likely_team(item["ResourceId"], item["account"], item["usage_type"])
+        where = {name: item[name] for name in IDENTITY if item[name] is not None}
+        rows.append((json.dumps(where), round(item["cost"], 2), *likely))
     return cost, (cost / total if total else 0.0), tables.GAP.of(rows)
 
 
 def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
-    """The largest items: by resource, else by WITHOUT_RESOURCE.
+    """The largest items: by resource, else by the rest of IDENTITY.
 
     Resources are billed by the day: of the days at the edges of the window they have the same share
     as their line of the bill.
@@ -84,79 +126,29 @@ def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
     shares = daily.with_columns(whole=whole).join(inside, on=["series_id", "day"])
     part = pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole")
     cost = pl.when(pl.col("whole") != 0).then(part).otherwise(0.0)
-    keys = [
-        pl.when(pl.col("ResourceId").is_null()).then(name).alias(name) for name in WITHOUT_RESOURCE
-    ]
+    unnamed = pl.when(pl.col("ResourceId").is_null())
+    keys = [unnamed.then(name).alias(name) for name in IDENTITY[1:]]
     most = {
         name: pl.col(column).drop_nulls().mode().sort().first()
         for name, column in (("account", "SubAccountId"), ("usage_type", "x_UsageType"))
     }
     items = shares.group_by("ResourceId", *keys).agg(cost=cost.sum(), **most)
     items = items.filter(pl.col("cost").abs() >= LEAST)
-    order = (-pl.col("cost").round(2), "ResourceId", *WITHOUT_RESOURCE)  # equal cents, by name
+    order = (-pl.col("cost").round(2), *IDENTITY)  # equal cents, by name
     return items.sort(order).head(GAP_ITEMS).to_dicts()
 
 
-def traces_of(lake_tables: Mapping[str, pl.DataFrame]) -> Traces:
+def traces_of(lake_tables: Mapping[str, pl.DataFrame], directory: Directory) -> Traces:
     """What the lake's daily cost, series and changes say about resources."""
-    series, created = lake_tables["series"], pl.col("kind") == "create"
-    named = lake_tables["daily"].filter(pl.col("ResourceId").is_not_null())
-    tagged = named.join(series.filter(pl.col("team").is_not_null()), on="series_id")
+    series, changes = lake_tables["series"], lake_tables["changes"]
+    teams = series.filter(pl.col("team").is_not_null())
+    tagged = lake_tables["daily"].drop_nulls("ResourceId").join(teams, on="series_id")
     former = tagged.sort("day").group_by("ResourceId").agg(pl.col("team").last())
-    like = tagged.group_by("SubAccountId", "x_UsageType", "team").agg(
-        n=pl.col("ResourceId").n_unique()
+    kinds = tagged.group_by("SubAccountId", "x_UsageType", "team")
+    return Traces(
+        directory,
+        former=dict(former.iter_rows()),
+        like=kinds.agg(n=pl.col("ResourceId").n_unique()),
+        created=changes.filter(pl.col("kind") == "create"),
+        services=sorted(set(series["service"].drop_nulls()), key=lambda name: (-len(name), name)),
     )
-    services = set(series["service"].drop_nulls())
-    longest_first = sorted(services, key=lambda name: (-len(name), name))
-    changes = lake_tables["changes"].filter(created)
-    return Traces(dict(former.iter_rows()), like, changes, longest_first)
-
-
-def likely_team(
-    directory: Directory, traces: Traces, what: Unowned
-) -> tuple[str | None, str | None]:
-    """Who probably owns a resource without tags, and what that rests on; nulls: nothing says.
-
-    The sources are asked in the directory's order; a service in the resource's name counts before
-    the account, which says least.
-    """
-    words = list(directory.order)
-    words.insert(words.index("account") if "account" in words else len(words), "name")
-    guesses = (_guess(word, directory, traces, what) for word in words)
-    return next((guess for guess in guesses if guess[0] is not None), (None, None))
-
-
-def _guess(
-    word: str, directory: Directory, traces: Traces, what: Unowned
-) -> tuple[str | None, str | None]:
-    """The team by one source, and what that rests on; nulls: it does not say."""
-    resource, tail = what.resource, arn_tail(what.resource or "")
-    if word == "account" and what.account:
-        return _by_account(directory, traces, what.account, what.usage_type)
-    if resource is None:
-        return None, None
-    if word == "catalog":
-        return entity_of(directory.catalog, tail, "resource").get("owner") or None, "backstage"
-    if word == "tags":
-        return traces.former.get(resource), "tags before they were lost"
-    if word == "creator":
-        made = traces.changes.filter(records_naming(traces.changes, [tail]))
-        team, actor = directory.creator(made)
-        return team, f"created by {actor}"
-    if word == "name":
-        service = next((name for name in traces.services if contains_word(resource, name)), None)
-        return directory.owner(service, asked=DECIDING).team, f"named like {service}"
-    return None, None
-
-
-def _by_account(
-    directory: Directory, traces: Traces, account: str, usage_type: str | None
-) -> tuple[str | None, str | None]:
-    """The team of most tagged resources of the usage type there, else of most tagged lines."""
-    same = (pl.col("SubAccountId") == account) & (pl.col("x_UsageType") == usage_type)
-    like = traces.like.filter(same).sort("n", "team", descending=[True, False])
-    share = like["n"][0] / like["n"].sum() if like.height else 0.0
-    if share >= MAJORITY:
-        return like["team"][0], f"most {usage_type} of account {account} ({share:.0%})"
-    team, share = directory.most_frequent([account])
-    return team if share >= MAJORITY else None, f"most frequent in account {account} ({share:.0%})"
