@@ -13,18 +13,27 @@ import msgspec
 
 from costwhy import config, errors, tables
 from costwhy.cli.main import costwhy
+from costwhy.sources.registry import format_of, formats_in
+
+
+def _source_sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
+    """The keys of each format; formats of a section with the same keys stand together."""
+    for section in config.SECTIONS:
+        kinds = {name: format_of(name).config for name in formats_in(section)}
+        for kind in dict.fromkeys(kinds.values()):
+            names = ", ".join(name for name, own in kinds.items() if own is kind)
+            yield f"[[{section}]] format {names}", kind
+
 
 DOCUMENT = Path(__file__).resolve().parent / "reference.md"
 SECTIONS = {
     "[workspace]": config.About,
     "[lake]": config.LakePlace,
-    "[[cost]]": config.CostSource,
-    "[[changes]]": config.ChangeSource,
-    "[[signals]]": config.SignalSource,
-    "[[owners]]": config.OwnerSource,
+    **dict(_source_sections()),
     "[mapping]": config.Mapping,
     "[watch]": config.Watch,
-} | {f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c for c in typing.get_args(config.Channel)}
+    **{f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c for c in typing.get_args(config.Channel)},
+}
 
 
 def reference() -> str:
@@ -68,8 +77,10 @@ def _sections() -> Iterator[str]:
             inspect.cleandoc(struct.__doc__ or "").split(": ", 1) if (struct.__doc__ or "").startswith("[") else ["", struct.__doc__ or ""]
         )
         words = _sentence(said[1]) if len(said) > 1 else ""
-        rows = [(f"`{f.encode_name}`", _kind(f.type), _default(f)) for f in msgspec.structs.fields(struct)]
-        yield "\n\n".join(part for part in (f"### {name}", words, _table(("key", "type", "default"), rows)) if part)
+        fields = [f for f in msgspec.structs.fields(struct) if f.name != "format"]
+        rows = [(f"`{f.encode_name}`", _kind(f.type), _default(f)) for f in fields]
+        table = _table(("key", "type", "default"), rows) if rows else ""
+        yield "\n\n".join(part for part in (f"### {name}", words, table) if part)
 
 
 def _kind(kind: object) -> str:

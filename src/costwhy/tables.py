@@ -196,12 +196,12 @@ CHANGES = Table(
     "recorded changes: deployments, API writes, scaling",
     (
         DELIVERY,
-        Column("change_id", TEXT, "CloudTrail eventID or CDEvents context.id"),
+        Column("change_id", TEXT, "the record's own id: CloudTrail eventID, CDEvents context.id"),
         Column("time", TIME, "when it happened"),
         Column(
             "known_at", TIME, "when its record could first be read (log delivery); null: at once"
         ),
-        Column("source", TEXT, "cloudtrail, cdevents, autoscaling"),
+        Column("source", TEXT, "its format in costwhy.toml"),
         Column(
             "kind",
             TEXT,
@@ -272,7 +272,7 @@ SEEN = Table(
     "number of records read, by source and hour: what `coverage` is computed from",
     (
         DELIVERY,
-        Column("source", TEXT, "cost, cloudtrail, cdevents, autoscaling, signals"),
+        Column("source", TEXT, "cost, signals, or the format of the changes"),
         Column("account", TEXT, "account, where the source has one"),
         Column("hour", TIME, "start of the hour"),
         Column("records", COUNT, "records in it"),
@@ -391,7 +391,7 @@ TRIGGERS = Table(
     "triggers",
     "recorded changes that may have caused the spike, most probable first",
     (
-        Column("change_id", TEXT, "CloudTrail eventID or CDEvents context.id"),
+        Column("change_id", TEXT, "the record's own id: CloudTrail eventID, CDEvents context.id"),
         Column("also", TEXTS, "further records of the same decision"),
         Column("probability", NUMBER, "that it caused the spike"),
         Column("reasons", TEXTS, "the evidence in words"),

@@ -80,7 +80,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(workspace: Path,
 
 def test_an_empty_folder_is_one_clear_error_and_nothing_is_written(workspace: Path) -> None:
     (workspace / "billing" / "a.csv").unlink()
-    with pytest.raises(ConfigError, match=r"`cost\[0\].path`: no billing file at billing/\nFound: an empty folder") as caught:
+    with pytest.raises(ConfigError, match=r"`cost\[0\].path`: there is nothing to read at path 'billing/'\nFound: no file that ends") as caught:
         ingest(read_workspace(workspace))
     assert caught.value.exit_code == 3
     assert not (workspace / "lake").exists()
@@ -158,9 +158,15 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Pat
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        (TOML.replace('currency = "USD"', "currency = 5"), r"\$.workspace.currency"),
-        (TOML.replace("format", "fromat"), "fromat"),
-        (TOML.replace('"focus"', '"fokus"'), r"\$.cost\[0\].format"),
+        (TOML.replace('currency = "USD"', "currency = 5"), "`workspace.currency`: Expected `str`, got `int`"),
+        (TOML.replace("USD", "usd"), "`workspace.currency` is 'usd': write the three capital letters of ISO 4217"),
+        (TOML.replace("format", "fromat"), r"`cost\[0\].format` is missing; there are fromat, path"),
+        (TOML.replace("path", "pth"), r"`cost\[0\].pth` is no key here\nTo do: write one of format, path \(did you mean path"),
+        (TOML.replace('path = "billing/"', ""), r"`cost\[0\].path` is missing"),
+        (TOML + "[mapping]\nteam_tag = []", r"`mapping.team_tag` is no key here\nTo do: write one of service_tags, team_tags"),
+        (TOML + "[[changes]]\nformat = 3", r"`changes\[0\].format` is 3"),
+        ("changes = 3\n" + TOML, "`changes`: Expected `array`, got `int`"),
+        (TOML.replace('"focus"', '"fokus"'), r'`cost\[0\].format` is .fokus.\nTo do: write one of focus, cur2, cur'),
         ("[workspace", "not TOML"),
     ],
 )

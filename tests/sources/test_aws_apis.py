@@ -27,8 +27,8 @@ from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
-from costwhy.sources import aws_live, aws_tags, files, s3_mirror
-from costwhy.sources.aws_days import Request
+from costwhy.sources import aws_tags, files, s3_mirror
+from costwhy.sources.by_day import Request
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
 from costwhy.sources.signals import cloudwatch, long_table, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
@@ -67,8 +67,8 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stubber]]:
         stub.assert_no_pending_responses()
 
 
-def request(*days: date, **more: Any) -> Request:
-    return Request(REGION, days or (DAY,), more.pop("until", NOW), **more)
+def request(*days: date, until: datetime = NOW) -> Request:
+    return Request(REGION, days or (DAY,), until)
 
 
 # ---------------------------------------------------------------- CloudTrail
@@ -222,7 +222,7 @@ def test_metrics_become_signals_of_the_service_that_the_tags_name() -> None:
         put("AWS/SQS", "NumberOfMessagesReceived", {3: received, 4: received}, QueueName=queue)
         put("AWS/SQS", "NumberOfMessagesDeleted", {3: received - 3, 4: received + 1}, QueueName=queue)
     put("AWS/SQS", "NumberOfMessagesReceived", {3: 99.0}, QueueName="orders", Other="dimension")
-    ((_, reading),) = cloudwatch.read(request(service_tags=("service", "app"), presets=("sqs",)))
+    ((_, reading),) = cloudwatch.read(request(), ("sqs",), ("service", "app"))
     assert reading.rows.columns == long_table.read([]).rows.columns
     got = {(hour.hour, service, metric): value for hour, service, _, metric, value, _ in reading.rows.rows()}
     assert got == {
@@ -239,7 +239,7 @@ def test_the_same_requests_under_two_presets_count_once() -> None:
     put("AWS/Lambda", "Invocations", {3: 98.0}, FunctionName="resize")
     put("AWS/Lambda", "ConcurrentExecutions", {3: 5.0}, FunctionName="resize")
     for presets, calls in ((("alb", "lambda"), 100.0), (("lambda", "alb"), 98.0)):
-        ((_, reading),) = cloudwatch.read(request(service_tags=("service",), presets=presets))
+        ((_, reading),) = cloudwatch.read(request(), presets, ("service",))
         assert reading.rows.select("service", "metric", "value").rows() == [("resize", "calls", calls), ("resize", "capacity", 5.0)]
 
 
@@ -248,7 +248,7 @@ def test_applications_may_name_caller_and_retries_themselves() -> None:
     put("costwhy", "calls", {3: 7.0}, service="stock", caller="cart")
     put("costwhy", "retries", {3: 2.0}, service="stock", caller="schedule:nightly")
     put("costwhy", "calls", {3: 5.0, 20: 1.0}, service="cart")  # 20:30 is now: the hour is not over
-    ((_, reading),) = cloudwatch.read(request(presets=("costwhy",)))
+    ((_, reading),) = cloudwatch.read(request(), ("costwhy",))
     assert reading.rows.select("service", "caller", "metric", "value").rows() == [
         ("cart", None, "calls", 5.0),
         ("stock", "cart", "calls", 7.0),
@@ -285,7 +285,7 @@ def test_a_call_asks_for_500_series_and_100800_points_at_most(stubs: dict[str, S
     for _ in range(9):
         stub.add_response("get_metric_data", {"MetricDataResults": []})
     days = tuple(DAY - timedelta(days=n) for n in range(1, 21))
-    read = list(cloudwatch.read(request(*days, presets=("costwhy",))))
+    read = list(cloudwatch.read(request(*days), ("costwhy",)))
     assert [day for day, _ in read] == sorted(days)
     assert asked == [(count, hours) for hours in (192, 192, 96) for count in (500, 500, 1)]
     assert max(count * hours for count, hours in asked) <= 100_800
@@ -299,7 +299,7 @@ def test_a_series_that_cloudwatch_could_not_give_is_an_error_not_silence(stubs: 
     result = {"Id": "m0", "Label": "calls", "Timestamps": [], "Values": [], "StatusCode": "InternalError"}
     stub.add_response("get_metric_data", {"MetricDataResults": [result]})
     with pytest.raises(UnreachableError, match="could not give calls"):
-        list(cloudwatch.read(request(presets=("costwhy",))))
+        list(cloudwatch.read(request(), ("costwhy",)))
 
 
 @pytest.mark.parametrize(("last", "values"), [("Complete", [3.0, 4.0]), ("PartialData", None)])
@@ -308,7 +308,7 @@ def test_partial_data_is_completed_by_more_pages_or_is_an_error(last: str, value
     series = [{"Namespace": "costwhy", "MetricName": "calls", "Dimensions": [{"Name": "service", "Value": "a"}]}]
     for n in range(10):
         stub.add_response("list_metrics", {"Metrics": series if n == 5 else []})
-    asked = request(presets=("costwhy",))
+    asked = request()
     start = datetime.combine(asked.days[0], datetime.min.time(), UTC)
     result = {"Id": "m0", "Label": "calls", "Timestamps": [start], "Values": [3.0], "StatusCode": "PartialData"}
     more = result | {"Timestamps": [start + hour], "Values": [4.0], "StatusCode": last}
@@ -316,9 +316,9 @@ def test_partial_data_is_completed_by_more_pages_or_is_an_error(last: str, value
     stub.add_response("get_metric_data", {"MetricDataResults": [more]})
     if values is None:
         with pytest.raises(UnreachableError, match=r"could not give calls\nFound: PartialData"):
-            list(cloudwatch.read(asked))
+            list(cloudwatch.read(asked, ("costwhy",)))
     else:
-        assert next(iter(cloudwatch.read(asked)))[1].rows.sort("hour")["value"].to_list() == values
+        assert next(iter(cloudwatch.read(asked, ("costwhy",))))[1].rows.sort("hour")["value"].to_list() == values
 
 
 def test_every_preset_names_dimensions_that_it_has() -> None:
@@ -474,7 +474,7 @@ def test_where_nothing_can_be_reached_it_is_an_error_of_exit_code_4(
     company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     company.down = lambda _service, _region: True
-    monkeypatch.setattr(s3_mirror.clients, "client", company.client)
+    monkeypatch.setattr(s3_mirror.aws, "client", company.client)
     folder = workspace(tmp_path, BILL.replace("bill.csv", "s3://some-bucket/x/"), TRAIL, METRICS)
     with pytest.raises(UnreachableError) as caught:
         run(folder)
@@ -498,12 +498,12 @@ def test_without_a_region_the_one_of_the_configuration_is_asked(company: Company
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (TRAIL.replace("eu-west-1", "evil.example/"), r"`changes\[0\]`: 'evil.example/' is no AWS region"),
-        (TRAIL.replace("days = 4", "days = 91"), r"`days` is 91, and AWS keeps 90 for cloudtrail"),
-        (METRICS.replace('"costwhy"', '"elb"'), "there is no preset 'elb'"),
-        (TRAIL + TRAIL, r"`changes\[0\]` and `changes\[1\]` ask for the same region twice"),
-        (TRAIL + 'path = "x/"\n', "exclude each other"),
-        (TRAIL.replace('"cloudtrail"', '"cdevents"'), "nobody can be asked for cdevents"),
+        (TRAIL.replace("eu-west-1", "evil.example/"), r"`changes\[0\].regions\[0\]`: Expected `str` matching regex"),
+        (TRAIL.replace("days = 4", "days = 91"), r"`changes\[0\].days`: Expected `int` <= 90"),
+        (METRICS.replace('"costwhy"', '"elb"'), r"`signals\[0\].presets\[0\]`: 'elb' is not allowed\nTo do: write one of costwhy, alb"),
+        (TRAIL + TRAIL, r"`changes\[0\]` and `changes\[1\]` name the same\nFound: cloudtrail:api:eu-west-1"),
+        (TRAIL + 'path = "x/"\n', r"`changes\[0\].path` and `api` exclude each other"),
+        (TRAIL.replace('"cloudtrail"', '"cdevents"'), r"`changes\[0\].api` is no key here\nTo do: write one of format, path"),
         ('[[changes]]\nformat = "cloudtrail"\n', r"`changes\[0\].path` is missing"),
         ('[[changes]]\nformat = "cloudtrail"\npath = "bill.csv"\ndays = 3\n', r"`changes\[0\].days` has no meaning for files"),
         ('[[changes]]\nformat = "cdevents"\npath = "https://x.example/"\n', "only addresses on S3 can be read"),
@@ -513,7 +513,7 @@ def test_a_wrong_entry_is_one_clear_error(company: Company, tmp_path: Path, more
     assert company.records
     with pytest.raises((ConfigError, SourceError), match=message) if "https" not in more else pytest.raises(Exception, match=message):
         run(workspace(tmp_path, BILL, more))
-    assert not has_lake(tmp_path)
+    assert not (tmp_path / "lake").exists()
 
 
 # ---------------------------------------------------------------- the whole company
@@ -601,9 +601,10 @@ def test_each_policy_allows_the_calls_that_are_made_and_no_other(moto: str, tmp_
     calls: dict[str, set[str]] = {}
     s3_mirror.mirror("s3://least/a", tmp_path / "mirror")
     calls["S3"], made = made, set()
-    for name, module in {"CloudTrail": "cloudtrail", "AutoScaling": "autoscaling", "CloudWatch": "cloudwatch", "XRay": "xray"}.items():
-        list(aws_live.READERS[module].read(request(service_tags=("service",))))
-        assert made == set(aws_live.READERS[module].CALLS)
+    modules = {"CloudTrail": cloudtrail_api, "AutoScaling": autoscaling_api, "CloudWatch": cloudwatch, "XRay": xray}
+    for name, module in modules.items():
+        list(module.read(request()))
+        assert made == set(module.CALLS)
         calls[name], made = made, set()
     allowed = policies()
     allowed.pop("Lake")

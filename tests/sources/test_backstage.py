@@ -6,6 +6,7 @@ import pytest
 from conftest import COMPANIES, DATA
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
@@ -148,13 +149,13 @@ def test_harmless_aliases_are_followed_and_markup_stays_text(tmp_path):
 def test_catalogues_are_found_in_folders(tmp_path):
     (tmp_path / "services/cart").mkdir(parents=True)
     file = put(tmp_path / "services/cart", entity("Component"))
-    assert backstage.find_files("services/", tmp_path) == (file,)
+    assert find_files("services/", tmp_path, backstage.FORMAT.files) == (file,)
     with pytest.raises(SourceError):
-        backstage.find_files("catalog/", tmp_path)
+        find_files("catalog/", tmp_path, backstage.FORMAT.files)
 
 
 def test_backstages_own_examples_are_read():
-    reading = backstage.read(backstage.find_files(".", DATA / "backstage"))
+    reading = backstage.read(find_files(".", DATA / "backstage", backstage.FORMAT.files))
     owners = dict(reading.rows.filter(kind="component").select("name", "owner").iter_rows())
     assert owners == {"artist-lookup": "team-a", "different-namespace": "team-a"}
     assert reading.rows.filter(kind="user")["member_of"].to_list() == [["team-a"]] * 3
@@ -163,7 +164,7 @@ def test_backstages_own_examples_are_read():
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_every_entity_of_the_sample_companies_is_read(company):
-    reading = backstage.read(backstage.find_files("catalog/", company))
+    reading = backstage.read(find_files("catalog/", company, backstage.FORMAT.files))
     assert reading.set_aside.height == 0
     groups = reading.rows.filter(kind="group")
     assert groups.height > 0

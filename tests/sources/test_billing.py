@@ -10,7 +10,8 @@ from conftest import DATA, SHARED, external
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.ingest.billing import merge, reduce_file
-from costwhy.sources.cost import exports
+from costwhy.sources.cost import focus
+from costwhy.sources.files import find_files
 
 # file; rows by provider; by category; dollars billed; effective
 FOCUS = (
@@ -114,14 +115,14 @@ def test_only_the_newest_delivery_of_a_period_counts(tmp_path: Path) -> None:
     (metadata / "x-Manifest.json").write_text(
         json.dumps({"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T00/x-00001.csv"]})
     )
-    assert [f.parent.name for f in exports.find_files(".", tmp_path)] == ["2026-10-05T00"], "the manifest says which"
+    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["2026-10-05T00"], "the manifest says which"
     (metadata / "x-Manifest.json").unlink()
-    assert [f.parent.name for f in exports.find_files(".", tmp_path)] == ["2026-10-09T00"], "without one, the newest folder"
+    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["2026-10-09T00"], "without one, the newest folder"
 
 
 def test_files_of_no_known_layout_are_parts_of_one_whole(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv.gz", "c.parquet", "readme.txt"):
         (tmp_path / name).write_text("")
-    assert [f.name for f in exports.find_files(".", tmp_path)] == ["a.csv", "b.csv.gz", "c.parquet"]
-    with pytest.raises(SourceError, match="no billing file"):
-        exports.find_files("*.orc", tmp_path)
+    assert [f.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["a.csv", "b.csv.gz", "c.parquet"]
+    with pytest.raises(SourceError, match="nothing to read"):
+        find_files("*.orc", tmp_path, focus.FORMAT.files)

@@ -11,6 +11,7 @@ from conftest import CASES, COMPANIES, SHARED
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.changes import cdevents
+from costwhy.sources.files import find_files
 from costwhy.tables import CHANGES
 
 PLAN = {"reason": "market launch", "expected_cost_per_day": 45, "until": "2026-10-20T00:00:00Z"}
@@ -162,12 +163,12 @@ def test_what_comes_before_the_end_of_a_cut_file_is_kept(tmp_path):
 
 def test_where_there_are_no_files_the_message_says_so(tmp_path):
     with pytest.raises(SourceError, match=r"changes/\*\.jsonl"):
-        cdevents.find_files("changes/*.jsonl", tmp_path)
+        find_files("changes/*.jsonl", tmp_path, cdevents.FORMAT.files)
 
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_every_event_of_the_sample_companies_can_be_read(company):
-    files = cdevents.find_files("changes/*.jsonl", company)
+    files = find_files("changes/*.jsonl", company, cdevents.FORMAT.files)
     reading = cdevents.read(files)
     assert reading.set_aside.height == 0
     assert reading.rows.height == sum(len(f.read_text().splitlines()) for f in files) > 0
@@ -177,5 +178,5 @@ def test_every_event_of_the_sample_companies_can_be_read(company):
 @pytest.mark.external
 def test_the_events_of_all_cases_are_counted():
     places = [SHARED / "cases" / name for name in CASES]
-    found = [cdevents.read(cdevents.find_files("changes/*.jsonl", place)) for place in places]
+    found = [cdevents.read(find_files("changes/*.jsonl", place, cdevents.FORMAT.files)) for place in places]
     assert sum(reading.rows.height for reading in found) == 1863 + 474 + 30  # deployed, upgraded, rolledback

@@ -11,6 +11,8 @@ from conftest import COMPANIES, DATA, SAMPLE, SHARED, external
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.changes import cloudtrail
+from costwhy.sources.changes.cloudtrail_calls import touched_names
+from costwhy.sources.files import find_files
 from costwhy.tables import CHANGES, SEEN, SET_ASIDE
 
 NAME = "111_CloudTrail_eu-west-1_20261014T0305Z_abc.json.gz"
@@ -174,25 +176,8 @@ def test_our_service_is_taken_only_from_an_explicit_name(tmp_path):
     assert one(tmp_path, "lambda.amazonaws.com:PublishVersion", {"functionName": "cart-handler"})["service"] is None
 
 
-@pytest.mark.parametrize(
-    ("text", "service"),
-    [
-        ("index-refresh-sync", "index-refresh"),
-        ("arn:aws:s3:::rivet-graphql-gateway-logs", "graphql-gateway"),
-        ("/services/mobile-api", "mobile-api"),
-        ("cart-api", "cart-api"),
-        ("cart-worker", None),
-        ("service/prod/ART", "art"),
-        ("", None),
-    ],
-)
-def test_the_longest_service_that_stands_as_whole_words_is_matched(text, service):
-    known = ["art", "api", "cart-api", "index", "index-refresh", "graphql-gateway", "mobile-api"]
-    assert cloudtrail.match_service(text, known) == service
-
-
 def test_all_touched_names_are_found_wherever_the_record_has_them():
-    touched = cloudtrail.touched_names(
+    touched = touched_names(
         record(
             asked={"roleName": "r", "list": [{"volumeId": "vol-1"}], "tags": [{"key": "Name", "value": "web"}], "size": 5},
             responseElements={"functionArn": "arn:f"},
@@ -275,8 +260,8 @@ def test_insights_and_digests_are_no_changes(tmp_path):
     digest = tmp_path / "AWSLogs/111/CloudTrail-Digest"
     digest.mkdir(parents=True)
     put(digest, record())
-    with pytest.raises(SourceError, match="no CloudTrail log files"):
-        cloudtrail.find_files("AWSLogs", tmp_path)
+    with pytest.raises(SourceError, match="nothing to read"):
+        find_files("AWSLogs", tmp_path, cloudtrail.FORMAT.files)
     reading = cloudtrail.read([digest / NAME, put(tmp_path, record(eventCategory="Insight"))])
     assert (reading.rows.height, reading.seen.height, reading.set_aside.height) == (0, 0, 0)
 
@@ -285,10 +270,10 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path):
     (tmp_path / "AWSLogs/111").mkdir(parents=True)
     file = put(tmp_path / "AWSLogs/111", record())
     for path in ("AWSLogs/", f"AWSLogs/111/{NAME}", "AWSLogs/*/*.gz", "AWSLogs/**/*.json.gz"):
-        assert cloudtrail.find_files(path, tmp_path) == (file,)
+        assert find_files(path, tmp_path, cloudtrail.FORMAT.files) == (file,)
     for path in ("nowhere/", "*.parquet"):
         with pytest.raises(SourceError, match="nothing to read at path"):
-            cloudtrail.find_files(path, tmp_path)
+            find_files(path, tmp_path, cloudtrail.FORMAT.files)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +285,7 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path):
     ],
 )
 def test_of_real_write_events_those_that_succeeded_are_changes(place, records, writes, failed, tags):
-    reading = cloudtrail.read(cloudtrail.find_files(".", place / "cloudtrail"))
+    reading = cloudtrail.read(find_files(".", place / "cloudtrail", cloudtrail.FORMAT.files))
     assert reading.seen["records"].sum() == records
     assert reading.rows.height == writes - failed  # these carry an errorCode
     assert reading.set_aside.height == 0
@@ -312,7 +297,7 @@ def test_of_real_write_events_those_that_succeeded_are_changes(place, records, w
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_every_record_of_the_sample_companies_can_be_read(company):
-    reading = cloudtrail.read(cloudtrail.find_files("cloudtrail", company))
+    reading = cloudtrail.read(find_files("cloudtrail", company, cloudtrail.FORMAT.files))
     assert reading.set_aside.height == 0
     assert reading.rows.height > 0
     assert reading.rows.filter(reading.rows["actor"].is_null()).height == 0

@@ -6,6 +6,7 @@ import pytest
 from conftest import COMPANIES
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import codeowners
 from costwhy.sources.owners.codeowners import owner_of, repository_path
 from costwhy.tables import CATALOG
@@ -87,11 +88,11 @@ def test_stars_do_not_take_exponential_time(tmp_path):
 def test_several_files_are_one_order_and_folders_are_searched(tmp_path):
     (tmp_path / ".github").mkdir()
     file = put(tmp_path / ".github", "* @a\n")
-    assert codeowners.find_files(".", tmp_path) == (file,)
+    assert find_files(".", tmp_path, codeowners.FORMAT.files) == (file,)
     other = put(tmp_path, "* @b\n")
     assert owner_of("/x", codeowners.read([file, other]).rows) == "b"
     with pytest.raises(SourceError):
-        codeowners.find_files("CODEOWNER", tmp_path)
+        find_files("CODEOWNER", tmp_path, codeowners.FORMAT.files)
 
 
 @pytest.mark.parametrize(

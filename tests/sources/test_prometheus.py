@@ -21,14 +21,15 @@ import pytest
 from conftest import ROOT, SAMPLE
 from loopback import Heard, Reply, Sample, as_json, free_port, http_server, open_metrics, prometheus_server
 
-from costwhy.config import SignalSource, read_workspace
+from costwhy.config import parse_workspace, read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
-from costwhy.ingest.ingest import ingest
+from costwhy.ingest.ingest import IngestReport, ingest
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
-from costwhy.sources import by_day
+from costwhy.sources.by_day import Live, Request
 from costwhy.sources.reading import Reading
-from costwhy.sources.signals import long_table, prometheus
+from costwhy.sources.signals import long_table, prometheus, prometheus_auth
+from costwhy.sources.signals.prometheus_auth import find_region
 from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import SIGNALS
 
@@ -94,9 +95,13 @@ def counters(rows: pl.DataFrame) -> Iterator[Sample]:
         yield (metric if metric == "capacity" else f"{metric}_total"), labels, points
 
 
+def entry_of(**options: object) -> prometheus.Config:
+    queries = {} if "preset" in options else {"queries": {"calls": "x"}}
+    return msgspec.convert({"format": "prometheus"} | queries | options, prometheus.Config)
+
+
 def endpoint(url: str, **options: object) -> prometheus.Endpoint:
-    entry = msgspec.convert({"format": "prometheus", "url": url} | options, SignalSource)
-    return prometheus.find_endpoint(entry, "signals[0]", Path("/nowhere"))
+    return prometheus.find_endpoint(entry_of(url=url, **options), "signals[0]", Path("/nowhere"))
 
 
 def compared(left: pl.DataFrame, right: pl.DataFrame) -> pl.DataFrame:
@@ -360,11 +365,11 @@ def test_a_bearer_token_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch,
 
 def test_basic_authentication_takes_its_password_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(SECRET + "\n")
-    entry = SignalSource(format="prometheus", url="http://h/", auth="basic", user="costwhy", password_file="password")
+    basic = {"auth": "basic", "user": "costwhy", "password_file": "password"}
     with http_server(
         lambda heard: (200 if "authorization" in heard.headers else 401, {}, b'{"status":"success","data":{"result":[]}}')
     ) as fake:
-        place = prometheus.find_endpoint(msgspec.structs.replace(entry, url=fake.url), "signals[0]", tmp_path)
+        place = prometheus.find_endpoint(entry_of(url=fake.url, **basic), "signals[0]", tmp_path)
         assert prometheus.read(place, {"calls": "x"}, (START, END)).rows.is_empty()
     assert httpx.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
     assert SECRET not in repr(place)
@@ -401,10 +406,10 @@ def aws_signature(heard: Heard, region: str, service: str) -> str:
 def test_the_region_of_amazon_s_prometheus_is_read_from_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
-    entry = SignalSource(format="prometheus", auth="sigv4")
-    assert prometheus._region(entry, "signals[0]", "aps-workspaces.eu-north-1.amazonaws.com/workspaces/ws-1") == "eu-north-1"
+    entry = entry_of(auth="sigv4")
+    assert find_region(entry, "signals[0]", "aps-workspaces.eu-north-1.amazonaws.com/workspaces/ws-1") == "eu-north-1"
     with pytest.raises(ConfigError, match=r"`signals\[0\].region` is missing"):
-        prometheus._region(entry, "signals[0]", "proxy.example")
+        find_region(entry, "signals[0]", "proxy.example")
 
 
 def test_a_redirect_is_not_followed_and_nobody_else_sees_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +465,6 @@ def test_an_answer_beyond_the_limit_is_asked_for_in_halves_and_refused_where_an_
         ({"auth": "bearer", "token_file": "gone"}, r"`signals\[0\].token_file` names a file that cannot be read"),
         ({"auth": "bearer", "token_env": "TWO_LINES"}, r"is not one line of text"),
         ({"auth": "basic", "password_env": "GOOD"}, r"`signals\[0\].user` is missing"),
-        ({"token_env": "GOOD"}, r"`signals\[0\].token_env` belongs to auth 'bearer'"),
     ],
 )
 def test_a_wrong_entry_is_one_clear_error_without_secrets(options: dict, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,37 +475,52 @@ def test_a_wrong_entry_is_one_clear_error_without_secrets(options: dict, said: s
     assert SECRET not in str(caught.value)
 
 
+def wrong_entry(lines: str) -> str:
+    """What is said of an entry that has these lines."""
+    with pytest.raises(Exception) as caught:
+        parse_workspace(f'[workspace]\nname = "a"\ncurrency = "USD"\n[[signals]]\nformat = "prometheus"\n{lines}')
+    return str(caught.value)
+
+
 def test_queries_come_in_place_of_the_preset_s() -> None:
-    entry = SignalSource(format="prometheus", preset="istio", queries={"errors": "mine", "capacity": "other"})
-    queries = prometheus.find_queries(entry, "signals[0]")
+    queries = entry_of(preset="istio", queries={"errors": "mine", "capacity": "other"}).all_queries
     assert (queries["errors"], queries["capacity"], queries["calls"]) == ("mine", "other", PRESETS["istio"]["calls"])
-    for wrong, said in [({"latency": "x"}, "latency"), ({"calls": " "}, "empty"), ({"errors": "x"}, "no query for calls")]:
-        with pytest.raises(ConfigError, match=said):
-            prometheus.find_queries(SignalSource(format="prometheus", queries=wrong), "signals[0]")
+    assert wrong_entry('queries.latency = "x"') == "`signals[0].queries`: 'latency' is not allowed"
+    assert "regex" in wrong_entry('queries.calls = " "')
+    assert "no query for calls" in wrong_entry('queries.errors = "x"')
+    assert wrong_entry('preset = "istio"\ntoken_env = "GOOD"') == "`signals[0].token_env` belongs to auth 'bearer', not to 'none'"
 
 
-# ---------------------------------------------------------------- by_day, and the lake
+# ---------------------------------------------------------------- by day, and the lake
 
 
-def test_days_held_are_left_out_but_for_the_newest_two() -> None:
+def test_days_that_were_read_are_left_out_but_for_the_newest_two() -> None:
     now = datetime(2026, 10, 20, 6, 40, tzinfo=UTC)
-    day = lambda n, hour=0: datetime(2026, 10, n, hour, tzinfo=UTC)
-    assert list(by_day.windows(now, 10, ())) == [(day(11), day(18)), (day(18), day(20, 6))]
-    held = {f"2026-10-{n}" for n in range(11, 21)}
-    assert list(by_day.windows(now, 10, held)) == [(day(19), day(20, 6))]
-    assert list(by_day.windows(now, 10, held - {"2026-10-13", "2026-10-14"})) == [(day(13), day(15)), (day(19), day(20, 6))]
-    midnight = datetime(2026, 10, 20, 0, 20, tzinfo=UTC)
-    assert list(by_day.windows(midnight, 1, held)) == [(day(19), day(20))], "an hour that has not begun is no day"
+    day = lambda n, hour=0, minute=0: datetime(2026, 10, n, hour, minute, tzinfo=UTC)
+    live = Live("prometheus:", ("p",), 10, "s" * 32, lambda _: iter(()))
+
+    def windows(*known: int) -> list[tuple[datetime, datetime]]:
+        names = {f"prometheus:p:2026-10-{n}": live.salt + "content" for n in known}
+        return list(Request("p", live.wanted_days("prometheus:p:", names, now), now).windows(7))
+
+    assert windows() == [(day(11), day(18)), (day(18), day(20, 6, 40))]
+    assert windows(*range(11, 21)) == [(day(19), day(20, 6, 40))]
+    assert windows(11, 12, *range(15, 21)) == [(day(13), day(15)), (day(19), day(20, 6, 40))]
+    assert windows(*range(11, 17)) == [(day(15), day(20, 6, 40))], "16 October may have been read before it was over"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A bill of one row; today is 20 October, 06:40."""
+def workspace(tmp_path: Path) -> Path:
+    """A bill of one row."""
     head = "ChargePeriodStart,BillingPeriodStart,BillingCurrency,EffectiveCost,BilledCost"
     (tmp_path / "billing").mkdir()
     (tmp_path / "billing/a.csv").write_text(f"{head}\n2026-10-13T00:00:00Z,2026-10-01T00:00:00Z,USD,1,1\n")
-    monkeypatch.setattr(by_day, "clock", lambda: datetime(2026, 10, 20, 6, 40, tzinfo=UTC))
     return tmp_path
+
+
+def run(folder: Path) -> IngestReport:
+    """An ingest on 20 October, 06:40."""
+    return ingest(read_workspace(folder), now=datetime(2026, 10, 20, 6, 40, tzinfo=UTC))
 
 
 def configure(folder: Path, url: str, **options: object) -> Path:
@@ -516,11 +535,11 @@ def configure(folder: Path, url: str, **options: object) -> Path:
 def test_reading_again_asks_for_the_newest_two_days_only_and_changes_nothing(workspace: Path) -> None:
     with http_server(every_hour) as fake:
         configure(workspace, fake.url)
-        first = ingest(read_workspace(workspace))
+        first = run(workspace)
         assert open_lake(workspace).table("signals").height == 9 * 24 + 6
         assert [asked(h)["start"] for h in fake.heard] == [f"{datetime(2026, 10, n, 1, tzinfo=UTC).timestamp():.0f}" for n in (11, 18)]
         fake.heard.clear()
-        again = ingest(read_workspace(workspace))
+        again = run(workspace)
     form = asked(fake.heard[0])
     assert len(fake.heard) == 1
     assert int(form["start"]) == datetime(2026, 10, 19, 1, tzinfo=UTC).timestamp()
@@ -532,7 +551,7 @@ def test_reading_again_asks_for_the_newest_two_days_only_and_changes_nothing(wor
 
 def test_another_query_asks_for_all_days_again_and_keeps_the_days_that_prometheus_has_forgotten(workspace: Path) -> None:
     with http_server(every_hour) as fake:
-        ingest(read_workspace(configure(workspace, fake.url)))
+        run(configure(workspace, fake.url))
         oldest = datetime(2026, 10, 16, tzinfo=UTC).timestamp()
 
         def forgetful(heard: Heard) -> Reply:
@@ -541,7 +560,7 @@ def test_another_query_asks_for_all_days_again_and_keeps_the_days_that_prometheu
             return matrix(({"service": "cart"}, [(at, "1000") for at in moments])) if moments else matrix()
 
         fake.answer = forgetful
-        ingest(read_workspace(configure(workspace, fake.url, queries={"calls": "y"})))
+        run(configure(workspace, fake.url, queries={"calls": "y"}))
     rows = open_lake(workspace).table("signals").sort("hour")
     assert rows.height == 9 * 24 + 6
     assert set(rows.filter(pl.col("hour") < datetime(2026, 10, 16, tzinfo=UTC))["value"]) == {float(n) for n in range(24)}
@@ -552,19 +571,19 @@ def test_a_prometheus_that_goes_away_half_way_loses_nothing(workspace: Path) -> 
     with http_server(every_hour) as fake:
         configure(workspace, fake.url)
         fake.answer = lambda heard: every_hour(heard) if len(fake.heard) == 1 else (404, {}, b"gone")
-        report = ingest(read_workspace(workspace))
-        assert "was read until 2026-10-18, the rest next time" in report.messages[0]
+        report = run(workspace)
+        assert "2026-10-17 was the last day that was read, the rest comes next time" in report.messages[0]
         assert open_lake(workspace).table("signals").height == 7 * 24
         fake.heard.clear()
         fake.answer = every_hour
-        assert not ingest(read_workspace(workspace)).messages
-    assert [asked(h)["start"] for h in fake.heard] == [f"{datetime(2026, 10, 18, 1, tzinfo=UTC).timestamp():.0f}"]
+        assert not run(workspace).messages
+    assert [asked(h)["start"] for h in fake.heard] == [f"{datetime(2026, 10, 16, 1, tzinfo=UTC).timestamp():.0f}"]
     assert open_lake(workspace).table("signals").height == 9 * 24 + 6
 
 
 def test_a_prometheus_that_never_answers_is_said_and_the_rest_goes_on(workspace: Path) -> None:
     configure(workspace, f"http://127.0.0.1:{free_port()}")
-    report = ingest(read_workspace(workspace))
+    report = run(workspace)
     assert "`signals[0]` could not be reached and stays as it was" in report.messages[0]
     assert open_lake(workspace).table("signals").is_empty()
     assert open_lake(workspace).table("hourly").height > 0
@@ -576,30 +595,30 @@ def test_days_of_an_incomplete_answer_are_asked_for_again(workspace: Path) -> No
         return status, headers, json.dumps(json.loads(body) | {"warnings": ["store-2 is down"]}).encode()
 
     with http_server(warning) as fake:
-        ingest(read_workspace(configure(workspace, fake.url)))
+        run(configure(workspace, fake.url))
         reasons = open_lake(workspace).table("set_aside")["reason"].to_list()
         assert reasons == ["the answer may be incomplete: store-2 is down"] * 2, "one for each of the two windows"
         fake.heard.clear()
         fake.answer = every_hour
-        ingest(read_workspace(workspace))
+        run(workspace)
         assert len(fake.heard) == 2
         assert open_lake(workspace).table("set_aside").is_empty()
         fake.heard.clear()
-        ingest(read_workspace(workspace))
+        run(workspace)
         assert len(fake.heard) == 1
 
 
 def test_a_metric_without_series_is_said(workspace: Path) -> None:
     with http_server(lambda heard: every_hour(heard) if asked(heard)["query"] == "x" else matrix()) as fake:
-        report = ingest(read_workspace(configure(workspace, fake.url, queries={"calls": "x", "retries": "y"})))
+        report = run(configure(workspace, fake.url, queries={"calls": "x", "retries": "y"}))
     assert ["no series for retries" in m for m in report.messages if "series" in m] == [True]
 
 
 def test_two_entries_for_one_prometheus_are_refused(workspace: Path) -> None:
     text = configure(workspace, "http://prom:9090").joinpath("costwhy.toml").read_text()
     (workspace / "costwhy.toml").write_text(text + text[text.index("[[signals]]") :])
-    with pytest.raises(ConfigError, match=r"`signals\[0\].url` and `signals\[1\].url` name the same Prometheus"):
-        ingest(read_workspace(workspace))
+    with pytest.raises(ConfigError, match=r"`signals\[0\]` and `signals\[1\]` name the same\nFound: prometheus:prom:9090"):
+        run(workspace)
 
 
 # ---------------------------------------------------------------- the page
@@ -610,9 +629,9 @@ def test_every_example_of_the_page_is_a_configuration_that_works() -> None:
     examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     entries = [entry for example in examples for entry in tomllib.loads(example)["signals"]]
     for entry in entries:
-        source = msgspec.convert(entry, SignalSource)
-        prometheus.find_place(source, "signals[0]")
-        assert "calls" in prometheus.find_queries(source, "signals[0]")
+        source = msgspec.convert(entry, prometheus.Config)
+        assert prometheus_auth._address(source, "signals[0]").host
+        assert "calls" in source.all_queries
     assert {entry.get("preset") for entry in entries} == {*PRESETS, None}
 
 

@@ -381,7 +381,7 @@ def test_the_same_money_under_two_addresses_is_refused(request: pytest.FixtureRe
     bucket(fresh(request), **{"x/a.csv": bill(1)})
     more = f'[[cost]]\nformat = "focus"\npath = "s3://{fresh(request)}/"\n'
     folder = workspace(tmp_path, f"s3://{fresh(request)}/x/", more=more)
-    with pytest.raises(ConfigError, match="name the same file"):
+    with pytest.raises(ConfigError, match="name the same"):
         ingest(read_workspace(folder))
 
 

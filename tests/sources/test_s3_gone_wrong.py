@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from aws_on_loopback import usual_configuration
@@ -16,8 +17,7 @@ from loopback import Fake, Heard, Reply, http_server
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
 from costwhy.sources import s3_mirror
-from costwhy.sources.aws_days import Request
-from costwhy.sources.aws_live import Reader
+from costwhy.sources.by_day import Request
 from costwhy.sources.changes import autoscaling_api, cloudtrail_api
 from costwhy.sources.signals import cloudwatch, xray
 
@@ -203,7 +203,7 @@ def test_a_process_killed_before_the_checksum_does_not_get_past_it(tmp_path: Pat
 
 
 @pytest.mark.parametrize("reader", [cloudtrail_api, xray, cloudwatch, autoscaling_api])
-def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(reader: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes with 200 OK; days that were read as empty would not be asked again."""
     now = datetime(2026, 10, 15, tzinfo=UTC)
     page: Reply = (200, {"Content-Type": "text/html; charset=utf-8"}, b"<!doctype html><body>sign in<br></body>")

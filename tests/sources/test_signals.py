@@ -9,6 +9,7 @@ import pytest
 from conftest import COMPANIES
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 
@@ -153,12 +154,12 @@ def test_a_csv_that_decompresses_beyond_the_limit_is_refused(tmp_path, monkeypat
 def test_no_rows_is_no_error(tmp_path):
     assert long_table.read([]).rows.columns == long_table.read([csv(tmp_path, "")]).rows.columns
     with pytest.raises(SourceError, match="nothing to read"):
-        long_table.find_files("signals/", tmp_path)
+        find_files("signals/", tmp_path, long_table.FORMAT.files)
 
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_the_signals_of_the_sample_companies_add_up(company):
-    reading = long_table.read(long_table.find_files("signals/", company))
+    reading = long_table.read(find_files("signals/", company, long_table.FORMAT.files))
     raw = pl.read_parquet(company / "signals/*.parquet")
     assert reading.set_aside.height == 0
     counted = pl.col("metric") != "capacity"  # capacity is a mean

@@ -21,9 +21,10 @@ from costwhy.errors import InputError
 from costwhy.model.counterfactual import calls_with
 from costwhy.model.observed import HOUR, Observed, states
 from costwhy.model.rates import Model
+from costwhy.sources.registry import format_behind
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.spikes.drivers import find_drivers
-from costwhy.text import cents
+from costwhy.text import cents, plain_value
 
 SHOWN_AROUND = timedelta(days=7)  # of the timeline, before the spike and after its end
 DRIVER_DIMENSIONS = (
@@ -176,35 +177,23 @@ def coverage_table(analysis: LakeAnalysis, spike: SpikeDollars) -> pl.DataFrame:
     """What each source covered of the week before the spike and of the spike (tables.COVERAGE)."""
     seen, observed = analysis.frames["seen"], analysis.observed
     begin = max(observed.hours[0], observed.hours[spike.window.start] - SHOWN_AROUND)
-    notes = {
-        "cost": "what was used by a resource that the bill does not name",
-        "signals": "calls that no signal is recorded for",
-        "cloudtrail": "a change made by data-plane calls",
-        "cdevents": "a change deployed without the delivery pipeline",
-        "autoscaling": None,
-    }
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
         inside = hours.filter((hours >= begin) & (hours < observed.as_of))
-        usual = source in {"cost", "signals"}
-        gaps = _gaps(inside.to_list(), usual=usual)
-        until = hours.max() + timedelta(hours=1)  # type: ignore[operator]
-        until = (
-            min(until, observed.billed_through) if source == "cost" else until
-        )  # of all accounts
-        rows.append((source, hours.min(), until, gaps, notes.get(source)))
+        until = hours[-1] + HOUR
+        if source == "cost":  # of all accounts, as everywhere
+            until = min(until, observed.billed_through)
+        known = format_behind(source)
+        gaps = _gaps(inside.to_list(), RARE_GAP if known is None or not known.every_hour else GAP)
+        rows.append((source, hours.min(), until, gaps, known.cannot_show if known else None))
     return tables.COVERAGE.of(rows)
 
 
-def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
-    """Stretches without records: any hour where each should have some, two days where records are rare."""
-    least = timedelta(hours=2) if usual else timedelta(hours=48)
-    return [
-        f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}"
-        for a, b in pairwise(hours)
-        if b - a >= least
-    ]
+def _gaps(hours: list[datetime], least: timedelta) -> list[str]:
+    """Stretches START/END without records, between two records that are `least` or more apart."""
+    gaps = ((first + HOUR, last) for first, last in pairwise(hours) if last - first >= least)
+    return [f"{plain_value(start)}/{plain_value(end)}" for start, end in gaps]
 
 
 def clocks_table(

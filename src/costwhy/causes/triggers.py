@@ -23,6 +23,7 @@ from costwhy.arrays import Array
 from costwhy.behaviours import AMPLIFIED, DEMAND, RETRIES, UNIT_PRICE, UNMETERED
 from costwhy.causes.changes import KnownChanges
 from costwhy.causes.evidence import PLACES, SAME_DECISION, Codes, Evidence, MovedRate, Onset, gather
+from costwhy.sources.registry import format_behind
 
 LISTED = 8
 CANDIDATES = 40  # records with the largest weights, of which decisions are made
@@ -204,7 +205,12 @@ def _join(lead: Row, record: Row) -> Row:
 
 def _tells_more(row: Row, lead: Row) -> bool:
     """A deployment event has a title, a link, a ticket; the API call that it left has none."""
-    return bool(row["source"] == "cdevents" and lead["source"] != "cdevents")
+    return _is_titled(row) and not _is_titled(lead)
+
+
+def _is_titled(row: Row) -> bool:
+    found = format_behind(row["source"])
+    return found is not None and found.titled
 
 
 def _is_one_decision(one: Row, other: Row) -> bool:

@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from costwhy.errors import UnreachableError
-from costwhy.sources.intake import clean
+from costwhy.sources.reading import clean
 
 FAULTS = (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError)
 """What a call to AWS raises: ValueError where an endpoint or a region is no such thing."""

@@ -7,7 +7,7 @@ Source: AWS, *GetResources*; a resource is known by the service and the last par
 from collections.abc import Mapping, Sequence
 
 from costwhy.remote import aws
-from costwhy.sources.intake import to_text
+from costwhy.sources.reading import to_text
 
 CALLS = ("tag:GetResources",)
 Resource = tuple[str, str]
@@ -24,7 +24,8 @@ def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str
         pages = aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
         for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds))):
             for resource in page.get("ResourceTagMappingList", []):
-                found[resource_of(resource["ResourceARN"])] = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+                tags = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+                found[resource_of(resource["ResourceARN"])] = tags
     except aws.FAULTS as error:
         raise aws.unreachable(f"tags in {region} could not be read", error) from None
     return found

@@ -29,6 +29,7 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import aws
 from costwhy.sources.cost import exports
+from costwhy.sources.cost.exports import MANIFEST
 
 SCHEME = "s3://"
 PARALLEL = 4
@@ -40,7 +41,6 @@ STALLS = 5
 PAUSE = 0.2
 """Seconds before the second attempt; doubled each time."""
 LOCK_WAIT = 10.0
-MANIFEST = "-Manifest.json"
 _ROOT = "s3:"
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
@@ -93,10 +93,19 @@ def local_path(address: str) -> str:
 
 def address_of(file: Path) -> str | None:
     """The address of a mirrored file; null for a file that is not of a mirror."""
-    return SCHEME + "/".join(file.parts[file.parts.index(_ROOT) + 1 :]) if _ROOT in file.parts else None
+    return (
+        SCHEME + "/".join(file.parts[file.parts.index(_ROOT) + 1 :])
+        if _ROOT in file.parts
+        else None
+    )
 
 
-def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = None, tell: Tell | None = None) -> Mirror:
+def mirror(
+    address: str,
+    folder: Path,
+    wanted: Callable[[str], bool] | None = None,
+    tell: Tell | None = None,
+) -> Mirror:
     """Bring the objects of an address into a folder: a prefix that ends at a `/`, one object, or a glob.
 
     wanted: which keys of a prefix or a glob are of use; null: all. An object named outright is always of use.
@@ -104,7 +113,11 @@ def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = No
     """
     bucket, _, rest = address.removeprefix(SCHEME).partition("/")
     if not is_address(address) or not _BUCKET.fullmatch(bucket):
-        raise SourceError(f"{address!r} is no address on S3", found=bucket or "no bucket", todo="write s3://bucket/prefix/")
+        raise SourceError(
+            f"{address!r} is no address on S3",
+            found=bucket or "no bucket",
+            todo="write s3://bucket/prefix/",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     client = aws.client("s3")
     with _lock(folder):
@@ -117,32 +130,46 @@ def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = No
             except OSError as error:  # a full disk, or a folder that nobody may write
                 raise aws.unreachable(f"{address} could not be stored in {folder}", error) from None
     found = "objects were replaced while they were read, three times"
-    raise UnreachableError(f"{address} could not be read", found=found, todo="run it again when the delivery is complete")
+    raise UnreachableError(
+        f"{address} could not be read",
+        found=found,
+        todo="run it again when the delivery is complete",
+    )
 
 
 # ---------------------------------------------------------------- listing
 
 
-def _list(client: Any, address: str, place: tuple[str, str], wanted: Callable[[str], bool] | None) -> list[_Object]:
+def _list(
+    client: Any, address: str, place: tuple[str, str], wanted: Callable[[str], bool] | None
+) -> list[_Object]:
     """The objects of the address, in order of key. Raises SourceError where there is none."""
     bucket, rest = place
     try:
         found = list(_listed(client, bucket, rest, wanted or (lambda _: True)))
     except aws.FAULTS as error:
         if aws.code_of(error) == "NoSuchBucket":
-            raise SourceError(f"there is no bucket {bucket}", found=address, todo="correct `path` in costwhy.toml") from None
+            raise SourceError(
+                f"there is no bucket {bucket}", found=address, todo="correct `path` in costwhy.toml"
+            ) from None
         raise aws.unreachable(f"{address} could not be listed", error) from None
     if not found:
         todo = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
-        raise SourceError(f"there is nothing to read at {address}", found="no object of this kind", todo=todo)
+        raise SourceError(
+            f"there is nothing to read at {address}", found="no object of this kind", todo=todo
+        )
     return found
 
 
-def _listed(client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]) -> Iterator[_Object]:
+def _listed(
+    client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]
+) -> Iterator[_Object]:
     pattern = None
     if rest and not rest.endswith("/"):
         first = client.list_objects_v2(Bucket=bucket, Prefix=rest, MaxKeys=1).get("Contents", [])
-        if first and first[0]["Key"] == rest:  # keys come in order: the one that is the whole prefix comes first
+        if (
+            first and first[0]["Key"] == rest
+        ):  # keys come in order: the one that is the whole prefix comes first
             yield _object(first[0])
             return
     if any(mark in rest for mark in "*?["):
@@ -153,7 +180,11 @@ def _listed(client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]) 
     for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=rest):
         for content in page.get("Contents", []):
             key = content["Key"]
-            if not key.endswith("/") and wanted(key) and (pattern is None or pattern.fullmatch(key)):
+            if (
+                not key.endswith("/")
+                and wanted(key)
+                and (pattern is None or pattern.fullmatch(key))
+            ):
                 yield _object(content)
 
 
@@ -168,7 +199,13 @@ def _pattern(glob: str) -> re.Pattern[str]:
     """The glob as files know it: `*` and `?` stay within a folder, `**/` goes through any number of them."""
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", glob, re.DOTALL)
-    return re.compile("".join(words.get(p) or (p.replace("[!", "[^", 1) if len(p) > 2 and p[0] == "[" else re.escape(p)) for p in parts))
+    return re.compile(
+        "".join(
+            words.get(p)
+            or (p.replace("[!", "[^", 1) if len(p) > 2 and p[0] == "[" else re.escape(p))
+            for p in parts
+        )
+    )
 
 
 # ---------------------------------------------------------------- fetching
@@ -203,7 +240,9 @@ class _Transfer:
         self._compact({o.key: [o.etag, o.size] for o in useful if self._path(o.key).is_file()})
         lost = len(self.refused)
         kept = len(useful) - changed - (lost - (len(objects) - len(storable)))
-        return Mirror(self.folder, changed, kept, removed, self.received, tuple(sorted(self.refused)))
+        return Mirror(
+            self.folder, changed, kept, removed, self.received, tuple(sorted(self.refused))
+        )
 
     def _path(self, key: str) -> Path:
         return self.folder.joinpath(_ROOT, self.bucket, *(part for part in key.split("/") if part))
@@ -229,7 +268,11 @@ class _Transfer:
         if not manifests:
             return objects
         by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
-        wanted = exports.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
+        wanted = exports.newest(
+            by_path,
+            [self._path(o.key) for o in manifests],
+            lambda path: by_path[path].modified.timestamp(),
+        )
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
@@ -257,7 +300,11 @@ class _Transfer:
 
     def _bring_one(self, one: _Object) -> None:
         path = self._path(one.key)
-        partial = self.folder / "partial" / hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
+        partial = (
+            self.folder
+            / "partial"
+            / hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
+        )
         partial.parent.mkdir(exist_ok=True)
         try:
             self._fetch(one, partial)
@@ -265,9 +312,13 @@ class _Transfer:
             self._refuse(one.key, "it lies in an archive: restore it first")
             return
         except OSError as error:
-            raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be stored", error) from None
+            raise aws.unreachable(
+                f"{SCHEME}{self.bucket}/{one.key} could not be stored", error
+            ) from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(partial, (one.modified.timestamp(),) * 2)  # the newest of several deliveries is found by it
+        os.utime(
+            partial, (one.modified.timestamp(),) * 2
+        )  # the newest of several deliveries is found by it
         partial.replace(path)
         with self._guard, (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
             index.write(_line(one.key, [one.etag, one.size]))
@@ -287,7 +338,9 @@ class _Transfer:
                     self._append(one, partial, before)
                 if partial.stat().st_size == one.size:
                     return
-                fault: Exception = ValueError(f"{partial.stat().st_size} bytes arrived of {one.size}")
+                fault: Exception = ValueError(
+                    f"{partial.stat().st_size} bytes arrived of {one.size}"
+                )
             except FlexibleChecksumError as error:
                 fault = error
                 partial.write_bytes(b"")
@@ -299,7 +352,9 @@ class _Transfer:
             stalls = 0 if farthest < partial.stat().st_size else stalls + 1
             farthest = max(farthest, partial.stat().st_size)
             if stalls >= STALLS or self._stopping.is_set():
-                raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault) from None
+                raise aws.unreachable(
+                    f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault
+                ) from None
             time.sleep(PAUSE * 2**stalls if stalls else 0)
 
     def _append(self, one: _Object, partial: Path, start: int) -> None:
@@ -307,7 +362,11 @@ class _Transfer:
         part = {"Range": f"bytes={start}-"} if start else {}
         answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
-            while not self._stopping.is_set() and stream.tell() <= one.size and (chunk := body.read(CHUNK)):
+            while (
+                not self._stopping.is_set()
+                and stream.tell() <= one.size
+                and (chunk := body.read(CHUNK))
+            ):
                 _store(stream, chunk)
                 with self._guard:
                     self.received += len(chunk)
@@ -325,7 +384,11 @@ class _Transfer:
         """What is here whole; the last line of a key counts, a torn line does not."""
         known: dict[str, list[Any]] = {}
         with suppress(FileNotFoundError):
-            for line in (self.folder / "index.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+            for line in (
+                (self.folder / "index.jsonl")
+                .read_text(encoding="utf-8", errors="replace")
+                .splitlines()
+            ):
                 with suppress(ValueError, KeyError, TypeError):
                     entry = json.loads(line)
                     known[entry["key"]] = [entry["etag"], entry["size"]]
@@ -334,7 +397,9 @@ class _Transfer:
     def _compact(self, present: dict[str, list[Any]]) -> None:
         """One line for each object, and no parts of objects that are no longer wanted."""
         draft = self.folder / "index.draft"
-        draft.write_text("".join(_line(key, entry) for key, entry in sorted(present.items())), encoding="utf-8")
+        draft.write_text(
+            "".join(_line(key, entry) for key, entry in sorted(present.items())), encoding="utf-8"
+        )
         draft.replace(self.folder / "index.jsonl")
         for partial in (self.folder / "partial").glob("*"):
             partial.unlink()
@@ -378,7 +443,10 @@ def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> 
     """The file, ready for what the answer brings: the bytes from `start`, or all of them. Not every server heeds what it is asked."""
     if answer.get("ETag", one.etag).strip('"') != one.etag.strip('"'):
         raise _ReplacedError
-    whole, came = answer["ResponseMetadata"]["HTTPStatusCode"] != 206, str(answer.get("ContentRange"))
+    whole, came = (
+        answer["ResponseMetadata"]["HTTPStatusCode"] != 206,
+        str(answer.get("ContentRange")),
+    )
     if not whole and not came.startswith(f"bytes {start}-"):
         partial.write_bytes(b"")  # the next request asks for all of it
         raise ValueError(f"bytes from {start} were asked for, {came} came")
@@ -410,11 +478,18 @@ def _give_up(error: Exception, address: str) -> None:
 def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:
     """Whether the content is that of the ETag, where the ETag is an MD5: not of multipart uploads, not under KMS keys."""
     etag = one.etag.strip('"')
-    plain = _PLAIN_MD5.fullmatch(etag) and answer.get("ServerSideEncryption") in {None, "AES256"} and "SSECustomerAlgorithm" not in answer
+    plain = (
+        _PLAIN_MD5.fullmatch(etag)
+        and answer.get("ServerSideEncryption") in {None, "AES256"}
+        and "SSECustomerAlgorithm" not in answer
+    )
     if not plain or partial.stat().st_size != one.size:
         return True
     with partial.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == etag
+        return (
+            hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            == etag
+        )
 
 
 @contextmanager
@@ -429,7 +504,11 @@ def _lock(folder: Path) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > until:
                     todo = "wait until it is done, and run it again"
-                    raise SourceError("the mirror is being filled by another costwhy", found=str(folder), todo=todo) from None
+                    raise SourceError(
+                        "the mirror is being filled by another costwhy",
+                        found=str(folder),
+                        todo=todo,
+                    ) from None
             time.sleep(0.05)
         yield
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from costwhy.sources.intake import to_text
+from costwhy.sources.reading import to_text
 
 _PIPELINE_PARTS = (
     "github", "gitlab", "bitbucket", "jenkins", "circleci", "buildkite", "teamcity", "spinnaker", "argocd",
@@ -61,7 +61,9 @@ class Actor:
 def is_pipeline(name: str) -> bool:
     """Whether a role or user is named like a delivery pipeline: `ci-deployer`, `github-actions`, `terraform-apply`."""
     low = name.lower()
-    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(re.split(r"[^a-z0-9\]]+", low))
+    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(
+        re.split(r"[^a-z0-9\]]+", low)
+    )
 
 
 def kind_of(name: str | None) -> str | None:
@@ -78,7 +80,12 @@ def find_actor(record: Mapping[str, Any]) -> Actor:
     if actor.automated:
         return actor
     routine = _is_routine(record, identity)
-    return Actor(actor.name or to_text(identity.get("invokedBy")), actor.kind or "service", actor.role, routine)
+    return Actor(
+        actor.name or to_text(identity.get("invokedBy")),
+        actor.kind or "service",
+        actor.role,
+        routine,
+    )
 
 
 def _is_routine(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
@@ -121,7 +128,11 @@ def _assumed(identity: Mapping[str, Any]) -> Actor:
     person = _person(source, session, role or "")
     if person:
         return Actor(person, "person", role)
-    return Actor(role, "pipeline", role) if role and is_pipeline(role) else Actor(source or session or role, "role", role)
+    return (
+        Actor(role, "pipeline", role)
+        if role and is_pipeline(role)
+        else Actor(source or session or role, "role", role)
+    )
 
 
 def _person(source: str | None, session: str | None, role: str) -> str | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from costwhy.sources.intake import clean, to_text
+from costwhy.sources.reading import clean, to_mapping, to_text
 
-MAX_AFTER = 4096
-"""Bytes of JSON that are kept of the values asked for."""
+MAX_JSON = 4096
+"""Bytes of JSON that are kept of the values before or after a change."""
 MAX_NAMES = 50
 """Names that one call can touch."""
 _DEEPEST = 8
@@ -79,7 +79,9 @@ _MAIN = (
     "queueUrl", "repositoryName", "logGroupName", "roleName", "stackName", "alarmName", "secretId", "instanceId",
     "volumeId", "groupId", "targetGroupArn", "name",
 )  # fmt: skip
-_NAMING = re.compile(r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|resourcearnlist|taskdefinition)$")
+_NAMING = re.compile(
+    r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|resourcearnlist|taskdefinition)$"
+)
 _NOT_NAMING = re.compile(r"token|tagkeys|request|accountid|host|runtime|handler")
 _QUIET = re.compile(
     r"token|^host$|^x-amz|namespace$|scalabledimension|^type$|^policytype$|^overwrite$|^tier$|^publish$|^dryrun$|^cluster$|"
@@ -124,12 +126,20 @@ def find_kind(record: Mapping[str, Any]) -> str:
 def _kind_by_values(event: str, asked: Mapping[str, Any], source: str) -> str | None:
     """Calls whose meaning lies in their parameters; null: the name says enough."""
     if event == "UpdateService" and source.startswith("ecs"):
-        deploys = asked.get("taskDefinition") or asked.get("forceNewDeployment") or "desiredCount" not in asked
+        deploys = (
+            asked.get("taskDefinition")
+            or asked.get("forceNewDeployment")
+            or "desiredCount" not in asked
+        )
         return "deploy" if deploys else "scaling"
     if event == "PutRule":
         return "schedule" if asked.get("scheduleExpression") else "config"
     if event in {"UpdateTable", "ModifyTable"}:
-        return "scaling" if {"provisionedThroughput", "billingMode", "onDemandThroughput"} & asked.keys() else "config"
+        return (
+            "scaling"
+            if {"provisionedThroughput", "billingMode", "onDemandThroughput"} & asked.keys()
+            else "config"
+        )
     if event.startswith("Modify") and _SIZES & asked.keys():
         return "scaling"
     return None
@@ -175,7 +185,9 @@ def find_service(record: Mapping[str, Any], tag_names: Collection[str]) -> str |
     """Our service, only where the call names it: an ECS service, or a tag of the request; null: not said."""
     asked, source = parameters_of(record), str(record.get("eventSource"))
     resource = find_resource(record) or ""
-    if (source.startswith("ecs") and "service/" in resource) or asked.get("serviceNamespace") == "ecs":
+    if (source.startswith("ecs") and "service/" in resource) or asked.get(
+        "serviceNamespace"
+    ) == "ecs":
         return resource.rsplit("/", 1)[-1] or None
     if source.startswith("ecs") and plain_name(str(record.get("eventName"))) == "CreateService":
         return to_text(asked.get("serviceName"))
@@ -232,15 +244,21 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
 
 
 def values_asked(record: Mapping[str, Any]) -> str | None:
-    """The request's parameters as JSON of at most MAX_AFTER bytes, shortened where it must be; null: none."""
-    asked = parameters_of(record)
-    if not asked:
-        return None
+    """The request's parameters as JSON; null: none."""
+    return short_json(parameters_of(record)) if parameters_of(record) else None
+
+
+def short_json(values: object) -> str:
+    """JSON of at most MAX_JSON bytes; long texts and lists are cut where it must be."""
     for longest, most in ((10_000, 1_000), (200, 20), (60, 5)):
-        text = msgspec.json.encode(_shorten(asked, longest, most, 0))
-        if len(text) <= MAX_AFTER:
+        text = msgspec.json.encode(_shorten(values, longest, most, 0))
+        if len(text) <= MAX_JSON:
             return text.decode()
-    plain = {clean(str(key), 60): value for key, value in asked.items() if isinstance(value, bool | int | float)}
+    plain = {
+        clean(key, 60): value
+        for key, value in to_mapping(values).items()
+        if isinstance(value, bool | int | float)
+    }
     return msgspec.json.encode({**dict(islice(plain.items(), 20)), "cut": True}).decode()
 
 
@@ -250,7 +268,10 @@ def _shorten(part: object, longest: int, most: int, depth: int) -> object:
     if isinstance(part, dict | list) and depth > _DEEPEST:
         return "…"
     if isinstance(part, dict):
-        return {key[:longest]: _shorten(value, longest, most, depth + 1) for key, value in islice(part.items(), most)}
+        return {
+            key[:longest]: _shorten(value, longest, most, depth + 1)
+            for key, value in islice(part.items(), most)
+        }
     if isinstance(part, list):
         return [_shorten(value, longest, most, depth + 1) for value in part[:most]]
     return part

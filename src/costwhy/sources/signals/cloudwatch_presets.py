@@ -34,7 +34,9 @@ class Series:
     resource: tuple[str, str] | None = None
 
 
-def _all(becomes: str, *metrics: str, statistic: str = "Sum", scale: float = 1.0) -> tuple[Measure, ...]:
+def _all(
+    becomes: str, *metrics: str, statistic: str = "Sum", scale: float = 1.0
+) -> tuple[Measure, ...]:
     return tuple(Measure(becomes, metric, statistic, scale) for metric in metrics)
 
 
@@ -77,7 +79,12 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             (*_all("calls", "Count"), *_all("errors", "5xx"), *_all("bytes", "DataProcessed")),
             resource=("apigateway", "/apis/{ApiId}"),
         ),
-        Series("AWS/ApiGateway", ("ApiName",), "ApiName", (*_all("calls", "Count"), *_all("errors", "5XXError"))),  # REST APIs
+        Series(
+            "AWS/ApiGateway",
+            ("ApiName",),
+            "ApiName",
+            (*_all("calls", "Count"), *_all("errors", "5XXError")),
+        ),  # REST APIs
     ),
     "lambda": (
         Series(
@@ -146,7 +153,12 @@ PRESETS: dict[str, tuple[Series, ...]] = {
         ),
     ),
     "ec2": (
-        Series("AWS/EC2", ("AutoScalingGroupName",), "AutoScalingGroupName", _all("bytes", "NetworkIn", "NetworkOut")),
+        Series(
+            "AWS/EC2",
+            ("AutoScalingGroupName",),
+            "AutoScalingGroupName",
+            _all("bytes", "NetworkIn", "NetworkOut"),
+        ),
         Series(
             "AWS/AutoScaling",
             ("AutoScalingGroupName",),

@@ -29,7 +29,9 @@ def _edges(vector: str, service: tuple[str, str], caller: tuple[str, str]) -> st
     vector = f"sum by ({service[0]}, {caller[0]}) ({vector})"
     for name, (label, pattern) in (("service", service), ("caller", caller)):
         vector = f'label_replace({vector}, "{name}", "$1", "{label}", "{pattern}")'
-    return f'sum by (service, caller) (label_replace({vector}, "caller", "", "caller", "{_GATEWAY}"))'
+    return (
+        f'sum by (service, caller) (label_replace({vector}, "caller", "", "caller", "{_GATEWAY}"))'
+    )
 
 
 def _istio(*vectors: str) -> str:
@@ -38,7 +40,9 @@ def _istio(*vectors: str) -> str:
 
 
 def _envoy(metric: str, more: str = "") -> str:
-    return _edges(f"increase({metric}{{{_OWN}{more}}}[1h])", ("envoy_cluster_name", _CLUSTER), ("job", _JOB))
+    return _edges(
+        f"increase({metric}{{{_OWN}{more}}}[1h])", ("envoy_cluster_name", _CLUSTER), ("job", _JOB)
+    )
 
 
 def _http(*vectors: str) -> str:
@@ -55,7 +59,10 @@ def _joined(vectors: tuple[str, ...]) -> str:
 
 def _total(first: str, second: str) -> str:
     """The sum of two counts that may each be there alone."""
-    parts = (f'label_replace({v}, "part", "{n}", "service", ".*")' for n, v in enumerate((first, second), start=1))
+    parts = (
+        f'label_replace({v}, "part", "{n}", "service", ".*")'
+        for n, v in enumerate((first, second), start=1)
+    )
     return f"sum by (service, caller) ({' or '.join(parts)})"
 
 
@@ -91,11 +98,20 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "envoy": {
         "calls": _envoy("envoy_cluster_upstream_rq_total"),
         "retries": _envoy("envoy_cluster_upstream_rq_retry"),
-        "errors": _total(_envoy("envoy_cluster_upstream_rq_xx", _FAILED), _envoy("envoy_cluster_retry_upstream_rq_xx", _FAILED)),
-        "bytes": _total(_envoy("envoy_cluster_upstream_cx_rx_bytes_total"), _envoy("envoy_cluster_upstream_cx_tx_bytes_total")),
+        "errors": _total(
+            _envoy("envoy_cluster_upstream_rq_xx", _FAILED),
+            _envoy("envoy_cluster_retry_upstream_rq_xx", _FAILED),
+        ),
+        "bytes": _total(
+            _envoy("envoy_cluster_upstream_cx_rx_bytes_total"),
+            _envoy("envoy_cluster_upstream_cx_tx_bytes_total"),
+        ),
     },
     "otel-http": {
-        "calls": _with_outside(_http(_HTTP_CALLS), _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB)),
+        "calls": _with_outside(
+            _http(_HTTP_CALLS),
+            _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
+        ),
         "retries": _edges(
             'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",http_request_resend_count=~"[1-9][0-9]*"}[1h])',
             ("server_address", _HOST),
@@ -105,10 +121,15 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
             f'{_HTTP_CALLS}{{http_response_status_code=~"5.."}}',
             f'{_HTTP_CALLS}{{http_response_status_code="",error_type!=""}}',
         ),
-        "bytes": _total(_http("http_client_request_body_size_bytes_sum"), _http("http_client_response_body_size_bytes_sum")),
+        "bytes": _total(
+            _http("http_client_request_body_size_bytes_sum"),
+            _http("http_client_response_body_size_bytes_sum"),
+        ),
     },
     "otel-grpc": {
-        "calls": _with_outside(_GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)),
+        "calls": _with_outside(
+            _GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)
+        ),
         "retries": _beyond(_GRPC_ATTEMPTS, _grpc("grpc_client_call_duration_seconds_count")),
         "errors": _grpc('grpc_client_attempt_duration_seconds_count{grpc_status!="OK"}'),
         "bytes": _total(_grpc(_GRPC_BYTES.format("sent")), _grpc(_GRPC_BYTES.format("rcvd"))),
