@@ -58,3 +58,14 @@ def clock(time: datetime) -> str:
 
 def plain_value(value: object) -> object:
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+
+
+def arn_tail(text: str) -> str:
+    """The last part of an ARN, or of a name: what follows its last colon or slash."""
+    return re.split(r"[:/]", text)[-1]
+
+
+def contains_word(text: str, word: str) -> bool:
+    """Whether the word stands in the text between other characters than a-z and 0-9."""
+    whole = rf"(?<![a-z0-9]){re.escape(word.lower())}(?![a-z0-9])"
+    return re.search(whole, text.lower()) is not None

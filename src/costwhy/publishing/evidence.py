@@ -20,7 +20,7 @@ from costwhy.case.analysis import LakeAnalysis
 from costwhy.case.attribution import new_resources
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
-from costwhy.causes.triggers import LOOK_BACK, UNDOING
+from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.detect import Episode, Spike
@@ -189,7 +189,7 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
     end = observed.as_of
     if spike.end is not None:
         end = observed.hours[0] + timedelta(hours=spike.end)
-    part = known.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDOING[1])
+    part = known.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDO_AFTER)
     week_before = observed.hours[spike.start] - timedelta(days=7)
     shown = frames["changes"].filter(pl.col("time").is_between(week_before, observed.as_of))
     names = services | {name for name in known.service[part] if name is not None}
