@@ -44,8 +44,8 @@ def restore_lost_tags(
     arrays: usage, cost, covered, covered_cost (M x T each)
     """
     usage, active = arrays["usage"][:, :billed], arrays["cost"][:, :billed] != 0
-    has_tag = meters.select("service", "team").with_columns(pl.all().is_not_null()).to_numpy()
-    tagged, untagged = has_tag.any(axis=1), ~has_tag.all(axis=1)
+    has_tag = meters.select(pl.col("service", "team").is_not_null()).to_numpy()
+    tagged, untagged = np.any(has_tag, axis=1), ~np.all(has_tag, axis=1)
     rows = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"]
     lost = []
     for group in (np.array(g) for g in rows.to_list() if len(g) > 1):
@@ -63,7 +63,7 @@ def restore_lost_tags(
 def _end(active: Mask) -> int | None:
     """The first hour after a meter's last charge; None where it is still charged, or was hardly."""
     charged = np.flatnonzero(active)
-    if charged.size < LEAST_HOURS or charged[-1] >= active.size - SLACK:
+    if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= active.size:
         return None
     return int(charged[-1]) + 1
 
