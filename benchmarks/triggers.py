@@ -41,7 +41,7 @@ JUDGED = Weights(  # before anything was learnt
     mechanism=1.0,
     rare=0.3,
     undone=1.0,
-    calm=-4.0,
+    outside_production=-4.0,
     planned=3.7,
     none=-3.2,
     none_demand=-1.0,
@@ -66,7 +66,7 @@ def questions(settings: Settings) -> list[Question]:
     known = analyse(lake)
     by_id = {row["spike_id"]: a for a, row in known.found}
     return [
-        Question(i["kind"], _near(known.recorded, q), q, frozenset(i["trigger"]["change_ids"]))
+        Question(i["kind"], _near(known.known_changes, q), q, frozenset(i["trigger"]["change_ids"]))
         for spike, i in scorer().pair(explain(lake), truth)[0]
         for q in [onset_of(known, by_id[spike["spike_id"]])]
     ]

@@ -28,8 +28,8 @@ TOKEN = "a-token-of-the-benchmark"
 SERVE = """
 import sys
 from pathlib import Path
-from costwhy.served.auth import Auth
-from costwhy.served.server import ServeOptions, serve
+from costwhy.serve.auth import Auth
+from costwhy.serve.server import ServeOptions, serve
 published, notebook, state, log, token = sys.argv[1:]
 serve(published, Path(notebook), ServeOptions(Auth(token=token), state=Path(state), log=Path(log)))
 """

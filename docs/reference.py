@@ -3,16 +3,16 @@
 uv run python docs/reference.py         (or: make reference; a test compares the two)
 """
 
-import argparse
 import inspect
 import typing
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
 import msgspec
 
 from costwhy import config, errors, tables
-from costwhy.cli.main import parser_of_all
+from costwhy.cli.main import costwhy
 
 DOCUMENT = Path(__file__).resolve().parent / "reference.md"
 SECTIONS = {
@@ -44,25 +44,22 @@ def reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
+def commands() -> dict[str, click.Command]:
     """Every command by its name."""
-    [subs] = [a for a in parser_of_all()._actions if isinstance(a, argparse._SubParsersAction)]
-    return dict(subs.choices)
+    return costwhy.commands
 
 
 def _commands() -> Iterator[str]:
     for name, command in commands().items():
-        rows = [(_words(a), (a.help or "").replace("\n", " ")) for a in command._actions if a.dest != "help"]
-        yield f"### costwhy {name}\n\n{_sentence(command.description or '')}\n\n{_table(('', 'what it is'), rows)}"
+        rows = [(f"`{_words(p)}`", _sentence(p.help or "")) for p in command.params]
+        about = inspect.cleandoc(command.help or "")
+        yield f"### costwhy {name}\n\n{about}\n\n{_table(('', 'what it is'), rows)}"
 
 
-def _words(action: argparse.Action) -> str:
+def _words(parameter: click.Parameter) -> str:
     """`--to FOLDER`, or the name of what stands by itself."""
-    values = action.metavar if isinstance(action.metavar, tuple) else (action.metavar or action.dest.upper(),)
-    if not action.option_strings:
-        return f"`{' '.join(values)}`"
-    taken = [] if action.nargs == 0 else action.choices or values
-    return "`" + " ".join([action.option_strings[-1], "|".join(taken) if action.choices else " ".join(taken)]).strip() + "`"
+    names = ", ".join(parameter.opts) if isinstance(parameter, click.Option) else ""
+    return " ".join(part for part in (names, parameter.metavar or "") if part)
 
 
 def _sections() -> Iterator[str]:

@@ -145,7 +145,7 @@ def _(mo):
 
 @app.cell
 def _(case, get_kept, investigation, mo):
-    mo.stop(case is None or case.study is None or not investigation.is_spike(case))
+    mo.stop(case is None or case.analysis is None or not investigation.is_spike(case))
     get_kept()
     said = mo.md("{verdict} {note} {who}").batch(
         verdict=mo.ui.dropdown(options={"planned": "planned", "accepted": "accepted", "fixing": "fixing", "fixed": "fixed", "not ours": "not_ours"}, value="fixing", label="It is"),

@@ -31,13 +31,18 @@ def moto_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
         host, port = moto.get_host_and_port()
         address = f"http://{host}:{port}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        reset = http.client.HTTPConnection(host, port, timeout=10)
-        reset.request("POST", "/moto-api/reset")
-        reset.getresponse().read()
-        reset.close()
+        _reset(address)
         yield address
     finally:
         moto.stop()
+
+
+def _reset(address: str) -> None:
+    """Let moto forget everything."""
+    reset = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    reset.request("POST", "/moto-api/reset")
+    assert reset.getresponse().read()
+    reset.close()
 
 
 APART = """
@@ -52,22 +57,26 @@ server.stop()
 
 
 @contextmanager
-def moto_apart(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
-    """The same in a process of its own: some calls of Delta hold the interpreter while they wait for S3."""
+def moto_process() -> Iterator[str]:
+    """A moto in a process of its own: some calls of Delta hold the interpreter while they wait for S3."""
     pytest.importorskip("moto.server", reason="moto is a development dependency and is absent")
-    usual_configuration(monkeypatch, folder)
     with subprocess.Popen(
         [sys.executable, "-c", APART], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         assert process.stdin
         assert process.stdout
-        address = process.stdout.readline().strip()
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         try:
-            yield address
+            yield process.stdout.readline().strip()
         finally:
             process.stdin.close()
             process.wait(20)
+
+
+def use_moto(monkeypatch: pytest.MonkeyPatch, folder: Path, address: str) -> None:
+    """An empty moto at this address, and an environment in which boto3 and Delta find it and nothing else."""
+    usual_configuration(monkeypatch, folder)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    _reset(address)
 
 
 def usual_configuration(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:

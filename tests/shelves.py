@@ -1,5 +1,7 @@
 """A published folder of the sample company, with hostile words in it, and `costwhy serve` over it as a real process."""
 
+import contextlib
+import io
 import os
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import costwhy as cw
+from costwhy.cli.main import main
 from costwhy.lake.lake import Lake
 
 TOKEN = "a-token-of-these-tests-2718"
@@ -34,8 +37,10 @@ class Served:
 
     def run(self, *words: str) -> str:
         """`costwhy serve PUBLISHED ...` that ends by itself: what it printed."""
-        command = [sys.executable, "-m", "costwhy.cli", "serve", str(self.published), "--state", str(self.state), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            assert main(["serve", str(self.published), "--state", str(self.state), *words]) == 0
+        return printed.getvalue().strip()
 
     def link(self, case: str) -> str:
         """A link to one case."""

@@ -5,6 +5,7 @@ import http.client
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +17,16 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.guard import Guard, Wall
-from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.auth import Auth
+from costwhy.serve.authenticator import Authenticator, Visitor
+from costwhy.serve.guard import Guard
+from costwhy.serve.id_list import IdList
+from costwhy.serve.links import REVOKED
 from costwhy.serve.passwords import hash_line
-from costwhy.serve.requests import COOKIE
+from costwhy.serve.requests import COOKIE, read_request
+from costwhy.serve.secret_key import read_secret
 from costwhy.serve.server import config
-from costwhy.serve.visitors import Auth, Doorkeeper, Visitor
+from costwhy.serve.site import Site as GuardedSite
 
 TOKEN = "a-token-of-the-tests-3141"
 PASSWORD = "correct horse battery"
@@ -86,7 +91,7 @@ class Site:
     """A running wall."""
 
     port: int
-    keeper: Doorkeeper
+    authenticator: Authenticator
     key: bytes
     revoked: IdList
     log: Path
@@ -119,8 +124,14 @@ class Site:
         finally:
             connection.close()
 
+    def recognise(self, headers: dict[str, str]) -> Visitor | None:
+        """Who sends these headers."""
+        raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+        scope = {"type": "http", "path": "/", "headers": raw, "client": ("127.0.0.1", 1)}
+        return self.authenticator.recognise(read_request(scope, self.authenticator.auth))
+
     def cookie(self, visitor: Visitor) -> dict[str, str]:
-        return {"Cookie": f"{COOKIE}={self.keeper.cookie(visitor)}"}
+        return {"Cookie": f"{COOKIE}={self.authenticator.cookie(visitor)}"}
 
     def log_in(self, secret: str, name: str = "", there: str = "/") -> Reply:
         from urllib.parse import urlencode
@@ -152,27 +163,46 @@ def kept_cookie(reply: Reply) -> dict[str, str]:
     return {"Cookie": str(reply.headers["Set-Cookie"]).partition(";")[0]}
 
 
+ENDING: deque[threading.Thread] = deque()
+"""Walls that were told to end. It takes uvicorn two tenths of a second, which no test waits for."""
+
+
 @contextmanager
 def wall(folder: Path, auth: Auth, **bounds: Any) -> Iterator[Site]:
     """A wall before a noting app, on a port of its own."""
     state, published = folder / "state", folder / "published"
     published.mkdir(exist_ok=True)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        key, revoked = read_secret(state), IdList(published / REVOKED)
-        site = Site(port, Doorkeeper(auth, key, revoked, IdList(state / "logged-out.txt")), key, revoked, folder / "access.jsonl")
-        sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
-        guard = Guard(site.app, Wall(sites, str(published), NOTEBOOK, **bounds), site.keeper, AccessLog(site.log))
-        server = uvicorn.Server(config(guard))
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
-        thread.start()
-        try:
-            until(lambda: server.started)
-            yield site
-        finally:
-            server.should_exit = True
-            thread.join(20)
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    key, revoked = read_secret(state), IdList(published / REVOKED)
+    authenticator = Authenticator(auth, key, revoked, IdList(state / "logged-out.txt"))
+    site = Site(port, authenticator, key, revoked, folder / "access.jsonl")
+    sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
+    bounded = GuardedSite(sites, str(published), NOTEBOOK, **bounds)
+    server = uvicorn.Server(config(Guard(site.app, bounded, authenticator, AccessLog(site.log))))
+
+    def serve() -> None:
+        with listener:
+            asyncio.run(server.serve(sockets=[listener]))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield site
+    finally:
+        server.should_exit = True
+        ENDING.append(thread)
+        await_walls(10)
+
+
+def await_walls(most: int = 0) -> None:
+    """Wait until at most so many walls are ending."""
+    while len(ENDING) > most:
+        thread = ENDING.popleft()
+        thread.join(20)
+        assert not thread.is_alive(), "a wall did not end in 20 seconds"
 
 
 def until(true: Any, seconds: float = 15) -> None:

@@ -10,42 +10,28 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from conftest import ROOT
+from playwright.sync_api import Browser, Page
+from visits import PATIENCE, Visit, visiting
 
 from costwhy.case.investigate import find_spikes
 from costwhy.feedback.verdicts import said
 from costwhy.lake.lake import Lake, open_lake
 from costwhy.text import money
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+WAYS = [  # each width and each zone is there by default
+    (1440, "UTC"),
+    (375, "America/Los_Angeles"),
+    pytest.param((1440, "America/Los_Angeles"), marks=pytest.mark.long),
+    pytest.param((375, "UTC"), marks=pytest.mark.long),
 ]
-WAYS = [(1440, "UTC"), (1440, "America/Los_Angeles"), (375, "UTC"), (375, "America/Los_Angeles")]
 CHART = "marimo-vega canvas, marimo-vega svg.marks"
-PATIENCE = 60_000  # milliseconds: machines are shared
 
 pytestmark = pytest.mark.browser
-
-
-@dataclass
-class Visit:
-    """A page, and what it asked for and complained about."""
-
-    page: Page
-    complaints: list[str] = field(default_factory=list)
-    elsewhere: list[str] = field(default_factory=list)
 
 
 @contextmanager
@@ -80,31 +66,15 @@ def _ready(address: str, app: "subprocess.Popen[bytes]") -> str:
     raise AssertionError("the app did not answer in a minute")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    with sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield running
-        running.close()
-
-
 @pytest.fixture(params=WAYS, ids=lambda way: f"{way[0]}px-{way[1]}")
 def visit(request: pytest.FixtureRequest, browser: Browser, address: str) -> Iterator[Visit]:
     width, zone = request.param
-    context = browser.new_context(viewport={"width": width, "height": 900}, timezone_id=zone)
-    context.set_default_timeout(PATIENCE)
-    seen = Visit(context.new_page())
-    seen.page.on("console", lambda m: seen.complaints.append(m.text) if m.type == "error" else None)
-    seen.page.on("pageerror", lambda e: seen.complaints.append(str(e)))
-    seen.page.on(
-        "request",
-        lambda r: None if r.url.startswith((address, address.replace("http", "ws"), "data:", "blob:")) else seen.elsewhere.append(r.url),
-    )
-    seen.page.goto(address)
-    seen.page.wait_for_selector(".cw h1")
-    seen.page.wait_for_selector(f"{CHART} >> nth=0")  # who picks before it is drawn cuts its data off
-    yield seen
-    context.close()
+    size = {"width": width, "height": 900}
+    with visiting(browser, address, viewport=size, timezone_id=zone) as seen:
+        seen.page.goto(address)
+        seen.page.wait_for_selector(".cw h1")
+        seen.page.wait_for_selector(f"{CHART} >> nth=0")  # who picks earlier cuts its data off
+        yield seen
 
 
 def headline_has(page: Page, amount: str) -> None:
@@ -181,7 +151,7 @@ def _pick_by_chart(page: Page, spikes: pl.DataFrame, row: int) -> None:
     first, last = _axis()
     middle = (start + (end - start) / 2 - first) / (last - first)
     for _ in range(12):
-        page.wait_for_timeout(2000)
+        page.wait_for_timeout(500)
         box = page.locator(CHART).first.bounding_box()
         if box is None:
             continue

@@ -87,8 +87,8 @@ TOO_FEW = "of 320 leaves some ten lie in a tail, which do not tell how far it re
     ("noise", "shape"),
     [
         (lognormal, SMALL),
-        (lognormal, LARGE),
-        (student, LARGE),
+        pytest.param(lognormal, LARGE, marks=pytest.mark.long),
+        pytest.param(student, LARGE, marks=pytest.mark.long),
         (log_student, LARGE),
         pytest.param(student, SMALL, marks=pytest.mark.xfail(strict=True, reason=TOO_FEW)),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SHARED, cases
+from conftest import COMPANIES, copied
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, InputError, SourceError
@@ -375,7 +375,7 @@ def test_progress_counts_every_file_once_and_ends_at_the_whole(tmp_path):
 
 
 def test_large_frames_wait_on_disk_and_arrive_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("costwhy.ingest.batch.SPOOLED", 2)
+    monkeypatch.setattr("costwhy.ingest.ingest.batch.SPOOLED", 2)
     workspace(tmp_path)
     period(tmp_path, "2026-09", 1.0, 2.0, 3.0)
     period(tmp_path, "2026-10", 10.0)
@@ -397,12 +397,10 @@ def test_a_thousand_small_files_take_seconds(tmp_path):
     assert ended.user + ended.system - began.user - began.system < 20  # CPU seconds; about 3 when this was written
 
 
-@pytest.mark.skipif(not cases(), reason="the shared cases are not beside the project")
-def test_a_case_is_read_to_the_cent_in_every_cost_table(tmp_path):
-    folder = tmp_path / "case"
-    shutil.copytree(SHARED / "cases" / cases()[0], folder)
-    for place in [folder, *folder.rglob("*")]:
-        place.chmod(0o755 if place.is_dir() else 0o644)
+@pytest.mark.parametrize("company", COMPANIES[:2])
+def test_a_company_is_read_to_the_cent_in_every_cost_table(tmp_path, company):
+    folder = tmp_path / "company"
+    copied(company, folder)
     assert run(folder).rows_set_aside == 0
     wanted = sum(float(pl.read_parquet(file)["EffectiveCost"].sum()) for file in (folder / "billing").rglob("*.parquet"))
     for table in COST_TABLES:

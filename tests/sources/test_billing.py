@@ -5,36 +5,63 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SHARED
+from conftest import DATA, SHARED, external
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.ingest.billing import merge, reduce_file
 from costwhy.sources.cost import exports
 
-FOCUS, CUR = SHARED / "data/focus/focus_1_0_sample_1000.csv", SHARED / "data/cur/sample-anonymous-aws-export-dataset.csv"
+# file; rows by provider; by category; dollars billed; effective
+FOCUS = (
+    (
+        DATA / "focus/focus_1_0_sample.csv",
+        {"AWS": 55, "Microsoft": 11, "Oracle": 7},
+        {"Usage": 70, "Adjustment": 2, "Credit": 1},
+        (1.82810256338, 0.56804992225),
+    ),
+    (
+        SHARED / "data/focus/focus_1_0_sample_1000.csv",
+        {"AWS": 942, "Microsoft": 51, "Oracle": 7},
+        {"Usage": 997, "Adjustment": 2, "Credit": 1},
+        (20.52022672899003, 14.976514185860003),
+    ),
+)
+CUR = (
+    (DATA / "cur/legacy_report.csv", 45),
+    (SHARED / "data/cur/sample-anonymous-aws-export-dataset.csv", 1281),
+)
 
 
-@pytest.mark.skipif(not FOCUS.exists(), reason=f"the public FOCUS sample is not beside the project ({FOCUS})")
-def test_the_public_focus_sample_is_read_whole() -> None:
-    cube = reduce_file(FOCUS, "focus", Mapping(service_tags=("application",)), "USD")
-    assert (cube.rows, cube.rows_set_aside) == (1000, 0)
-    assert cube.totals["BilledCost"].sum() == pytest.approx(20.52022672899003, abs=1e-9)
-    assert cube.totals["EffectiveCost"].sum() == pytest.approx(14.976514185860003, abs=1e-9)
+def own_and_shared(own: tuple[object, ...], shared: tuple[object, ...]) -> list[object]:
+    return [pytest.param(*own, id="own"), external(*shared, id="shared")]
+
+
+@pytest.mark.parametrize(("file", "providers", "categories", "dollars"), own_and_shared(*FOCUS))
+def test_the_public_focus_sample_is_read_whole(
+    file: Path,
+    providers: dict[str, int],
+    categories: dict[str, int],
+    dollars: tuple[float, float],
+) -> None:
+    cube = reduce_file(file, "focus", Mapping(service_tags=("application",)), "USD")
+    assert (cube.rows, cube.rows_set_aside) == (sum(providers.values()), 0)
+    assert cube.totals["BilledCost"].sum() == pytest.approx(dollars[0], abs=1e-9)
+    assert cube.totals["EffectiveCost"].sum() == pytest.approx(dollars[1], abs=1e-9)
     rows = cube.hourly.join(cube.series, on="series_id").group_by("ProviderName").agg(pl.col("rows").sum())
-    assert dict(rows.iter_rows()) == {"AWS": 942, "Microsoft": 51, "Oracle Cloud": 7} or set(rows["rows"]) == {942, 51, 7}
+    assert dict(rows.iter_rows()) == providers
     kinds = cube.hourly.join(cube.series, on="series_id").group_by("ChargeCategory").agg(pl.col("rows").sum())
-    assert dict(kinds.iter_rows()) == {"Usage": 997, "Adjustment": 2, "Credit": 1}
+    assert dict(kinds.iter_rows()) == categories
     assert cube.series.filter(pl.col("service") == "BrightPathMatrix").height > 0, "tags in JSON text"
     assert "NULL" not in cube.series["RegionId"].to_list(), "the word NULL is null"
 
 
-@pytest.mark.skipif(not CUR.exists(), reason=f"the public Cost and Usage Report is not beside the project ({CUR})")
-def test_the_public_legacy_report_is_read_whole() -> None:
-    cube = reduce_file(CUR, "cur", Mapping(), "USD")
-    assert (cube.rows, cube.rows_set_aside) == (1281, 0)
+@pytest.mark.parametrize(("file", "rows"), own_and_shared(*CUR))
+def test_the_public_legacy_report_is_read_whole(file: Path, rows: int) -> None:
+    cube = reduce_file(file, "cur", Mapping(), "USD")
+    assert (cube.rows, cube.rows_set_aside) == (rows, 0)
     assert cube.totals["billing_period"].to_list() == ["2023-11"]
-    raw = pl.read_csv(CUR, infer_schema=False)["lineItem/UnblendedCost"].cast(pl.Float64)
+    raw = pl.read_csv(file, infer_schema=False)["lineItem/UnblendedCost"].cast(pl.Float64)
     assert cube.totals["BilledCost"].sum() == pytest.approx(raw.sum(), abs=1e-9)
 
 

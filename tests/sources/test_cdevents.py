@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from conftest import CASES, COMPANIES, SHARED
 
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.changes import cdevents
 from costwhy.tables import CHANGES
 
-CASES = Path(__file__).parents[3] / "shared/cases"
 PLAN = {"reason": "market launch", "expected_cost_per_day": 45, "until": "2026-10-20T00:00:00Z"}
 PULL = "https://git.acme.example/platform/services/inventory/pulls/7333"
 
@@ -165,9 +165,17 @@ def test_where_there_are_no_files_the_message_says_so(tmp_path):
         cdevents.find_files("changes/*.jsonl", tmp_path)
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
-def test_every_event_of_the_sample_cases_can_be_read():
-    found = [cdevents.read(cdevents.find_files("changes/*.jsonl", case.parent)) for case in sorted(CASES.glob("*/changes"))]
-    assert sum(reading.set_aside.height for reading in found) == 0
-    assert sum(reading.rows.height for reading in found) == 931 + 230 + 14  # deployed + upgraded + rolledback
-    assert all(reading.rows["path"].null_count() == 0 for reading in found)
+@pytest.mark.parametrize("company", COMPANIES)
+def test_every_event_of_the_sample_companies_can_be_read(company):
+    files = cdevents.find_files("changes/*.jsonl", company)
+    reading = cdevents.read(files)
+    assert reading.set_aside.height == 0
+    assert reading.rows.height == sum(len(f.read_text().splitlines()) for f in files) > 0
+    assert reading.rows["path"].null_count() == 0
+
+
+@pytest.mark.external
+def test_the_events_of_all_cases_are_counted():
+    places = [SHARED / "cases" / name for name in CASES]
+    found = [cdevents.read(cdevents.find_files("changes/*.jsonl", place)) for place in places]
+    assert sum(reading.rows.height for reading in found) == 1863 + 474 + 30  # deployed, upgraded, rolledback

@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import pytest
+from conftest import COMPANIES
 
 from costwhy.errors import SourceError
 from costwhy.sources.owners import codeowners
 from costwhy.sources.owners.codeowners import owner_of, repository_path
 from costwhy.tables import CATALOG
-
-CASES = Path(__file__).parents[3] / "shared/cases"
 
 
 def put(folder: Path, text: str) -> Path:
@@ -116,10 +115,10 @@ def test_the_path_in_the_repository_is_taken_from_a_link(url, path):
     assert repository_path(url) == path
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
-def test_every_line_of_the_sample_cases_is_read():
-    for file in sorted(CASES.glob("*/CODEOWNERS")):
-        reading = codeowners.read([file])
-        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
-        assert reading.rows.height == len(lines)
-        assert reading.set_aside.height == 0
+@pytest.mark.parametrize("company", COMPANIES)
+def test_every_line_of_the_sample_companies_is_read(company):
+    [file] = company.glob("CODEOWNERS")
+    reading = codeowners.read([file])
+    lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    assert reading.rows.height == len(lines) > 0
+    assert reading.set_aside.height == 0

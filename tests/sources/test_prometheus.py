@@ -509,7 +509,7 @@ def configure(folder: Path, url: str, **options: object) -> Path:
     shown = "\n".join(f"{k} = {json.dumps(v)}" if not isinstance(v, dict) else "" for k, v in lines.items())
     queries = "\n".join(f"{k} = {json.dumps(v)}" for k, v in lines["queries"].items())
     head = '[workspace]\nname = "acme"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "billing/"\n'
-    (folder / "costwhy.toml").write_text(f"{head}[[signals]]\n{shown}\n[long_table.queries]\n{queries}\n")
+    (folder / "costwhy.toml").write_text(f"{head}[[signals]]\n{shown}\n[signals.queries]\n{queries}\n")
     return folder
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from conftest import COMPANIES
 
 from costwhy.errors import SourceError
 from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 
-CASES = Path(__file__).parents[3] / "shared/cases"
 HEAD = "time,service,caller,metric,value\n"
 THREE = datetime(2026, 10, 14, 3, tzinfo=UTC)
 
@@ -156,12 +156,12 @@ def test_no_rows_is_no_error(tmp_path):
         long_table.find_files("signals/", tmp_path)
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason=f"no sample cases in {CASES}")
-def test_the_signals_of_the_sample_cases_add_up():
-    for case in sorted(CASES.glob("*/signals")):
-        reading = long_table.read(long_table.find_files("signals/", case.parent))
-        raw = pl.read_parquet(case / "*.parquet")
-        assert reading.set_aside.height == 0
-        sums = [f.filter(pl.col("metric") != "capacity")["value"].sum() for f in (reading.rows, raw)]  # capacity is a mean
-        assert sums[0] == pytest.approx(sums[1], rel=1e-12)
-        assert reading.seen["records"].sum() == raw.height
+@pytest.mark.parametrize("company", COMPANIES)
+def test_the_signals_of_the_sample_companies_add_up(company):
+    reading = long_table.read(long_table.find_files("signals/", company))
+    raw = pl.read_parquet(company / "signals/*.parquet")
+    assert reading.set_aside.height == 0
+    counted = pl.col("metric") != "capacity"  # capacity is a mean
+    sums = [f.filter(counted)["value"].sum() for f in (reading.rows, raw)]
+    assert sums[0] == pytest.approx(sums[1], rel=1e-12)
+    assert reading.seen["records"].sum() == raw.height

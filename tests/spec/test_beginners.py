@@ -9,7 +9,7 @@ import pytest
 from conftest import SAMPLE
 
 from costwhy.case.investigate import find_spikes
-from costwhy.cli import main
+from costwhy.cli.main import main
 from costwhy.cli.terminal import out
 from costwhy.feedback.verdicts import say
 from costwhy.lake.lake import open_lake
@@ -121,7 +121,7 @@ def test_a_plan_for_a_service_that_nobody_knows_is_accepted_and_the_nearest_name
     assert capsys.readouterr().err == ""
     assert main.main(["plan", str(folder), "Cartt", *until]) == 0
     said = capsys.readouterr().err
-    assert "no signal, bill or catalogue knows the service 'Cartt' yet; the nearest: cart" in said
+    assert "no signal, bill or catalogue knows the service 'Cartt' yet; did you mean cart?" in said
     assert main.main(["plan", str(folder), "--list"]) == 0
     listed = capsys.readouterr().out
     assert "Cartt" in listed
@@ -135,7 +135,7 @@ def test_lists_for_people_have_headings_and_no_internal_columns_and_json_has_all
     say(lake, ended["spike_id"], "fixed", "rolled back", "dana", ended["end"])
     assert main.main(["say", str(folder), "--list"]) == 0
     said = capsys.readouterr().out
-    assert said.index("what was said, newest first") < said.index("rolled back") < said.index("what fixes saved")
+    assert said.index("verdicts, newest first") < said.index("rolled back") < said.index("savings of fixes")
     assert "in the first" in said
     assert "7 days" in said
     assert not {"kind", "usage_type", "caller", "excess_per_hour"} & set(said.split())

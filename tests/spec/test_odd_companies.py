@@ -12,7 +12,7 @@ from small_company import ALL, FIRST, HOURS, Line, SmallCompany, from_hour, hour
 from costwhy import tables
 from costwhy.case.document import explain
 from costwhy.case.investigate import find_spikes, investigate
-from costwhy.case.story import tell
+from costwhy.case.story import sentences
 
 
 def negative_zeros(value: object, path: str = "") -> Iterator[str]:
@@ -75,7 +75,7 @@ def test_a_fall_is_told_as_less() -> None:
     company.lines["db"].price = 0.00005 * from_hour(700, 0.5)
     lake = company.lake()
     (spike,) = find_spikes(lake).to_dicts()
-    billed = tell(investigate(lake, spike["spike_id"]))[0].text
+    billed = sentences(investigate(lake, spike["spike_id"]))[0].text
     assert billed.endswith(" less.")
     assert "−" not in billed
 

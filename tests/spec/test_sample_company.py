@@ -5,7 +5,7 @@ import importlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 from conftest import ROOT, SAMPLE
 
-from costwhy.case.document import explain
 from costwhy.case.investigate import investigate_window
 from costwhy.errors import UsageError
 from costwhy.lake.lake import Lake
@@ -36,8 +35,8 @@ def generator() -> Iterator[ModuleType]:
 
 
 @pytest.fixture(scope="module")
-def said(sample_lake: Lake) -> dict[str, object]:
-    return explain(sample_lake)
+def said(answer_of: Callable[[Path], dict[str, object]]) -> dict[str, object]:
+    return answer_of(SAMPLE)
 
 
 def found(said: dict[str, object], sort: str) -> dict[str, object]:

@@ -14,11 +14,10 @@ import pytest
 from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes, webhook
 
 from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
-from costwhy.watch import watch
 from costwhy.watch.channels import send
 from costwhy.watch.channels.message import Message
 from costwhy.watch.deliver import Pause
-from costwhy.watch.watch import tell_all
+from costwhy.watch.watch import tell_all, watch
 
 STEPS = ("draft", "before pending", "after pending", "before sending", "after sending", "before sent", "after sent")
 KILLED = 137

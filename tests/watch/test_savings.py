@@ -35,7 +35,7 @@ def simulated(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("seed", [100, 101, 102])
+@pytest.mark.parametrize("seed", [100, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 102))])
 def test_a_retry_loop_that_was_fixed_is_verified_within_a_tenth_of_the_truth(seed, simulated, tmp_path):
     companies, incidents = simulated
     s = companies.simulate(companies.Settings(seed, 56, 12, ("retry_loop",)))

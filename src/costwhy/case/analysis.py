@@ -5,7 +5,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -16,10 +16,17 @@ from costwhy.model.observed import Observed, Tables, observe
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import find
 from costwhy.spikes.dollars import SpikeDollars, dollars_of
-from costwhy.spikes.summary import spike_row
+from costwhy.spikes.summary import SpikeRow, spike_row
 
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 LOG_DELAY = timedelta(minutes=15)  # CloudTrail delivers within it; a log file that holds a whole day is named by its last event
+
+
+class FoundSpike(NamedTuple):
+    """A spike's dollars and its row of `tables.SPIKES`."""
+
+    dollars: SpikeDollars
+    row: SpikeRow
 
 
 @dataclass(frozen=True)
@@ -29,21 +36,21 @@ class LakeAnalysis:
     lake: "Lake"
     observed: Observed
     model: Model
-    found: "tuple[tuple[SpikeDollars, dict[str, object]], ...]"  # each spike in money, with its row; largest rise first
+    found: "tuple[FoundSpike, ...]"  # largest rise first
     frames: dict[str, pl.DataFrame]
-    recorded: KnownChanges  # changes that somebody may have decided
-    kept: "KeptEvidence | None" = None  # of a published case
+    known_changes: KnownChanges  # changes that somebody may have decided
+    evidence: "KeptEvidence | None" = None  # of a published case
 
     @cached_property
     def directory(self) -> Directory:
         """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
         config = getattr(self.lake, "config", {}).get("mapping", {})
         hourly = self.frames.get("hourly", tables.HOURLY.empty())
-        if self.kept is not None:  # a published case keeps no bill from which tags could be dated
+        if self.evidence is not None:  # a published case keeps no bill from which tags could be dated
             hourly = tables.HOURLY.empty()
         dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
         order = tuple(config.get("owners", ORDER))
-        return Directory(self.frames["catalog"], self.frames["series"], order, self.recorded.rows, dated, _past(self.lake))
+        return Directory(self.frames["catalog"], self.frames["series"], order, self.known_changes.rows, dated, _past(self.lake))
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ def analyse(lake: Lake, as_of: datetime | None = None) -> LakeAnalysis:
         return _STUDIES[key]
 
 
-def _found(model: Model) -> "tuple[tuple[SpikeDollars, dict[str, object]], ...]":
-    found = [(a, spike_row(model, a)) for a in (dollars_of(model, spike) for spike in find(model))]
-    return tuple(sorted(found, key=lambda x: -float(x[0].hourly.sum())))
+def _found(model: Model) -> tuple[FoundSpike, ...]:
+    dollars = [dollars_of(model, spike) for spike in find(model)]
+    found = [FoundSpike(one, spike_row(model, one)) for one in dollars]
+    return tuple(sorted(found, key=lambda spike: -float(spike.dollars.hourly.sum())))

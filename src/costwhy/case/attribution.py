@@ -1,6 +1,5 @@
 """TODO case/attribution.py"""
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -12,6 +11,7 @@ from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import Onset, RankedTriggers
 from costwhy.model.observed import Observed
 from costwhy.spikes.dollars import SpikeDollars
+from costwhy.spikes.summary import SpikeRow
 from costwhy.tables import METER
 
 PLAN_SLACK = 1.25
@@ -50,11 +50,11 @@ def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
         callers,
         newborn,
         accounts,
-        new_resources(s, a) if s.kept is None else s.kept.resources,
+        new_resources(s, a) if s.evidence is None else s.evidence.resources,
     )
 
 
-def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, as_of: datetime) -> bool:
+def is_planned(weighed: RankedTriggers, row: SpikeRow, hours: int, as_of: datetime) -> bool:
     """The best trigger carries a plan that is still valid and whose expected cost is not exceeded by more than a quarter."""
     if not weighed.triggers.height or weighed.triggers["probability"][0] <= weighed.no_recorded_change:
         return False
@@ -63,7 +63,7 @@ def is_planned(weighed: RankedTriggers, row: Mapping[str, object], hours: int, a
         return False
     if best["planned_cost_per_day"] is None:
         return True
-    excess = float(str(row["excess_cost"])) + float(str(row["nowcast_excess_cost"]))
+    excess = row.excess_cost + row.nowcast_excess_cost
     return excess / max(hours, 1) * 24 <= PLAN_SLACK * float(best["planned_cost_per_day"])
 
 
@@ -71,9 +71,9 @@ def owners_of(s: LakeAnalysis, a: SpikeDollars, best: dict[str, object] | None) 
     """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
     start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
     found = find_owners(s.directory, service, best, budget_owner(s.observed, a.moved_meters), start)
-    if s.kept is None or s.kept.owners is None:
+    if s.evidence is None or s.evidence.owners is None:
         return found
-    return pl.concat([tables.OWNERS.fit(s.kept.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
+    return pl.concat([tables.OWNERS.fit(s.evidence.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
 
 
 def _costly_service(o: Observed, a: SpikeDollars) -> str | None:

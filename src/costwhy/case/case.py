@@ -1,4 +1,4 @@
-"""TODO case/case.py"""
+"""A case: one spike with everything that is known about it, frozen."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -6,6 +6,7 @@ from datetime import datetime
 import polars as pl
 
 from costwhy.case.analysis import LakeAnalysis
+from costwhy.spikes.summary import SpikeRow
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Case:
     as_of: datetime
     billed_through: datetime
     lake_version: int
-    spike: dict[str, object]
+    spike: SpikeRow
     drivers: pl.DataFrame
     drivers_remainder: float
     behaviour: pl.DataFrame
@@ -33,20 +34,21 @@ class Case:
     dependencies: pl.DataFrame
     coverage: pl.DataFrame
     clocks: pl.DataFrame
+    headline: str = ""  # the answer in one sentence, see story.headline
     calendar: float | None = None  # of two windows' totals, what their lengths make: dollars; None: no two windows were compared
-    study: "LakeAnalysis | None" = field(
+    analysis: "LakeAnalysis | None" = field(
         default=None, repr=False, compare=False
     )  # what it was made from; None: opened from a published folder
 
     @property
     def total(self) -> float:
         """Excess of billed and estimated hours together."""
-        return float(str(self.spike["excess_cost"])) + float(str(self.spike["nowcast_excess_cost"]))
+        return self.spike.excess_cost + self.spike.nowcast_excess_cost
 
     @property
     def a_day(self) -> float:
         """What a day of waiting costs: the excess of the last 24 hours, scaled up where it is younger; 0: ended."""
-        if self.spike["status"] != "running" or not self.ledger.height:
+        if self.spike.status != "running" or not self.ledger.height:
             return 0.0
         hours = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")["cost_change"].tail(24)
         return float(hours.sum()) * 24 / hours.len()
@@ -64,6 +66,4 @@ class Case:
 
     def __repr__(self) -> str:
         """The answer in one line."""
-        from costwhy.case.story import headline
-
-        return f"<Case {self.spike['spike_id']}: {headline(self)}>"
+        return f"<Case {self.spike.spike_id}: {self.headline}>"

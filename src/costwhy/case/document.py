@@ -46,36 +46,36 @@ def explain(
 
 def document(case: Case) -> dict[str, object]:
     """One spike as the contract writes it."""
-    s = case.spike
+    spike = case.spike
     (owner, decided, budget), then = case.who, case.owner_then
     money = ("expected_cost", "actual_cost", "excess_cost")
     return {
-        "spike_id": s["spike_id"],
-        "title": s["title"],
-        "start": _time(s["start"]),
-        "end": _time(s["end"]) if s["end"] else None,
-        "status": s["status"],
-        "shape": s["shape"],
-        "where": json.loads(str(s["where"])),
-        **{name: s[name] for name in money},
-        "excess_low": s["excess_low"],
-        "excess_high": s["excess_high"],
+        "spike_id": spike.spike_id,
+        "title": spike.title,
+        "start": _time(spike.start),
+        "end": _time(spike.end) if spike.end else None,
+        "status": spike.status,
+        "shape": spike.shape,
+        "where": json.loads(spike.where),
+        **{name: spike[name] for name in money},
+        "excess_low": spike.excess_low,
+        "excess_high": spike.excess_high,
         "nowcast": {
-            "hours": s["nowcast_hours"],
-            "excess_cost": s["nowcast_excess_cost"],
-            "low": s["nowcast_low"],
-            "high": s["nowcast_high"],
+            "hours": spike.nowcast_hours,
+            "excess_cost": spike.nowcast_excess_cost,
+            "low": spike.nowcast_low,
+            "high": spike.nowcast_high,
         }
-        if s["nowcast_hours"]
+        if spike.nowcast_hours
         else None,
-        "cost_per_hour_now": s["cost_per_hour_now"],
-        "month_end_excess_cost": s["month_end_excess_cost"],
+        "cost_per_hour_now": spike.cost_per_hour_now,
+        "month_end_excess_cost": spike.month_end_excess_cost,
         "drivers": [{"where": json.loads(r["where"]), "cost_change": r["cost_change"]} for r in case.drivers.iter_rows(named=True)],
         "drivers_remainder": case.drivers_remainder,
         "behaviour": case.behaviour.to_dicts(),
         "behaviour_remainder": case.behaviour_remainder,
         **({"calendar_cost": case.calendar} if case.calendar is not None else {}),
-        "verdict": s["verdict"],
+        "verdict": spike.verdict,
         "planned": case.planned,
         "triggers": [
             {

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,6 +24,7 @@ from costwhy.case.frames import (
     shown_hours,
     timeline_table,
 )
+from costwhy.case.story import headline
 from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
 from costwhy.causes.unowned import ownership_gap
@@ -33,7 +34,7 @@ from costwhy.model.baseline import Window
 from costwhy.model.observed import Observed, states
 from costwhy.model.rates import Model
 from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
-from costwhy.spikes.summary import spike_row
+from costwhy.spikes.summary import SpikeRow, spike_row
 from costwhy.text import cents
 
 # ---------------------------------------------------------------- the API
@@ -42,8 +43,7 @@ from costwhy.text import cents
 def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """All spikes as `tables.SPIKES`: rises by excess, largest first (billed and estimated), then falls."""
     s = analyse(lake, as_of)
-    rows = [row for _, row in s.found]
-    return pl.DataFrame(rows, schema=tables.SPIKES.schema) if rows else tables.SPIKES.empty()
+    return pl.DataFrame([asdict(spike.row) for spike in s.found], schema=tables.SPIKES.schema)
 
 
 def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
@@ -94,13 +94,13 @@ def nobody_owns_of(s: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
 def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
     s = analyse(lake, as_of)
-    return find_lost_tags(s.observed, s.frames, s.recorded)
+    return find_lost_tags(s.observed, s.frames, s.known_changes)
 
 
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     s = analyse(lake, as_of)
-    by_id = {str(row["spike_id"]): (a, row) for a, row in s.found}
+    by_id = {spike.row.spike_id: spike for spike in s.found}
     if spike_id not in by_id:
         raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(by_id) or "no spike at all", todo="see `costwhy spikes`")
     return case_of(s, *by_id[spike_id])
@@ -122,7 +122,7 @@ def investigate_window(
     s = analyse(lake, as_of)
     a = dollars_of_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
     row = spike_row(s.model, a)
-    case = case_of(s, a, {**row, "where": json.dumps(dict(where))} if where else row)
+    case = case_of(s, a, replace(row, where=json.dumps(dict(where))) if where else row)
     return case if against is None else replace(case, calendar=_calendar(s.model, a, _indices(s.observed, against)))
 
 
@@ -143,16 +143,15 @@ def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
     return Window(first, last)
 
 
-def case_of(s: LakeAnalysis, a: SpikeDollars, row: dict[str, object]) -> Case:
+def case_of(s: LakeAnalysis, a: SpikeDollars, row: SpikeRow) -> Case:
     """Everything about one spike of a study."""
-    excess = float(str(row["excess_cost"]))
-    behaviour, behaviour_remainder = behaviour_table(a, excess)
-    drivers, drivers_remainder = drivers_table(leaves_of(s.model, a) if s.kept is None else s.kept.leaves, excess)
-    weighed = rank_triggers(s.recorded, onset_of(s, a))
+    behaviour, behaviour_remainder = behaviour_table(a, row.excess_cost)
+    drivers, drivers_remainder = drivers_table(leaves_of(s.model, a) if s.evidence is None else s.evidence.leaves, row.excess_cost)
+    weighed = rank_triggers(s.known_changes, onset_of(s, a))
     best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
     hours = s.observed.hours[shown_hours(s.observed, a)]
     changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
-    return Case(
+    case = Case(
         s.lake.workspace,
         s.lake.currency,
         s.observed.as_of,
@@ -174,5 +173,6 @@ def case_of(s: LakeAnalysis, a: SpikeDollars, row: dict[str, object]) -> Case:
         dependencies_table(s.model, a),
         coverage_table(s, a),
         clocks_table(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
-        study=s,
+        analysis=s,
     )
+    return replace(case, headline=headline(case))

@@ -12,11 +12,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from costwhy.case.case import Case
 from costwhy.errors import InputError
 from costwhy.sources import s3_mirror
+from costwhy.spikes.summary import SpikeRow
 
 FORMAT = 1
 SUMS = "SHA256SUMS"
@@ -64,12 +66,11 @@ def open_case(place: str | Path) -> Published:
         raise InputError(f"the case at {folder} cannot be read", found=str(error), todo="publish it again") from error
     try:
         return Published(folder, about, _case(about, frames))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise InputError(f"the case.json of {folder} is not one of costwhy's", found=repr(error), todo="publish it again") from error
 
 
 def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
-    spike = {k: datetime.fromisoformat(v) if k in {"start", "end"} and v else v for k, v in about["spike"].items()}
     times = [datetime.fromisoformat(about[k]) for k in ("as_of", "billed_through")]
     return Case(
         workspace=about["workspace"],
@@ -77,11 +78,12 @@ def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
         as_of=times[0],
         billed_through=times[1],
         lake_version=int(about["made_from"]["lake_version"]),
-        spike=spike,
+        spike=msgspec.convert(about["spike"], SpikeRow),
         drivers_remainder=float(about["remainders"]["drivers"]),
         behaviour_remainder=float(about["remainders"]["behaviour"]),
         no_recorded_change=float(about["no_recorded_change"]),
         planned=bool(about["planned"]),
+        headline=str(about["headline"]),
         **frames,
     )
 

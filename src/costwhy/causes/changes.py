@@ -33,7 +33,7 @@ class KnownChanges:
     doing: Texts  # N, kind of change; `watching`, `keeping` and `tag` where the call says so
     call: Texts  # N, the operation: RegisterScalableTarget, or deployed
     usual: Array  # N, how many like it, itself aside, are made there a day
-    calm: npt.NDArray[np.bool_]  # N, made outside production
+    outside_production: npt.NDArray[np.bool_]  # N, made outside production
 
     def between(self, first: datetime, last: datetime) -> slice:
         """Those at or after `first` and before `last`."""

@@ -45,7 +45,7 @@ class Weights:
     mechanism: float = 1.17  # times the logarithm of the fit
     rare: float = 0.83  # times the logarithm of how many like it are made there a day, less
     undone: float = 1.5  # taken back when the spike ended
-    calm: float = -4.01  # made outside production
+    outside_production: float = -4.01  # made outside production
     planned: float = 4.45  # a plan that says so, of traffic
     none: float = -1.39  # no recorded change
     none_demand: float = -1.31
@@ -213,7 +213,7 @@ def log_weights(recorded: KnownChanges, s: Onset, e: Evidence, w: Weights) -> tu
     rarity = -w.rare * np.log(recorded.usual[e.near])
     if not rows.size:
         return np.zeros(0), np.zeros(0, dtype=int)
-    heavy = rows.max(axis=0) + when + rarity + w.undone * e.undone + w.calm * recorded.calm[e.near]
+    heavy = rows.max(axis=0) + when + rarity + w.undone * e.undone + w.outside_production * recorded.outside_production[e.near]
     return heavy, rows.argmax(axis=0)
 
 
@@ -252,7 +252,7 @@ def _reasons(recorded: KnownChanges, s: Onset, e: Evidence, which: tuple[int, in
         out.append("nothing like it is usual there")
     if change["planned_reason"]:
         out.append(f"planned: {change['planned_reason']}")
-    if recorded.calm[n]:
+    if recorded.outside_production[n]:
         out.append(f"made in {change['environment']}, not in production")
     return out
 

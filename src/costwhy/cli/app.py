@@ -1,6 +1,5 @@
-"""TODO cli/app.py"""
+"""`costwhy app` and `costwhy demo`: the investigation notebook on this machine."""
 
-import argparse
 import hashlib
 import os
 import shutil
@@ -11,64 +10,74 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
+import click
 
-from costwhy.cli.explain import ingest_workspace
-from costwhy.cli.terminal import errors
+from costwhy.cli.ingest import ingest_workspace
+from costwhy.cli.parameters import headless_option, port_option, split_words, words_argument
+from costwhy.cli.terminal import errors, one_line_of
 from costwhy.errors import CostwhyError, UsageError
 
-ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)  # how the app ends when somebody ends it
+_ENDED = (0, -signal.SIGINT, -signal.SIGTERM, 130, 143)
+"""Exit codes of an app that somebody stopped."""
 
 
-def run_app(wish: argparse.Namespace) -> None:
-    """costwhy app"""
+@click.command()
+@words_argument()
+@port_option
+@headless_option
+def app(*, words: tuple[str, ...], workspace: str | None, port: int, headless: bool) -> None:
+    """Open the investigation notebook of a workspace as an app."""
     from costwhy.lake.lake import has_lake
 
-    if not has_lake(wish.workspace):
-        ingest_workspace(wish.workspace)
-    _open_app(Path(wish.workspace).resolve(), wish)
+    place, _ = split_words(words, workspace)
+    if not has_lake(place):
+        ingest_workspace(place)
+    _open_app(Path(place).resolve(), port, headless=headless)
 
 
-def run_demo(wish: argparse.Namespace) -> None:
-    """costwhy demo"""
+@click.command()
+@port_option
+@headless_option
+def demo(*, port: int, headless: bool) -> None:
+    """Open the investigation notebook on the sample company."""
     workspace = demo_workspace()
-    report = ingest_workspace(str(workspace))
-    if report.read:
-        errors.print(f"the sample company is in {escape(str(workspace))}")
-    _open_app(workspace, wish)
+    if ingest_workspace(str(workspace)).read:
+        errors.print(f"the sample company is in {one_line_of(workspace)}")
+    _open_app(workspace, port, headless=headless)
 
 
 def demo_workspace() -> Path:
-    """A copy of the sample company that a lake can be written beside; a new one where the sample has changed."""
+    """A copy of the sample company, for its lake; a changed sample gets a new copy."""
     sample = shipped("data/sample", "_sample")
-    digest = _digest(sample)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy" / f"demo-{digest}"
-    if not (cache / "costwhy.toml").is_file():
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        draft = cache.with_suffix(f".{os.getpid()}")
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy"
+    copy = caches / f"demo-{_digest(sample)}"
+    if not (copy / "costwhy.toml").is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        draft = copy.with_suffix(f".{os.getpid()}")
         shutil.copytree(sample, draft, ignore=shutil.ignore_patterns("lake"))
         try:
-            draft.rename(cache)
+            draft.rename(copy)
         except OSError:  # another demo was faster
             shutil.rmtree(draft)
-    return cache
+    return copy
 
 
 def _digest(folder: Path) -> str:
-    """The beginning of SHA-256 over names and contents, a lake aside."""
+    """The beginning of the SHA-256 of all names and contents, without the lake."""
     whole = hashlib.sha256()
     for file in sorted(f for f in folder.rglob("*") if f.is_file()):
         name = file.relative_to(folder)
         if "lake" not in name.parts:
-            whole.update(name.as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+            content = hashlib.sha256(file.read_bytes()).digest()
+            whole.update(name.as_posix().encode() + b"\0" + content)
     return whole.hexdigest()[:12]
 
 
 def shipped(in_repository: str, in_wheel: str) -> Path:
     """A folder of the project: in the repository, or inside the installed package."""
-    here = Path(__file__).resolve().parent.parent
-    places = (here.parent.parent / in_repository, here / in_wheel)
-    found = next((p for p in places if p.is_dir()), None)
+    package = Path(__file__).resolve().parent.parent
+    places = package.parent.parent / in_repository, package / in_wheel
+    found = next((place for place in places if place.is_dir()), None)
     if found is None:
         raise UsageError(
             f"{in_repository} is not installed",
@@ -78,41 +87,33 @@ def shipped(in_repository: str, in_wheel: str) -> Path:
     return found
 
 
-def _open_app(workspace: Path, wish: argparse.Namespace) -> None:
-    """marimo in run mode on this machine only: nothing editable; no browser where there is no display."""
+def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
+    """Run marimo, read-only, for this machine only. No browser where there is no display."""
     notebook = shipped("notebooks", "_notebooks") / "investigate.py"
-    port = wish.port or _free_port()
+    port = port or _free_port()
     errors.print(f"[bold]http://127.0.0.1:{port}[/]  (Ctrl+C ends it)")
-    headless = wish.headless or not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in {"darwin", "win32"})
-    command = [
-        sys.executable,
-        "-m",
-        "marimo",
-        "-q",
-        "run",
-        str(notebook),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        *(["--headless"] if headless else []),
-        "--",
-        "--workspace",
-        str(workspace),
-    ]
-    code = _run(command)
-    if code not in ENDED:
-        found, todo = f"marimo ended with code {code}", f"is port {port} free? try --port"
-        raise CostwhyError("the app stopped", found=found, todo=todo)
+    has_display = sys.platform in {"darwin", "win32"} or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    browser = [] if has_display and not headless else ["--headless"]
+    marimo = [sys.executable, "-m", "marimo", "-q", "run", str(notebook)]
+    address = ["--host", "127.0.0.1", "--port", str(port), *browser]
+    code = _run([*marimo, *address, "--", "--workspace", str(workspace)])
+    if code not in _ENDED:
+        raise CostwhyError(
+            "the app stopped",
+            found=f"marimo ended with code {code}",
+            todo=f"is port {port} free? try --port",
+        )
 
 
 def _run(command: Sequence[str]) -> int:
-    """A program that ends when this one is ended."""
-    process = subprocess.Popen(command)
+    """Run a program that ends when this one ends; returns its exit code."""
+    process = subprocess.Popen(command)  # noqa: S603 - our own words
     former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     try:
         return process.wait()
-    except KeyboardInterrupt:  # the terminal has told both
+    except KeyboardInterrupt:  # the terminal has interrupted both
         return process.wait()
     finally:
         signal.signal(signal.SIGTERM, former)

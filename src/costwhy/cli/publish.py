@@ -1,79 +1,110 @@
-"""TODO cli/publish.py"""
+"""`costwhy publish`, `costwhy postmortem` and `costwhy verify`."""
 
-import argparse
-import json
 from pathlib import Path
 
-from costwhy.cli.explain import lake_of
-from costwhy.cli.terminal import one_line_of, out, show_rows
+import click
+
+from costwhy.cli.ingest import lake_of
+from costwhy.cli.parameters import is_spike_id, json_option, split_words, words_argument
+from costwhy.cli.terminal import one_line_of, out, print_json, show_rows
 from costwhy.errors import UsageError
 
 
-def run_publish(wish: argparse.Namespace) -> None:
-    """costwhy publish"""
+@click.command()
+@words_argument("SPIKE", "and a spike's id")
+@click.option(
+    "--to",
+    type=Path,
+    metavar="FOLDER",
+    help="The published folder (default: published, in the workspace).",
+)
+@click.option(
+    "--redact",
+    multiple=True,
+    metavar="KINDS",
+    help="Names to take out: accounts, resources, people, or all.",
+)
+@click.option("--preview", is_flag=True, help="Show what would be published, and write nothing.")
+@json_option
+def publish(
+    *,
+    words: tuple[str, ...],
+    workspace: str | None,
+    to: Path | None,
+    redact: tuple[str, ...],
+    preview: bool,
+    as_json: bool,
+) -> None:
+    """Write the case of a spike into the published folder."""
     from costwhy.case.investigate import investigate
-    from costwhy.publishing.publish import (
-        kinds_of,
-        preview,
-        publish,
-    )
+    from costwhy.publishing.publish import kinds_of, publish
+    from costwhy.publishing.publish import preview as preview_of
 
-    if len(wish.words) > 2:
-        raise UsageError("one workspace and one spike", found=" ".join(wish.words), todo="costwhy publish WORKSPACE SPIKE")
-    workspace, spike = wish.words if len(wish.words) == 2 else (".", wish.words[0])
-    if len(wish.words) == 1 and Path(spike).is_dir():
-        raise UsageError(
-            "which spike?", found=f"the workspace {spike} alone", todo=f"costwhy publish {spike} SPIKE, see `costwhy spikes {spike}`"
-        )
-    case, kinds = investigate(lake_of(workspace), spike), kinds_of(wish.redact)
-    if wish.preview:
-        rows = preview(case, kinds).to_dicts()
-        if wish.json:
-            print(json.dumps({"spike_id": spike, "redacted": sorted(kinds), "leaves": rows}, indent=1))
+    place, [spike] = split_words(words, workspace, ("SPIKE",))
+    if not is_spike_id(spike):
+        todo = "costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows"
+        raise UsageError("which spike?", found=spike, todo=todo)
+    case, kinds = investigate(lake_of(place), spike), kinds_of(redact)
+    if preview:
+        rows = preview_of(case, kinds).to_dicts()
+        if as_json:
+            print_json({"spike_id": spike, "redacted": sorted(kinds), "leaves": rows})
             return
-        cells = [(f"{row['table']}.{row['column']}", row["values"], row["masked"], row["example"]) for row in rows]
-        show_rows(("column", "values", "masked", "example"), cells, none="nothing would leave")
+        cells = [
+            (f"{row['table']}.{row['column']}", row["values"], row["masked"], row["example"])
+            for row in rows
+        ]
+        show_rows(("column", "values", "masked", "example"), cells, none="nothing")
         return
-    place = publish(case, wish.to or Path(workspace) / "published", redact=kinds)
-    if wish.json:
-        print(json.dumps({"case": str(place), "spike_id": place.name, "redacted": sorted(kinds)}, indent=1))
+    folder = publish(case, to or Path(place) / "published", redact=kinds)
+    if as_json:
+        print_json({"case": str(folder), "spike_id": folder.name, "redacted": sorted(kinds)})
         return
-    out.print(one_line_of(place))
+    out.print(one_line_of(folder))
 
 
-def run_postmortem(wish: argparse.Namespace) -> None:
-    """costwhy postmortem"""
+@click.command()
+@click.argument("case", metavar="CASE", help="Folder of a published case.")
+@click.option(
+    "--to",
+    metavar="FOLDER",
+    help="Where to write it (default: postmortem-NAME here). What people wrote there is kept.",
+)
+def postmortem(*, case: str, to: str | None) -> None:
+    """Write a self-contained postmortem that can be run again."""
     from costwhy.publishing.postmortem import write_postmortem
 
-    place = write_postmortem(wish.case, wish.to)
-    for file in sorted(place.glob("postmortem.*")):
+    for file in sorted(write_postmortem(case, to).glob("postmortem.*")):
         out.print(one_line_of(file))
 
 
-def run_verify(wish: argparse.Namespace) -> None:
-    """costwhy verify"""
-    from costwhy.publishing.verify import (
-        restated,
-        verify,
-    )
+@click.command()
+@click.argument("case", type=Path, metavar="CASE", help="Folder of a published case or postmortem.")
+@click.option(
+    "--lake",
+    metavar="WORKSPACE",
+    help="Also show what the provider has restated since, by the lake of this workspace.",
+)
+@json_option
+def verify(*, case: Path, lake: str | None, as_json: bool) -> None:
+    """Compute a published case again, and compare it.
 
-    place = Path(wish.case)
-    place = place / "case" if (place / "case" / "case.json").is_file() else place
+    Every number and every digest must be the same.
+    """
+    from costwhy.publishing.verify import restated, verify
+
+    place = case / "case" if (case / "case" / "case.json").is_file() else case
     checked = verify(place)
-    rows = restated(place, lake_of(wish.lake)).to_dicts() if wish.lake else []
-    if wish.json:
-        print(
-            json.dumps(
-                {"case": str(place), "values": checked.values, "files": checked.files, "notes": checked.notes, "restated": rows}, indent=1
-            )
-        )
+    rows = restated(place, lake_of(lake)).to_dicts() if lake else []
+    if as_json:
+        counts = {"values": checked.values, "files": checked.files, "notes": checked.notes}
+        print_json({"case": str(place), **counts, "restated": rows})
         return
     out.print(f"the same: {checked.values:,} values, {checked.files} files")
     for note in checked.notes:
         out.print(f"note: {one_line_of(note)}")
     for row in rows:
-        out.print(
-            f"restated: {one_line_of(row['month'])} {one_line_of(row['ServiceName'])} {one_line_of(row['x_UsageType'])} {row['then']:,.2f} -> {row['now']:,.2f}"
-        )
-    if wish.lake and not rows:
+        names = one_line_of(f"{row['month']} {row['ServiceName']} {row['x_UsageType']}")
+        out.print(f"restated: {names} {row['then']:,.2f} -> {row['now']:,.2f}")
+    if lake and not rows:
         out.print("nothing was restated since")

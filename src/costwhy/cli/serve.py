@@ -1,90 +1,172 @@
-"""TODO cli/serve.py"""
+"""`costwhy serve`: the read-only app, its users, and links to single cases."""
 
-import argparse
 import getpass
 import os
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import click
 
 from costwhy.cli.app import shipped
+from costwhy.cli.parameters import port_option, time
 from costwhy.cli.terminal import errors, one_line_of, out
 from costwhy.errors import UsageError
 
-if TYPE_CHECKING:
-    from costwhy.serve.visitors import Auth
+_LINK_DAYS = 14
 
 
-def run_serve(wish: argparse.Namespace) -> None:
-    """costwhy serve"""
-    from costwhy.serve.server import (
-        ServeOptions,
-        default_state,
-        serve,
-    )
+@click.command()
+@click.argument(
+    "published",
+    default="published",
+    metavar="[PUBLISHED]",
+    help="The published folder (default: published), or s3://.",
+)
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    metavar="HOST",
+    help="Address to listen on (default: this machine only).",
+)
+@port_option
+@click.option(
+    "--site",
+    "sites",
+    multiple=True,
+    metavar="URL",
+    help="Address that viewers type, such as https://costs.example.com.",
+)
+@click.option(
+    "--token-env", metavar="NAME", help="Environment variable with one secret for all viewers."
+)
+@click.option(
+    "--users", type=Path, metavar="FILE", help="Users and their scrypt hashes, see --add-user."
+)
+@click.option(
+    "--header",
+    default="",
+    metavar="NAME",
+    help="Request header in which a proxy names the viewer.",
+)
+@click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Address or network of a trusted proxy.",
+)
+@click.option(
+    "--state",
+    type=Path,
+    metavar="FOLDER",
+    help="Folder of the secret key, outside the published folder.",
+)
+@click.option("--log", type=Path, metavar="FILE", help="Access log (default: standard error).")
+@click.option("--link", metavar="CASE", help="Print a link that opens this case alone, and end.")
+@click.option(
+    "--until", type=time, metavar="TIME", help=f"End of that link (default: in {_LINK_DAYS} days)."
+)
+@click.option("--revoke", metavar="LINK", help="Revoke a link, and end.")
+@click.option(
+    "--add-user", metavar="NAME", help="Ask for a password, add NAME to --users, and end."
+)
+def serve(
+    *,
+    published: str,
+    host: str,
+    port: int,
+    sites: tuple[str, ...],
+    token_env: str | None,
+    users: Path | None,
+    header: str,
+    proxies: tuple[str, ...],
+    state: Path | None,
+    log: Path | None,
+    link: str | None,
+    until: datetime | None,
+    revoke: str | None,
+    add_user: str | None,
+) -> None:
+    """Serve published cases, read-only."""
+    from costwhy.serve.auth import Auth
+    from costwhy.serve.server import ServeOptions, default_state, serve
 
-    if wish.add_user:
-        _add_user(wish)
-        return
-    state = wish.state or default_state()
-    if wish.link or wish.revoke:
-        _link(wish, state)
-        return
-    options = ServeOptions(_auth(wish), wish.host, wish.port, tuple(wish.site), state, log=wish.log)
-    serve(wish.published, shipped("notebooks", "_notebooks") / "leadership.py", options)
+    state = state or default_state()
+    if add_user:
+        _add_user(add_user, users)
+    elif revoke:
+        _revoke(revoke, published, state)
+    elif link:
+        _print_link(link, until, published, state, sites)
+    else:
+        auth = Auth(_token(token_env), users, header, proxies)
+        options = ServeOptions(auth, host, port, sites, state, log=log)
+        serve(published, shipped("notebooks", "_notebooks") / "leadership.py", options)
 
 
-def _auth(wish: argparse.Namespace) -> "Auth":
-    from costwhy.serve.visitors import Auth
-
-    token = ""
-    if wish.token_env:
-        token = os.environ.get(wish.token_env, "")
-        if not token:
-            raise UsageError(
-                f"the environment variable {wish.token_env} is empty", todo="put the token into it; it never belongs on a command line"
-            )
-    return Auth(token, wish.users, wish.header, tuple(wish.proxy))
+def _token(variable: str | None) -> str:
+    """The token in an environment variable; empty where none is named."""
+    token = os.environ.get(variable, "") if variable else ""
+    if variable and not token:
+        raise UsageError(
+            f"the environment variable {variable} is empty",
+            todo="put the token into it; it never belongs on a command line",
+        )
+    return token
 
 
-def _link(wish: argparse.Namespace, state: Path) -> None:
-    """A link that opens one case, or the end of one."""
-    from costwhy.serve.links import (
-        REVOKED,
-        IdList,
-        make_link,
-        read_secret,
-        revoke,
-    )
+def _revoke(link: str, published: str, state: Path) -> None:
+    from costwhy.serve.id_list import IdList
+    from costwhy.serve.links import REVOKED, revoke
+    from costwhy.serve.secret_key import read_secret
 
-    key = read_secret(state)
-    if wish.revoke:
-        folder = state if "://" in wish.published else Path(wish.published)
-        out.print(f"revoked: {one_line_of(revoke(key, wish.revoke, IdList(folder / REVOKED)))}")
-        return
-    if "://" not in wish.published and not (Path(wish.published) / wish.link / "case.json").is_file():
-        raise UsageError(f"no case {wish.link!r} is published", found=wish.published, todo="name a folder of the published folder")
-    link, text = make_link(key, wish.link, wish.until or datetime.now(UTC) + timedelta(days=14))
-    site = wish.site[0].rstrip("/") if wish.site else "SITE"
-    out.print(f"{one_line_of(site)}/link/{text}")
-    if not wish.site:
+    folder = state if "://" in published else Path(published)
+    revoked = revoke(read_secret(state), link, IdList(folder / REVOKED))
+    out.print(f"revoked: {one_line_of(revoked)}")
+
+
+def _print_link(
+    case: str, until: datetime | None, published: str, state: Path, sites: tuple[str, ...]
+) -> None:
+    """Print a new link to one case."""
+    from costwhy.serve.links import make_link
+    from costwhy.serve.secret_key import read_secret
+
+    if "://" not in published and not (Path(published) / case / "case.json").is_file():
+        raise UsageError(
+            f"no case {case!r} is published",
+            found=published,
+            todo="name a folder of the published folder",
+        )
+    end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
+    link, text = make_link(read_secret(state), case, end)
+    out.print(f"{one_line_of(sites[0].rstrip('/') if sites else 'SITE')}/link/{text}")
+    if not sites:
         errors.print("SITE stands for the address that viewers type: give it as --site")
-    revoking = f"costwhy serve {wish.published} --revoke {link.id}"
-    errors.print(f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{one_line_of(revoking)}`", soft_wrap=True)
+    revoking = one_line_of(f"costwhy serve {published} --revoke {link.id}")
+    errors.print(
+        f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{revoking}`",
+        soft_wrap=True,
+    )
 
 
-def _add_user(wish: argparse.Namespace) -> None:
+def _add_user(name: str, users: Path | None) -> None:
+    """Ask for a password, and append the user to the file."""
     from costwhy.serve.passwords import hash_line
 
-    if not wish.users:
+    if not users:
         raise UsageError("--add-user needs the users' file", todo="give it: --users users.txt")
     try:
-        warnings.simplefilter("ignore", getpass.GetPassWarning)  # it names lines of Python; the words after it remain
-        password = getpass.getpass(f"password of {wish.add_user}: ")
+        warnings.simplefilter("ignore", getpass.GetPassWarning)  # it shows lines of Python
+        password = getpass.getpass(f"password of {name}: ")
     except EOFError:
-        todo = "run it in a terminal, and type the password there"
-        raise UsageError("--add-user asks for a password, and nobody answered", found="the end of the input", todo=todo) from None
-    line = hash_line(wish.add_user, password)
-    with os.fdopen(os.open(wish.users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as stream:
+        raise UsageError(
+            "--add-user asks for a password, and nobody answered",
+            found="the end of the input",
+            todo="run it in a terminal, and type the password there",
+        ) from None
+    line = hash_line(name, password)
+    descriptor = os.open(users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "a") as stream:
         stream.write(f"{line}\n")

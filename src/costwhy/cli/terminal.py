@@ -1,4 +1,4 @@
-"""TODO cli/terminal.py"""
+"""What a terminal shows: text without control characters, tables that fit, JSON documents."""
 
 import json
 import re
@@ -6,7 +6,6 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -15,36 +14,61 @@ from rich.table import Table
 
 from costwhy.errors import CostwhyError
 
-if TYPE_CHECKING:
-    import polars as pl
-
-
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    r"\ud800-\udfff]"
+)
+_NUMBERS = frozenset(
+    {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
+)
+"""Headings of columns that are aligned to the right."""
 errors = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)  # a pipe bounds no table
+out = Console(  # a pipe has no width: tables are not folded there
+    highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
+)
 
 
-def complain(error: CostwhyError) -> None:
+def complain(error: CostwhyError) -> int:
+    """Show an error; returns its exit code."""
     errors.print(f"[bold red]costwhy:[/] {escape(clean(error))}", soft_wrap=True)
+    return error.exit_code
+
+
+def note(text: object) -> None:
+    """Show a remark on standard error."""
+    errors.print(f"[yellow]note:[/] {one_line_of(text)}", soft_wrap=True)
 
 
 def clean(text: object) -> str:
-    """External text without what a terminal would obey: control, direction and invisible characters."""
+    """External text without control, direction and invisible characters; line breaks stay."""
     return _UNSAFE.sub("", str(text))
 
 
 def one_line_of(text: object) -> str:
-    """External text for one line: it cannot pose as a line of ours, and no markup in it counts."""
+    """External text on one line, with Rich's markup escaped."""
     return escape(" ".join(clean(text).split()))
 
 
+def iso_time(time: datetime) -> str:
+    """2026-10-14T03:00:00Z."""
+    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def print_json(document: object) -> None:
+    """Print the one JSON document of --json."""
+    print(json.dumps(document, indent=1, allow_nan=False, default=iso_time))
+
+
 def show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: str) -> None:
-    """A table; where the terminal is narrower, each row as its first cell, whole to be copied, and the others below it."""
-    cells = [["" if v is None else one_line_of(v) for v in row] for row in rows]
+    """Show a table; a terminal too narrow for it gets each row as its first cell and a paragraph.
+
+    `names`: the heading of each column; `rows`: the cells, where None is empty; `none`: the text
+    where there is no row.
+    """
+    cells = [["" if value is None else one_line_of(value) for value in row] for row in rows]
     table = Table(box=None, pad_edge=False)
-    numbers = {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
     for name in names:
-        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        table.add_column(name, justify="right" if name in _NUMBERS else "left", overflow="fold")
     for row in cells:
         table.add_row(*row)
     if not rows:
@@ -54,52 +78,6 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: s
     else:
         for row in cells:
             out.print(row[0])
-            told = ", ".join(f"{n} {v}" for n, v in zip(names[1:], row[1:], strict=True) if v)
-            out.print(textwrap.fill(told, out.width, initial_indent="  ", subsequent_indent="  "))
-
-
-def iso_time(time: datetime | None) -> str | None:
-    return None if time is None else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-LISTED = {
-    "verdicts": {"spike_id": "spike", "verdict": "verdict", "note": "note", "who": "who", "at": "at", "excess_per_hour": "an hour then"},
-    "savings": {"spike_id": "spike", "who": "fixed by", "days": "in the first", "from": "from", "saved": "saved", "possible": "of", "outcome": "outcome"},
-    "plans": {"service": "service", "reason": "reason", "start": "from", "until": "until", "cost_per_day": "a day", "who": "who", "at": "at"},
-}  # fmt: skip
-"""What people see of the tables of owners, column by column; `--json` has them whole."""
-HEADINGS = {
-    "verdicts": "what was said, newest first",
-    "savings": "what fixes saved; the days of a longer look contain those of a shorter one",
-    "plans": "what will cost more on purpose, newest first",
-}
-AMOUNTS = frozenset({"excess_per_hour", "saved", "possible", "cost_per_day"})
-
-
-def show_tables(frames: "dict[str, pl.DataFrame]", currency: str, *, as_json: bool) -> None:
-    """Frames of owners as one JSON document, or as tables for a terminal, each under its heading."""
-    if as_json:
-        rows = {
-            name: [{k: iso_time(v) if isinstance(v, datetime) else v for k, v in r.items()} for r in f.to_dicts()]
-            for name, f in frames.items()
-        }
-        print(json.dumps(rows, indent=1, allow_nan=False))
-        return
-    for name, frame in frames.items():
-        if frame.height:
-            out.print(HEADINGS[name])
-        cells = [[_cell(column, row[column], currency) for column in LISTED[name]] for row in frame.iter_rows(named=True)]
-        show_rows(tuple(LISTED[name].values()), cells, none=f"no {name}")
-
-
-def _cell(column: str, value: Any, currency: str) -> object:
-    """A value of a table of owners, in people's words."""
-    from costwhy.text import money
-
-    if column == "excess_per_hour" and value == 0:
-        return "had ended"
-    if column in AMOUNTS:
-        return "whatever it costs" if value is None else money(value, currency)
-    if column == "days":
-        return f"{value} days"
-    return iso_time(value) if isinstance(value, datetime) else value
+            pairs = zip(names[1:], row[1:], strict=True)
+            text = ", ".join(f"{name} {value}" for name, value in pairs if value)
+            out.print(textwrap.indent(textwrap.fill(text, out.width - 2), "  "))

@@ -1,102 +1,70 @@
-"""TODO cli/watch.py"""
+"""`costwhy watch`."""
 
-import argparse
-import getpass
-import json
 import time
-from datetime import UTC, datetime
+from pathlib import Path
 
-from costwhy.cli.explain import lake_of
-from costwhy.cli.terminal import complain, errors, iso_time, one_line_of, out, show_tables
-from costwhy.errors import CostwhyError, UsageError
+import click
+
+from costwhy.cli.parameters import interval, split_words, words_argument
+from costwhy.cli.terminal import complain, errors, one_line_of, out
+from costwhy.errors import CostwhyError
 
 
-def run_watch(wish: argparse.Namespace) -> None:
-    """costwhy watch"""
+@click.command()
+@words_argument()
+@click.option(
+    "--every",
+    type=interval,
+    metavar="TIME",
+    help="Run again and again: 15m, 1h (default: once, for cron).",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show what would be sent for the lake as it is. Read, write and send nothing.",
+)
+@click.option("--url", metavar="ADDRESS", help="Address of `costwhy serve`, for links to the case.")
+def watch(
+    *,
+    words: tuple[str, ...],
+    workspace: str | None,
+    every: float | None,
+    dry_run: bool,
+    url: str | None,
+) -> None:
+    """Ingest, find spikes, notify their owners.
+
+    Once, or at an interval with --every.
+    """
+    place, _ = split_words(words, workspace)
+    while True:
+        try:
+            _look(place, url, dry_run=dry_run)
+        except CostwhyError as error:
+            if every is None:
+                raise
+            complain(error)  # the next run may succeed
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def _look(workspace: str | Path, url: str | None, *, dry_run: bool) -> None:
+    """Run once and show the report. Raises the first error of a channel or a source."""
     from costwhy.config import read_workspace
     from costwhy.text import clock
     from costwhy.watch.watch import watch
 
-    while True:
-        try:
-            report = watch(read_workspace(wish.workspace), url=wish.url, dry_run=wish.dry_run)
-            for event in report.waiting if wish.dry_run else ():
-                out.print("\n".join(map(one_line_of, (event.message.title, *event.message.lines))) + "\n", soft_wrap=True)
-            later = f"{len(report.waiting)} would be told" if wish.dry_run else f"{len(report.waiting)} to be told later"
-            errors.print(f"{len(report.told)} told, {later}")
-            for pause in report.pauses:
-                errors.print(f"  waiting: {one_line_of(pause.wrong)}; next try {clock(pause.until)}", soft_wrap=True)
-            if report.faults:
-                for fault in report.faults[1:]:
-                    complain(fault)
-                raise report.faults[0]
-        except CostwhyError as error:
-            if wish.every is None:
-                raise
-            complain(error)  # the next look may go better
-        if wish.every is None:
-            return
-        time.sleep(wish.every)
-
-
-def run_say(wish: argparse.Namespace) -> None:
-    """costwhy say"""
-    from costwhy.feedback.savings import savings
-    from costwhy.feedback.savings import table as of_savings
-    from costwhy.feedback.verdicts import (
-        said,
-        say,
-    )
-
-    workspace, words = _workspace_and(wish, 2, "costwhy say [WORKSPACE] SPIKE VERDICT")
-    lake = lake_of(workspace)
-    if wish.list:
-        show_tables({"verdicts": said(lake), "savings": of_savings(savings(lake))}, lake.currency, as_json=wish.json)
-        return
-    told = say(lake, words[0], words[1], wish.note, wish.who or getpass.getuser())
-    if wish.json:
-        print(
-            json.dumps(
-                {"spike_id": told.spike.spike_id, "verdict": told.verdict, "note": told.note, "who": told.who, "at": iso_time(told.at)}
-            )
-        )
-        return
-    out.print(one_line_of(f"{told.who}: {told.spike.spike_id} is {told.verdict}"))
-
-
-def run_plan(wish: argparse.Namespace) -> None:
-    """costwhy plan"""
-    from costwhy.feedback.plans import (
-        nearest_services,
-        plan,
-        planned,
-    )
-
-    workspace, words = _workspace_and(wish, 1, "costwhy plan [WORKSPACE] SERVICE --reason WHY --until TIME")
-    lake = lake_of(workspace)
-    if wish.list:
-        show_tables({"plans": planned(lake)}, lake.currency, as_json=wish.json)
-        return
-    if wish.until is None or not wish.reason:
-        raise UsageError("a plan needs a reason and an end", todo="give --reason and --until")
-    window = (wish.start or datetime.now(UTC), wish.until)
-    made = plan(lake, words[0], wish.reason, window, wish.cost_per_day, wish.who or getpass.getuser())
-    nearest = nearest_services(lake, made.service)
-    if nearest is not None:
-        hint = f"; the nearest: {', '.join(nearest)}" if nearest else ""
-        errors.print(
-            f"[yellow]note:[/] {one_line_of(f'no signal, bill or catalogue knows the service {made.service!r} yet{hint}')}", soft_wrap=True
-        )
-    if wish.json:
-        times = {"start": iso_time(made.start), "until": iso_time(made.until), "at": iso_time(made.at)}
-        print(json.dumps({"service": made.service, "reason": made.reason, **times, "cost_per_day": made.cost_per_day, "who": made.who}))
-        return
-    out.print(one_line_of(f"{made.who}: {made.service} may cost more until {iso_time(made.until)}: {made.reason}"))
-
-
-def _workspace_and(wish: argparse.Namespace, count: int, usage: str) -> tuple[str, list[str]]:
-    """The workspace, this folder where none is named, and the `count` words behind it; none with --list."""
-    wanted = 0 if wish.list else count
-    if len(wish.words) not in {wanted, wanted + 1}:
-        raise UsageError("too many or too few words", found=" ".join(wish.words) or "none", todo=usage)
-    return (wish.words[0] if len(wish.words) > wanted else "."), wish.words[len(wish.words) - wanted :]
+    report = watch(read_workspace(workspace), url=url, dry_run=dry_run)
+    for event in report.waiting if dry_run else ():
+        text = "\n".join(map(one_line_of, (event.message.title, *event.message.lines)))
+        out.print(f"{text}\n", soft_wrap=True)
+    later = "would be sent" if dry_run else "to be sent later"
+    errors.print(f"{len(report.told)} sent, {len(report.waiting)} {later}")
+    for pause in report.pauses:
+        text = f"{one_line_of(pause.wrong)}; next try {clock(pause.until)}"
+        errors.print(f"  waiting: {text}", soft_wrap=True)
+    for fault in report.faults[1:]:
+        complain(fault)
+    if report.faults:
+        raise report.faults[0]

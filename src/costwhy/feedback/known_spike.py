@@ -9,6 +9,7 @@ from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
 from costwhy.lake.journal import time_of
 from costwhy.spikes.dollars import SpikeDollars
+from costwhy.spikes.summary import SpikeRow
 
 GROWTH = 1.25
 SAME_SPIKE = timedelta(hours=6)
@@ -57,15 +58,13 @@ def read_spike_key(document: Mapping[str, Any]) -> SpikeKey:
     return SpikeKey(document["spike_id"], start, place, document["running"], document["per_hour"], document["share"])
 
 
-def key_of_spike(s: LakeAnalysis, a: SpikeDollars, row: Mapping[str, object]) -> SpikeKey:
+def key_of_spike(s: LakeAnalysis, a: SpikeDollars, row: SpikeRow) -> SpikeKey:
     """A spike of a study."""
-    start = row["start"]
-    assert isinstance(start, datetime)
     place: Place = a.baselines[0].rate.name if a.baselines else (None, None, None, None)
     hours = a.hourly[-min(DAY, a.hourly.size) :]
     usual = float(s.model.cost[list(a.moved_meters), a.window.end - hours.size : a.window.end].sum()) - float(hours.sum())
     share = float(hours.sum()) / max(abs(usual), 0.01 * abs(float(hours.sum())), 1e-9)
-    return SpikeKey(str(row["spike_id"]), start, place, a.running, round(float(hours.mean()), 4) if a.running else 0.0, round(share, 4))
+    return SpikeKey(row.spike_id, row.start, place, a.running, round(float(hours.mean()), 4) if a.running else 0.0, round(share, 4))
 
 
 def keys_of_spikes(s: LakeAnalysis) -> list[SpikeKey]:

@@ -144,7 +144,7 @@ def _sparse(grids: dict[str, Array]) -> pl.DataFrame:
 
 def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> dict[str, pl.DataFrame]:
     """Changes, catalogue, tags and coverage as far as the case speaks of them."""
-    o, r, frames = study.observed, study.recorded, study.frames
+    o, r, frames = study.observed, study.known_changes, study.frames
     begin = o.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = o.hours[0] + timedelta(hours=spike.end) if spike.end is not None else o.as_of
     part = r.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDOING[1])
@@ -162,7 +162,7 @@ def _context(study: LakeAnalysis, spike: Spike, services: set[str | None]) -> di
             doing=pl.Series(r.doing[part], dtype=pl.String),
             call=pl.Series(r.call[part], dtype=pl.String),
             usual=r.usual[part],
-            calm=r.calm[part],
+            calm=r.outside_production[part],
         ),
         "changes": shown,
         "catalog": catalog.filter(wanted),

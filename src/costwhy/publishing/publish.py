@@ -50,7 +50,7 @@ def publish(case: Case, folder: str | Path, *, redact: Collection[str] = ()) -> 
     redact: kinds of names to take out (accounts, resources, people). The numbers are made again from what is written, so that
     what is published is what `verify` will find. Raises UsageError for a case that is no spike of a lake.
     """
-    study = case.study
+    study = case.analysis
     if study is None or not any(row["spike_id"] == case.spike["spike_id"] for _, row in study.found):
         raise UsageError(
             "only a spike can be published",
@@ -77,9 +77,9 @@ def redacted(frozen: Frozen, kinds: Collection[str]) -> tuple[Frozen, Redaction]
 
 def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:
     """What would leave: table, column, distinct values, how many of them are masked, an example as it would be read."""
-    if case.study is None:
+    if case.analysis is None:
         raise UsageError("only a spike of a lake can be published", todo="see `costwhy spikes`")
-    whole = freeze(case.study, str(case.spike["spike_id"]))
+    whole = freeze(case.analysis, str(case.spike["spike_id"]))
     hidden = redacted(whole, redact)[1]
     rows = []
     for table, frame in sorted(whole.tables.items()):
@@ -119,7 +119,7 @@ def _about(study: LakeAnalysis, frozen: Frozen, made: Case, hidden: Redaction) -
         "seed": None,  # nothing in a case is left to chance
         "redacted": sorted(hidden.kinds),
         "outline": asdict(frozen.outline),
-        "spike": {k: plain_value(v) for k, v in made.spike.items()},
+        "spike": {k: plain_value(v) for k, v in asdict(made.spike).items()},
         "remainders": {"drivers": made.drivers_remainder, "behaviour": made.behaviour_remainder},
         "no_recorded_change": made.no_recorded_change,
         "planned": made.planned,

@@ -1,1 +1,1 @@
-"""The read-only app over published cases, and the wall around it."""
+"""The read-only app over published cases, and the guard in front of it."""

@@ -1,10 +1,12 @@
-"""The access log: one JSON line for each request and each WebSocket, without a secret and without what a terminal would obey.
+"""The access log: one JSON line for each request and WebSocket, without a secret.
 
-    {"time": "2026-11-24T15:22:40.120Z", "address": "10.0.0.7", "who": "ada", "method": "GET", "path": "/", "status": 200}
+    {"time": "2026-11-24T15:22:40.120Z", "address": "10.0.0.7", "who": "ada", "method": "GET",
+     "path": "/", "status": 200}
 
-The query is never written; neither are the bodies, the cookies, a link's text, or long pieces of a path, which may be
-a link that somebody pasted wrongly. A WebSocket is written with method `WEBSOCKET`: when it is opened (101), when it is
-refused (403), and when the wall ends it (3000).
+The query, the bodies, the cookies and a link's text are not written, nor long pieces of a path,
+which may be a link that somebody pasted wrongly. Control characters are replaced. A WebSocket is
+written with method `WEBSOCKET`: when it is opened (101), refused (403), and closed by the guard
+(3000).
 """
 
 import json
@@ -15,13 +17,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-LONGEST_PIECE = 48  # of a path; a signed link is longer
-LONGEST_PATH = 200
+_LONGEST_PIECE = 48  # of a path; a signed link is longer
+_LONGEST_PATH = 200
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: who asked for what, and what the wall answered."""
+    """Who asked for what, and the status of the response."""
 
     method: str
     path: str
@@ -32,19 +34,20 @@ class Entry:
 
 @dataclass(frozen=True)
 class AccessLog:
-    """Appends lines to a file that only its owner reads, or to standard error where `file` is None."""
+    """Appends lines to a file that only its owner reads, or to standard error without a file."""
 
     file: Path | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def write(self, entry: Entry) -> None:
-        """A log that cannot be written is complained about on standard error; the viewer is served."""
+        """Append a line. An error goes to standard error; the viewer is served."""
         text = line(entry, datetime.now(UTC))
         with self._lock:
             try:
                 self._append(text + "\n")
             except OSError as error:
-                sys.stderr.write(f"costwhy: the access log could not be written ({error.strerror}): {text}\n")
+                problem = f"the access log could not be written ({error.strerror})"
+                sys.stderr.write(f"costwhy: {problem}: {text}\n")
 
     def _append(self, text: str) -> None:
         if self.file is None:
@@ -74,9 +77,9 @@ def harmless_path(path: str) -> str:
     pieces = _clean(path.partition("?")[0]).split("/")
     if "link" in pieces:
         pieces = [*pieces[: pieces.index("link") + 1], "..."]
-    return "/".join(piece if len(piece) <= LONGEST_PIECE else "..." for piece in pieces)[:LONGEST_PATH]
+    shown = (piece if len(piece) <= _LONGEST_PIECE else "..." for piece in pieces)
+    return "/".join(shown)[:_LONGEST_PATH]
 
 
 def _clean(text: str) -> str:
-    """Text without control, direction and other unprintable characters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,109 +1,56 @@
-"""Signed links: whoever holds one sees one case until a date, unless it is revoked.
+"""Signed links: each opens one case until a date, unless it is revoked.
 
-A link is `SITE/link/TEXT`. TEXT says which case, until when, for whom, and the link's id, and is signed with the server's
-secret key: it can be read by its holder, and not altered. It can be opened often until its date. Revoking writes its id
-into a list, which every process reads again when it changes; a list that cannot be read refuses all links.
+A link is `SITE/link/TEXT`. TEXT says which case, until when, for whom, and the link's id. It is
+signed with the server's secret key: its holder can read it, and not change it. It can be opened
+often. Revoking it writes its id into a list, which every process reads again when it changes.
 """
 
-import hashlib
-import os
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-from itsdangerous import BadData, URLSafeSerializer
+from itsdangerous import BadData
 
-from costwhy.errors import InputError, UsageError
+from costwhy.errors import UsageError
+from costwhy.serve.id_list import IdList
+from costwhy.serve.secret_key import signer
 
-ENV = "COSTWHY_SECRET"
 REVOKED = "revoked-links.txt"
 """Name of the revocation list in the published folder."""
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
-def read_secret(state: Path) -> bytes:
-    """The server's secret key: from COSTWHY_SECRET, or the file `secret` in the state folder, made once with mode 0600.
-
-    Everybody who has it can make cookies and links: the state folder belongs outside the published one.
-
-    Raises UsageError where COSTWHY_SECRET is shorter than 32 characters; InputError where others than the owner may read the
-    file, or it is too short.
-    """
-    told = os.environ.get(ENV, "")
-    if told:
-        if len(told) < 32:
-            raise UsageError(f"{ENV} is too short", found=f"{len(told)} characters", todo="give 32 or more random characters")
-        return told.encode()
-    file = state / "secret"
-    if not file.exists():
-        _make_secret(file)
-    if file.stat().st_mode & 0o077:
-        raise InputError(
-            "the secret key can be read by others", found=f"{file}, mode {file.stat().st_mode & 0o777:o}", todo=f"chmod 600 {file}"
-        )
-    key = file.read_bytes().strip()
-    if len(key) < 32:
-        raise InputError("the secret key is too short", found=f"{file}, {len(key)} bytes", todo="delete it; the next start makes a new one")
-    return key
-
-
-def _make_secret(file: Path) -> None:
-    """Written whole and only then named, so that of two processes that start together both read the same key."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f"secret.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-        handle.write(secrets.token_urlsafe(48) + "\n")
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
-
-
-def signer(key: bytes, purpose: str) -> URLSafeSerializer:
-    """Signs JSON with HMAC-SHA256; what was signed for one purpose does not count for another."""
-    return URLSafeSerializer(key, salt=f"costwhy {purpose}", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256})
-
-
 @dataclass(frozen=True)
 class Link:
-    """Opens one case until a time."""
+    """Opens `case` until a time. `name`: for whom; the access log and the page show it."""
 
     id: str
     case: str
     until: datetime
     name: str
-    """For whom it was made; the access log and the page call its holder so."""
 
 
 def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tuple[Link, str]:
-    """A new link, and its signed text, to be put behind `SITE/link/`.
+    """A new link, and its signed text, which follows `SITE/link/`.
 
-    Raises UsageError where the case's id is none, or the time has no zone or is past.
+    Raises UsageError where the case has no valid id, or the time has no zone or is past.
     """
     if not _CASE.fullmatch(case):
-        raise UsageError("a link opens one case, named by its id", found=repr(case), todo="give the name of the case's folder")
+        todo = "give the name of the case's folder"
+        raise UsageError("a link opens one case, named by its id", found=repr(case), todo=todo)
     if until.tzinfo is None or until <= datetime.now(UTC):
-        raise UsageError(
-            "a link ends at a time to come, with its zone", found=str(until), todo="give a later date, such as 2026-12-31T00:00Z"
-        )
-    link = Link(secrets.token_urlsafe(12), case, until.astimezone(UTC).replace(microsecond=0), name[:64])
-    return link, _write(key, link)
+        todo = "give a later date, such as 2026-12-31T00:00Z"
+        raise UsageError("a link must end later than now", found=str(until), todo=todo)
+    end = until.astimezone(UTC).replace(microsecond=0)
+    link = Link(secrets.token_urlsafe(12), case, end, name[:64])
+    values = {"i": link.id, "c": link.case, "u": int(end.timestamp()), "n": link.name}
+    return link, str(signer(key, "link").dumps(values))
 
 
-def _write(key: bytes, link: Link) -> str:
-    text = signer(key, "link").dumps({"i": link.id, "c": link.case, "u": int(link.until.timestamp()), "n": link.name})
-    return text if isinstance(text, str) else text.decode("ascii")
-
-
-def read_link(key: bytes, text: str, revoked: "IdList") -> Link | None:
-    """The link that this text is; None where it is altered, past its date, or revoked."""
+def read_link(key: bytes, text: str, revoked: IdList) -> Link | None:
+    """The link of a signed text; None where it was changed, has ended, or is revoked."""
     link = _read(key, text)
     if link is None or link.until <= datetime.now(UTC) or link.id in revoked:
         return None
@@ -112,67 +59,27 @@ def read_link(key: bytes, text: str, revoked: "IdList") -> Link | None:
 
 def _read(key: bytes, text: str) -> Link | None:
     try:
-        said: Any = signer(key, "link").loads(text)
-        return Link(said["i"], said["c"], datetime.fromtimestamp(said["u"], UTC), said["n"])
+        values = signer(key, "link").loads(text)
+        end = datetime.fromtimestamp(values["u"], UTC)
+        return Link(values["i"], values["c"], end, values["n"])
     except (BadData, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
 
 
-def revoke(key: bytes, link: str, revoked: "IdList") -> str:
-    """Revoke a link, given as its id, its text or its whole address; returns the id.
+def revoke(key: bytes, link: str, revoked: IdList) -> str:
+    """Revoke a link, given as its id, its text or its whole address. Returns the id.
 
-    Cookies made from it end with it, and open pages within half a minute.
-
-    Raises UsageError where this is no link of this server, nor an id.
+    Its cookies end with it, and open pages within half a minute. Raises UsageError where it is no
+    link of this server, nor an id.
     """
     text = link.strip().rpartition("/")[2]
     known = _read(key, text)
-    found = known.id if known is not None else text
+    found = known.id if known else text
     if not _ID.fullmatch(found):
         raise UsageError(
-            "this is no link of this server, nor the id of one",
+            "not a link of this server, nor the id of one",
             found=repr(link[:12] + "..."),
             todo="give the id, or the link as it was made",
         )
     revoked.add(found)
     return found
-
-
-class IdList:
-    """Ids in a text file, one on a line, that no longer count: revoked links, or cookies logged out.
-
-    Processes share the file: each appends whole lines, and reads it again when it has changed. A missing file is an
-    empty list; one that cannot be read contains every id.
-    """
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._stamp: tuple[int, int, int] | None = None
-        self._ids: frozenset[str] = frozenset()
-
-    def __contains__(self, name: str) -> bool:
-        try:
-            self._refresh()
-        except (OSError, UnicodeDecodeError):
-            return True
-        return name in self._ids
-
-    def _refresh(self) -> None:
-        try:
-            now = self._file.stat()
-        except FileNotFoundError:
-            self._stamp, self._ids = None, frozenset()
-            return
-        stamp = (now.st_mtime_ns, now.st_size, now.st_ino)
-        if stamp != self._stamp:
-            lines = self._file.read_text(encoding="ascii").splitlines()
-            self._ids = frozenset(line.split()[0] for line in lines if line.strip() and not line.startswith("#"))
-            self._stamp = stamp
-
-    def add(self, name: str) -> None:
-        """Append an id with the time of now; the parent folder is made where it is missing."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a+b") as handle:  # in append mode every write goes to the end
-            handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
-            gap = b"" if handle.read(1) in {b"", b"\n"} else b"\n"  # a person's editor may have left the last line open
-            handle.write(gap + f"{name} {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n".encode("ascii"))

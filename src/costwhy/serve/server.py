@@ -1,4 +1,4 @@
-"""`costwhy serve`: the read-only app over published cases, by marimo in run mode, behind the wall, run by uvicorn."""
+"""The server of `costwhy serve`: marimo in run mode, behind the guard, run by uvicorn."""
 
 import mimetypes
 import os
@@ -14,30 +14,37 @@ from rich.markup import escape
 
 from costwhy.errors import InputError, UsageError
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.guard import Guard, Wall
-from costwhy.serve.links import REVOKED, IdList, read_secret
-from costwhy.serve.visitors import Auth, Doorkeeper, check_address, is_loopback
+from costwhy.serve.addresses import is_loopback
+from costwhy.serve.auth import Auth, check_address
+from costwhy.serve.authenticator import Authenticator
+from costwhy.serve.guard import Guard
+from costwhy.serve.id_list import IdList
+from costwhy.serve.links import REVOKED
+from costwhy.serve.secret_key import read_secret
+from costwhy.serve.site import Site
 
-TTL = 120  # seconds that marimo keeps a session whose page has gone
-_LARGEST_MESSAGE = 64 * 1024  # bytes that a page may send over its WebSocket; it sends its calls as POST
+_SESSION_SECONDS = 120  # that marimo keeps a session whose page has gone
+_LONGEST_MESSAGE = 64 * 1024  # bytes that a page may send by WebSocket; it sends its calls by POST
 
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where and for whom the app is served."""
+    """Where and for whom the app is served.
+
+    `port`: 0 is a free one. `sites`: addresses that viewers type, such as
+    https://costs.example.com; this machine's own are known. `state`: folder of the secret key and
+    of cookies logged out, never inside the published folder; None: `default_state()`. `revoked`:
+    the revocation list; None: `revoked-links.txt` in the published folder, or in the state folder
+    where the published one is on S3. `log`: file of the access log; None: standard error.
+    """
 
     auth: Auth = field(default_factory=Auth)
     host: str = "127.0.0.1"
     port: int = 0
-    """0: a free one."""
     sites: tuple[str, ...] = ()
-    """Addresses that viewers type, such as https://costs.example.com; this machine's own are known."""
     state: Path | None = None
-    """Folder of the secret key and of cookies logged out; never inside the published folder. None: `default_state()`."""
     revoked: Path | None = None
-    """The revocation list; None: `revoked-links.txt` in the published folder, or in the state folder where that is on S3."""
     log: Path | None = None
-    """File of the access log; None: standard error."""
 
 
 def default_state() -> Path:
@@ -46,52 +53,65 @@ def default_state() -> Path:
 
 
 def serve(published: str, notebook: Path, options: ServeOptions) -> None:
-    """Serve until it is ended. Prints the address on standard error.
+    """Serve until it is ended. Shows the address on standard error.
 
-    Raises UsageError where the address, the way to log in, a site or the port cannot be used; InputError where the published
-    folder or the notebook is missing, or the secret key is open to others; ConfigError where the users' file is wrong.
+    Raises UsageError where the address, the login, a site or the port cannot be used; InputError
+    where the published folder or the notebook is missing, or others may read the secret key;
+    ConfigError where the users' file is wrong.
     """
     check_address(options.host, options.auth)
-    listener = _listen(options.host, options.port)
-    with listener:
+    with _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         app = create_app(published, notebook, options, port)
-        _announce(options, port)
+        console = Console(stderr=True, highlight=False)
+        for site in options.sites or (f"http://{_bracketed(options.host)}:{port}",):
+            console.print(f"[bold]{escape(site)}[/]  (Ctrl+C ends it)", soft_wrap=True)
         uvicorn.Server(config(app)).run(sockets=[listener])
 
 
 def create_app(published: str, notebook: Path, options: ServeOptions, port: int) -> Guard:
-    """The ASGI app: marimo behind the wall. Its process may hold several.
+    """The ASGI app: marimo behind the guard. A process may have several.
 
-    The notebook learns of the published folder, of the viewer and of a link's one case from the ASGI scope, by session:
-    `mo.app_meta().request.meta` is `{"published": str, "case": str | None, "who": str}` (see `viewer.read_viewer`), and
-    `.user` is `{"username": who, ...}`. Not from the environment or the command line: one process may serve two folders, and
-    nothing that a browser sends reaches it.
+    The notebook gets the published folder, the viewer and a link's one case by the ASGI scope, for
+    each session: `mo.app_meta().request.meta` is `{"published": str, "case": str | None,
+    "who": str}` (see `viewer.read_viewer`), and `.user` is `{"username": who, ...}`. Not by the
+    environment or the command line, because one process may serve two folders.
     Raises as `serve`.
     """
     check_address(options.host, options.auth)
     folder, state = _folder(published), options.state or default_state()
     if not notebook.is_file():
-        raise InputError("the notebook is missing", found=str(notebook), todo="install costwhy again")
+        todo = "install costwhy again"
+        raise InputError("the notebook is missing", found=str(notebook), todo=todo)
     if folder is not None and state.resolve().is_relative_to(folder):
-        raise UsageError("the secret key would lie in the published folder", found=str(state), todo="give a state folder outside it")
+        raise UsageError(
+            "the secret key would lie in the published folder",
+            found=str(state),
+            todo="give a state folder outside it",
+        )
     key = read_secret(state)
-    revoked = IdList(options.revoked or (state if folder is None else folder) / REVOKED)
-    keeper = Doorkeeper(options.auth, key, revoked, IdList(state / "logged-out.txt"))
-    wall = Wall(read_sites(options, port), str(folder or published), notebook.resolve())
-    mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain, which browsers refuse under nosniff
-    builder = marimo.create_asgi_app(quiet=True, include_code=False, skew_protection=True, session_ttl=TTL, show_tracebacks=False)
+    revoked = IdList(options.revoked or (folder or state) / REVOKED)
+    authenticator = Authenticator(options.auth, key, revoked, IdList(state / "logged-out.txt"))
+    site = Site(read_sites(options, port), str(folder or published), notebook.resolve())
+    mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain
+    builder = marimo.create_asgi_app(
+        quiet=True,
+        include_code=False,
+        skew_protection=True,
+        session_ttl=_SESSION_SECONDS,
+        show_tracebacks=False,
+    )
     app = builder.with_app(path="", root=str(notebook.resolve())).build()
-    return Guard(app, wall, keeper, AccessLog(options.log))
+    return Guard(app, site, authenticator, AccessLog(options.log))
 
 
 def config(app: Guard) -> uvicorn.Config:
-    """uvicorn that believes nothing that a proxy says (the wall does, of listed ones), and says nothing of itself."""
+    """uvicorn that trusts no proxy (the guard does, the listed ones) and hides its name."""
     return uvicorn.Config(
         app,
         http="h11",
         ws="websockets-sansio",
-        ws_max_size=_LARGEST_MESSAGE,
+        ws_max_size=_LONGEST_MESSAGE,
         proxy_headers=False,
         server_header=False,
         access_log=False,
@@ -103,19 +123,24 @@ def config(app: Guard) -> uvicorn.Config:
 
 
 def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
-    """Origin by Host, for the sites and for this machine's own names where only it is listened to.
+    """Origin by Host: of the sites, and of this machine's own names where it listens for itself.
 
-    Raises UsageError where a site is no `https://name`, is public while nobody is asked who they are, or none is given for 0.0.0.0.
+    Raises UsageError where a site is not `https://name`, is public without a login, or none is
+    given for 0.0.0.0.
     """
-    own = ["127.0.0.1", "localhost", "[::1]"] if is_loopback(options.host) else [_bracketed(options.host)]
-    if options.host in {"0.0.0.0", "::"}:
+    own = [_bracketed(options.host)]
+    if is_loopback(options.host):
+        own = ["127.0.0.1", "localhost", "[::1]"]
+    elif options.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         own = []
     sites = dict(_read_site(f"http://{name}:{port}") for name in own)
     for text in options.sites:
         host, origin = _read_site(text)
         if options.auth.way == "none" and not is_loopback(urlsplit(origin).hostname or ""):
             raise UsageError(
-                "a public site, and nobody would be asked who they are", found=text, todo="give a token, users, or a proxy's header"
+                "a public site, and nobody would be asked who they are",
+                found=text,
+                todo="give a token, users, or a proxy's header",
             )
         sites[host] = origin
     if not sites:
@@ -128,23 +153,18 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
 
 
 def _read_site(text: str) -> tuple[str, str]:
-    """Host and Origin of a site, as browsers write them: in small letters, without the usual port."""
+    """Host and Origin of a site as browsers write them: lower case, without the usual port."""
     try:
         parts = urlsplit(text.lower())
         port = parts.port
     except ValueError:
         parts, port = urlsplit(""), None
-    if (
-        parts.scheme not in {"http", "https"}
-        or not parts.hostname
-        or parts.path not in {"", "/"}
-        or parts.query
-        or parts.username is not None
-    ):
-        raise UsageError(
-            "this is no site", found=repr(text), todo="give scheme and name, such as https://costs.example.com; a path is not served"
-        )
-    usual = port is None or port == {"http": 80, "https": 443}[parts.scheme]
+    ports = {"http": 80, "https": 443}
+    has_more = parts.path not in {"", "/"} or parts.query or parts.username is not None
+    if parts.scheme not in ports or not parts.hostname or has_more:
+        todo = "give scheme and name, such as https://costs.example.com; a path is not served"
+        raise UsageError("not a valid site", found=repr(text), todo=todo)
+    usual = port in {None, ports[parts.scheme]}
     host = _bracketed(parts.hostname) + ("" if usual else f":{port}")
     return host, f"{parts.scheme}://{host}"
 
@@ -159,30 +179,20 @@ def _folder(published: str) -> Path | None:
         return None
     folder = Path(published)
     if not folder.is_dir():
-        raise InputError("the published folder is missing", found=str(folder), todo="publish a case, or name the folder")
+        todo = "publish a case, or name the folder"
+        raise InputError("the published folder is missing", found=str(folder), todo=todo)
     return folder.resolve()
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    """A socket on this address; `::` takes IPv4 too."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
     except OSError as error:
         raise UsageError(
-            "this address cannot be listened on", found=f"{host}: {error.strerror}", todo="give an address of this machine"
+            "this address cannot be listened on",
+            found=f"{host} port {port}: {error.strerror}",
+            todo="give an address of this machine, and a free port",
         ) from error
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            "this address cannot be listened on", found=f"{host} port {port}: {error.strerror}", todo="give another port"
-        ) from error
-    return listener
-
-
-def _announce(options: ServeOptions, port: int) -> None:
-    sites = options.sites or (f"http://{_bracketed(options.host)}:{port}",)
-    for site in sites:
-        Console(stderr=True, highlight=False).print(f"[bold]{escape(site)}[/]  (Ctrl+C ends it)", soft_wrap=True)

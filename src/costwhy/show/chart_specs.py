@@ -1,22 +1,19 @@
-"""TODO show/chart_specs.py"""
-
-from datetime import datetime
+"""All charts of a case as Vega-Lite."""
 
 from costwhy.case.case import Case
-from costwhy.show import charts
-from costwhy.show.chart_data import axis_of, changes, edges, lanes, ledger, moved
+from costwhy.show import chart_data, charts
 
 
 def chart_specs(case: Case) -> dict[str, str]:
     """Vega-Lite of the case's charts, by name."""
-    axis, start = axis_of(case), case.spike["start"]
-    assert isinstance(start, datetime)
+    axis, start = chart_data.axis_of(case), case.spike.start
     out = {
-        "moved": charts.moved(moved(case)),
+        "moved": charts.moved(chart_data.moved(case)),
         "timeline": charts.timeline(case.timeline, start),
-        "ledger": charts.ledger(ledger(case), axis),
-        "changes": charts.changes(changes(case), axis, None),
-        "owners": charts.owners(lanes(case), axis),
+        "ledger": charts.ledger(chart_data.ledger(case), axis),
+        "changes": charts.changes(chart_data.changes(case), axis, None),
+        "owners": charts.owners(chart_data.lanes(case), axis),
     }
-    out |= {f"calls-{k}": charts.calls(rows, axis, start) for k, (_, rows) in enumerate(edges(case))}
+    for number, (_, rows) in enumerate(chart_data.edges(case)):
+        out[f"calls-{number}"] = charts.calls(rows, axis, start)
     return {name: chart.to_json(indent=None) for name, chart in out.items()}

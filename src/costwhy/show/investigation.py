@@ -1,4 +1,4 @@
-"""What the investigation notebook shows: the case's tables in the words and shapes of its charts, and what is picked.
+"""What the investigation notebook shows, and what is picked in it.
 
 Values that come from a browser (URL, clicks) are checked against what exists before they are used.
 """
@@ -15,16 +15,19 @@ from costwhy.case.case import Case
 from costwhy.case.investigate import investigate, investigate_window
 from costwhy.errors import CostwhyError
 from costwhy.feedback import verdicts
+from costwhy.show.list_rows import picked_id
 from costwhy.text import clock, money
 
 _WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
+LEAST_WINDOW = timedelta(hours=2)  # a shorter drag on the chart is a click
 
 
 def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
-    """What a URL asks for: a known spike's id or a window; else the first spike; None where there is none."""
-    if isinstance(value, str) and (value in spikes["spike_id"].to_list() or _WINDOW.match(value)):
+    """What a URL asks for: the id of a spike, or a window as FROM/TO; else the first spike."""
+    known = spikes["spike_id"].to_list()
+    if isinstance(value, str) and (value in known or _WINDOW.match(value)):
         return value
-    return spikes["spike_id"][0] if spikes.height else None
+    return known[0] if known else None
 
 
 def case_of(lake: Lake, shown: str | None) -> Case | None:
@@ -35,69 +38,64 @@ def case_of(lake: Lake, shown: str | None) -> Case | None:
     try:
         if window is None:
             return investigate(lake, shown)
-        first, last = (datetime.strptime(text, "%Y%m%dT%H").replace(tzinfo=UTC) for text in window.groups())
+        first, last = (
+            datetime.strptime(text, "%Y%m%dT%H").replace(tzinfo=UTC) for text in window.groups()
+        )
         return investigate_window(lake, (first, last))
     except (CostwhyError, ValueError):
         return None
 
 
-def clicked(selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.DataFrame) -> str | None:
-    """What was clicked or dragged on the spend chart: a spike's id, or a window as FROM/TO; None for nothing known."""
-    picked = ((selections or {}).get("pick") or {}).get("spike_id")
-    picked = picked[0] if isinstance(picked, list) and picked else picked
-    span = ((selections or {}).get("drag") or {}).get("hour")
+def clicked(
+    selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.DataFrame
+) -> str | None:
+    """What was picked on the spend chart: a window as FROM/TO if one was dragged, else a spike's id.
+
+    selections: as the chart of `charts.spend` sends them. None for what is not known.
+    """
+    sent = selections or {}
+    span = (sent.get("drag") or {}).get("hour")
     if isinstance(span, Sequence) and len(span) == 2:
         first, last = (_hour(value) for value in span)
-        if first is not None and last is not None and last - first >= timedelta(hours=2):
+        if first is not None and last is not None and last - first >= LEAST_WINDOW:
             return f"{first:%Y%m%dT%H}/{last:%Y%m%dT%H}"
+    picked = (sent.get("pick") or {}).get("spike_id")
+    picked = picked[0] if isinstance(picked, list) and picked else picked
     return picked if isinstance(picked, str) and picked in spikes["spike_id"].to_list() else None
 
 
 def _hour(value: object) -> datetime | None:
     """A whole hour from what a browser sends: milliseconds, or text."""
     try:
-        time = datetime.fromtimestamp(value / 1000, UTC) if isinstance(value, int | float) else datetime.fromisoformat(str(value))
+        if isinstance(value, int | float):
+            time = datetime.fromtimestamp(value / 1000, UTC)
+        else:
+            time = datetime.fromisoformat(str(value))
+        time = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     except (ValueError, OverflowError, OSError):
         return None
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
     """The spikes as a person reads them; times and money as text."""
+    names = ("since", "what", "excess", "an hour now", "kind")
     rows = [
-        {
-            "since": clock(r["start"]).removesuffix(" UTC"),
-            "what": r["title"],
-            "excess": money(r["excess_cost"] + (r["nowcast_excess_cost"] or 0.0)),
-            "an hour now": money(r["cost_per_hour_now"]) if r["status"] == "running" else "ended",
-            "kind": r["verdict"],
-        }
-        for r in spikes.iter_rows(named=True)
+        (
+            clock(row["start"]).removesuffix(" UTC"),
+            row["title"],
+            money(row["excess_cost"] + (row["nowcast_excess_cost"] or 0.0)),
+            money(row["cost_per_hour_now"]) if row["status"] == "running" else "ended",
+            row["verdict"],
+        )
+        for row in spikes.iter_rows(named=True)
     ]
-    return pl.DataFrame(
-        rows,
-        schema={
-            "since": pl.String,
-            "what": pl.String,
-            "excess": pl.String,
-            "an hour now": pl.String,
-            "kind": pl.String,
-        },
-    )
-
-
-def position(shown: str | None, spikes: pl.DataFrame) -> list[int]:
-    """The row of the list that is shown, for the table's selection."""
-    ids = spikes["spike_id"].to_list()
-    return [ids.index(shown)] if shown in ids else []
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
 def listed(rows: pl.DataFrame | None, spikes: pl.DataFrame) -> str | None:
     """The spike of the row that was picked in the list."""
-    if rows is None or not rows.height:
-        return None
-    match = spike_list(spikes).with_columns(spike_id=spikes["spike_id"]).join(rows, on=rows.columns, how="semi", nulls_equal=True)
-    return match["spike_id"][0] if match.height else None
+    return picked_id(rows, spike_list(spikes), spikes["spike_id"].to_list())
 
 
 def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
@@ -108,19 +106,24 @@ def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
     return ids[(ids.index(shown) + step) % len(ids)] if shown in ids else ids[0]
 
 
+# ---------------------------------------------------------------- what owners say
+
+
 def is_spike(case: Case) -> bool:
-    """Whether the case is a spike of its lake, of which owners can say something, and not a window that was picked."""
-    return case.study is not None and any(row["spike_id"] == case.spike["spike_id"] for _, row in case.study.found)
+    """Whether the case is a spike of its lake, on which owners can give a verdict; not a window."""
+    found = case.analysis.found if case.analysis is not None else ()
+    return any(row.spike_id == case.spike.spike_id for _, row in found)
 
 
-def say(case: Case, told: Mapping[str, str] | None) -> str:
-    """Keep what an owner says of the case; empty where it was kept, else why it was not."""
-    if told is None or case.study is None:
+def say(case: Case, verdict: Mapping[str, str] | None) -> str:
+    """Keep an owner's verdict (verdict, note, who). Empty where it was kept, else why it was not."""
+    if verdict is None or case.analysis is None:
         return "Only the investigation keeps what owners say."
-    if not told["who"].strip():
+    if not verdict["who"].strip():
         return "Nothing was kept: say who says it."
+    spike = case.spike.spike_id
     try:
-        verdicts.say(case.study.lake, str(case.spike["spike_id"]), told["verdict"], told["note"], told["who"])
+        verdicts.say(case.analysis.lake, spike, verdict["verdict"], verdict["note"], verdict["who"])
     except CostwhyError as error:
         return f"Nothing was kept: {error}"
     return ""
@@ -128,6 +131,7 @@ def say(case: Case, told: Mapping[str, str] | None) -> str:
 
 def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
-    if case.study is None:
+    if case.analysis is None:
         return tables.VERDICTS.empty()
-    return verdicts.said(case.study.lake).filter(pl.col("spike_id") == case.spike["spike_id"])
+    spike = case.spike.spike_id
+    return verdicts.said(case.analysis.lake).filter(pl.col("spike_id") == spike)

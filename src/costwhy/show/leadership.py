@@ -1,7 +1,5 @@
-"""What the leadership app shows: all published cases together, in numbers that a finance reader knows."""
+"""What the leadership app shows: all published cases together, in numbers that finance knows."""
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,282 +9,302 @@ from typing import Any
 
 import polars as pl
 
-from costwhy import tables
 from costwhy.behaviours import VERDICT_WORDS
 from costwhy.case.opened import Published, case_folders, company, local_folder, open_case
 from costwhy.show import charts, html
+from costwhy.show.cache import Cache
 from costwhy.show.chart_specs import chart_specs
+from costwhy.show.html import Fact
+from costwhy.show.list_rows import picked_id
 from costwhy.text import clock, money
 
 NOBODY = "nobody is recorded"
 
 
 @dataclass(frozen=True)
+class Row:
+    """One case in the list."""
+
+    name: str
+    title: str
+    since: datetime
+    running: bool
+    total: float
+    an_hour: float
+    a_day: float
+    month_end: float
+    verdict: str
+    planned: bool
+    owner: str
+
+
+@dataclass(frozen=True)
 class Board:
-    """The cases that a viewer may see. `company`: the published company.json; None where there is none, or it is not theirs to see."""
+    """The cases that a viewer may see.
+
+    company: company.json; None where there is none, or where it is not theirs to see.
+    """
 
     cases: tuple[Published, ...]
     company: Mapping[str, Any] | None
 
     @cached_property
-    def rows(self) -> tuple[dict[str, Any], ...]:
-        """One for each case: open ones by dollars an hour, then ended ones by what they cost."""
-        rows = [_row(p) for p in self.cases]
-        return tuple(sorted(rows, key=lambda r: (not r["open"], -r["now"], -abs(r["total"]))))
+    def rows(self) -> tuple[Row, ...]:
+        """A row for each case: running ones by dollars an hour, then ended ones by what they cost."""
+        rows = (_row(published) for published in self.cases)
+        return tuple(sorted(rows, key=lambda r: (not r.running, -r.an_hour, -abs(r.total))))
+
+    @property
+    def names(self) -> list[str]:
+        """Of the rows."""
+        return [row.name for row in self.rows]
+
+    @property
+    def running(self) -> list[Row]:
+        """The rows that still cost money."""
+        return [row for row in self.rows if row.running]
 
     @property
     def currency(self) -> str:
         """Of all amounts."""
-        return str(self.cases[0].about["currency"]) if self.cases else str((self.company or {}).get("currency", "USD"))
+        return str(self._about("currency", "USD"))
 
     @property
     def workspace(self) -> str:
         """Whose spend it is."""
-        return str(self.cases[0].about["workspace"]) if self.cases else str((self.company or {}).get("workspace", ""))
+        return str(self._about("workspace", ""))
+
+    def _about(self, name: str, default: str) -> object:
+        return self.cases[0].about[name] if self.cases else self.of_company(name, default)
+
+    def of_company(self, name: str, default: Any = None) -> Any:
+        """A value of company.json."""
+        return (self.company or {}).get(name, default)
 
     def find(self, name: str | None) -> Published | None:
         """The case of that name, if this viewer may see it."""
         return next((p for p in self.cases if p.name == name), None)
 
+    def money(self, amount: float) -> str:
+        """An amount in the board's currency."""
+        return money(amount, self.currency)
 
-_OPENED: dict[Path, tuple[float, Published]] = {}
-_PAGES: OrderedDict[tuple[object, ...], str] = OrderedDict()
-_MOST_PAGES = 200
-_LOCK = threading.Lock()  # viewers are threads of one process: each case is read once, each page written once
+
+_OPENED: Cache[Published] = Cache(most=1000)
+_PAGES: Cache[str] = Cache(most=200)
 
 
 def open_board(published: str, case: str | None = None) -> Board:
     """The board over a published folder (or s3:// address); over one case alone where a link names it."""
     folder = local_folder(published)
-    wanted = [p for p in case_folders(folder) if case is None or p.name == case]
-    return Board(tuple(_opened(p) for p in wanted), company(folder) if case is None else None)
+    places = [place for place in case_folders(folder) if case is None or place.name == case]
+    return Board(tuple(map(_opened, places)), company(folder) if case is None else None)
 
 
 def _opened(place: Path) -> Published:
-    changed = (place / "case.json").stat().st_mtime
-    with _LOCK:
-        known = _OPENED.get(place)
-        if known is None or known[0] != changed:
-            known = _OPENED[place] = (changed, open_case(place))
-        return known[1]
+    changed = (place / "case.json").stat().st_mtime_ns
+    return _OPENED.get((place, changed), lambda: open_case(place))
 
 
-def _row(p: Published) -> dict[str, Any]:
-    s = p.case.spike
-    owner, _, budget = p.case.who
-    return {
-        "name": p.name,
-        "what": str(s["title"]),
-        "since": s["start"],
-        "open": s["status"] == "running",
-        "total": p.case.total,
-        "now": float(str(s["cost_per_hour_now"])),
-        "a_day": p.case.a_day,
-        "month_end": float(str(s["month_end_excess_cost"])),
-        "verdict": str(s["verdict"]),
-        "planned": p.case.planned,
-        "owner": str(owner["team"]) if owner and owner["team"] else NOBODY,
-        "pays": str(budget["team"]) if budget and budget["team"] else "not known",
-    }
+def _row(published: Published) -> Row:
+    case, spike = published.case, published.case.spike
+    owner = case.who[0]
+    return Row(
+        name=published.name,
+        title=spike.title,
+        since=spike.start,
+        running=spike.end is None,
+        total=case.total,
+        an_hour=spike.cost_per_hour_now,
+        a_day=case.a_day,
+        month_end=spike.month_end_excess_cost,
+        verdict=spike.verdict,
+        planned=case.planned,
+        owner=str(owner["team"]) if owner and owner["team"] else NOBODY,
+    )
 
 
-# ---------------------------------------------------------------- tables
+# ---------------------------------------------------------------- the list
 
 
 def listed(board: Board) -> pl.DataFrame:
     """The cases as a person reads them; times and money as text."""
-    cur = board.currency
-    rows = [
-        {
-            "what": r["what"],
-            "since": clock(r["since"]).removesuffix(" UTC"),
-            "cost so far": money(r["total"], cur),
-            "an hour now": money(r["now"], cur) if r["open"] else "ended",
-            "kind": VERDICT_WORDS[r["verdict"]],
-            "planned": "planned" if r["planned"] else "not planned",
-            "run by": r["owner"],
-        }
-        for r in board.rows
-    ]
     names = ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by")
-    return pl.DataFrame(rows, schema=[(name, pl.String) for name in names])
+    rows = [
+        (
+            row.title,
+            clock(row.since).removesuffix(" UTC"),
+            board.money(row.total),
+            board.money(row.an_hour) if row.running else "ended",
+            VERDICT_WORDS[row.verdict],
+            "planned" if row.planned else "not planned",
+            row.owner,
+        )
+        for row in board.rows
+    ]
+    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
 
 def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
     """The name of the case whose row was picked."""
-    if rows is None or not rows.height:
-        return None
-    found = (
-        listed(board).with_columns(name=pl.Series([r["name"] for r in board.rows], dtype=pl.String)).join(rows, on=rows.columns, how="semi")
-    )
-    return found["name"][0] if found.height else None
+    return picked_id(rows, listed(board), board.names)
 
 
-def position(board: Board, name: str | None) -> list[int]:
-    """The row of the case that is shown, for the table's selection."""
-    return [k for k, r in enumerate(board.rows) if r["name"] == name]
+def first_case(board: Board, wanted: object) -> str | None:
+    """What a URL asks for, None where the viewer may not see it; the first row where it asks for nothing."""
+    if wanted:
+        return wanted if isinstance(wanted, str) and wanted in board.names else None
+    return next(iter(board.names), None)
+
+
+# ---------------------------------------------------------------- numbers
 
 
 def headline(board: Board) -> str:
     """The answer in one sentence."""
-    cur = board.currency
-    live = [r for r in board.rows if r["open"] and r["now"] > 0]
+    live = [row for row in board.running if row.an_hour > 0]
     if not live:
         return "Nothing that is published is still running."
-    lead = max(live, key=lambda r: r["a_day"])  # by the day: in an hour of the night traffic costs little
-    more = f" Most of that: {lead['what']}, run by {lead['owner']}." if len(live) > 1 else f" It is {lead['what']}, run by {lead['owner']}."
-    count = f"{len(live)} open spikes cost" if len(live) > 1 else "One open spike costs"
-    now, a_day = (money(sum(r[name] for r in live), cur) for name in ("now", "a_day"))
-    return f"{count} {now} an hour more than expected, {a_day} in the last day.{more}"
+    lead = max(live, key=lambda row: row.a_day)  # by the day: an hour of the night costs little
+    first = "One open spike costs" if len(live) == 1 else f"{len(live)} open spikes cost"
+    an_hour = board.money(sum(row.an_hour for row in live))
+    a_day = board.money(sum(row.a_day for row in live))
+    which = "It is" if len(live) == 1 else "Most of that:"
+    return (
+        f"{first} {an_hour} an hour more than expected, {a_day} in the last day. "
+        f"{which} {lead.title}, run by {lead.owner}."
+    )
 
 
-def first_case(board: Board, wanted: object) -> str | None:
-    """What a URL asks for, None where that is not published or may not be seen; the first row where it asks for nothing."""
-    names = [r["name"] for r in board.rows]
-    if wanted:
-        return wanted if isinstance(wanted, str) and wanted in names else None
-    return names[0] if names else None
+def facts(board: Board) -> list[Fact]:
+    """The numbers that everybody asks for."""
+    show, live = board.money, board.running
+    rises = [row for row in board.rows if row.total > 0]
+    whole = sum(row.total for row in rises)
+    planned = sum(row.total for row in rises if row.planned)
+    a_day = show(sum(row.a_day for row in board.rows))
+    out = [
+        Fact(
+            "Open now",
+            f"{show(sum(row.an_hour for row in live))} an hour",
+            f"{len(live)} open of {len(board.rows)}; {a_day} for each day of waiting",
+        ),
+        Fact("More than expected", show(whole), "all published cases, billed and estimated"),
+    ]
+    for verdict, meaning in (
+        ("inefficiency", "the same work costs more"),
+        ("growth", "more work"),
+    ):
+        part = sum(row.total for row in rises if row.verdict == verdict)
+        share = f"{part / whole:.0%}" if whole > 0 else "none"
+        out.append(Fact(verdict.capitalize(), show(part), f"{share} of it: {meaning}"))
+    month_end = show(sum(row.month_end for row in live))
+    out += [
+        Fact("Not planned", show(whole - planned), f"{show(planned)} was planned"),
+        Fact("By the end of the month", month_end, "what is open, if nothing is done"),
+    ]
+    return out + _company_facts(board)
+
+
+def _company_facts(board: Board) -> list[Fact]:
+    unowned, saved, out = board.of_company("nobody_owns"), board.of_company("saved"), []
+    if unowned:
+        share = f"{float(unowned['share']):.1%} of the last 30 billed days"
+        out.append(Fact("Nobody owns", board.money(float(unowned["cost"])), share))
+    if saved:
+        measured = f"{int(saved['fixes'])} fixes, measured against the traffic of the days after"
+        out.append(Fact("Saved by fixes", board.money(float(saved["dollars"])), measured))
+    return out
 
 
 def days(board: Board) -> pl.DataFrame:
-    """Spend and expected spend of the whole company by day: hour (start of the day), actual_cost, expected_cost, estimated."""
-    rows = (board.company or {}).get("days", [])
-    out = [(datetime.fromisoformat(r["day"]), float(r["actual_cost"]), float(r["expected_cost"]), bool(r["estimated"])) for r in rows]
-    return (
-        tables.TIMELINE.empty().select("hour", "actual_cost", "expected_cost", "estimated")
-        if not out
-        else pl.DataFrame(out, schema=["hour", "actual_cost", "expected_cost", "estimated"], orient="row")
-    )
+    """The company's spend and expected spend by day: hour (the day's start), actual_cost, expected_cost."""
+    rows = [
+        (datetime.fromisoformat(day["day"]), float(day["actual_cost"]), float(day["expected_cost"]))
+        for day in board.of_company("days", ())
+    ]
+    schema = {
+        "hour": pl.Datetime("us", "UTC"),
+        "actual_cost": pl.Float64,
+        "expected_cost": pl.Float64,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+SHARES: dict[str, Callable[[Row], str]] = {
+    "Growth or inefficiency": lambda row: VERDICT_WORDS[row.verdict],
+    "Planned or not": lambda row: "Planned" if row.planned else "Not planned",
+    "By who runs it": lambda row: row.owner,
+}
 
 
 def shares(board: Board, by: str) -> pl.DataFrame:
-    """Dollars of all cases by verdict, owner or plan: name, dollars, now (an hour), cases; rises only, largest first."""
-    names: dict[str, Callable[[dict[str, Any]], str]] = {
-        "verdict": lambda r: VERDICT_WORDS[r["verdict"]],
-        "owner": lambda r: r["owner"],
-        "plan": lambda r: "Planned" if r["planned"] else "Not planned",
-    }
-    named = names[by]
+    """Dollars of all rises by one of SHARES: name, dollars, now (an hour), cases; largest first."""
     frame = pl.DataFrame(
-        [(named(r), r["total"], r["now"]) for r in board.rows if r["total"] > 0],
+        [(SHARES[by](row), row.total, row.an_hour) for row in board.rows if row.total > 0],
         schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
         orient="row",
     )
-    return frame.group_by("name").agg(pl.col("dollars", "now").sum(), cases=pl.len()).sort("dollars", "name", descending=[True, False])
-
-
-def facts(board: Board) -> tuple[tuple[str, str, str], ...]:
-    """The numbers that everybody asks for: name, value, what it means."""
-    cur, rows = board.currency, board.rows
-    now = sum(r["now"] for r in rows if r["open"])
-    rises = [r for r in rows if r["total"] > 0]
-    planned = sum(r["total"] for r in rises if r["planned"])
-    waste = sum(r["total"] for r in rises if r["verdict"] == "inefficiency")
-    growth = sum(r["total"] for r in rises if r["verdict"] == "growth")
-    whole = sum(r["total"] for r in rises)
-    out = [
-        (
-            "Open now",
-            f"{money(now, cur)} an hour",
-            f"{sum(r['open'] for r in rows)} open of {len(rows)}; {money(sum(r['a_day'] for r in rows), cur)} for each day of waiting",
-        ),
-        ("More than expected", money(whole, cur), "all published cases, billed and estimated"),
-        ("Inefficiency", money(waste, cur), f"{_share(waste, whole)} of it: the same work costs more"),
-        ("Growth", money(growth, cur), f"{_share(growth, whole)} of it: more work"),
-        ("Not planned", money(whole - planned, cur), f"{money(planned, cur)} was planned"),
-        ("By the end of the month", money(sum(r["month_end"] for r in rows if r["open"]), cur), "what is open, if nothing is done"),
-    ]
-    gap, saved = (board.company or {}).get("nobody_owns"), (board.company or {}).get("saved")
-    if gap:
-        out.append(("Nobody owns", money(float(gap["cost"]), cur), f"{float(gap['share']):.1%} of the last 30 billed days"))
-    if saved:
-        out.append(
-            (
-                "Saved by fixes",
-                money(float(saved["dollars"]), cur),
-                f"{int(saved['fixes'])} fixes, measured against the traffic of the days after",
-            )
-        )
-    return tuple(out)
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{part / whole:.0%}" if whole > 0 else "none"
+    sums = frame.group_by("name").agg(pl.col("dollars", "now").sum(), cases=pl.len())
+    return sums.sort("dollars", "name", descending=[True, False])
 
 
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
-    """What nobody owns, as `nobody_owns` gives it; None where the viewer may not see the whole company."""
-    found = (board.company or {}).get("nobody_owns")
+    """What nobody owns, as `nobody_owns` gives it; None where the viewer may not see the company."""
+    found = board.of_company("nobody_owns")
     if not found:
         return None
-    return (
-        float(found["cost"]),
-        float(found["share"]),
-        pl.DataFrame(found["items"], schema={"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}),
-    )
+    columns = {"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}
+    return float(found["cost"]), float(found["share"]), pl.DataFrame(found["items"], schema=columns)
 
 
 # ---------------------------------------------------------------- pages
 
 
 def overview_page(board: Board) -> str:
-    """The numbers that everybody asks for, spend against expected, and where it went; as finished HTML."""
-    parts = (("Growth or inefficiency", "verdict"), ("Planned or not", "plan"), ("By who runs it", "owner"))
+    """The numbers that everybody asks for, spend against expected, and where it went."""
+    marks = tuple((str(p.folder), p.about["published_at"]) for p in board.cases)
+    return _PAGES.get(("overview", marks, board.of_company("as_of")), lambda: _overview(board))
 
-    def write() -> str:
-        spend = days(board)
-        return "".join(
-            (
-                html.board_top(board.workspace, headline(board), facts(board)),
-                html.section("Spend against expected", "The whole company by day; red is what the spikes cost.") if spend.height else "",
-                html.chart(charts.days(spend).to_json(indent=None)) if spend.height else "",
-                html.columns(
-                    *(
-                        html.section(title) + html.chart(charts.shares(shares(board, by), board.currency).to_json(indent=None))
-                        for title, by in parts
-                        if board.cases
-                    )
-                ),
-            )
-        )
 
-    return _kept(("overview", *_marks(board), str((board.company or {}).get("as_of"))), write)
+def _overview(board: Board) -> str:
+    spend, parts = days(board), [html.board_top(board.workspace, headline(board), facts(board))]
+    if spend.height:
+        words = "The whole company by day; red is what the spikes cost."
+        parts.append(html.section("Spend against expected", words))
+        parts.append(html.chart(charts.days(spend).to_json(indent=None)))
+    bars = {
+        title: charts.shares(shares(board, title), board.currency).to_json(indent=None)
+        for title in (SHARES if board.cases else ())
+    }
+    columns = (html.section(title) + html.chart(spec) for title, spec in bars.items())
+    return "".join([*parts, html.columns(*columns)])
 
 
 def case_page(published: Published) -> str:
-    """One case in plain sentences, with the timeline that engineering sees; as finished HTML."""
-
-    def write() -> str:
-        case, specs = published.case, chart_specs(published.case)
-        told = "The same that engineering sees: spend and what it would have been; excess by behaviour; recorded changes."
-        return "".join(
-            (
-                html.top(case.workspace, case),
-                html.story(case),
-                html.section("What moved", "Dollars by behaviour; they add up to the excess."),
-                html.chart(specs["moved"]),
-                html.section("Timeline", told),
-                *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
-                html.section("The change and the decision"),
-                html.chain(case),
-                html.triggers(case),
-                html.folded("When it could be known", html.clocks(case)),
-                html.folded("What cannot be ruled out", html.coverage(case)),
-            )
-        )
-
-    return _kept(("case", str(published.folder), published.about["published_at"], str(published.case.spike["title"])), write)
+    """One case in plain sentences, with the timeline that engineering sees."""
+    about = published.about
+    key = ("case", published.folder, about["published_at"], published.case.spike.title)
+    return _PAGES.get(key, lambda: _case_page(published))
 
 
-def _marks(board: Board) -> tuple[str, ...]:
-    return tuple(f"{p.folder}:{p.about['published_at']}" for p in board.cases)
-
-
-def _kept(key: tuple[object, ...], write: Callable[[], str]) -> str:
-    """A page that is written once for all viewers."""
-    with _LOCK:
-        if key not in _PAGES:
-            _PAGES[key] = write()
-            while len(_PAGES) > _MOST_PAGES:
-                _PAGES.popitem(last=False)
-        return _PAGES[key]
+def _case_page(published: Published) -> str:
+    case, specs = published.case, chart_specs(published.case)
+    words = (
+        "The same that engineering sees: spend and what it would have been; "
+        "excess by behaviour; recorded changes."
+    )
+    parts = (
+        html.top(case.workspace, case),
+        html.story(case),
+        html.section("What moved", "Dollars by behaviour; they add up to the excess."),
+        html.chart(specs["moved"]),
+        html.section("Timeline", words),
+        *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
+        html.section("The change and the decision"),
+        html.chain(case),
+        html.triggers(case),
+        html.folded("When it could be known", html.clocks(case)),
+        html.folded("What cannot be ruled out", html.coverage(case)),
+    )
+    return "".join(parts)

@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -20,7 +22,36 @@ WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "Sub
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 
 
-def spike_row(model: Model, spike: SpikeDollars) -> dict[str, object]:
+@dataclass(frozen=True)
+class SpikeRow:
+    """One row of `tables.SPIKES`: the same names in the same order; money in the lake's currency."""
+
+    spike_id: str
+    title: str
+    start: datetime
+    end: datetime | None
+    status: str
+    shape: str
+    where: str
+    expected_cost: float
+    actual_cost: float
+    excess_cost: float
+    excess_low: float
+    excess_high: float
+    nowcast_hours: int
+    nowcast_excess_cost: float
+    nowcast_low: float
+    nowcast_high: float
+    cost_per_hour_now: float
+    month_end_excess_cost: float
+    verdict: str
+
+    def __getitem__(self, name: str) -> Any:
+        """Until every caller uses the attribute."""
+        return getattr(self, name)
+
+
+def spike_row(model: Model, spike: SpikeDollars) -> SpikeRow:
     """The row of `tables.SPIKES`."""
     observed, hourly, billed = model.observed, spike.hourly, spike.billed
     first, largest = spike.window.start, spike.baselines[0].rate if spike.baselines else None
@@ -31,27 +62,27 @@ def spike_row(model: Model, spike: SpikeDollars) -> dict[str, object]:
     unbilled, unbilled_width = float(hourly[billed:].sum()), unbilled_half_width(model, spike)
     where = _where(observed, spike)
     rows = zip(spike.baselines, spike.dollars, strict=True)
-    return {
-        "spike_id": _spike_id(observed.hours[first], where, largest),
-        "title": _title(largest, where),
-        "start": observed.hours[first],
-        "end": None if spike.running else observed.hours[0] + spike.window.end * HOUR,
-        "status": "running" if spike.running else "ended",
-        "shape": spike.shape,
-        "where": json.dumps(where),
-        "expected_cost": cents(actual - excess),
-        "actual_cost": actual,
-        "excess_cost": excess,
-        "excess_low": cents(excess - width),
-        "excess_high": cents(excess + width),
-        "nowcast_hours": int(hourly.size - billed),
-        "nowcast_excess_cost": cents(unbilled),
-        "nowcast_low": cents(unbilled - unbilled_width),
-        "nowcast_high": cents(unbilled + unbilled_width),
-        "cost_per_hour_now": cents(_cost_now(model, spike) if spike.running else 0.0),
-        "month_end_excess_cost": cents(_month_end(model, spike)),
-        "verdict": verdict([(usual.rate.kind, float(d.sum())) for usual, d in rows]),
-    }
+    return SpikeRow(
+        spike_id=_spike_id(observed.hours[first], where, largest),
+        title=_title(largest, where),
+        start=observed.hours[first],
+        end=None if spike.running else observed.hours[0] + spike.window.end * HOUR,
+        status="running" if spike.running else "ended",
+        shape=spike.shape,
+        where=json.dumps(where),
+        expected_cost=cents(actual - excess),
+        actual_cost=actual,
+        excess_cost=excess,
+        excess_low=cents(excess - width),
+        excess_high=cents(excess + width),
+        nowcast_hours=int(hourly.size - billed),
+        nowcast_excess_cost=cents(unbilled),
+        nowcast_low=cents(unbilled - unbilled_width),
+        nowcast_high=cents(unbilled + unbilled_width),
+        cost_per_hour_now=cents(_cost_now(model, spike) if spike.running else 0.0),
+        month_end_excess_cost=cents(_month_end(model, spike)),
+        verdict=verdict([(usual.rate.kind, float(d.sum())) for usual, d in rows]),
+    )
 
 
 def _cost_now(model: Model, spike: SpikeDollars) -> float:

@@ -9,10 +9,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from costwhy.case.analysis import Lake, LakeAnalysis, analyse
+from costwhy.case.analysis import FoundSpike, Lake, LakeAnalysis, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
-from costwhy.case.story import headline, tell
+from costwhy.case.story import headline, sentences
 from costwhy.feedback.known_spike import SpikeKey, keys_of_spikes, read_spike_key
 from costwhy.feedback.plans import Plan, plans
 from costwhy.feedback.savings import Saving, savings
@@ -60,11 +60,11 @@ def look(lake: Lake, told: Iterable[Event], url: str | None, now: datetime) -> l
     verdicts, registered = history(lake.place), plans(lake.place)
     desk = NewsWriter(s, url, now)
     out = []
-    for (a, row), (spike, key) in zip(s.found, keys, strict=True):
+    for found, (spike, key) in zip(s.found, keys, strict=True):
         chain, verdict = chains.get(key, []), newest(verdicts, spike)
         happened = _happened(spike, chain, verdict)
-        if happened is not None and not (_is_planned(registered, s, a) and not chain):
-            out.append(desk.event((a, row), (spike, key), chain, happened, verdict))
+        if happened is not None and not (_is_planned(registered, s, found.dollars) and not chain):
+            out.append(desk.event(found, (spike, key), chain, happened, verdict))
     return out + _fixes(desk, lake, keys, chains) + _gone(desk, {key for _, key in keys}, chains, verdicts)
 
 
@@ -112,12 +112,12 @@ def _fixes(desk: "NewsWriter", lake: Lake, keys: list[tuple[SpikeKey, str]], cha
     """Fixes that are proven, and those that did not hold: for each spike the longest look that is due."""
     longest = {x.spike_id: x for x in savings(lake) if x.outcome != "inconclusive"}
     out = []
-    for (a, row), (spike, key) in zip(desk.study.found, keys, strict=True):
+    for found, (spike, key) in zip(desk.analysis.found, keys, strict=True):
         fix = longest.get(spike.spike_id)
         step = f"fixed-{fix.said.at:%Y%m%dT%H%M%S}-{fix.days}" if fix is not None else ""
         if fix is not None and all(x.step != step for x in chains.get(key, [])):
             happening: Happening = "resolved" if fix.outcome == "verified" else "grown"
-            out.append(desk.event((a, row), (spike, key), chains.get(key, []), (happening, step), fix.said, fix))
+            out.append(desk.event(found, (spike, key), chains.get(key, []), (happening, step), fix.said, fix))
     return out
 
 
@@ -128,7 +128,7 @@ def _gone(desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event
         last = chain[-1]
         verdict = newest(verdicts, last.spike)
         quiet = verdict is not None and verdict.verdict in QUIET
-        if key in present or quiet or not last.spike.running or desk.study.observed.as_of < last.as_of + GONE:
+        if key in present or quiet or not last.spike.running or desk.analysis.observed.as_of < last.as_of + GONE:
             continue
         out.append(desk.gone(last, _numbered("resolved", chain)[1]))
     return out
@@ -136,26 +136,26 @@ def _gone(desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event
 
 @dataclass(frozen=True)
 class NewsWriter:
-    """Where messages are written: the study, the address that cases have, and the time."""
+    """Where messages are written: the analysis, the address that cases have, and the time."""
 
-    study: LakeAnalysis
+    analysis: LakeAnalysis
     url: str | None
     now: datetime
 
     def event(
         self,
-        found: tuple[SpikeDollars, dict[str, object]],
+        found: FoundSpike,
         spike: tuple[SpikeKey, str],
         chain: list[Event],
         happened: tuple[Happening, str],
         verdict: Said | None,
         fix: Saving | None = None,
     ) -> Event:
-        """News of a spike that the study shows."""
+        """News of a spike that the analysis shows."""
         seen, key = spike
         happening, step = happened
-        case = case_of(self.study, *found)
-        lines = (*_beginning(case, seen, chain, fix), *(x.text for x in tell(case)), *_opinion(verdict))
+        case = case_of(self.analysis, *found)
+        lines = (*_beginning(case, seen, chain, fix), *(x.text for x in sentences(case)), *_opinion(verdict))
         owner = case.who[0]
         team = owner["team"] if owner else None
         title = f"{_word(happening, step, chain)}: {headline(case)}"
@@ -164,7 +164,7 @@ class NewsWriter:
         )
         by_default = verdict is not None and verdict.verdict == "not_ours"
         message = replace(message, owner_team=team, url=self._address(seen.spike_id))
-        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.study.observed.as_of)
+        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.analysis.observed.as_of)
 
     def gone(self, last: Event, step: str) -> Event:
         """News of one that it does not show any more."""
@@ -176,7 +176,7 @@ class NewsWriter:
         message = replace(last.message, event="resolved", title=title, lines=lines, dollars=0.0)
         message = self._message(last.key, "resolved", step, message)
         spike = replace(last.spike, running=False, per_hour=0.0)
-        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.study.observed.as_of)
+        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.analysis.observed.as_of)
 
     def _after(self, chain: list[Event]) -> datetime:
         """Now, but never before the last news of the spike: a clock that was set back must not turn their order."""
@@ -184,7 +184,7 @@ class NewsWriter:
 
     def _message(self, key: str, happening: Happening, step: str, message: Message) -> Message:
         """With the id that this news has, whoever writes it and how often."""
-        whole = f"{self.study.lake.workspace}\0{key}\0{happening}\0{step}"
+        whole = f"{self.analysis.lake.workspace}\0{key}\0{happening}\0{step}"
         return replace(message, id=f"costwhy-{hashlib.sha256(whole.encode()).hexdigest()[:32]}")
 
     def _address(self, spike_id: str) -> str | None:

@@ -1,0 +1,78 @@
+"""How viewers prove who they are: a token, a user's password, or the word of a proxy."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from costwhy.errors import UsageError
+from costwhy.serve.addresses import is_loopback, networks
+from costwhy.serve.passwords import read_users
+
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,63}")
+_MOST_HOURS = 24 * 31
+
+
+@dataclass(frozen=True)
+class Auth:
+    """One of token, users and header. None of them: everybody on this machine, and nobody else.
+
+    `token`: one secret for all viewers, 16 characters or more; they enter it once, or open
+    `/login#TOKEN`. `users`: a file with a line of `hash_line` for each user, read again when it
+    changes. `header`: the request header in which a proxy names the viewer whom it has logged in.
+    `proxies`: addresses or networks of the trusted proxies; only they may send this header,
+    X-Forwarded-For and X-Forwarded-Proto. `hours`: how long a login lasts.
+    """
+
+    token: str = field(default="", repr=False)
+    users: Path | None = None
+    header: str = ""
+    proxies: tuple[str, ...] = ()
+    hours: float = 12
+
+    @property
+    def way(self) -> str:
+        """token, users, header, or none."""
+        given = {"token": self.token, "users": self.users, "header": self.header}
+        return next((name for name, value in given.items() if value), "none")
+
+
+def check_auth(auth: Auth) -> None:
+    """Refuse a record that cannot be used.
+
+    Raises UsageError for two ways at once, a short token, a header without proxies or with a wrong
+    name, wrong hours or addresses; ConfigError where the users' file has a wrong line or no user.
+    """
+    given = (("token", auth.token), ("users", auth.users), ("header", auth.header))
+    ways = [name for name, value in given if value]
+    if len(ways) > 1:
+        found, todo = " and ".join(ways), "choose one of them"
+        raise UsageError("viewers prove who they are in one way", found=found, todo=todo)
+    if auth.token and len(auth.token) < 16:
+        raise UsageError(
+            "the token can be guessed",
+            found=f"{len(auth.token)} characters",
+            todo="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+        )
+    if auth.header and not _HEADER.fullmatch(auth.header):
+        todo = "give one such as X-Forwarded-User"
+        raise UsageError("not a valid header name", found=repr(auth.header), todo=todo)
+    if auth.header and not auth.proxies:
+        todo = "list the addresses of the proxies that set it"
+        raise UsageError(f"anybody could send {auth.header}", found="no proxy is listed", todo=todo)
+    if not 0 < auth.hours <= _MOST_HOURS:
+        todo = f"give more than 0 and at most {_MOST_HOURS} hours"
+        raise UsageError("a login must end", found=f"{auth.hours} hours", todo=todo)
+    networks(auth.proxies)
+    if auth.users is not None:
+        read_users(auth.users)
+
+
+def check_address(host: str, auth: Auth) -> None:
+    """Refuse to serve other machines without a login. Raises UsageError, and as `check_auth`."""
+    check_auth(auth)
+    if auth.way == "none" and not is_loopback(host):
+        raise UsageError(
+            f"{host} can be reached by others, and nobody would be asked who they are",
+            found="no token, no users, no proxy's header",
+            todo="give one of them, or serve on 127.0.0.1",
+        )

@@ -1,0 +1,63 @@
+"""The server's secret key, and what is signed with it: cookies and links."""
+
+import hashlib
+import os
+import secrets
+from pathlib import Path
+
+from itsdangerous import URLSafeSerializer
+
+from costwhy.errors import InputError, UsageError
+
+ENV = "COSTWHY_SECRET"
+_LEAST = 32  # characters
+
+
+def read_secret(state: Path) -> bytes:
+    """The secret key: COSTWHY_SECRET, or the file `secret` in the state folder.
+
+    The file is made once, with mode 0600. Whoever has the key can make cookies and links, so the
+    state folder must be outside the published folder.
+
+    Raises UsageError where COSTWHY_SECRET is too short; InputError where the file is, or where
+    others than its owner may read it.
+    """
+    given = os.environ.get(ENV, "")
+    if given and len(given) < _LEAST:
+        found, todo = f"{len(given)} characters", f"give {_LEAST} or more random characters"
+        raise UsageError(f"{ENV} is too short", found=found, todo=todo)
+    if given:
+        return given.encode()
+    file = state / "secret"
+    if not file.exists():
+        _make_secret(file)
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o077:
+        found, todo = f"{file}, mode {mode:o}", f"chmod 600 {file}"
+        raise InputError("the secret key can be read by others", found=found, todo=todo)
+    key = file.read_bytes().strip()
+    if len(key) < _LEAST:
+        found, todo = f"{file}, {len(key)} bytes", "delete it; the next start makes a new one"
+        raise InputError("the secret key is too short", found=found, todo=todo)
+    return key
+
+
+def _make_secret(file: Path) -> None:
+    """Write the whole key before it gets its name: of two processes, both read the same one."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = file.with_name(f"secret.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
+        handle.write(secrets.token_urlsafe(48) + "\n")
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def signer(key: bytes, purpose: str) -> URLSafeSerializer:
+    """Signs JSON with HMAC-SHA256. A signature for one purpose is not valid for another."""
+    options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    return URLSafeSerializer(key, salt=f"costwhy {purpose}", signer_kwargs=options)
