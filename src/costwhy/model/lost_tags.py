@@ -88,11 +88,14 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     first = min(tag.hour for tag in lost)
     own = usage[successor, max(0, first - WEEK) : first].mean() if first else 0.0
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
+    ended = np.zeros(usage.shape[1])  # the sum of the weights, hour by hour
     for tag in lost:
-        ended = sum(weights[t.meter] for t in lost if t.hour <= tag.hour + SLACK)
-        total = usage[successor, tag.hour :]
+        ended[max(0, tag.hour - SLACK) :] += weights[tag.meter]
+    for tag in lost:
+        total, weight = usage[successor, tag.hour :], ended[tag.hour :]
         new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
-        share = new * (total > 0) * (weights[tag.meter] / (ended or 1.0))
+        part = weights[tag.meter] / np.where(weight > 0, weight, 1.0)
+        share = new * (total > 0) * part
         for array in arrays:
             array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
     for array in arrays:
