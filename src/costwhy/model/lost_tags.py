@@ -86,15 +86,16 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     """
     usage = arrays[0].copy()
     first = min(tag.hour for tag in lost)
-    own = usage[successor, max(0, first - WEEK) : first].mean() if first else 0.0
+    own = usage[successor, max(0, first - WEEK) : first].mean()
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
-    ended = np.zeros(usage.shape[1])  # the sum of the weights, hour by hour
     for tag in lost:
-        ended[max(0, tag.hour - SLACK) :] += weights[tag.meter]
-    for tag in lost:
-        total, weight = usage[successor, tag.hour :], ended[tag.hour :]
+        hours, total = np.arange(tag.hour, usage.shape[1]), usage[successor, tag.hour :]
+        # Those that share it: all that ended by then, or with this one.
+        ended = sum(
+            weights[t.meter] * (t.hour <= np.maximum(hours, tag.hour + SLACK)) for t in lost
+        )
         new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
-        part = weights[tag.meter] / np.where(weight > 0, weight, 1.0)
+        part = weights[tag.meter] / np.where(ended > 0, ended, 1.0)
         share = new * (total > 0) * part
         for array in arrays:
             array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
