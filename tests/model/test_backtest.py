@@ -88,9 +88,7 @@ def test_cut_offs_that_are_not_known_yet_do_not_count():
 
 
 def test_a_negative_weight_errs_the_other_way():
-    past = Backtest(
-        (Cutoff(0, 1),) * DAYS, np.full((DAYS, 2), 100.0), np.full((DAYS, 2), 110.0)
-    )
+    past = Backtest((Cutoff(0, 1),) * DAYS, np.full((DAYS, 2), 100.0), np.full((DAYS, 2), 110.0))
     assert past.half_width(np.array([50.0, -50.0])) == pytest.approx(0.0)
     assert past.half_width(np.array([50.0, -20.0])) == pytest.approx(3.0)  # 10 % of $30
 

@@ -52,9 +52,7 @@ def test_what_the_untagged_meter_had_before_stays_with_it():
 
 def test_a_gap_of_three_hours_is_no_end():
     for gap, found in ((3, 1), (80, 0)):
-        lost, _ = restored(
-            ONE_LINE, step(HOURS, END, 8.0, 0.0), step(HOURS, END + gap, 0.0, 8.0)
-        )
+        lost, _ = restored(ONE_LINE, step(HOURS, END, 8.0, 0.0), step(HOURS, END + gap, 0.0, 8.0))
         assert len(lost) == found
 
 
@@ -132,9 +130,7 @@ def test_the_first_of_two_has_all_new_usage_until_the_second_loses_its_tag_too()
     """
     later = END + 50
     untagged = np.where(np.arange(HOURS) < END, 0.0, np.where(np.arange(HOURS) < later, 6.0, 8.0))
-    lost, usage = restored(
-        two, step(HOURS, END, 6.0, 0.0), step(HOURS, later, 4.0, 0.0), untagged
-    )
+    lost, usage = restored(two, step(HOURS, END, 6.0, 0.0), step(HOURS, later, 4.0, 0.0), untagged)
     assert [(tag.meter, tag.hour) for tag in lost] == [(0, END), (1, later)]
     assert usage[0, END:later] == pytest.approx(np.full(50, 6.0))
     # then 6 / 10 and 4 / 10 of eight
