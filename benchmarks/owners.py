@@ -19,7 +19,7 @@ from generate import Settings, simulate
 
 from costwhy.case.analysis import analyse
 from costwhy.causes.owners import Directory
-from costwhy.causes.unowned import Traces, Unowned, likely_team, traces_of
+from costwhy.causes.unowned import Traces, traces_of
 
 NAMES = ("service", "team", "budget_owner")
 
@@ -70,7 +70,7 @@ def ask(seed: int, share: float) -> list[Asked]:
         masks = {} if leaks else masks_of(hidden, words)
         frames = {**s.frames, "daily": kept, "series": left, "changes": _masked(s.frames["changes"], masks)}
         directory = Directory(s.frames["catalog"], left, changes=_masked(changes, masks))
-        out += _answers(directory, traces_of(frames), hidden, (leaks, masks))
+        out += _answers(traces_of(frames, directory), hidden, (leaks, masks))
     return out
 
 
@@ -81,13 +81,11 @@ def _masked(changes: pl.DataFrame, masks: dict[str, str]) -> pl.DataFrame:
     return changes.with_columns(pl.col(c).str.replace_many(list(masks), list(masks.values())) for c in texts)
 
 
-def _answers(directory: Directory, traces: Traces, hidden: pl.DataFrame, how: tuple[bool, dict[str, str]]) -> list[Asked]:
+def _answers(traces: Traces, hidden: pl.DataFrame, how: tuple[bool, dict[str, str]]) -> list[Asked]:
     leaks, masks = how
     out = []
     for row in hidden.iter_rows(named=True):
-        guess, why = likely_team(
-            directory, traces, Unowned(masks.get(row["ResourceId"], row["ResourceId"]), row["SubAccountId"], row["x_UsageType"])
-        )
+        guess, why = traces.likely_team(masks.get(row["ResourceId"], row["ResourceId"]), row["SubAccountId"], row["x_UsageType"])
         out.append(Asked(leaks, row["team"], guess, _kind(why), row["dollars"]))
     return out
 

@@ -28,7 +28,8 @@ from costwhy.case.analysis import analyse
 from costwhy.case.attribution import onset_of
 from costwhy.case.document import explain
 from costwhy.causes.changes import KnownChanges, find_known_changes
-from costwhy.causes.triggers import LOOK_BACK, WEIGHTS, Onset, Weights, gather, log_none, log_weights, rank_triggers
+from costwhy.causes.evidence import LOOK_BACK, MovedRate, Onset, gather
+from costwhy.causes.triggers import WEIGHTS, Weights, log_none, log_weights, rank_triggers
 
 PRIOR = 1.0  # standard deviation of each weight around what was judged before it was learnt
 JUDGED = Weights(  # before anything was learnt
@@ -212,10 +213,13 @@ def speed(changes: int = 100_000, spikes: int = 50) -> None:
     ready = perf_counter()
     for k in range(spikes):
         onset = first + timedelta(days=5 + k)
-        rows_of = (("retries", services[k], services[k + 1], None, 0.7), ("demand", services[k + 2], None, None, 0.3))
+        rates = (
+            MovedRate("retries", services[k], services[k + 1], None, 0.7),
+            MovedRate("demand", services[k + 2], None, None, 0.3),
+        )
         rank_triggers(
             recorded,
-            Onset(rows_of, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()),
+            Onset(rates, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()),
         )
     done = perf_counter()
     print(

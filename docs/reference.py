@@ -41,6 +41,7 @@ def reference() -> str:
     parts = (
         "# Reference\n\nMade from the code by `make reference`. Times are UTC, windows half-open, money in the workspace's currency.",
         "## Commands",
+        "The workspace is the first word, or the value of `-w`; without either it is this folder.",
         *_commands(),
         "## costwhy.toml",
         *_sections(),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import costwhy as cw
+from costwhy.case.opened import Published, case_folders, open_case
 from costwhy.cli.main import main
 from costwhy.lake.lake import Lake
 
@@ -25,6 +26,12 @@ def fill(lake: Lake, folder: Path) -> Path:
     for spike in cw.find_spikes(lake)["spike_id"]:
         cw.publish(cw.investigate(lake, spike), folder)
     return folder
+
+
+def published_cases(folder: Path) -> list[Published]:
+    """All cases of a published folder, newest spike first."""
+    found = [open_case(place) for place in case_folders(folder)]
+    return sorted(found, key=lambda published: published.case.spike.start, reverse=True)
 
 
 @dataclass(frozen=True)

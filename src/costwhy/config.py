@@ -27,8 +27,7 @@ class About(_Keys, frozen=True, kw_only=True):
     """[workspace]"""
 
     name: str
-    currency: str
-    """ISO 4217: USD, EUR."""
+    currency: str  # ISO 4217: USD, EUR
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Z]{3}", self.currency):
@@ -71,8 +70,8 @@ _ADDRESS = msgspec.Meta(
     pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254
 )
 _TOPIC = msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$")
+# Name of an environment variable: a secret is named in costwhy.toml, never written there
 Variable = Annotated[str, _NAME]
-"""Name of an environment variable: a secret is named in costwhy.toml, never written there."""
 Address = Annotated[str, _ADDRESS]
 
 
@@ -92,7 +91,7 @@ class WebhookChannel(_Keys, frozen=True, kw_only=True, tag="webhook", tag_field=
 
 
 class SnsChannel(_Keys, frozen=True, kw_only=True, tag="sns", tag_field="kind"):
-    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for the AWS command line"""
+    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for every AWS tool"""
 
     name: str
     topic: Annotated[str, _TOPIC]
@@ -129,7 +128,7 @@ Channel = SlackChannel | WebhookChannel | SnsChannel | EmailChannel | OutputChan
 
 
 class Watch(_Keys, frozen=True, kw_only=True):
-    """[watch]: where messages go. `teams` names a channel for each team, `default` that of others"""
+    """[watch]: where messages go. `teams`: a channel for each team; `default`: that of others"""
 
     default: str | None = None
     teams: dict[str, str] = {}
@@ -205,26 +204,30 @@ def read_workspace(place: str | Path) -> Workspace:
     except FileNotFoundError as error:
         raise absent(place) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{file} is not TOML", found=str(error), todo="save it as UTF-8"
-        ) from error
+        raise _not_toml(file, error) from error
+    return parse_workspace(text, file)
+
+
+def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
+    """A workspace from the text of its costwhy.toml, which is or would be at `file`."""
     try:
-        return msgspec.structs.replace(parse_workspace(text), folder=file.resolve().parent)
+        raw = tomllib.loads(text)
+        if "folder" in raw:
+            raise _WrongKeyError("`folder` is no key here")
+        sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
+        workspace = _convert(raw, Workspace)
     except tomllib.TOMLDecodeError as error:
-        todo = "correct the line named above"
-        raise ConfigError(f"{file} is not TOML", found=str(error), todo=todo) from error
+        raise _not_toml(file, error) from error
     except _WrongKeyError as error:
         todo = f"{error.advice}see the README, *On your own bill*"
         raise ConfigError(f"{file} is wrong", found=str(error), todo=todo) from error
+    return msgspec.structs.replace(workspace, folder=file.resolve().parent, **sections)
 
 
-def parse_workspace(text: str) -> Workspace:
-    """A workspace from the text of its costwhy.toml; `folder` is the present one."""
-    raw = tomllib.loads(text)
-    if "folder" in raw:
-        raise _WrongKeyError("unknown key `folder`")
-    sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
-    return msgspec.structs.replace(_convert(raw, Workspace), **sections)
+def _not_toml(file: Path, error: ValueError) -> ConfigError:
+    return ConfigError(
+        f"{file} is not TOML", found=str(error), todo="correct it, and save it as UTF-8"
+    )
 
 
 def absent(place: str | Path) -> ConfigError:
@@ -290,7 +293,7 @@ _MISTAKE = re.compile(r"(?P<found>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`
 
 
 def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
-    """What msgspec says of a value at a path below a type, in our words, and what is allowed there."""
+    """What msgspec says of a value at a path below a type, and what is allowed there."""
     if key := re.fullmatch("Object contains unknown field `(.*)`", found, re.DOTALL):
         keys = _keys_at(kind, path)
         return f"`{key[1]}` is no key" + (" here" if keys else ""), _one_of(key[1], keys)

@@ -5,7 +5,10 @@ direction of writing, invisible ones and broken ones. Everything that shows or s
 cleans it here.
 """
 
+import re
 from datetime import UTC, datetime
+
+from costwhy.errors import InputError
 
 MAX_SHOWN = 300  # characters shown of what another host answered
 CENT = 0.01
@@ -60,6 +63,17 @@ def money(amount: float, currency: str = "USD") -> str:
     return f"{'−' if amount < 0 and digits.strip('0.') else ''}{symbol}{digits}"
 
 
+def currency_code(code: object, place: object) -> str:
+    """The code, of ISO 4217 as USD; place: where it was read. Raises InputError for another."""
+    if isinstance(code, str) and re.fullmatch("[A-Z]{3}", code):
+        return code
+    raise InputError(
+        f"the currency in {place} is not a code of ISO 4217",
+        found=repr(code)[:MAX_SHOWN],
+        todo="write its three capital letters, such as USD",
+    )
+
+
 def clock(time: datetime) -> str:
     """21 Oct 09:00 UTC."""
     return f"{time.day} {time:%b %H:%M} UTC"
@@ -78,3 +92,14 @@ def iso_time(time: datetime) -> str:
 def plain_value(value: object) -> object:
     """The value as JSON has it: times as text."""
     return iso_time(value) if isinstance(value, datetime) else value
+
+
+def arn_tail(text: str) -> str:
+    """The last part of an ARN, or of a name: what follows its last colon or slash."""
+    return re.split(r"[:/]", text)[-1]
+
+
+def contains_word(text: str, word: str) -> bool:
+    """Whether the word stands in the text between other characters than a-z and 0-9."""
+    whole = rf"(?<![a-z0-9]){re.escape(word.lower())}(?![a-z0-9])"
+    return re.search(whole, text.lower()) is not None

@@ -58,7 +58,7 @@ def with_records(lake: MemoryLake, catalog: list[dict[str, Any]] | None = None, 
 
 def asked(lake: MemoryLake, **more: Any) -> Directory:
     """The directory of a lake, in another order where one is given."""
-    return replace(analyse(lake).directory, _terms={}, **more)
+    return replace(analyse(lake).directory, **more)
 
 
 def untagged() -> tuple[SmallCompany, list[dict[str, Any]]]:

@@ -8,7 +8,8 @@ import pytest
 
 from costwhy import tables
 from costwhy.causes.changes import find_known_changes
-from costwhy.causes.triggers import Onset, RankedTriggers, rank_triggers
+from costwhy.causes.evidence import MovedRate, Onset
+from costwhy.causes.triggers import RankedTriggers, rank_triggers
 
 ONSET = datetime(2026, 10, 14, 3, tzinfo=UTC)
 SERVICES = frozenset({"checkout", "inventory", "search", "jobs"})
@@ -39,7 +40,7 @@ def recorded(*changes: dict[str, object]):
 def suspicion(kind: str, service: str | None, caller: str | None = None, usage_type: str | None = None, **more: object) -> Onset:
     """One behaviour row that began at ONSET; checkout calls inventory, search calls checkout."""
     said = {
-        "rows": ((kind, service, caller, usage_type, 1.0),),
+        "rates": (MovedRate(kind, service, caller, usage_type, 1.0),),
         "since": ONSET,
         "start": ONSET,
         "blur": timedelta(hours=1),

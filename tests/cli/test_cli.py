@@ -182,6 +182,8 @@ ID = "20261014T03-inventory"
         (f"explain acme {ID}", "acme", [ID]),
         (f"explain -w acme {ID}", "acme", [ID]),
         (f"explain {ID} --workspace {ID}", ID, [ID]),
+        ("explain acme dynamodb", "acme", ["dynamodb"]),
+        ("explain -w acme dynamodb", "acme", ["dynamodb"]),
         (f"publish {ID}", ".", [ID]),
         (f"publish acme {ID}", "acme", [ID]),
         (f"publish -w acme {ID}", "acme", [ID]),
@@ -218,7 +220,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     [
         ("spikes acme other", "spikes -w WORKSPACE`"),
         ("spikes acme -w acme", "spikes -w WORKSPACE`"),
-        ("explain acme dynamodb", "explain -w WORKSPACE`"),
+        ("explain -w acme a b", "explain -w WORKSPACE SPIKE`"),
         (f"explain a b {ID}", "explain -w WORKSPACE SPIKE`"),
         ("publish", "publish -w WORKSPACE SPIKE`"),
         ("publish a b c", "publish -w WORKSPACE SPIKE`"),
@@ -294,14 +296,14 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.ingest.write.write", refuse)
+    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
     assert main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 
 
 def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace, capfd):
     for command in ("spikes", "explain", "ingest"):
-        assert main.main([command, str(sample_workspace), "--json"]) == 0
+        assert main([command, str(sample_workspace), "--json"]) == 0
         said = capfd.readouterr().out
         assert isinstance(json.loads(said), dict)
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
@@ -316,10 +318,10 @@ def test_the_workspace_is_this_folder_where_none_is_named(sample_workspace):
 
 def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace, capfd, monkeypatch):
     monkeypatch.chdir(sample_workspace)
-    assert main.main(["spikes", "--json"]) == 0
+    assert main(["spikes", "--json"]) == 0
     listed = json.loads(capfd.readouterr().out)["spikes"]
     assert listed, "the sample company has spikes"
-    assert main.main(["explain", listed[0]["spike_id"], "--json"]) == 0
+    assert main(["explain", listed[0]["spike_id"], "--json"]) == 0
     said = json.loads(capfd.readouterr().out)["spikes"]
     assert [s["spike_id"] for s in said] == [listed[0]["spike_id"]]
 
@@ -361,7 +363,7 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
         "status": "ended",
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
-    monkeypatch.setattr("costwhy.case.investigate.investigate.find_spikes", lambda _lake: frame)
+    monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
     write(tmp_path, SnapshotInfo(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
     assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
@@ -376,7 +378,7 @@ def test_an_error_that_quotes_a_file_is_shown_without_escapes_or_markup(
     def fail(_place: object) -> None:
         raise CostwhyError(EVIL, found=EVIL)
 
-    monkeypatch.setattr("costwhy.lake.lake.lake.open_lake", fail)
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", fail)
     assert main(["spikes", str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert "\x1b]" not in said

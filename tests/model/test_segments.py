@@ -36,7 +36,11 @@ def possible(sums: np.ndarray, shortest: int) -> list[int]:
     for t in range(shortest, n - shortest + 1):
         a, b = max(t - NEAR, 0), min(t + NEAR, n)
         steps[t] = abs((sums[b] - sums[t]) / (b - t) - (sums[t] - sums[a]) / (t - a))
-    return [t for t, step in steps.items() if step >= max(steps.get(u, -1.0) for u in range(t - NEAR + 1, t + NEAR))]
+    return [
+        t
+        for t, step in steps.items()
+        if step >= max(steps.get(u, -1.0) for u in range(t - NEAR + 1, t + NEAR))
+    ]
 
 
 @st.composite
@@ -45,7 +49,11 @@ def many(draw) -> list[np.ndarray]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     out = []
     for _ in range(draw(st.integers(1, 8))):
-        values = rng.normal(0, draw(st.sampled_from([0.0, 0.5, 1.0])), draw(st.sampled_from([1, 5, 6, 7, 30, 90, 90, 90])))
+        values = rng.normal(
+            0,
+            draw(st.sampled_from([0.0, 0.5, 1.0])),
+            draw(st.sampled_from([1, 5, 6, 7, 30, 90, 90, 90])),
+        )
         begin, length = draw(st.integers(0, 90)), draw(st.integers(1, 90))
         values[begin : begin + length] += draw(st.sampled_from([0.0, -3.0, 10.0]))
         out.append(np.round(values) if draw(st.booleans()) else values)
@@ -54,12 +62,22 @@ def many(draw) -> list[np.ndarray]:
 
 @settings(max_examples=80, deadline=None)
 @given(many(), st.sampled_from([2, 3]), st.sampled_from([0.1, 1.0]))
-def test_series_searched_together_are_cut_where_the_plain_search_cuts_each(series, shortest, spread):
+def test_series_searched_together_are_cut_where_the_plain_search_cuts_each(
+    series, shortest, spread
+):
     found = change_points(series, [spread] * len(series), penalty=20.0, shortest=shortest)
-    assert found == [change_points([values], [spread], penalty=20.0, shortest=shortest)[0] for values in series]
+    assert found == [
+        change_points([values], [spread], penalty=20.0, shortest=shortest)[0] for values in series
+    ]
     for values, starts in zip(series, found, strict=True):
-        assert starts == ([0] if values.size < 2 * shortest else plainly(values, spread, 20.0, shortest))
-        assert all(b - a >= shortest for a, b in pairwise([*starts, values.size]) if values.size >= 2 * shortest)
+        assert starts == (
+            [0] if values.size < 2 * shortest else plainly(values, spread, 20.0, shortest)
+        )
+        assert all(
+            b - a >= shortest
+            for a, b in pairwise([*starts, values.size])
+            if values.size >= 2 * shortest
+        )
 
 
 def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
@@ -81,8 +99,12 @@ def test_levels_looked_at_together_have_the_shifts_that_each_has_alone():
 def test_a_swinging_flow_has_the_spread_around_its_running_median():
     rng = np.random.default_rng(4)
     values = rng.normal(0, 0.05, 400) + np.sin(np.arange(400) / 30)
-    [found] = levels_of("flow", values[None, :], np.ones(1, dtype=bool))  # fresh: no season taken out
+    [found] = levels_of(
+        "flow", values[None, :], np.ones(1, dtype=bool)
+    )  # fresh: no season taken out
     padded = np.pad(values, 36, mode="edge")
-    rest = values - np.array([np.median(padded[k : k + 73]) for k in range(400)])  # three days and an hour
+    rest = values - np.array(
+        [np.median(padded[k : k + 73]) for k in range(400)]
+    )  # three days and an hour
     assert isinstance(found, Level)
     assert found.spread == 1.4826 * np.median(np.abs(rest - np.median(rest)))

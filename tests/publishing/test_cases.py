@@ -7,14 +7,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from shelves import published_cases
 
 import costwhy as cw
 from costwhy.case.document import document
-from costwhy.case.opened import FRAMES, SUMS, digests, published_cases
+from costwhy.case.opened import FRAMES, SUMS, digests
 from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
 from costwhy.lake.lake import Lake
-from costwhy.publishing.evidence import investigate_again
+from costwhy.publishing.recompute import investigate_again
 from costwhy.publishing.publish import preview
 from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated
@@ -29,7 +30,7 @@ def one(shelf: Path, tmp_path: Path) -> Path:
 
 def test_a_published_case_says_what_the_investigation_said(shelf: Path, sample_lake: Lake) -> None:
     for published in published_cases(shelf):
-        assert published.said == json.loads(json.dumps(document(cw.investigate(sample_lake, published.name))))
+        assert published.about["document"] == json.loads(json.dumps(document(cw.investigate(sample_lake, published.name))))
 
 
 def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -> None:
@@ -40,7 +41,7 @@ def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -
 
 
 def test_opening_a_case_needs_no_lake(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("costwhy.lake.lake.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
     opened, again = cw.open_case(one).case, investigate_again(one)
     assert opened.spike == again.spike
     for name in FRAMES:
@@ -163,8 +164,8 @@ def test_what_one_publication_took_out_the_next_does_not_bring_back(sample_lake:
 
 def test_taking_names_out_changes_no_number(sample_lake: Lake, tmp_path: Path) -> None:
     spike = cw.find_spikes(sample_lake)["spike_id"][2]
-    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).said
-    masked = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people"))).said
+    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).about["document"]
+    masked = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people"))).about["document"]
     for key in ("excess_cost", "nowcast", "behaviour_remainder", "no_recorded_change", "cost_per_hour_now"):
         assert plain[key] == masked[key], key
     assert [t["probability"] for t in plain["triggers"]] == [t["probability"] for t in masked["triggers"]]

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from shelves import TOKEN, Served, serving
+from shelves import TOKEN, Served, serving, published_cases
 from visits import Visit, visiting
 
-from costwhy.case.opened import SUMS, digests, published_cases
+from costwhy.case.opened import SUMS, digests
 from costwhy.case.story import headline
 from costwhy.text import money
 

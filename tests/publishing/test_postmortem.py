@@ -17,7 +17,8 @@ from costwhy.case.story import headline
 from costwhy.errors import DifferenceError
 from costwhy.lake.lake import Lake
 from costwhy.publishing.offline_page import offline_page
-from costwhy.publishing.postmortem import exact_pins, human_parts, merged
+from costwhy.publishing.postmortem import exact_pins
+from costwhy.publishing.postmortem_text import merged, written_parts
 from costwhy.show import html
 from costwhy.show.chart_specs import chart_specs
 
@@ -113,11 +114,11 @@ def test_costwhys_own_parts_are_made_anew_and_the_rest_stays_where_it_was() -> N
     assert "Old headline" not in again
     assert "- old" not in again
     assert again.index("New headline") < again.index("- two") < again.index("## Our notes")
-    assert "kept" in human_parts(again)["Our notes"]
+    assert "kept" in written_parts(again)["Our notes"]
 
 
 def test_html_that_people_or_commits_write_is_shown_as_text(case: Path) -> None:
-    told = human_parts("## Notes\n\n<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://elsewhere/z.png)\n")
+    told = written_parts("## Notes\n\n<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://elsewhere/z.png)\n")
     assert "<script>" not in told["Notes"]
     assert 'href="javascript' not in told["Notes"]
     assert "<img" not in told["Notes"]
@@ -147,7 +148,7 @@ def test_the_pins_are_exact_and_name_the_wheel_beside_them(written: Path) -> Non
     assert f'costwhy = {{ path = "{wheel.name}" }}' in text
     with zipfile.ZipFile(wheel) as archive:
         assert archive.testzip() is None
-        assert "costwhy/case.py" in archive.namelist()
+        assert "costwhy/case/case.py" in archive.namelist()
 
 
 def test_the_notebook_runs_in_a_fresh_environment_of_its_own_pins_and_gives_the_same_numbers(written: Path, tmp_path: Path) -> None:

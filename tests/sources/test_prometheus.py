@@ -125,14 +125,6 @@ def test_prometheus_gives_the_same_signals_as_the_file_resets_and_all(server: st
     assert reading.seen.select(pl.col("hour").min(), pl.col("hour").max().alias("last"), pl.len()).row(0) == (START, END - HOUR, 72)
 
 
-def test_a_window_in_pieces_gives_the_same_rows(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = prometheus.read(endpoint(server), QUERIES, (START, END))
-    monkeypatch.setattr(prometheus, "MOST_POINTS", 5)
-    pieces = prometheus.read(endpoint(server), QUERIES, (START, END))
-    assert pieces.rows.equals(whole.rows)
-    assert pieces.seen.equals(whole.seen)
-
-
 @pytest.mark.usefixtures("prometheus_is_here")
 def test_a_query_over_its_sample_limit_is_asked_for_in_halves(from_files: pl.DataFrame, tmp_path: Path) -> None:
     # 72 hours x 37 edges are 2,664 points; the server may hold 1,000 at once, so 72 h -> 36 h -> 18 h (666) go through
@@ -305,20 +297,23 @@ def every_hour(heard: Heard) -> Reply:
     return matrix(({"service": "cart"}, [(at, str((at // 3600 - 1) % 24)) for at in moments]))
 
 
-def test_an_hour_is_asked_for_at_its_end_and_no_call_has_more_points_than_prometheus_gives() -> None:
-    end = START + 25_000 * HOUR
+def test_an_hour_is_asked_for_at_its_end_and_a_call_asks_for_a_week_at_most() -> None:
+    """Prometheus gives 11,000 points of a series at once; a week has 168 hours."""
+    days = tuple(START.date() + timedelta(days=n) for n in range(20))
     with http_server(every_hour) as fake:
-        reading = prometheus.read(endpoint(fake.url), {"calls": "x"}, (START, end))
+        made = endpoint(fake.url)
+        read = dict(prometheus.read_days(made, {"calls": "x"}, Request("p", days, START + timedelta(days=19, hours=5, minutes=9))))
     forms = [asked(heard) for heard in fake.heard]
     points = [(int(form["end"]) - int(form["start"])) // 3600 + 1 for form in forms]
-    assert points == [10_000, 10_000, 5_000]
+    assert points == [168, 168, 5 * 24 + 5]
     assert int(forms[0]["start"]) == (START + HOUR).timestamp()
-    assert int(forms[-1]["end"]) == end.timestamp()
+    assert int(forms[-1]["end"]) == (START + timedelta(days=19, hours=5)).timestamp()
     assert {form["step"] for form in forms} == {"3600"}
     assert {heard.path for heard in fake.heard} == {"/api/v1/query_range"}
-    assert reading.rows.height == 25_000
-    assert reading.rows["hour"].n_unique() == 25_000
-    assert reading.rows.filter(pl.col("value") != pl.col("hour").dt.hour()).is_empty()
+    assert list(read) == list(days)
+    rows = pl.concat([reading.rows for reading in read.values()])
+    assert rows["hour"].n_unique() == rows.height == 19 * 24 + 5
+    assert rows.filter(pl.col("value") != pl.col("hour").dt.hour()).is_empty()
 
 
 def test_samples_that_make_no_sense_are_set_aside_with_their_reason() -> None:
@@ -477,9 +472,9 @@ def test_a_wrong_entry_is_one_clear_error_without_secrets(options: dict, said: s
 
 def wrong_entry(lines: str) -> str:
     """What is said of an entry that has these lines."""
-    with pytest.raises(Exception) as caught:
+    with pytest.raises(ConfigError) as caught:
         parse_workspace(f'[workspace]\nname = "a"\ncurrency = "USD"\n[[signals]]\nformat = "prometheus"\n{lines}')
-    return str(caught.value)
+    return caught.value.found
 
 
 def test_queries_come_in_place_of_the_preset_s() -> None:

@@ -14,13 +14,12 @@ from costwhy.sources.by_day import Live
 from costwhy.sources.format import Format
 from costwhy.tables import BY_NAME
 
-SPOOLED = 200_000
-"""Rows: a larger frame waits on disk until it is written."""
+SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
+# Section of costwhy.toml: its table in the lake. Bills become several tables: `billing.py`
 TABLES = {"changes": "changes", "signals": "signals", "owners": "catalog"}
-"""Section of costwhy.toml: its table in the lake. Bills become several tables: `billing.py`."""
+# Told what is being read, how many files are done, and how many there are
 Progress = Callable[[str, int, int], None]
-"""Told what is being read, how many files are done, and how many there are."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +135,7 @@ class Log:
 
     read: int = 0
     skipped: int = 0
-    unreadable: int = 0
-    """Files that could not be read before, and still cannot."""
+    unreadable: int = 0  # Files that could not be read before, and still cannot
     messages: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     totals: list[pl.DataFrame] = field(default_factory=list)
@@ -158,7 +156,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Run:
-    """One ingest: the workspace, the deliveries that the lake has with their digests, and its work."""
+    """One ingest. known: the deliveries that the lake has, with their digests."""
 
     workspace: Workspace
     known: Mapping[str, str]

@@ -26,8 +26,7 @@ from costwhy.text import HALF_CENT
 
 MEMORY = "640MB"
 THREADS = 2
-EXAMPLES = 5
-"""Rows shown for each reason."""
+EXAMPLES = 5  # Rows shown for each reason
 COSTS = tables.MEASURE_NAMES[:3]
 _FACTS = ("hourly", "daily", "overview", "seen")
 _READ_CSV = (
@@ -249,7 +248,7 @@ def of_period(cube: FileCube, month: str) -> FileCube:
 
 
 def merge(cubes: Sequence[FileCube]) -> FileCube:
-    """The files of one delivery together: partial sums of an hour that is split over files are added."""
+    """The files of one delivery together; an hour that is split over files is added up."""
     if len(cubes) == 1:
         return cubes[0]
     return FileCube(

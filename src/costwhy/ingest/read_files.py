@@ -13,8 +13,7 @@ from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_fil
 from costwhy.ingest.parts import parts_of
 from costwhy.sources.reading import Reading
 
-Faults = dict[Path, str]
-"""Files that could not be read, with the reason."""
+Faults = dict[Path, str]  # Files that could not be read, with the reason
 
 
 def read_files(source: Source, run: Run) -> None:

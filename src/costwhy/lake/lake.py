@@ -36,6 +36,7 @@ from costwhy.lake.lock import lock
 from costwhy.lake.snapshots import FOLDER, create_snapshot, known_versions, read_snapshot
 from costwhy.lake.store import Files, is_remote, store_of
 from costwhy.tables import BY_NAME
+from costwhy.text import currency_code
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
         place=folder,
         version=chosen,
         workspace=content["workspace"],
-        currency=content["currency"],
+        currency=currency_code(content["currency"], f"version {chosen} of the lake {folder}"),
         created_at=datetime.fromisoformat(content["created_at"]),
         config=content.get("config", {}),
         _versions=content["tables"],

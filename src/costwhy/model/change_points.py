@@ -70,7 +70,6 @@ def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]
 
 
 def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
-    """Starts of the segments, read from the end to the begin."""
     starts = []
     while column > 0:
         column = int(back[column])

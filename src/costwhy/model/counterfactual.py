@@ -227,7 +227,6 @@ def _usage(scope: _Scope, calls: _Calls, own: dict[int, Array]) -> Array:
 
 
 def _followed(scope: _Scope, calls: _Calls) -> Array:
-    """The calls that the meters in `use` follow."""
     flow, meters = scope.flow, [scope.model.meters[row] for row in scope.meters[scope.use]]
     out = calls.handled[[meter.service or 0 for meter in meters]]
     for k, meter in enumerate(meters):

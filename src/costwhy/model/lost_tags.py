@@ -44,8 +44,8 @@ def restore_lost_tags(
     arrays: usage, cost, covered, covered_cost (M x T each)
     """
     usage, active = arrays["usage"][:, :billed], arrays["cost"][:, :billed] != 0
-    has_tag = meters.select("service", "team").with_columns(pl.all().is_not_null()).to_numpy()
-    tagged, untagged = has_tag.any(axis=1), ~has_tag.all(axis=1)
+    has_tag = meters.select(pl.col("service", "team").is_not_null()).to_numpy()
+    tagged, untagged = np.any(has_tag, axis=1), ~np.all(has_tag, axis=1)
     rows = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"]
     lost = []
     for group in (np.array(g) for g in rows.to_list() if len(g) > 1):
@@ -63,7 +63,7 @@ def restore_lost_tags(
 def _end(active: Mask) -> int | None:
     """The first hour after a meter's last charge; None where it is still charged, or was hardly."""
     charged = np.flatnonzero(active)
-    if charged.size < LEAST_HOURS or charged[-1] >= active.size - SLACK:
+    if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= active.size:
         return None
     return int(charged[-1]) + 1
 
@@ -86,13 +86,17 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     """
     usage = arrays[0].copy()
     first = min(tag.hour for tag in lost)
-    own = usage[successor, max(0, first - WEEK) : first].mean() if first else 0.0
+    own = usage[successor, max(0, first - WEEK) : first].mean()
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
     for tag in lost:
-        ended = sum(weights[t.meter] for t in lost if t.hour <= tag.hour + SLACK)
-        total = usage[successor, tag.hour :]
+        hours, total = np.arange(tag.hour, usage.shape[1]), usage[successor, tag.hour :]
+        # Those that share it: all that ended by then, or with this one.
+        ended = sum(
+            weights[t.meter] * (t.hour <= np.maximum(hours, tag.hour + SLACK)) for t in lost
+        )
         new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
-        share = new * (total > 0) * (weights[tag.meter] / (ended or 1.0))
+        part = weights[tag.meter] / np.where(ended > 0, ended, 1.0)
+        share = new * (total > 0) * part
         for array in arrays:
             array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
     for array in arrays:

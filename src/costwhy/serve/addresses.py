@@ -10,7 +10,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def read_address(text: str) -> Address | None:
-    """The address of a text, an IPv4 address inside IPv6 as itself; None where it is none."""
+    """Parse an address; IPv4 mapped into IPv6 becomes IPv4. None where the text is not one."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

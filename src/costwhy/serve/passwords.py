@@ -22,11 +22,15 @@ def hash_line(name: str, password: str) -> str:
     Raises UsageError where the name has a space or a colon, or the password is too short.
     """
     if not _NAME.fullmatch(name):
-        todo = "1 to 64 characters without space and colon"
-        raise UsageError("not a valid user name", found=repr(name), todo=todo)
+        raise UsageError(
+            "not a valid user name",
+            found=repr(name),
+            todo="1 to 64 characters without space and colon",
+        )
     if len(password) < 10:
-        found = f"{len(password)} characters"
-        raise UsageError("the password is too short", found=found, todo="use 10 or more")
+        raise UsageError(
+            "the password is too short", found=f"{len(password)} characters", todo="use 10 or more"
+        )
     salt = secrets.token_bytes(16)
     return _line(name, salt, _scrypt(password, salt, SCRYPT))
 
@@ -69,8 +73,11 @@ def read_users(file: Path) -> dict[str, str]:
             )
         users[name] = line
     if not users:
-        todo = "add one with `costwhy serve --add-user`"
-        raise ConfigError("the users' file has no user", found=str(file), todo=todo)
+        raise ConfigError(
+            "the users' file has no user",
+            found=str(file),
+            todo="add one with `costwhy serve --add-user`",
+        )
     return users
 
 

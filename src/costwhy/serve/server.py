@@ -81,8 +81,9 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     check_address(options.host, options.auth)
     folder, state = _folder(published), options.state or default_state()
     if not notebook.is_file():
-        todo = "install costwhy again"
-        raise InputError("the notebook is missing", found=str(notebook), todo=todo)
+        raise InputError(
+            "the notebook is missing", found=str(notebook), todo="install costwhy again"
+        )
     if folder is not None and state.resolve().is_relative_to(folder):
         raise UsageError(
             "the secret key would lie in the published folder",
@@ -162,8 +163,11 @@ def _read_site(text: str) -> tuple[str, str]:
     ports = {"http": 80, "https": 443}
     has_more = parts.path not in {"", "/"} or parts.query or parts.username is not None
     if parts.scheme not in ports or not parts.hostname or has_more:
-        todo = "give scheme and name, such as https://costs.example.com; a path is not served"
-        raise UsageError("not a valid site", found=repr(text), todo=todo)
+        raise UsageError(
+            "not a valid site",
+            found=repr(text),
+            todo="give scheme and name, such as https://costs.example.com; a path is not served",
+        )
     usual = port in {None, ports[parts.scheme]}
     host = _bracketed(parts.hostname) + ("" if usual else f":{port}")
     return host, f"{parts.scheme}://{host}"
@@ -179,8 +183,11 @@ def _folder(published: str) -> Path | None:
         return None
     folder = Path(published)
     if not folder.is_dir():
-        todo = "publish a case, or name the folder"
-        raise InputError("the published folder is missing", found=str(folder), todo=todo)
+        raise InputError(
+            "the published folder is missing",
+            found=str(folder),
+            todo="publish a case, or name the folder",
+        )
     return folder.resolve()
 
 

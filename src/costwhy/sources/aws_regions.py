@@ -1,4 +1,4 @@
-"""Formats that AWS itself answers, region by region: the keys of their entries, and what they ask."""
+"""Formats that AWS itself answers, region by region: keys of their entries, what they ask."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
@@ -15,7 +15,7 @@ USUAL_DAYS = 14
 
 
 class FilesOrApiConfig(SourceConfig, frozen=True, kw_only=True):
-    """Files at `path`, or with `api = true` AWS itself: in each of `regions`, for the last `days`."""
+    """Files at `path`; or `api = true`: AWS itself, in each of `regions`, for the last `days`."""
 
     path: FilePath | None = None
     api: bool = False

@@ -1,4 +1,4 @@
-"""Tags of resources from the Resource Groups Tagging API: which service a load balancer, a queue, a table belongs to.
+"""Tags of resources: which service a load balancer, a queue or a table belongs to.
 
 Source: AWS, *GetResources*; a resource is known by the service and the last part of its ARN:
 `arn:aws:sqs:eu-west-1:111:orders` is ("sqs", "orders").
@@ -10,12 +10,13 @@ from costwhy.remote import aws
 from costwhy.sources.reading import to_text
 
 CALLS = ("tag:GetResources",)
-Resource = tuple[str, str]
-"""AWS's short name of the service, and the resource part of the ARN."""
+Resource = tuple[str, str]  # AWS's short name of the service, and the resource part of the ARN
 
 
 def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str]]:
-    """Tags of every resource of a region that ever had one. kinds: `sqs`, `ecs:service`; empty: all.
+    """Tags of every resource of a region that ever had one.
+
+    kinds: `sqs`, `ecs:service`; empty: all.
 
     Raises UnreachableError where AWS does not answer.
     """

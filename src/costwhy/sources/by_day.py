@@ -13,10 +13,8 @@ import polars as pl
 
 from costwhy.sources.reading import REVISION, Reading
 
-NEWEST = 2
-"""Days that are asked again."""
-HALF = 32
-"""Characters of a digest that say how a day was read; the other half says what came."""
+NEWEST = 2  # Days that are asked again
+HALF = 32  # Characters of a digest that say how a day was read; the other half says what came
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import msgspec
 from costwhy.errors import SourceError
 from costwhy.sources.format import Files
 
+# The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
-"""The most that is read of one file, decompressed; CloudTrail's own files have a few MB."""
-MAX_LINE_BYTES = 16 * 2**20
-"""The longest line of a JSON Lines file."""
+MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
 _PROBED_LINES = 5
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -49,7 +48,7 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
 
 
 def open_bytes(file: Path) -> io.BufferedIOBase:
-    """Open a file for reading, decompressed where its first bytes say gzip, whatever its name says."""
+    """Open a file for reading, decompressed where its first bytes say gzip."""
     stream = file.open("rb")
     if stream.peek(2)[:2] != b"\x1f\x8b":
         return stream
@@ -58,7 +57,7 @@ def open_bytes(file: Path) -> io.BufferedIOBase:
 
 
 def read_bytes(file: Path) -> bytes:
-    """The whole file, decompressed. Raises SourceError when it is unreadable or beyond MAX_BYTES."""
+    """The whole file, decompressed. Raises SourceError: unreadable, or beyond MAX_BYTES."""
     try:
         with open_bytes(file) as stream:
             data = stream.read(MAX_BYTES + 1)

@@ -1,4 +1,4 @@
-"""What a format is: the keys of its entry in costwhy.toml, and how its files or its API are read."""
+"""What a format is: its keys in costwhy.toml, and how its files or its API are read."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,10 +49,9 @@ class Files:
         return any(part in name for part in self.never)
 
 
-Columns = Mapping[str, str]
-"""The columns of a billing file and their DuckDB types."""
+Columns = Mapping[str, str]  # The columns of a billing file and their DuckDB types
+# Which of some tag keys occur; the first argument is SQL that lists the keys of a row
 KeysIn = Callable[[str, Sequence[str]], set[str]]
-"""Which of some tag keys occur; the first argument is SQL that lists the keys of a row."""
 
 
 @dataclass(frozen=True)

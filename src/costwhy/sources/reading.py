@@ -1,4 +1,4 @@
-"""What a reader gives back (`Reading`), and how it puts that together record by record (`Collector`)."""
+"""What a reader gives back (`Reading`), and how it collects that by record (`Collector`)."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -14,16 +14,13 @@ from costwhy.errors import SourceError
 from costwhy.tables import SEEN, SET_ASIDE, Table
 from costwhy.text import shortened
 
-REVISION = 1
-"""Part of every digest: raise it where files that did not change are to be read again."""
-MAX_TEXT = 1000
-"""Characters that are kept of one text."""
-SHOWN = 300
-"""Characters that are shown of a record that was set aside."""
+REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
+MAX_TEXT = 1000  # Characters that are kept of one text
+SHOWN = 300  # Characters that are shown of a record that was set aside
+# Records of one file and one reason that get a row each; the last row counts the others
 MAX_ALIKE = 20
-"""Records of one file set aside for one reason that get a row each; the last row counts the others."""
+# Rows of one file that say why a record was set aside; beyond, records are only counted
 MAX_ASIDE = 1000
-"""Rows of one file that say why a record was set aside; beyond, records are only counted."""
 _BATCH = 20_000
 Record = TypeVar("Record")
 
@@ -43,7 +40,7 @@ class Reading:
     notes: tuple[str, ...] = ()
 
     def by_day(self) -> dict[str, "Reading"]:
-        """Rows of signals and what was seen, for each day (YYYY-MM-DD); each has all that was set aside."""
+        """Signals of each day (YYYY-MM-DD); each has all that was set aside."""
         day = pl.col("hour").dt.strftime("%Y-%m-%d").alias("day")
         rows, seen = (
             {str(key[0]): part for key, part in frame.group_by(day)}
@@ -148,7 +145,7 @@ def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """Text fit for a terminal and a table: no unprintable characters, at most `limit` of them."""
+    """At most `limit` characters of a text, fit for a terminal: unprintable ones are spaces."""
     return shortened(text, limit)
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 from costwhy.sources.format import Format
 
+# Format: its module, imported when the format is named; the folder is the section
 FORMATS = {
     "focus": "cost.focus",
     "cur2": "cost.cur",
@@ -21,7 +22,6 @@ FORMATS = {
     "codeowners": "owners.codeowners",
     "tags": "owners.tags",
 }
-"""Format: its module, imported when the format is named; the folder is the section."""
 
 
 @cache

@@ -214,7 +214,6 @@ def _stepped(episode: Episode) -> bool:
 
 
 def _incidents(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
-    """Episodes by incident."""
     groups: list[list[Episode]] = []
     for episode in sorted(episodes, key=lambda e: -abs(e.dollars)):
         same = (g for g in groups if any(_same_incident(model, episode, e) for e in g))

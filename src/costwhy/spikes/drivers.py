@@ -342,7 +342,6 @@ def _cuboid(leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cell: Ints, cel
 
 
 def _search(leaves: _Leaves) -> Iterator[Combination]:
-    """Combinations one after the other, the best first."""
     cuboids, free = _cuboids(leaves), np.ones(leaves.size.size, dtype=bool)
     for _ in range(MOST_DRIVERS):
         state = _round(leaves, cuboids, free)
@@ -356,7 +355,6 @@ def _search(leaves: _Leaves) -> Iterator[Combination]:
 
 
 def _inside(codes: Ints, combination: Combination) -> Mask:
-    """Leaves of a combination."""
     dims, leaf = combination
     out = np.ones(codes.shape[1], dtype=bool)
     for k in dims:

@@ -1,6 +1,6 @@
-"""Scaling activities, as DescribeScalingActivities of EC2 Auto Scaling and of Application Auto Scaling prints them.
+"""Scaling activities of EC2 Auto Scaling and of Application Auto Scaling.
 
-Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}` and `{"ScalingActivities": [...]}`.
+Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}`, `{"ScalingActivities": [...]}`.
 """
 
 import re
@@ -52,7 +52,7 @@ def read(sources: Sequence[Path]) -> Reading:
 def read_activities(
     sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
 ) -> Reading:
-    """The same from what is shown in place of a file, and the place and JSON text of each activity."""
+    """The same, from what is shown as the file, and place and JSON text of each activity."""
     collector, known = Collector(CHANGES, "autoscaling"), set[str]()
 
     def read_one(text: msgspec.Raw | bytes) -> None:

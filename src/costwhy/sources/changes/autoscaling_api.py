@@ -1,6 +1,7 @@
-"""Scaling activities of the last six weeks from EC2 Auto Scaling and Application Auto Scaling, without files.
+"""Scaling activities of the last six weeks, from AWS itself.
 
-Source: AWS, *DescribeScalingActivities* of both; answers come newest first and are read by the parser of the files.
+Source: AWS, *DescribeScalingActivities* of EC2 Auto Scaling and of Application Auto Scaling. Answers
+come newest first and are read by the parser of the files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,11 +22,11 @@ CALLS = (
     "autoscaling:DescribeScalingActivities",
     "application-autoscaling:DescribeScalingActivities",
 )
+# What Application Auto Scaling scales; it must be asked for each of them
 NAMESPACES = (
-    "ecs", "ec2", "lambda", "dynamodb", "rds", "elasticache", "kafka", "sagemaker", "appstream", "elasticmapreduce",
-    "comprehend", "cassandra", "neptune", "workspaces", "custom-resource",
+    "ecs", "ec2", "lambda", "dynamodb", "rds", "elasticache", "kafka", "sagemaker", "appstream",
+    "elasticmapreduce", "comprehend", "cassandra", "neptune", "workspaces", "custom-resource",
 )  # fmt: skip
-"""What Application Auto Scaling scales; it must be asked for each of them."""
 
 
 def live(entry: autoscaling.Config, _key: str, _folder: Path, _tags: Sequence[str]) -> Live | None:

@@ -1,6 +1,7 @@
-"""CDEvents, JSON Lines: deployments and other changes as delivery systems announce them, with plans.
+"""CDEvents, JSON Lines: changes as delivery systems announce them, with plans.
 
-Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData` as in the contract.
+Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData` as
+in docs/contract.md.
 """
 
 import hashlib
@@ -99,7 +100,7 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
 
 
 def _meaning(event: _Event) -> tuple[str, str | None]:
-    """Kind of change, and the service: of service events their subject, else as the content says."""
+    """Kind of change, and the service: the subject of service events, else from the content."""
     found = _TYPE.fullmatch(event.context.type)
     if not found:
         raise ValueError(

@@ -1,6 +1,7 @@
-"""CloudTrail log files: write events that succeeded become changes; every record is counted as seen.
+"""CloudTrail log files: write events that succeeded become changes; every record is counted.
 
-Source: AWS, *CloudTrail record contents*; file names `ACCOUNT_CloudTrail_REGION_20260923T1601Z_RANDOM.json.gz`.
+Source: AWS, *CloudTrail record contents*; file names
+`ACCOUNT_CloudTrail_REGION_20260923T1601Z_RANDOM.json.gz`.
 """
 
 import re
@@ -28,8 +29,9 @@ from costwhy.tables import CHANGES
 
 SERVICE_TAGS = ("service", "app", "app.kubernetes.io/name")
 _READS = (
-    "Get", "List", "Describe", "Head", "Lookup", "BatchGet", "Batch Get", "Search", "Select", "Query", "Scan", "View",
-    "Preview", "Simulate", "Validate", "Test", "Check", "Estimate", "AssumeRole", "Filter", "Poll", "Receive",
+    "Get", "List", "Describe", "Head", "Lookup", "BatchGet", "Batch Get", "Search", "Select",
+    "Query", "Scan", "View", "Preview", "Simulate", "Validate", "Test", "Check", "Estimate",
+    "AssumeRole", "Filter", "Poll", "Receive",
 )  # fmt: skip
 _DELIVERED = re.compile(r"_(\d{8}T\d{4})Z_")
 
@@ -70,7 +72,7 @@ def read_events(
     sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
     service_tags: Collection[str] = SERVICE_TAGS,
 ) -> Reading:
-    """The same from what is shown in place of a file, and the place and JSON text of each record."""
+    """The same, from what is shown as the file, and place and JSON text of each record."""
     collector, known = Collector(CHANGES, "cloudtrail"), set[str]()
 
     def read_one(text: msgspec.Raw | bytes) -> None:

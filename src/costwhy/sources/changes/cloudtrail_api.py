@@ -1,7 +1,7 @@
-"""CloudTrail without log files: LookupEvents gives the management events of the last 90 days, in one region at a time.
+"""CloudTrail without log files: the management events of the last 90 days of a region.
 
-AWS answers two requests a second with 50 events each. Source: AWS, *LookupEvents*; the event itself is the record that
-log files carry, so it is read by the same parser.
+AWS answers two requests a second with 50 events each. Source: AWS, *LookupEvents*; an event is the
+record that log files have, so the same parser reads it.
 """
 
 import time

@@ -77,14 +77,13 @@ def expressions(
                     [amount("pricing_public_on_demand_cost"), amount("line_item_unblended_cost")]
                 )
             ),
-            "ConsumedQuantity": f"CASE WHEN {_usage(kind)} THEN {amount('line_item_usage_amount')} END",
+            "ConsumedQuantity": _where(_usage(kind), amount("line_item_usage_amount")),
         }
         | {name: _tag(columns, names, keys) for name, keys in tags.items()}
     )
 
 
-Sql = Callable[[str], str]
-"""SQL of a column by its name in snake_case; of an absent one a null."""
+Sql = Callable[[str], str]  # SQL of a column by its name in snake_case; of an absent one a null
 
 
 def _read(
@@ -127,6 +126,10 @@ def _usage(kind: str) -> str:
     return f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
 
 
+def _where(condition: str, value: str) -> str:
+    return f"CASE WHEN {condition} THEN {value} END"
+
+
 def _kinds(kind: str, words: Sql) -> dict[str, str]:
     """What follows from the kind of the line item."""
     covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
@@ -137,8 +140,9 @@ def _kinds(kind: str, words: Sql) -> dict[str, str]:
         "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
         "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {spot} THEN 'Dynamic' "
         f"WHEN {_usage(kind)} THEN 'Standard' END",
-        "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' WHEN {unused} THEN 'Unused' END",
-        "ConsumedUnit": f"CASE WHEN {_usage(kind)} THEN {words('pricing_unit')} END",
+        "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' "
+        f"WHEN {unused} THEN 'Unused' END",
+        "ConsumedUnit": _where(_usage(kind), words("pricing_unit")),
     }
 
 

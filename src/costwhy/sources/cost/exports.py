@@ -108,6 +108,7 @@ def _listed(manifest: Path) -> tuple[str, frozenset[str]]:
         return "", frozenset()
 
 
+# A format of bills; what differs is `bill`
 bill_format = partial(
     Format,
     section="cost",
@@ -117,4 +118,3 @@ bill_format = partial(
     cannot_show="what was used by a resource that the bill does not name",
     every_hour=True,
 )
-"""A format of bills; what differs is `bill`."""

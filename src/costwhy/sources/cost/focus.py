@@ -15,6 +15,7 @@ from costwhy.tables import DIMENSION_NAMES
 REQUIRED = ("ChargePeriodStart", "BillingCurrency", "EffectiveCost")
 _COMPUTED = {"service", "team", "budget_owner", "x_UsageType", "ConsumedUnit"}
 TEXT = tuple(name for name in DIMENSION_NAMES if name not in _COMPUTED)
+# Columns of which one should be there, and what its absence costs in answers
 LACKS = (
     (("BilledCost",), "the effective cost is shown as billed"),
     (
@@ -28,7 +29,6 @@ LACKS = (
     (("SubAccountId",), "accounts are not told apart"),
     (("Tags",), "no row names its service or its team"),
 )
-"""Columns of which one should be there, and what its absence costs in answers."""
 TAG_PREFIXES = ("", "user:", "resourceTags/user:")
 
 

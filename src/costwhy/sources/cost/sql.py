@@ -1,4 +1,4 @@
-"""SQL that reads the columns of a billing file: texts, numbers, times, tags; `NULL::...` for absent ones."""
+"""SQL that reads the columns of a billing file; `NULL::...` for absent ones."""
 
 from collections.abc import Mapping, Sequence
 

@@ -102,7 +102,7 @@ def _names(references: object) -> list[str]:
 
 
 def _slack(notes: Mapping[str, Any]) -> str | None:
-    """The Slack channel: `slack.com/channel`, else any annotation that names Slack and a channel."""
+    """The Slack channel: the shortest annotation that names Slack and a channel."""
     keys = [key for key in notes if "slack" in key.lower() and "channel" in key.lower()]
     return next((text for key in sorted(keys, key=len) if (text := to_text(notes[key]))), None)
 

@@ -21,8 +21,8 @@ from costwhy.sources.reading import Collector, Reading, clean
 from costwhy.tables import CATALOG
 
 MAX_PATTERN = 500
+# Stars in one name of a pattern: each multiplies the time to match by the length of the name
 MAX_STARS = 3
-"""Stars in one name of a pattern: each multiplies the time to match by the length of the name."""
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
 _FORGES = ("github.", "gitlab.", "bitbucket.", "codeberg.")
 _VIEWS = ("tree", "blob", "edit", "raw", "src")
@@ -41,7 +41,7 @@ _ITEMS = (
 
 
 def read(sources: Sequence[Path]) -> Reading:
-    """Rows of the catalogue, kind `path`: pattern, first owner (null: explicitly none), position."""
+    """Rows of the catalogue, kind `path`: pattern, first owner (null: none), position."""
     collector, positions = Collector(CATALOG, "codeowners"), count(1)
 
     def read_one(line: bytes | None) -> None:

@@ -150,8 +150,7 @@ def own_name(value: str) -> str | None:
 # ---------------------------------------------------------------- their hours
 
 
-Point = tuple[datetime, str, str | None, str, float]
-"""Hour, service, caller, metric and value."""
+Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, metric and value
 
 
 def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:
@@ -189,7 +188,7 @@ def _refuse_broken(result: Mapping[str, Any], broken: Sequence[str]) -> None:
         raise UnreachableError(
             f"CloudWatch could not give {clean(str(result.get('Label')), 200)}",
             found=clean(f"{result['StatusCode']} {words}".strip(), 300),
-            todo="see whether CloudWatch is up and the policy allows it (docs/aws.md), and run it again",
+            todo="see whether CloudWatch is up and the policy allows it (docs/aws.md); run it again",
         )
 
 

@@ -2,7 +2,8 @@
 
     time, service, caller, metric, value    one row for each time bucket (an hour or finer)
 
-`capacity` is the mean over the buckets of the hour, everything else the sum. A bucket that is given twice counts once.
+`capacity` is the mean over the buckets of the hour, everything else the sum. A bucket that is given
+twice counts once.
 """
 
 import gzip
@@ -30,8 +31,7 @@ from costwhy.sources.signals.metrics import (
 )
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-MAX_CSV_BYTES = 4 * 2**30
-"""The most that one .csv.gz may hold after decompression."""
+MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
 _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
@@ -40,9 +40,10 @@ _TWICE = "the time bucket is given twice: the first one counts"
 
 
 def read(sources: Sequence[Path]) -> Reading:
-    """Signals by hour, rows set aside (one for each file and reason, with their count), and rows seen by hour.
+    """Signals by hour, rows set aside (one for each file and reason), and rows seen by hour.
 
-    A file that is unreadable, lacks a column, or has Parquet times without a zone is set aside whole.
+    A file that is unreadable, lacks a column, or has Parquet times without a zone is set aside
+    whole.
     """
     collector = Collector(SIGNALS, "signals")
     with ExitStack() as stack:
@@ -81,7 +82,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
-    """The file as it is: its own columns, the row's index, and what a CSV line has beyond the last one."""
+    """The file's columns, the row's index, and what a CSV line has beyond the last column."""
     if file.name.lower().endswith(".parquet"):
         frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW)
         return frame.with_columns(pl.lit(None, pl.String).alias(_BEYOND))
@@ -100,7 +101,10 @@ def _scan_csv(file: Path) -> pl.LazyFrame:
 
 
 def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
-    """The frame in the contract's types, with `reason`: why a row cannot be used. Raises SourceError: none can."""
+    """The frame in the right types, with `reason`: why a row cannot be used.
+
+    Raises SourceError where none can.
+    """
     schema = frame.collect_schema()
     missing = [name for name in _COLUMNS if name not in schema]
     if missing:
@@ -218,7 +222,7 @@ def _means(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
-    """The CSV as a plain file: decompressed into a temporary one, with a limit. Raises SourceError beyond it."""
+    """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
     with file.open("rb") as probe:
         if probe.read(2) != b"\x1f\x8b":
             return file

@@ -11,9 +11,9 @@ from costwhy.sources.format import Format
 Metric = Literal["calls", "retries", "errors", "bytes", "capacity"]
 METRICS: tuple[str, ...] = get_args(Metric)
 KEY = ("hour", "service", "caller", "metric")
-MAX_NAME = 1000
-"""Bytes of the longest name of a service or caller."""
+MAX_NAME = 1000  # Bytes of the longest name of a service or caller
 
+# A format of signals; what differs is how they are read or asked
 signals_format = partial(
     Format,
     section="signals",
@@ -21,7 +21,6 @@ signals_format = partial(
     cannot_show="calls that no signal is recorded for",
     every_hour=True,
 )
-"""A format of signals; what differs is how they are read or asked."""
 
 
 def no_service() -> tuple[pl.Expr, str]:

@@ -34,12 +34,9 @@ from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import COUNT, SIGNALS, TIME
 from costwhy.text import shown
 
-MOST_POINTS = 10_000
-"""Points of a series that are asked for at once; Prometheus refuses more than 11,000."""
 LIMITS = Limits(seconds=60.0, bytes=64 * 2**20, attempts=3, repeatable=True)
 WARNED = "the answer may be incomplete: "
-DAYS_AT_ONCE = 7
-"""What is asked at once, and lost at most when Prometheus goes away."""
+DAYS_AT_ONCE = 7  # What is asked at once, and lost at most when Prometheus goes away
 _HOUR = timedelta(hours=1)
 _TOO_MUCH = ("too many samples", "timed out", "timeout", "too large", "exceed", "limit")
 _LATEST = 4_102_444_800  # 2100; beyond, no calendar may follow
@@ -174,8 +171,8 @@ def read(endpoint: Endpoint, queries: Mapping[str, str], window: Window) -> Read
 def _read_metric(
     endpoint: Endpoint, metric: str, query: str, window: Window, collector: Collector
 ) -> Iterator[pl.DataFrame]:
-    """The rows of a metric, piece by piece; a piece that is too much is halved."""
-    pieces = list(reversed(list(_pieces(window))))
+    """The rows of a metric; a window that is too much is halved."""
+    pieces = [window]
     while pieces:
         start, end = pieces.pop()
         try:
@@ -192,14 +189,6 @@ def _read_metric(
         series = answer.data.result if answer.data else []
         samples = _samples(endpoint, metric, series, (start, end))
         yield _sound(endpoint, metric, samples, collector)
-
-
-def _pieces(window: Window) -> Iterator[Window]:
-    start, end = window
-    while start < end:
-        stop = min(start + MOST_POINTS * _HOUR, end)
-        yield start, stop
-        start = stop
 
 
 def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Response:
@@ -239,7 +228,7 @@ def _no_prometheus(endpoint: Endpoint, answer: Reply) -> UnreachableError:
     return UnreachableError(
         f"{endpoint.place} does not answer as Prometheus does",
         found=_shown(endpoint, answer),
-        todo=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if it has one",
+        todo=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if any",
     )
 
 
@@ -296,7 +285,7 @@ def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> No
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers without the label `service`",
             found=f"labels: {shown(names)}",
-            todo="write sum by (service, caller) (label_replace(...)) around it; docs/prometheus.md",
+            todo="write sum by (service, caller) (label_replace(...)); docs/prometheus.md",
         )
 
 

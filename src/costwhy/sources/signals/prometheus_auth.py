@@ -1,4 +1,4 @@
-"""Which Prometheus, and who may ask it: the address, and credentials from where costwhy.toml says."""
+"""Which Prometheus is asked, with which credentials."""
 
 from base64 import b64encode
 from collections.abc import Callable, Mapping
@@ -23,12 +23,12 @@ _HEADERS = {
     "Accept": "application/json",
     "User-Agent": "costwhy",
 }
+# What each kind of `auth` reads
 _KEYS_OF = {
     "basic": ("user", "password_env", "password_file"),
     "bearer": ("token_env", "token_file"),
     "sigv4": ("region",),
 }
-"""What each kind of `auth` reads."""
 
 
 class AuthConfig(SourceConfig, frozen=True, kw_only=True):
@@ -142,7 +142,7 @@ def find_region(entry: AuthConfig, key: str, place: str) -> str:
 
 
 def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
-    """Headers signed as Amazon's managed Prometheus wants them, with the credentials that boto3 finds."""
+    """Headers signed for Amazon's managed Prometheus, with the credentials that boto3 finds."""
     session = botocore.session.get_session()
 
     def sign(url: str, body: bytes) -> Mapping[str, str]:

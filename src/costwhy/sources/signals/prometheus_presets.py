@@ -1,27 +1,32 @@
-"""Queries for Prometheus, by what exports the metrics: `preset = "istio"` in costwhy.toml. They are queries, nothing more.
+"""Queries for Prometheus, by what exports the metrics: `preset = "istio"` in costwhy.toml.
 
-Each answers with the labels `service` (who handled the calls) and `caller` (who made them; without it: from outside), as
-counts of the hour before the moment at which it is asked. docs/prometheus.md says what each needs, and where it is blind.
+Each answers with the labels `service` (who handled the calls) and `caller` (who made them; without
+it: from outside), as counts of the hour before the moment at which it is asked. docs/prometheus.md
+says what each needs, and what it does not see.
 """
 
 from collections.abc import Mapping
 
+# Callers that stand for the world outside
 _GATEWAY = "unknown|(?:.*-)?(?:ingress|gateway|ingressgateway|edge|front-proxy|front-envoy)"
-"""Callers that stand for the world outside."""
+# The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory
 _HOST = "(?:[a-z]+://[^/]*/)?(?:dns:|xds:)?([^.:/]+).*"
-"""The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory."""
-_JOB = "(?:.*/)?(.+)"
-"""OpenTelemetry's job is namespace/service."""
+_JOB = "(?:.*/)?(.+)"  # OpenTelemetry's job is namespace/service
 _WHOLE = "(.+)"
+# The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default or inventory
 _CLUSTER = r"(?:outbound\\|[0-9]*\\|[^|]*\\|)?([^.|]+).*"
-"""The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default.dc1.internal.consul or inventory."""
-_OWN = 'envoy_cluster_name!~"xds.*|local.*|inbound.*|agent|sds-grpc|prometheus_stats|zipkin|.*BlackHole.*|.*Passthrough.*"'
-"""Clusters of Envoy that are no other service."""
+# Clusters of Envoy that are no other service
+_OWN = (
+    'envoy_cluster_name!~"xds.*|local.*|inbound.*|agent|sds-grpc|prometheus_stats|zipkin|'
+    '.*BlackHole.*|.*Passthrough.*"'
+)
 
 
 def _handled(vector: str, label: str, pattern: str) -> str:
     """The sum of a vector by service, taken from a label by a pattern."""
-    return f'sum by (service) (label_replace(sum by ({label}) ({vector}), "service", "$1", "{label}", "{pattern}"))'
+    summed = f"sum by ({label}) ({vector})"
+    named = f'label_replace({summed}, "service", "$1", "{label}", "{pattern}")'
+    return f"sum by (service) ({named})"
 
 
 def _edges(vector: str, service: tuple[str, str], caller: tuple[str, str]) -> str:
@@ -72,7 +77,7 @@ def _beyond(more: str, less: str) -> str:
 
 
 def _with_outside(inside: str, handled: str) -> str:
-    """Calls between services, and what each service handled beyond them: those came from outside."""
+    """Calls between services, and as calls from outside what each handled beyond them."""
     return f"{inside} or clamp_min({handled} - (sum by (service) ({inside}) or {handled} * 0), 0)"
 
 
@@ -82,6 +87,7 @@ _GRPC_BYTES = "grpc_client_attempt_{}_total_compressed_message_size_bytes_sum"
 _HTTP_CALLS = "http_client_request_duration_seconds_count"
 _FAILED = ',envoy_response_code_class="5"'
 
+# Preset: metric: PromQL
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "istio": {
         "calls": _ISTIO_ATTEMPTS,
@@ -113,7 +119,8 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
             _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
         ),
         "retries": _edges(
-            'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",http_request_resend_count=~"[1-9][0-9]*"}[1h])',
+            'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
+            'http_request_resend_count=~"[1-9][0-9]*"}[1h])',
             ("server_address", _HOST),
             ("service_name", _WHOLE),
         ),
@@ -135,4 +142,3 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "bytes": _total(_grpc(_GRPC_BYTES.format("sent")), _grpc(_GRPC_BYTES.format("rcvd"))),
     },
 }
-"""Preset: metric: PromQL."""

@@ -1,6 +1,7 @@
 """Calls and errors on the edges between services, from X-Ray's service graph, hour by hour.
 
-X-Ray counts the traces that it sampled: shares are right, sums are low by the sampling. It does not count retries.
+X-Ray counts the traces that it sampled: shares are right, sums are low by the sampling. It does not
+count retries.
 Source: AWS, *GetServiceGraph*.
 """
 
@@ -24,8 +25,7 @@ from costwhy.tables import SIGNALS
 CALLS = ("xray:GetServiceGraph",)
 _HOUR = timedelta(hours=1)
 _OUTSIDE = "client"
-Edge = tuple[str, str | None]
-"""Service that handled the calls, and its caller; null: from outside."""
+Edge = tuple[str, str | None]  # Service that handled the calls, and its caller; null: from outside
 
 
 class Config(SourceConfig, frozen=True, kw_only=True):
