@@ -70,7 +70,7 @@ def currency_code(code: object, place: object) -> str:
     raise InputError(
         f"the currency in {place} is not a code of ISO 4217",
         found=repr(code)[:MAX_SHOWN],
-        todo="write its three capital letters, such as USD",
+        fix="write its three capital letters, such as USD",
     )
 
 

@@ -53,10 +53,24 @@ def old(folder: Path, name: str, **content: object) -> None:
 
 
 def test_documents_of_before_are_read(tmp_path):
-    old(tmp_path / "verdicts", "1", spike=SPIKE, verdict="fixed", note="rolled back", who="dana", at=TIME)
+    old(
+        tmp_path / "verdicts",
+        "1",
+        spike=SPIKE,
+        verdict="fixed",
+        note="rolled back",
+        who="dana",
+        at=TIME,
+    )
     plan = {"service": "db", "reason": "sale", "start": TIME, "until": TIME, "cost_per_day": None}
     old(tmp_path / "plans", "1", **plan, who="dana", at=TIME)
-    event = {"key": "20261007T00-db", "event": "new", "step": "1", "spike": SPIKE, "message": MESSAGE}
+    event = {
+        "key": "20261007T00-db",
+        "event": "new",
+        "step": "1",
+        "spike": SPIKE,
+        "message": MESSAGE,
+    }
     old(tmp_path / "watch", "costwhy-1.pending", **event, by_default=False, at=TIME, as_of=TIME)
     old(tmp_path / "watch", "costwhy-1.sending-0001", at=TIME, channel="hook")
     old(tmp_path / "watch", "costwhy-1.failed-0001", at=TIME, channel="hook", wrong="it is busy")
@@ -65,7 +79,11 @@ def test_documents_of_before_are_read(tmp_path):
     [event] = read_events(watch)
     assert (verdict.spike.behaviour, verdict.at) == (("retries", "db", "api", None), AT)
     assert (plan.service, plan.cost_per_day, plan.until) == ("db", None, AT)
-    assert (event.id, event.message.lines, event.spike) == ("costwhy-1", ("retries",), verdict.spike)
+    assert (event.id, event.message.lines, event.spike) == (
+        "costwhy-1",
+        ("retries",),
+        verdict.spike,
+    )
     assert watch.read("costwhy-1.failed-0001", Attempt) == Attempt(AT, "hook", "it is busy")
     assert watch.read("costwhy-1.sending-0001", Attempt).wrong == ""
 
@@ -73,7 +91,11 @@ def test_documents_of_before_are_read(tmp_path):
 def test_a_document_is_written_as_before_and_read_back(tmp_path):
     notes = Journal(str(tmp_path), "notes")
     assert notes.create("a", Note("hello", AT))
-    assert json.loads((tmp_path / "notes" / "a.json").read_text()) == {"costwhy": 1, "text": "hello", "at": TIME}
+    assert json.loads((tmp_path / "notes" / "a.json").read_text()) == {
+        "costwhy": 1,
+        "text": "hello",
+        "at": TIME,
+    }
     assert notes.all(Note) == [Note("hello", AT)]
 
 
@@ -89,11 +111,16 @@ def test_a_time_without_a_zone_is_utc(tmp_path):
     assert Journal(str(tmp_path), "notes").read("a", Note).at == AT
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "7", '{"text": 1, "at": "2026-10-20T00:00:00Z"}', '{"text": ""}'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "7", '{"text": 1, "at": "2026-10-20T00:00:00Z"}', '{"text": ""}']
+)
 def test_what_is_no_record_is_named_with_what_to_do(content, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.json").write_text(content)
-    with pytest.raises(LakeError, match=r"notes/a\.json in the lake is no document of costwhy(.|\n)*restore the file"):
+    with pytest.raises(
+        LakeError,
+        match=r"notes/a\.json in the lake is no document of costwhy(.|\n)*restore the file",
+    ):
         Journal(str(tmp_path), "notes").all(Note)
 
 

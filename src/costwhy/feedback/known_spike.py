@@ -62,7 +62,7 @@ class SpikeKey(Record):
         return costs_more and abs(self.share) >= GROWTH * abs(since.share)
 
 
-def key_of_spike(study: LakeAnalysis, found: FoundSpike) -> SpikeKey:
+def key_of_spike(analysis: LakeAnalysis, found: FoundSpike) -> SpikeKey:
     """The key of a spike of this analysis."""
     dollars = found.dollars
     behaviour: BehaviourName = (None, None, None, None)
@@ -71,13 +71,13 @@ def key_of_spike(study: LakeAnalysis, found: FoundSpike) -> SpikeKey:
     hours = dollars.hourly[-min(DAY, dollars.hourly.size) :]
     excess = float(hours.sum())
     window = slice(dollars.window.end - hours.size, dollars.window.end)
-    usual = float(study.model.cost[list(dollars.moved_meters), window].sum()) - excess
+    usual = float(analysis.model.cost[list(dollars.moved_meters), window].sum()) - excess
     per_hour = round(float(hours.mean()), 4) if dollars.running else 0.0
     share = round(excess / max(abs(usual), 0.01 * abs(excess), 1e-9), 4)
     row = found.row
     return SpikeKey(row.spike_id, row.start, *behaviour, dollars.running, per_hour, share)
 
 
-def keys_of_spikes(study: LakeAnalysis) -> list[SpikeKey]:
+def keys_of_spikes(analysis: LakeAnalysis) -> list[SpikeKey]:
     """The keys of all spikes of an analysis, in its order."""
-    return [key_of_spike(study, found) for found in study.found]
+    return [key_of_spike(analysis, found) for found in analysis.found]

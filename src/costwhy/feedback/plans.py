@@ -30,13 +30,13 @@ class Plan(Record):
     who: str
     at: datetime
 
-    def covers(self, study: LakeAnalysis, dollars: SpikeDollars) -> bool:
+    def covers(self, analysis: LakeAnalysis, dollars: SpikeDollars) -> bool:
         """Whether a spike has this plan's service and time, and at most a quarter more cost."""
-        onset = study.observed.hours[dollars.window.start]
-        is_over = dollars.running and study.observed.as_of >= self.until
+        onset = analysis.observed.hours[dollars.window.start]
+        is_over = dollars.running and analysis.observed.as_of >= self.until
         if is_over or not self.start - SAME_SPIKE <= onset < self.until:
             return False
-        if self.service not in _services(study, dollars):
+        if self.service not in _services(analysis, dollars):
             return False
         cost_per_day = float(dollars.hourly.mean()) * DAY
         return self.cost_per_day is None or cost_per_day <= PLAN_SLACK * self.cost_per_day
@@ -59,13 +59,13 @@ def plan(
         raise UsageError(
             "the plan's time is empty",
             found=f"{iso_time(start)} to {iso_time(until)}",
-            todo="give a later --until",
+            fix="give a later --until",
         )
     if cost_per_day is not None and not 0 <= cost_per_day < float("inf"):
         raise UsageError(
             "a plan's cost a day is an amount",
             found=str(cost_per_day),
-            todo="give what it may cost more a day",
+            fix="give what it may cost more a day",
         )
     made = Plan(
         service=one_line(service, MOST_NAME),
@@ -103,7 +103,7 @@ def plan_table(lake: LakeReader) -> pl.DataFrame:
     return tables.PLANS.fit(pl.DataFrame(rows, schema=tables.PLANS.schema))
 
 
-def _services(study: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
+def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
     names: set[str | None] = set()
     if dollars.baselines:
@@ -111,5 +111,5 @@ def _services(study: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     meters = list(dollars.moved_meters)
     if meters:
         largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
-        names.add(study.observed.meters["service"][largest])
+        names.add(analysis.observed.meters["service"][largest])
     return {name for name in names if name is not None}

@@ -53,36 +53,36 @@ class Saving:
 
 def savings(lake: LakeReader) -> list[Saving]:
     """Every spike whose newest verdict is `fixed`, after each of `DAYS` that is billed."""
-    study, verdicts = analyse(lake), verdicts_of(lake.place)
+    analysis, verdicts = analyse(lake), verdicts_of(lake.place)
     made = []
-    for found in study.found:
-        spike = key_of_spike(study, found)
+    for found in analysis.found:
+        spike = key_of_spike(analysis, found)
         verdict = newest(verdicts, spike)
         if verdict is not None and verdict.verdict == "fixed":
-            after = (saving(study, found.dollars, verdict, spike.spike_id, n) for n in DAYS)
+            after = (saving(analysis, found.dollars, verdict, spike.spike_id, n) for n in DAYS)
             made += [one for one in after if one is not None]
     return made
 
 
 def saving(
-    study: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict, spike_id: str, days: int
+    analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict, spike_id: str, days: int
 ) -> Saving | None:
     """One spike after so many days; None: they are not billed yet."""
-    observed = study.observed
-    start = fixed_at(study, dollars, verdict)
+    observed = analysis.observed
+    start = fixed_at(analysis, dollars, verdict)
     first = round((start - observed.hours[0]) / timedelta(hours=1))
     window = Window(first, first + 24 * days)
     if first <= dollars.window.start or window.end > observed.billed:
         return None
-    saved, possible = _measured(study, dollars, window)
+    saved, possible = _measured(analysis, dollars, window)
     end = start + timedelta(days=days)
     amounts = (round(saved, 2), round(possible, 2), _outcome(saved, possible))
     return Saving(verdict, spike_id, days, start, end, *amounts)
 
 
-def fixed_at(study: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
+def fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
     """The spike's end where it ended by then or soon after, else the hour of the verdict."""
-    end = study.observed.hours[0] + timedelta(hours=dollars.window.end)
+    end = analysis.observed.hours[0] + timedelta(hours=dollars.window.end)
     if not dollars.running and end <= verdict.at + END_BY_FIX:
         return end
     return verdict.at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
@@ -97,11 +97,11 @@ def _outcome(saved: float, possible: float) -> str:
     )
 
 
-def _measured(study: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tuple[float, float]:
+def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tuple[float, float]:
     """Dollars saved and possible in a window after the fix."""
-    model, width = study.model, window.end - window.start
+    model, width = analysis.model, window.end - window.start
     stop = min(dollars.window.end, window.start)
-    during = _mask(study, Window(max(dollars.window.start, stop - LEVEL_HOURS), stop))
+    during = _mask(analysis, Window(max(dollars.window.start, stop - LEVEL_HOURS), stop))
     as_in_spike, as_in_baseline = [], []
     gone_saved, gone_possible = 0.0, 0.0
     for baseline, amounts in zip(dollars.baselines, dollars.dollars, strict=True):
@@ -112,7 +112,7 @@ def _measured(study: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tup
         if rate.first_hour is not None:
             hours = stop - dollars.window.start
             cost = float(amounts[:, :hours].sum()) / max(1, hours) * width
-            left = mean_rate(model, rate, _mask(study, window)) or 0.0
+            left = mean_rate(model, rate, _mask(analysis, window)) or 0.0
             gone_saved += cost * (1 - min(1.0, max(0.0, left / level))) if level else 0.0
             gone_possible += cost
             continue
@@ -124,8 +124,8 @@ def _measured(study: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tup
     return with_spike - paid + gone_saved, with_spike - with_baseline + gone_possible
 
 
-def _mask(study: LakeAnalysis, window: Window) -> np.ndarray:
-    inside = np.zeros(len(study.observed.hours), dtype=bool)
+def _mask(analysis: LakeAnalysis, window: Window) -> np.ndarray:
+    inside = np.zeros(len(analysis.observed.hours), dtype=bool)
     inside[window.hours] = True
     return inside
 

@@ -46,14 +46,12 @@ def say(
     """Keep what an owner says of a spike. Raises UsageError for an unknown word or spike."""
     if verdict not in VERDICTS:
         raise UsageError(
-            f"there is no verdict {verdict!r}", found=", ".join(VERDICTS), todo="say one of these"
+            f"there is no verdict {verdict!r}", found=", ".join(VERDICTS), fix="say one of these"
         )
     spikes = {key.spike_id: key for key in keys_of_spikes(analyse(lake))}
     if spike_id not in spikes:
         found = ", ".join(spikes) or "no spike at all"
-        raise UsageError(
-            f"there is no spike {spike_id!r}", found=found, todo="see `costwhy spikes`"
-        )
+        raise UsageError(f"there is no spike {spike_id!r}", found=found, fix="see `costwhy spikes`")
     at = to_utc(when or datetime.now(UTC))
     if when is None:  # the newest verdict counts, even on a machine whose clock is slow
         earlier = verdicts_of(lake.place)

@@ -65,7 +65,7 @@ class Journal:
         raise LakeError(
             f"{self._path(name)} in the lake {problem}",
             found=found,
-            todo="restore the file, or delete it to discard this record",
+            fix="restore the file, or delete it to discard this record",
         )
 
     def create(self, name: str, record: Record) -> bool:
@@ -81,7 +81,7 @@ class Journal:
             raise LakeError(
                 f"{self.folder} in the lake {self.place} cannot be written",
                 found=str(error),
-                todo="free space or fix the permissions, and run it again",
+                fix="free space or fix the permissions, and run it again",
             ) from error
 
     def clear_drafts(self) -> None:

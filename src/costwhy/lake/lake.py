@@ -72,7 +72,7 @@ class Lake:
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
                 found=reason_of(self.place, error),
-                todo=f"restore the files below {path}, or ingest into a new folder",
+                fix=f"restore the files below {path}, or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
@@ -81,7 +81,7 @@ class Lake:
             raise LakeError(
                 f"the lake has no table {name!r}",
                 found=", ".join(BY_NAME),
-                todo="name one of these",
+                fix="name one of these",
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
@@ -128,13 +128,13 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
         raise LakeError(
             f"there is no lake at {place}",
             found=f"nothing in {folder}",
-            todo="run `costwhy ingest` first",
+            fix="run `costwhy ingest` first",
         )
     if version is not None and version not in known:
         raise LakeError(
             f"the lake has no version {version}",
             found=f"versions {known[0]} to {known[-1]}",
-            todo="open one of these",
+            fix="open one of these",
         )
     chosen = known[-1] if version is None else version
     content = read_snapshot(store, chosen)
@@ -190,7 +190,7 @@ def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replaceme
         raise LakeError(
             f"the lake {folder} cannot be written",
             found=reason_of(folder, error),
-            todo="free space or fix the permissions, and run it again",
+            fix="free space or fix the permissions, and run it again",
         ) from (None if is_remote(folder) else error)  # Delta's text on S3 may show credentials
 
 
@@ -231,6 +231,6 @@ def _lake_folder(place: str | Path) -> str:
         raise LakeError(
             f"there can be no lake at {text}",
             found="an address that is not on S3",
-            todo="name a folder, or s3://bucket/prefix, as `lake.path`",
+            fix="name a folder, or s3://bucket/prefix, as `lake.path`",
         )
     return str(Path(text).resolve())

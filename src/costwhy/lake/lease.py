@@ -58,7 +58,7 @@ def _acquire(store: Store, wait: float) -> str:
             "the lake is being written by another costwhy",
             found=f"a lease at {store.address}/{NAME}; that of a killed writer ends after "
             f"{LEASE:.0f} seconds",
-            todo="wait until it is done, and run it again",
+            fix="wait until it is done, and run it again",
         ) from None
     _refuse_unconditional(store, etag)
     return etag
@@ -81,7 +81,7 @@ def _refuse_unconditional(store: Store, etag: str) -> None:
         raise LakeError(
             "the lake's server does not heed If-None-Match",
             found=f"it let {store.address}/{NAME} be created twice, {etag} and {second}",
-            todo="put the lake on AWS S3, or in a folder",
+            fix="put the lake on AWS S3, or in a folder",
         )
 
 
@@ -107,6 +107,6 @@ class _Lease:
                 raise LakeError(
                     "the lake was taken over by another costwhy",
                     found=f"no renewal for {LEASE:.0f} seconds",
-                    todo="run it again",
+                    fix="run it again",
                 )
             self.etag = etag

@@ -33,7 +33,7 @@ def _lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
         raise LakeError(
             "the lake is being written by another costwhy",
             found=f"a lock on {file}",
-            todo="wait until it is done, and run it again",
+            fix="wait until it is done, and run it again",
         ) from None
     with locked:
         yield lambda: None

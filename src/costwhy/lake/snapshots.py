@@ -24,14 +24,14 @@ def read_snapshot(store: Files, version: int) -> dict[str, Any]:
         raise LakeError(
             f"snapshot {version} of the lake cannot be read",
             found=str(error),
-            todo="open an older version, or ingest into a new folder",
+            fix="open an older version, or ingest into a new folder",
         ) from error
     form = content.get("costwhy_lake") if isinstance(content, dict) else content
     if form != FORMAT or not isinstance(content, dict):
         raise LakeError(
             "the lake is of another format",
             found=f"snapshot {version} says {form!r}",
-            todo=f"this costwhy reads format {FORMAT}; ingest into a new folder",
+            fix=f"this costwhy reads format {FORMAT}; ingest into a new folder",
         )
     return content
 
@@ -43,7 +43,7 @@ def create_snapshot(store: Files, version: int, content: dict[str, object]) -> N
         raise LakeError(
             "the lake is being written by another costwhy",
             found=f"snapshot {version} is there already",
-            todo="run it again",
+            fix="run it again",
         )
 
 

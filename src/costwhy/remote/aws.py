@@ -99,7 +99,7 @@ def default_region() -> str:
         raise UnreachableError(
             "no AWS region is named",
             found="neither in costwhy.toml nor in the AWS configuration",
-            todo="name `regions` in costwhy.toml, or set AWS_REGION",
+            fix="name `regions` in costwhy.toml, or set AWS_REGION",
         )
     return region
 
@@ -111,9 +111,9 @@ def code_of(error: Exception) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def unreachable(wrong: str, error: Exception) -> UnreachableError:
+def unreachable(problem: str, error: Exception) -> UnreachableError:
     """The error to show; raise it `from None`, for the original may contain secrets."""
-    return UnreachableError(wrong, found=reason_of(error), todo=_todo(error))
+    return UnreachableError(problem, found=reason_of(error), fix=_fix_for(error))
 
 
 def reason_of(error: Exception) -> str:
@@ -140,7 +140,7 @@ def _secrets(error: Exception) -> list[str]:
     return sorted({secret for secret in found if secret}, key=len, reverse=True)
 
 
-def _todo(error: Exception) -> str:
+def _fix_for(error: Exception) -> str:
     if isinstance(error, NOT_SIGNED_IN) or "Expired" in code_of(error):
         return SIGN_IN
     if isinstance(error, NoRegionError):

@@ -162,7 +162,7 @@ def _client(limits: Limits) -> httpx2.Client:
         raise UnreachableError(
             "the environment names a proxy or certificates that cannot be used",
             found=type(error).__name__,  # the text may quote a proxy's password
-            todo="correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR",
+            fix="correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR",
         ) from None
 
 
@@ -210,7 +210,7 @@ def _body(request: Post, response: httpx2.Response, limits: Limits, over: thread
             raise TooLargeError(
                 f"the answer of {host(request.url)} is too large",
                 found=f"more than {limits.bytes:,} bytes",
-                todo="ask for less at once",
+                fix="ask for less at once",
             )
         if over.is_set():
             break
@@ -253,7 +253,7 @@ def _not_redirected(request: Post, reply: Reply) -> Reply:
     raise UnreachableError(
         f"{host(request.url)} redirects to another address, which is not followed",
         found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
-        todo="use the final address, and check that it is the right one",
+        fix="use the final address, and check that it is the right one",
     )
 
 
@@ -261,7 +261,7 @@ def _unreachable(request: Post, reason: str) -> UnreachableError:
     return UnreachableError(
         f"{host(request.url)} could not be reached",
         found=shown(reason, request.secrets),
-        todo="check the address, the network and the service, and run it again",
+        fix="check the address, the network and the service, and run it again",
     )
 
 

@@ -18,16 +18,16 @@ def storage_options() -> dict[str, str]:
 
     Raises UnreachableError without credentials.
     """
-    wrong = "there are no AWS credentials for the lake"
+    problem = "there are no AWS credentials for the lake"
     try:
         session = boto3.session.Session()
         credentials = session.get_credentials()
         frozen = credentials.get_frozen_credentials() if credentials else None
         endpoint = aws.client("s3").meta.endpoint_url
     except aws.FAULTS as error:
-        raise aws.unreachable(wrong, error) from None
+        raise aws.unreachable(problem, error) from None
     if frozen is None:
-        raise UnreachableError(wrong, found="none in the AWS configuration", todo=aws.SIGN_IN)
+        raise UnreachableError(problem, found="none in the AWS configuration", fix=aws.SIGN_IN)
     is_aws = endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
     options = {
         "conditional_put": "etag",
@@ -122,6 +122,6 @@ class Store:
                 raise LakeError(
                     f"there is no bucket {self.bucket}",
                     found=self.address,
-                    todo="correct `lake.path`",
+                    fix="correct `lake.path`",
                 ) from None
             raise aws.unreachable(f"the lake {self.address} cannot be reached", error) from None

@@ -14,7 +14,7 @@ def secret_of_variable(name: str, key: str) -> str:
     value = os.environ.get(name, "").strip()
     if not value:
         raise ConfigError(
-            f"`{key}` names an environment variable that is not set", found=name, todo=f"set {name}"
+            f"`{key}` names an environment variable that is not set", found=name, fix=f"set {name}"
         )
     return _printable(value, key)
 
@@ -27,10 +27,10 @@ def secret_of_file(file: Path, key: str) -> str:
         raise ConfigError(
             f"`{key}` names a file that cannot be read",
             found=f"{file}: {type(error).__name__}",
-            todo="fix the path or its permissions",
+            fix="fix the path or its permissions",
         ) from None
     if not value:
-        raise ConfigError(f"`{key}` names an empty file", found=str(file), todo="write it there")
+        raise ConfigError(f"`{key}` names an empty file", found=str(file), fix="write it there")
     return _printable(value, key)
 
 
@@ -39,6 +39,6 @@ def _printable(value: str, key: str) -> str:
         raise ConfigError(
             f"the secret of `{key}` is not one line of text",
             found="a control character in it",
-            todo="set it again",
+            fix="set it again",
         )
     return value

@@ -104,7 +104,7 @@ def mirror(
     raise UnreachableError(
         f"{address} could not be read",
         found="objects were replaced while they were read, three times",
-        todo="run it again when the delivery is complete",
+        fix="run it again when the delivery is complete",
     )
 
 
@@ -388,7 +388,7 @@ def _lock(folder: Path) -> Iterator[None]:
         raise SourceError(
             "the mirror is being filled by another costwhy",
             found=str(folder),
-            todo="wait until it is done, and run it again",
+            fix="wait until it is done, and run it again",
         ) from None
     with locked:
         yield

@@ -18,7 +18,7 @@ logger.addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Attempt(Record):
-    """An attempt to send a message. wrong: why it failed."""
+    """An attempt to send a message. wrong: the problem of one that failed."""
 
     at: datetime
     channel: str
@@ -29,7 +29,7 @@ class Attempt(Record):
 class Pause:
     """What went wrong at the last attempt, and when the next one is due."""
 
-    wrong: str
+    problem: str
     until: datetime
 
 
@@ -74,8 +74,8 @@ class Delivery:
             tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
             pause = self._pause(event, tries, names)
             if pause is not None:
-                same = pauses.get(pause.wrong, pause)
-                pauses[pause.wrong] = min(pause, same, key=lambda one: one.until)
+                same = pauses.get(pause.problem, pause)
+                pauses[pause.problem] = min(pause, same, key=lambda one: one.until)
             if pause is not None or any(one.key == event.key for one in waiting):
                 waiting.append(event)
                 continue
@@ -115,7 +115,7 @@ class Delivery:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            failed = replace(attempt, wrong=error.wrong)
+            failed = replace(attempt, wrong=error.problem)
             self.journal.create(f"{event.id}.failed-{number:04d}", failed)
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)

@@ -73,20 +73,20 @@ def find_news(
     lake: LakeReader, earlier: Iterable[Event], url: str | None, now: datetime
 ) -> list[Event]:
     """What is new about a lake's spikes since the earlier events. url: where cases are served."""
-    study = analyse(lake)
+    analysis = analyse(lake)
     by_key: dict[str, list[Event]] = {}
     for event in earlier:
         by_key.setdefault(event.key, []).append(event)
-    threads = _threads(keys_of_spikes(study), by_key)
+    threads = _threads(keys_of_spikes(analysis), by_key)
     verdicts, plans = verdicts_of(lake.place), plans_of(lake.place)
-    writer = NewsWriter(study, url, now)
+    writer = NewsWriter(analysis, url, now)
     news = []
-    for found, thread in zip(study.found, threads, strict=True):
+    for found, thread in zip(analysis.found, threads, strict=True):
         verdict = newest(verdicts, thread.spike)
         happened = _happened(thread, verdict)
         if happened is None:
             continue
-        if thread.earlier or not any(plan.covers(study, found.dollars) for plan in plans):
+        if thread.earlier or not any(plan.covers(analysis, found.dollars) for plan in plans):
             news.append(writer.event(found, thread, happened, verdict))
     present = {thread.key for thread in threads}
     gone = [chain for key, chain in by_key.items() if key not in present]

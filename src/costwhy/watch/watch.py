@@ -58,7 +58,7 @@ def watch(
             done = ingest(workspace)
             logger.info("ingested: version %d, %d files read", done.version, done.read)
         except CostwhyError as error:
-            logger.info("ingest failed: %s", error.wrong)
+            logger.info("ingest failed: %s", error.problem)
             if not has_lake(workspace.lake_path):
                 raise
             faults.append(error)

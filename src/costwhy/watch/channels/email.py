@@ -110,5 +110,5 @@ def _undelivered(channel: EmailChannel, error: Exception, password: str | None) 
     return UnreachableError(
         f"{channel.host} did not take the mail",
         found=shown(found, (password,) if password else ()),
-        todo="check the host, the port, `security` and the account",
+        fix="check the host, the port, `security` and the account",
     )

@@ -44,7 +44,7 @@ def send(channel: Channel, message: Message) -> None:
                 _write(message)
     except UnreachableError as error:
         raise SendError(
-            f"channel {channel.name!r}: {error.wrong}", found=error.found, todo=error.todo
+            f"channel {channel.name!r}: {error.problem}", found=error.found, fix=error.fix
         ) from None
 
 
@@ -59,5 +59,5 @@ def _write(message: Message) -> None:
         raise UnreachableError(
             "standard output does not take it",
             found=str(error),
-            todo="see where it goes: a full disk?",
+            fix="see where it goes: a full disk?",
         ) from None

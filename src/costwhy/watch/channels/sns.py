@@ -42,7 +42,7 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
         raise UnreachableError(
             "Amazon SNS did not take the message",
             found=shown(aws.reason_of(error)),
-            todo="check the topic, the credentials and that they allow sns:Publish",
+            fix="check the topic, the credentials and that they allow sns:Publish",
         ) from None
 
 

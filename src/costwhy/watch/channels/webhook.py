@@ -59,7 +59,7 @@ def post_json(
         raise ConfigError(
             f"`{key}` names a variable without an http address",
             found=url_env,
-            todo="set it to https://...",
+            fix="set it to https://...",
         )
     secrets += (url, httpx2.URL(url).path, httpx2.URL(url).raw_path.decode())
     reply = http.post(Post(url, body, headers, secrets), limits)
@@ -68,5 +68,5 @@ def post_json(
         raise UnreachableError(
             f"{http.host(url)} refused the message",
             found=f"{reply.status}: {text or 'nothing more'}",
-            todo=f"check the address in {url_env}",
+            fix=f"check the address in {url_env}",
         )
