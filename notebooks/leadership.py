@@ -15,10 +15,12 @@ app = marimo.App(width="medium", app_title="costwhy: published cases")
 def _():
     import marimo as mo
 
-    from costwhy.show import html, leadership
     from costwhy.serve.viewer import read_viewer
+    from costwhy.show import html, leadership
+    from costwhy.show.list_rows import position
+    from costwhy.show.notebook import LIST, section
 
-    return html, leadership, mo, read_viewer
+    return LIST, html, leadership, mo, position, read_viewer, section
 
 
 @app.cell
@@ -32,7 +34,8 @@ def _(leadership, mo, read_viewer):
 @app.cell
 def _(board, leadership, mo, viewer):
     query = mo.query_params()
-    get_shown, set_shown = mo.state(leadership.first_case(board, query.get("case") if viewer.case is None else viewer.case))
+    wanted = viewer.case or query.get("case")
+    get_shown, set_shown = mo.state(leadership.first_case(board, wanted))
 
     def show(name):
         if name is not None and name != get_shown():
@@ -44,34 +47,42 @@ def _(board, leadership, mo, viewer):
 
 @app.cell
 def _(board, html, leadership, mo, viewer):
-    # pages are finished HTML, escaped where it is made and written once for all viewers
-    mo.Html(html.STYLE + (leadership.overview_page(board) if viewer.case is None else ""))
+    # pages are finished HTML, made once for all viewers
+    overview = leadership.overview_page(board) if viewer.case is None else ""
+    mo.Html(f"{html.STYLE}{overview}")
     return
 
 
 @app.cell
-def _(board, get_shown, html, leadership, mo, show, viewer):
+def _(LIST, board, get_shown, leadership, mo, position, section, show, viewer):
     mo.stop(viewer.case is not None)
     listed = mo.ui.table(
-        leadership.listed(board), selection="single", initial_selection=leadership.position(board, get_shown()), pagination=False,
-        show_column_summaries=False, show_data_types=False, show_download=False, show_search=False, max_columns=8,
-        text_justify_columns={"cost so far": "right", "an hour now": "right"}, on_change=lambda rows: show(leadership.picked(rows, board)))
-    mo.vstack([mo.Html(html.section("Cases", "Open ones first, by dollars an hour. Pick one to read it.")), listed])
+        leadership.listed(board),
+        **LIST,
+        initial_selection=position(get_shown(), board.names),
+        text_justify_columns={"cost so far": "right", "an hour now": "right"},
+        on_change=lambda rows: show(leadership.picked(rows, board)),
+    )
+    section("Cases", "Open ones first, by dollars an hour. Pick one to read it.", listed)
     return
 
 
 @app.cell
 def _(board, get_shown, html, leadership, mo):
     published = board.find(get_shown())
-    mo.Html(leadership.case_page(published) if published else html.page("<h2>This case is not published here.</h2><p>Pick one above, or ask for it to be published.</p>" if board.rows else "<h1>No case is published here.</h1>"))
+    if published:
+        page = leadership.case_page(published)
+    else:
+        page = html.not_published(others=bool(board.cases))
+    mo.Html(page)
     return
 
 
 @app.cell
-def _(board, html, leadership, mo):
+def _(board, html, leadership, mo, section):
     gap = leadership.gap(board)
     mo.stop(gap is None)
-    mo.vstack([mo.Html(html.section("What nobody owns")), mo.Html(html.gap(*gap, board.currency))])
+    section("What nobody owns", "", html.gap(*gap, board.currency))
     return
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import costwhy as cw
+from costwhy.case.opened import Published, case_folders, open_case
 from costwhy.cli.main import main
 from costwhy.lake.lake import Lake
 
@@ -25,6 +26,12 @@ def fill(lake: Lake, folder: Path) -> Path:
     for spike in cw.find_spikes(lake)["spike_id"]:
         cw.publish(cw.investigate(lake, spike), folder)
     return folder
+
+
+def published_cases(folder: Path) -> list[Published]:
+    """All cases of a published folder, newest spike first."""
+    found = [open_case(place) for place in case_folders(folder)]
+    return sorted(found, key=lambda published: published.case.spike.start, reverse=True)
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,24 @@ def serving(published: Path, state: Path) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "costwhy.cli", "serve", str(published), "--port", str(port), "--state", str(state), "--token-env", "T"]
+    command = [
+        sys.executable,
+        "-m",
+        "costwhy.cli",
+        "serve",
+        str(published),
+        "--port",
+        str(port),
+        "--state",
+        str(state),
+        "--token-env",
+        "T",
+    ]
     command += ["--log", str(state / "access.log")]
     state.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "T": TOKEN}) as app:
+    with subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env={**os.environ, "T": TOKEN}
+    ) as app:
         try:
             yield _ready(Served(f"http://127.0.0.1:{port}", published, state), app)
         finally:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     )
     from costwhy.case.opened import open_case
     from costwhy.lake.lake import Lake, open_lake
-    from costwhy.publishing.evidence import investigate_again
     from costwhy.publishing.postmortem import write_postmortem
     from costwhy.publishing.publish import publish
+    from costwhy.publishing.recompute import investigate_again
     from costwhy.publishing.verify import verify
     from costwhy.spikes.drivers import find_drivers
 
@@ -30,7 +30,7 @@ _MODULES = {
     "find_drivers": "spikes.drivers",
     "find_spikes": "case.investigate",
     "investigate": "case.investigate",
-    "investigate_again": "publishing.evidence",
+    "investigate_again": "publishing.recompute",
     "investigate_window": "case.investigate",
     "lost_tags": "case.investigate",
     "nobody_owns": "case.investigate",
@@ -67,7 +67,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `costwhy --help` need not load DuckDB."""
     if name not in _MODULES:
-        raise AttributeError(f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     return getattr(import_module(f"costwhy.{_MODULES[name]}"), name)
 
 

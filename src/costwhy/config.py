@@ -1,86 +1,51 @@
-"""costwhy.toml, read into typed, frozen records. An unknown key, a missing folder or a wrong type is one clear error."""
+"""costwhy.toml, read into typed, frozen records. A wrong key or value is one clear error.
+
+The keys of a source are those of its format: `Config` in the format's own module.
+"""
 
 import difflib
 import re
 import tomllib
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from costwhy.errors import ConfigError
+from costwhy.sources.format import SourceConfig
+from costwhy.sources.registry import format_of, formats_in
 
 FILE_NAME = "costwhy.toml"
 
 
-class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of costwhy.toml: an unknown key is an error."""
+
+
+class About(_Keys, frozen=True, kw_only=True):
     """[workspace]"""
 
     name: str
-    currency: str
+    currency: str  # ISO 4217: USD, EUR
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[A-Z]{3}", self.currency):
+            code = "the three capital letters of ISO 4217, such as USD"
+            raise ValueError(f"`currency` is {self.currency!r}: write {code}")
 
 
-class LakePlace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LakePlace(_Keys, frozen=True, kw_only=True):
     """[lake]: a folder relative to costwhy.toml, or s3://bucket/prefix"""
 
     path: str = "lake"
 
 
-class CostSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[cost]]: file, folder, glob or s3:// prefix of billing files"""
+class Mapping(_Keys, frozen=True, kw_only=True):
+    """[mapping]: which tags name the service, the team and the budget; the first present counts.
 
-    format: Literal["focus", "cur2", "cur"]
-    path: str
-
-
-class ChangeSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[changes]]: files at `path`, or `api = true`: asked of AWS in each of `regions`, for the last `days`"""
-
-    format: Literal["cloudtrail", "cdevents", "autoscaling"]
-    path: str | None = None
-    api: bool = False
-    regions: tuple[str, ...] = ()
-    days: int | None = None
-
-
-class SignalSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[signals]]: files at `path`, a Prometheus at `url` (docs/prometheus.md), or CloudWatch or X-Ray (docs/aws.md).
-
-    Secrets are named, never written here. `regions` are for cloudwatch and xray; `presets` say which metrics count, first
-    ones first (cloudwatch only).
-    """
-
-    format: Literal["signals", "prometheus", "cloudwatch", "xray"]
-    path: str | None = None
-    url: str | None = None
-    queries: dict[str, str] = {}
-    """A PromQL query for each metric; beside a preset they come in place of its own."""
-    preset: Literal["istio", "envoy", "otel-http", "otel-grpc"] | None = None
-    auth: Literal["none", "basic", "bearer", "sigv4"] = "none"
-    user: str | None = None
-    password_env: str | None = None
-    password_file: str | None = None
-    token_env: str | None = None
-    token_file: str | None = None
-    region: str | None = None
-    regions: tuple[str, ...] = ()
-    presets: tuple[str, ...] = ()
-    days: Annotated[int, msgspec.Meta(ge=1, le=1000)] | None = None
-    """How far back to ask."""
-
-
-class OwnerSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[[owners]]"""
-
-    format: Literal["backstage", "codeowners", "tags"]
-    path: str | None = None
-
-
-class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[mapping]: which tags name the service, the team and the budget; the first one present counts.
-
-    `owners`: who is asked, in this order, who runs a service (docs/owners.md); a word that is left out is never asked.
+    `owners`: who is asked, in this order, who runs a service (docs/owners.md); a word that is left
+    out is never asked.
     """
 
     service_tags: tuple[str, ...] = ("service", "app", "app.kubernetes.io/name")
@@ -101,20 +66,23 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 _NAME = msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-_ADDRESS = msgspec.Meta(pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254)
+_ADDRESS = msgspec.Meta(
+    pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254
+)
+_TOPIC = msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$")
+# Name of an environment variable: a secret is named in costwhy.toml, never written there
 Variable = Annotated[str, _NAME]
-"""Name of an environment variable: secrets are named in costwhy.toml, never written there."""
 Address = Annotated[str, _ADDRESS]
 
 
-class SlackChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="slack", tag_field="kind"):
-    """[[watch.channels]] of kind slack: an incoming webhook of Slack, or of what understands its JSON (Mattermost)"""
+class SlackChannel(_Keys, frozen=True, kw_only=True, tag="slack", tag_field="kind"):
+    """[[watch.channels]] of kind slack: an incoming webhook of Slack, or of Mattermost"""
 
     name: str
     url_env: Variable
 
 
-class WebhookChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="webhook", tag_field="kind"):
+class WebhookChannel(_Keys, frozen=True, kw_only=True, tag="webhook", tag_field="kind"):
     """[[watch.channels]] of kind webhook: signed JSON to any address"""
 
     name: str
@@ -122,14 +90,14 @@ class WebhookChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     secret_env: Variable
 
 
-class SnsChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="sns", tag_field="kind"):
-    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for the AWS command line"""
+class SnsChannel(_Keys, frozen=True, kw_only=True, tag="sns", tag_field="kind"):
+    """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for every AWS tool"""
 
     name: str
-    topic: Annotated[str, msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$")]
+    topic: Annotated[str, _TOPIC]
 
 
-class EmailChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="email", tag_field="kind"):
+class EmailChannel(_Keys, frozen=True, kw_only=True, tag="email", tag_field="kind"):
     """[[watch.channels]] of kind email: by SMTP"""
 
     name: str
@@ -145,10 +113,12 @@ class EmailChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         if (self.user is None) != (self.password_env is None):
             raise ValueError("`user` and `password_env` belong together")
         if self.user is not None and self.security == "none":
-            raise ValueError("a password is not sent without TLS: set `security` to starttls or tls")
+            raise ValueError(
+                "a password is not sent without TLS: set `security` to starttls or tls"
+            )
 
 
-class OutputChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="stdout", tag_field="kind"):
+class OutputChannel(_Keys, frozen=True, kw_only=True, tag="stdout", tag_field="kind"):
     """[[watch.channels]] of kind stdout: standard output"""
 
     name: str
@@ -157,8 +127,8 @@ class OutputChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 Channel = SlackChannel | WebhookChannel | SnsChannel | EmailChannel | OutputChannel
 
 
-class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """[watch]: where messages go. `teams` names a channel for each team, `default` the one for all others"""
+class Watch(_Keys, frozen=True, kw_only=True):
+    """[watch]: where messages go. `teams`: a channel for each team; `default`: that of others"""
 
     default: str | None = None
     teams: dict[str, str] = {}
@@ -169,10 +139,11 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"two channels are named {twice!r}")
-        wanted = {"default": self.default} | {f"teams.{team}": name for team, name in self.teams.items()}
-        for key, name in wanted.items():
+        wanted = {f"teams.{team}": name for team, name in self.teams.items()}
+        for key, name in {"default": self.default, **wanted}.items():
             if name is not None and name not in names:
-                raise ValueError(f"`{key}` names the channel {name!r}, there is {', '.join(map(repr, names)) or 'none'}")
+                there = ", ".join(map(repr, names)) or "none"
+                raise ValueError(f"`{key}` names the channel {name!r}, there is {there}")
 
     def channel_for(self, team: str | None) -> Channel | None:
         """The channel of a team, or the default one; null where there is neither."""
@@ -180,15 +151,15 @@ class Watch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return next((channel for channel in self.channels if channel.name == name), None)
 
 
-class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Workspace(_Keys, frozen=True, kw_only=True):
     """A whole costwhy.toml. `folder` is where it lies; paths are relative to it."""
 
     workspace: About
     lake: LakePlace = LakePlace()
-    cost: tuple[CostSource, ...] = ()
-    changes: tuple[ChangeSource, ...] = ()
-    signals: tuple[SignalSource, ...] = ()
-    owners: tuple[OwnerSource, ...] = ()
+    cost: tuple[SourceConfig, ...] = ()
+    changes: tuple[SourceConfig, ...] = ()
+    signals: tuple[SourceConfig, ...] = ()
+    owners: tuple[SourceConfig, ...] = ()
     mapping: Mapping = Mapping()
     watch: Watch = Watch()
     folder: Path = Path()
@@ -206,58 +177,160 @@ class Workspace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     @property
     def lake_path(self) -> str:
         """Where the lake is: an absolute folder, or an s3:// address."""
-        return self.lake.path if self.lake.path.startswith("s3://") else str((self.folder / self.lake.path).resolve())
+        path = self.lake.path
+        return path if path.startswith("s3://") else str((self.folder / path).resolve())
+
+    @property
+    def sources(self) -> dict[str, SourceConfig]:
+        """Every source by its key in costwhy.toml, such as `cost[0]`."""
+        sections = {name: getattr(self, name) for name in SECTIONS}
+        return {
+            f"{name}[{n}]": one for name, listed in sections.items() for n, one in enumerate(listed)
+        }
+
+
+SECTIONS = ("cost", "changes", "signals", "owners")
 
 
 def read_workspace(place: str | Path) -> Workspace:
-    """Read a workspace: the folder that holds costwhy.toml, or that file.
+    """Read a workspace: the folder with the costwhy.toml, or that file.
 
-    Raises ConfigError where the file is missing, is no TOML, or has a key that is unknown, absent or of a wrong type.
+    Raises ConfigError where the file is missing, is no TOML, or has a key that is unknown, absent
+    or of a wrong type.
     """
     file = Path(place) / FILE_NAME if Path(place).is_dir() else Path(place)
     try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise absent(place) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not TOML", found=str(error), todo="mend the line named above") from error
+    except UnicodeDecodeError as error:
+        raise _not_toml(file, error) from error
+    return parse_workspace(text, file)
+
+
+def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
+    """A workspace from the text of its costwhy.toml, which is or would be at `file`."""
     try:
-        workspace = msgspec.convert(raw, Workspace, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{file} is wrong", found=str(error), todo=f"{_advice(str(error))}see the README, *On your own bill*") from error
-    if "folder" in raw:
-        raise ConfigError(f"{file} is wrong", found="unknown key `folder`", todo="remove it")
-    return msgspec.structs.replace(workspace, folder=file.resolve().parent)
+        raw = tomllib.loads(text)
+        if "folder" in raw:
+            raise _WrongKeyError("`folder` is no key here")
+        sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
+        workspace = _convert(raw, Workspace)
+    except tomllib.TOMLDecodeError as error:
+        raise _not_toml(file, error) from error
+    except _WrongKeyError as error:
+        fix = f"{error.advice}see the README, *On your own bill*"
+        raise ConfigError(f"{file} is wrong", found=str(error), fix=fix) from error
+    return msgspec.structs.replace(workspace, folder=file.resolve().parent, **sections)
+
+
+def _not_toml(file: Path, error: ValueError) -> ConfigError:
+    return ConfigError(
+        f"{file} is not TOML", found=str(error), fix="correct it, and save it as UTF-8"
+    )
 
 
 def absent(place: str | Path) -> ConfigError:
     """That there is no workspace: no such folder, or no costwhy.toml in it."""
-    todo = f"name a folder that holds {FILE_NAME}, or try `costwhy demo`"
+    fix = f"name a folder with a {FILE_NAME}, or try `costwhy demo`"
     if Path(place).is_dir():
-        return ConfigError(f"there is no {FILE_NAME} in {place}", found="a folder without it", todo=todo)
-    what = "file" if Path(place).name == FILE_NAME else "folder"
-    return ConfigError(f"there is no {what} {place}", found=f"nothing at {Path(place).absolute()}", todo=todo)
+        return ConfigError(
+            f"there is no {FILE_NAME} in {place}", found="a folder without it", fix=fix
+        )
+    kind = "file" if Path(place).name == FILE_NAME else "folder"
+    found = f"nothing at {Path(place).absolute()}"
+    return ConfigError(f"there is no {kind} {place}", found=found, fix=fix)
 
 
-def _advice(error: str) -> str:
-    """For a word that is none of the few allowed ones: which these are, and the nearest."""
-    found = re.fullmatch(r"Invalid (?:enum )?value '(.*)' - at `(\$.*)`", error, re.DOTALL)
-    words = _words_at(found[2]) if found else []
-    if not found or not words:
-        return ""
-    nearest = difflib.get_close_matches(found[1], words, 1)
+# ---------------------------------------------------------------- what is wrong, and what is meant
+
+
+class _WrongKeyError(Exception):
+    """What is wrong with a key, with its path in the file; `advice` may be empty."""
+
+    def __init__(self, found: str, advice: str = "") -> None:
+        super().__init__(found)
+        self.advice = advice
+
+
+def _sources(section: str, raw: object) -> tuple[SourceConfig, ...]:
+    """The entries of a section, each as its format wants it."""
+    entries = _convert(raw, list[dict[str, Any]], section)
+    return tuple(_source(section, f"{section}[{n}]", entry) for n, entry in enumerate(entries))
+
+
+def _source(section: str, key: str, entry: dict[str, Any]) -> SourceConfig:
+    name, allowed = entry.get("format"), formats_in(section)
+    if name is None:
+        found = f"`{key}.format` is missing; there are {', '.join(entry) or 'no keys'}"
+        raise _WrongKeyError(found, _one_of("", allowed))
+    if name not in allowed:
+        raise _WrongKeyError(f"`{key}.format` is {name!r}", _one_of(str(name), allowed))
+    return _convert(entry, format_of(name).config, key)
+
+
+Kind = TypeVar("Kind")
+
+
+def _convert(raw: object, kind: type[Kind], key: str = "") -> Kind:
+    """A value of costwhy.toml in its type; errors name the key, which lies below `key`."""
+    try:
+        return msgspec.convert(raw, kind, strict=True)
+    except msgspec.ValidationError as error:
+        parts = _MISTAKE.fullmatch(str(error))
+        assert parts is not None, "every text matches"
+        below = parts["path"] or ""
+        found, advice = _explained(parts["found"], kind, below)
+        path = f"{key}{below}".lstrip(".")
+        if found.startswith("`") and path:
+            found = f"`{path}.{found[1:]}"
+        elif path:
+            found = f"`{path}`: {found}"
+        raise _WrongKeyError(found, advice) from error
+
+
+_MISTAKE = re.compile(r"(?P<found>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
+
+
+def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
+    """What msgspec says of a value at a path below a type, and what is allowed there."""
+    if key := re.fullmatch("Object contains unknown field `(.*)`", found, re.DOTALL):
+        keys = _keys_at(kind, path)
+        return f"`{key[1]}` is no key" + (" here" if keys else ""), _one_of(key[1], keys)
+    if key := re.fullmatch("Object missing required field `(.*)`", found):
+        return f"`{key[1]}` is missing", ""
+    if word := re.fullmatch("Invalid (?:enum )?value '(.*)'", found, re.DOTALL):
+        words = [word for kind in _kinds_at(kind, path) for word in _words_in(kind)]
+        return f"{word[1]!r} is not allowed", _one_of(word[1], words)
+    return found, ""
+
+
+def _one_of(word: str, words: typing.Sequence[str]) -> str:
+    """Which words are allowed, and the nearest; empty where any is."""
+    nearest = difflib.get_close_matches(word, words, 1)
     meant = f" (did you mean {nearest[0]}?)" if nearest else ""
-    return f"write one of {', '.join(words)}{meant}; "
+    return f"write one of {', '.join(words)}{meant}; " if words else ""
 
 
-def _words_at(place: str) -> list[str]:
-    """The words that a place such as `$.cost[0].format` may hold; none where it holds something else."""
-    kinds: list[Any] = [Workspace]
-    for name in re.findall(r"\.(\w+)", place):
+def _kinds_at(kind: Any, path: str) -> list[Any]:
+    """The types of a path such as `.channels[0].kind` below a type; of a tag its words."""
+    kinds = [kind]
+    for name in re.findall(r"\.(\w+)", path):
         structs = [struct for kind in kinds for struct in _structs_in(kind)]
-        tags = [Literal[s.__struct_config__.tag] for s in structs if s.__struct_config__.tag_field == name]
-        kinds = tags or [hint for s in structs for key, hint in typing.get_type_hints(s).items() if key == name]
-    return [word for kind in kinds for word in _words_in(kind)]
+        tags = [
+            Literal[s.__struct_config__.tag]
+            for s in structs
+            if s.__struct_config__.tag_field == name
+        ]
+        hints = [typing.get_type_hints(struct, include_extras=True) for struct in structs]
+        kinds = tags or [hint[name] for hint in hints if name in hint]
+    return kinds
+
+
+def _keys_at(kind: Any, path: str) -> list[str]:
+    """The keys of a table; none where tables of several kinds are possible."""
+    structs = [struct for kind in _kinds_at(kind, path) for struct in _structs_in(kind)]
+    return list(structs[0].__struct_encode_fields__) if len(structs) == 1 else []
 
 
 def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
@@ -268,4 +341,6 @@ def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
 
 def _words_in(kind: Any) -> list[str]:
     parts = typing.get_args(kind)
-    return [str(p) for p in parts] if typing.get_origin(kind) is Literal else [word for part in parts for word in _words_in(part)]
+    if typing.get_origin(kind) is Literal:
+        return [str(part) for part in parts]
+    return [word for part in parts for word in _words_in(part)]

@@ -1,28 +1,28 @@
 """Every error that costwhy raises on purpose.
 
     CostwhyError                 base of all; `exit_code` is what the command line returns
-    ├── UsageError          2    the command line asks for something that does not exist
+    ├── UsageError          2    the command line, or a call, asks for what does not exist
     ├── InputError          3    an input file or the configuration is wrong
     │   ├── ConfigError     3    costwhy.toml: names the key's path in the file
     │   └── SourceError     3    a source's files: none found, unreadable as a whole
-    ├── LakeError           3    the lake is missing, of another format, or being written by somebody else
-    ├── UnreachableError    4    a source could not be reached (network, credentials, service down)
+    ├── LakeError           3    the lake is missing, of another format, or locked by another writer
+    ├── UnreachableError    4    a source could not be reached: network, credentials, service down
     │   └── SendError       4    a message could not be delivered
     └── DifferenceError     5    `verify` found other numbers
 
-A message has three parts: what was wrong, what was found, what to do. A row that cannot be read is no
-error: it is set aside with its reason, counted and shown.
+A message has up to three parts: the problem, what was found, and how to fix it. A row that cannot
+be read is no error: it is set aside with its reason, counted and shown.
 """
 
 
 class CostwhyError(Exception):
-    """Base of all errors raised on purpose; `str(error)` is fit to be shown to a person."""
+    """Base of all errors raised on purpose; `str(error)` is a message for people."""
 
     exit_code = 1
 
-    def __init__(self, wrong: str, *, found: str = "", todo: str = "") -> None:
-        self.wrong, self.found, self.todo = wrong, found, todo
-        parts = [wrong, f"Found: {found}" if found else "", f"To do: {todo}" if todo else ""]
+    def __init__(self, problem: str, *, found: str = "", fix: str = "") -> None:
+        self.problem, self.found, self.fix = problem, found, fix
+        parts = [problem, f"Found: {found}" if found else "", f"To do: {fix}" if fix else ""]
         super().__init__("\n".join(part for part in parts if part))
 
 
@@ -47,7 +47,7 @@ class SourceError(InputError):
 
 
 class LakeError(CostwhyError):
-    """The lake is missing, of another format, or being written by somebody else."""
+    """The lake is missing, of another format, or locked by another writer."""
 
     exit_code = 3
 

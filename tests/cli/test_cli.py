@@ -182,6 +182,8 @@ ID = "20261014T03-inventory"
         (f"explain acme {ID}", "acme", [ID]),
         (f"explain -w acme {ID}", "acme", [ID]),
         (f"explain {ID} --workspace {ID}", ID, [ID]),
+        ("explain acme dynamodb", "acme", ["dynamodb"]),
+        ("explain -w acme dynamodb", "acme", ["dynamodb"]),
         (f"publish {ID}", ".", [ID]),
         (f"publish acme {ID}", "acme", [ID]),
         (f"publish -w acme {ID}", "acme", [ID]),
@@ -218,7 +220,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     [
         ("spikes acme other", "spikes -w WORKSPACE`"),
         ("spikes acme -w acme", "spikes -w WORKSPACE`"),
-        ("explain acme dynamodb", "explain -w WORKSPACE`"),
+        ("explain -w acme a b", "explain -w WORKSPACE SPIKE`"),
         (f"explain a b {ID}", "explain -w WORKSPACE SPIKE`"),
         ("publish", "publish -w WORKSPACE SPIKE`"),
         ("publish a b c", "publish -w WORKSPACE SPIKE`"),
@@ -299,25 +301,29 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
     assert "Permission denied" in capsys.readouterr().err
 
 
-def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace):
-    for words in (["spikes"], ["explain"], ["ingest"]):
-        done = run(words[0], str(sample_workspace), "--json")
-        assert done.returncode == 0, done.stderr
-        assert isinstance(json.loads(done.stdout), dict)
-        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout)
+def test_json_is_one_document_on_standard_output_and_nothing_else(sample_workspace, capfd):
+    for command in ("spikes", "explain", "ingest"):
+        assert main([command, str(sample_workspace), "--json"]) == 0
+        said = capfd.readouterr().out
+        assert isinstance(json.loads(said), dict)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", said)
 
 
 def test_the_workspace_is_this_folder_where_none_is_named(sample_workspace):
+    """As a process of its own, as a person starts it."""
     done = run("ingest", folder=sample_workspace)
     assert done.returncode == 0, done.stderr
     assert "unchanged" in done.stdout
 
 
-def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace):
-    listed = json.loads(run("spikes", "--json", folder=sample_workspace).stdout)["spikes"]
+def test_a_spike_may_be_named_alone_in_its_own_workspace(sample_workspace, capfd, monkeypatch):
+    monkeypatch.chdir(sample_workspace)
+    assert main(["spikes", "--json"]) == 0
+    listed = json.loads(capfd.readouterr().out)["spikes"]
     assert listed, "the sample company has spikes"
-    done = run("explain", listed[0]["spike_id"], "--json", folder=sample_workspace)
-    assert [s["spike_id"] for s in json.loads(done.stdout)["spikes"]] == [listed[0]["spike_id"]]
+    assert main(["explain", listed[0]["spike_id"], "--json"]) == 0
+    said = json.loads(capfd.readouterr().out)["spikes"]
+    assert [s["spike_id"] for s in said] == [listed[0]["spike_id"]]
 
 
 def test_the_workspace_may_be_an_option_of_every_command_that_has_one(sample_workspace, capsys):

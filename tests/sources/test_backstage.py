@@ -6,6 +6,7 @@ import pytest
 from conftest import COMPANIES, DATA
 
 from costwhy.errors import SourceError
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
@@ -48,7 +49,14 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("owner", "team"), [("team-a", "team-a"), ("default/team-a", "team-a"), ("user:guest", "guest"), ("~", None), ("[x]", None)]
+    ("owner", "team"),
+    [
+        ("team-a", "team-a"),
+        ("default/team-a", "team-a"),
+        ("user:guest", "guest"),
+        ("~", None),
+        ("[x]", None),
+    ],
 )
 def test_owner_references_are_plain_names(tmp_path, owner, team):
     assert one(tmp_path, "System", spec=f"{{owner: {owner!s}}}")["owner"] == team
@@ -61,7 +69,11 @@ def test_owner_references_are_plain_names(tmp_path, owner, team):
         ("acme.example/slack-channel: '#supply'", "s@a.example", "#supply"),
         ("pagerduty.com/service-id: PABC12", "s@a.example", "s@a.example"),
         ("pagerduty.com/service-id: PABC12", "", "PABC12"),
-        ("pagerduty.com/integration-key: deadbeef", "", "PagerDuty"),  # the key itself can open incidents
+        (
+            "pagerduty.com/integration-key: deadbeef",
+            "",
+            "PagerDuty",
+        ),  # the key itself can open incidents
         ("other: x", "", None),
     ],
 )
@@ -72,16 +84,41 @@ def test_the_contact_is_slack_then_mail_then_pagerduty(tmp_path, notes, mail, co
 
 
 def test_users_are_in_the_groups_that_either_side_names(tmp_path):
-    users = entity("User", "dana", "{memberOf: ['group:default/a'], profile: {email: d@a.example}}") + entity("User", "eli")
-    groups = entity("Group", "a", "{members: [dana]}") + entity("Group", "b", "{members: ['user:default/dana']}")
+    users = entity(
+        "User", "dana", "{memberOf: ['group:default/a'], profile: {email: d@a.example}}"
+    ) + entity("User", "eli")
+    groups = entity("Group", "a", "{members: [dana]}") + entity(
+        "Group", "b", "{members: ['user:default/dana']}"
+    )
     rows = backstage.read([put(tmp_path, groups, users)]).rows
-    assert rows.filter(kind="user").select("name", "member_of").rows() == [("dana", ["a", "b"]), ("eli", [])]
+    assert rows.filter(kind="user").select("name", "member_of").rows() == [
+        ("dana", ["a", "b"]),
+        ("eli", []),
+    ]
 
 
 def test_every_kind_has_its_place_and_locations_none(tmp_path):
-    kinds = ["Component", "API", "System", "Domain", "Resource", "Group", "User", "Location", "Template"]
+    kinds = [
+        "Component",
+        "API",
+        "System",
+        "Domain",
+        "Resource",
+        "Group",
+        "User",
+        "Location",
+        "Template",
+    ]
     reading = backstage.read([put(tmp_path, *(entity(kind) for kind in kinds))])
-    assert reading.rows["kind"].to_list() == ["component", "api", "system", "domain", "resource", "group", "user"]
+    assert reading.rows["kind"].to_list() == [
+        "component",
+        "api",
+        "system",
+        "domain",
+        "resource",
+        "group",
+        "user",
+    ]
     assert reading.set_aside.height == reading.seen.height == 0
 
 
@@ -111,7 +148,9 @@ def test_what_is_no_usable_entity_is_set_aside_and_the_others_are_read(tmp_path)
 
 
 def test_a_billion_laughs_are_refused_before_anything_is_built(tmp_path):
-    lines = ["---", "l0: &l0 lol"] + [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 11)]
+    lines = ["---", "l0: &l0 lol"] + [
+        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 11)
+    ]
     reading = backstage.read([put(tmp_path, "\n".join(lines) + "\n", entity("Component"))])
     assert reading.rows["name"].to_list() == ["cart"]
     assert "aliases followed" in reading.set_aside["reason"][0]
@@ -148,13 +187,13 @@ def test_harmless_aliases_are_followed_and_markup_stays_text(tmp_path):
 def test_catalogues_are_found_in_folders(tmp_path):
     (tmp_path / "services/cart").mkdir(parents=True)
     file = put(tmp_path / "services/cart", entity("Component"))
-    assert backstage.find_files("services/", tmp_path) == (file,)
+    assert find_files("services/", tmp_path, backstage.FORMAT.files) == (file,)
     with pytest.raises(SourceError):
-        backstage.find_files("catalog/", tmp_path)
+        find_files("catalog/", tmp_path, backstage.FORMAT.files)
 
 
 def test_backstages_own_examples_are_read():
-    reading = backstage.read(backstage.find_files(".", DATA / "backstage"))
+    reading = backstage.read(find_files(".", DATA / "backstage", backstage.FORMAT.files))
     owners = dict(reading.rows.filter(kind="component").select("name", "owner").iter_rows())
     assert owners == {"artist-lookup": "team-a", "different-namespace": "team-a"}
     assert reading.rows.filter(kind="user")["member_of"].to_list() == [["team-a"]] * 3
@@ -163,7 +202,7 @@ def test_backstages_own_examples_are_read():
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_every_entity_of_the_sample_companies_is_read(company):
-    reading = backstage.read(backstage.find_files("catalog/", company))
+    reading = backstage.read(find_files("catalog/", company, backstage.FORMAT.files))
     assert reading.set_aside.height == 0
     groups = reading.rows.filter(kind="group")
     assert groups.height > 0

@@ -11,6 +11,8 @@ from conftest import COMPANIES, DATA, SAMPLE, SHARED, external
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.changes import cloudtrail
+from costwhy.sources.changes.cloudtrail_calls import touched_names
+from costwhy.sources.files import find_files
 from costwhy.tables import CHANGES, SEEN, SET_ASIDE
 
 NAME = "111_CloudTrail_eu-west-1_20261014T0305Z_abc.json.gz"
@@ -19,10 +21,17 @@ DANA = "dana@acme.example"
 
 def role(name: str, session: str, **more: object) -> dict:
     arn = f"arn:aws:sts::111:assumed-role/{name}/{session}"
-    return {"type": "AssumedRole", "arn": arn, "sessionContext": {"sessionIssuer": {"userName": name}}, **more}
+    return {
+        "type": "AssumedRole",
+        "arn": arn,
+        "sessionContext": {"sessionIssuer": {"userName": name}},
+        **more,
+    }
 
 
-def record(event: str = "ec2.amazonaws.com:StopInstances", asked: object = None, **more: object) -> dict:
+def record(
+    event: str = "ec2.amazonaws.com:StopInstances", asked: object = None, **more: object
+) -> dict:
     source, name = event.split(":")
     return {
         "eventID": "e1",
@@ -144,7 +153,12 @@ def test_a_call_has_a_kind_and_says_its_decisive_values(tmp_path, event, asked, 
 )  # fmt: skip
 def test_the_person_is_named_where_the_record_names_one(tmp_path, identity, actor, kind, by):
     row = one(tmp_path, userIdentity=identity)
-    assert (row["actor"], row["actor_kind"], row["role"], row["automated"]) == (actor, kind, by, False)
+    assert (row["actor"], row["actor_kind"], row["role"], row["automated"]) == (
+        actor,
+        kind,
+        by,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -168,31 +182,29 @@ def test_what_cloudformation_does_for_a_person_is_that_persons_decision(tmp_path
 
 def test_our_service_is_taken_only_from_an_explicit_name(tmp_path):
     tags = {"tagSpecificationSet": {"items": [{"tags": [{"key": "app", "value": "cart"}]}]}}
-    assert one(tmp_path, "ecs.amazonaws.com:UpdateService", {"cluster": "prod", "service": "cart"})["service"] == "cart"
+    assert (
+        one(tmp_path, "ecs.amazonaws.com:UpdateService", {"cluster": "prod", "service": "cart"})[
+            "service"
+        ]
+        == "cart"
+    )
     assert one(tmp_path, "ec2.amazonaws.com:RunInstances", tags)["service"] == "cart"
-    assert one(tmp_path, "lambda.amazonaws.com:CreateFunction20150331", {"tags": {"service": "cart"}})["service"] == "cart"
-    assert one(tmp_path, "lambda.amazonaws.com:PublishVersion", {"functionName": "cart-handler"})["service"] is None
-
-
-@pytest.mark.parametrize(
-    ("text", "service"),
-    [
-        ("index-refresh-sync", "index-refresh"),
-        ("arn:aws:s3:::rivet-graphql-gateway-logs", "graphql-gateway"),
-        ("/services/mobile-api", "mobile-api"),
-        ("cart-api", "cart-api"),
-        ("cart-worker", None),
-        ("service/prod/ART", "art"),
-        ("", None),
-    ],
-)
-def test_the_longest_service_that_stands_as_whole_words_is_matched(text, service):
-    known = ["art", "api", "cart-api", "index", "index-refresh", "graphql-gateway", "mobile-api"]
-    assert cloudtrail.match_service(text, known) == service
+    assert (
+        one(tmp_path, "lambda.amazonaws.com:CreateFunction20150331", {"tags": {"service": "cart"}})[
+            "service"
+        ]
+        == "cart"
+    )
+    assert (
+        one(tmp_path, "lambda.amazonaws.com:PublishVersion", {"functionName": "cart-handler"})[
+            "service"
+        ]
+        is None
+    )
 
 
 def test_all_touched_names_are_found_wherever_the_record_has_them():
-    touched = cloudtrail.touched_names(
+    touched = touched_names(
         record(
             asked={"roleName": "r", "list": [{"volumeId": "vol-1"}], "tags": [{"key": "Name", "value": "web"}], "size": 5},
             responseElements={"functionArn": "arn:f"},
@@ -203,14 +215,24 @@ def test_all_touched_names_are_found_wherever_the_record_has_them():
 
 
 def test_the_values_asked_for_are_kept_as_json_of_at_most_4_kb(tmp_path):
-    assert json.loads(one(tmp_path, asked={"name": "n", "value": 5})["after"]) == {"name": "n", "value": 5}
-    long = one(tmp_path, asked={"name": "n", "policy": "x" * 5_000_000, "many": list(range(100_000)), "min": 1})["after"]
+    assert json.loads(one(tmp_path, asked={"name": "n", "value": 5})["after"]) == {
+        "name": "n",
+        "value": 5,
+    }
+    long = one(
+        tmp_path,
+        asked={"name": "n", "policy": "x" * 5_000_000, "many": list(range(100_000)), "min": 1},
+    )["after"]
     assert len(long) <= 4096
     assert json.loads(long)["min"] == 1
 
 
 def test_markup_stays_text_and_control_characters_do_not_reach_a_terminal(tmp_path):
-    row = one(tmp_path, asked={"name": "<script>alert(1)</script>\x1b[31m\u202e"}, userIdentity=role("r", "\x07mallory"))
+    row = one(
+        tmp_path,
+        asked={"name": "<script>alert(1)</script>\x1b[31m\u202e"},
+        userIdentity=role("r", "\x07mallory"),
+    )
     assert row["resource"] == "<script>alert(1)</script> [31m "
     assert row["actor"] == " mallory"
 
@@ -236,7 +258,10 @@ def test_a_broken_record_does_not_take_the_others_with_it(tmp_path):
     assert reading.set_aside["record"].str.len_chars().max() <= 301
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8bbroken", b"{", b"no json", gzip.compress(b"x" * 100, mtime=0)[:20], b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x1f\x8bbroken", b"{", b"no json", gzip.compress(b"x" * 100, mtime=0)[:20], b"[" * 100_000],
+)
 def test_an_unreadable_file_is_set_aside_whole(tmp_path, content):
     bad = tmp_path / "bad.json.gz"
     bad.write_bytes(content)
@@ -251,12 +276,18 @@ def test_a_decompression_bomb_is_refused_at_the_limit(tmp_path, monkeypatch):
     assert bomb.stat().st_size < 100_000
     reading = cloudtrail.read([bomb])
     assert reading.rows.height == 0
-    assert reading.set_aside["reason"].to_list() == ["the file is larger than 10 MB when decompressed: split it"]
+    assert reading.set_aside["reason"].to_list() == [
+        "the file is larger than 10 MB when decompressed: split it"
+    ]
 
 
 def test_json_lines_and_plain_files_are_read_too(tmp_path):
     lines = tmp_path / "a.jsonl"
-    good = [json.dumps(record(eventID="a")), "{broken", json.dumps({"Records": [record(eventID="b"), record(eventID="c")]})]
+    good = [
+        json.dumps(record(eventID="a")),
+        "{broken",
+        json.dumps({"Records": [record(eventID="b"), record(eventID="c")]}),
+    ]
     lines.write_text("\n".join(good))
     empty = tmp_path / "empty.json"
     empty.write_text("")
@@ -275,8 +306,8 @@ def test_insights_and_digests_are_no_changes(tmp_path):
     digest = tmp_path / "AWSLogs/111/CloudTrail-Digest"
     digest.mkdir(parents=True)
     put(digest, record())
-    with pytest.raises(SourceError, match="no CloudTrail log files"):
-        cloudtrail.find_files("AWSLogs", tmp_path)
+    with pytest.raises(SourceError, match="nothing to read"):
+        find_files("AWSLogs", tmp_path, cloudtrail.FORMAT.files)
     reading = cloudtrail.read([digest / NAME, put(tmp_path, record(eventCategory="Insight"))])
     assert (reading.rows.height, reading.seen.height, reading.set_aside.height) == (0, 0, 0)
 
@@ -285,10 +316,10 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path):
     (tmp_path / "AWSLogs/111").mkdir(parents=True)
     file = put(tmp_path / "AWSLogs/111", record())
     for path in ("AWSLogs/", f"AWSLogs/111/{NAME}", "AWSLogs/*/*.gz", "AWSLogs/**/*.json.gz"):
-        assert cloudtrail.find_files(path, tmp_path) == (file,)
+        assert find_files(path, tmp_path, cloudtrail.FORMAT.files) == (file,)
     for path in ("nowhere/", "*.parquet"):
         with pytest.raises(SourceError, match="nothing to read at path"):
-            cloudtrail.find_files(path, tmp_path)
+            find_files(path, tmp_path, cloudtrail.FORMAT.files)
 
 
 @pytest.mark.parametrize(
@@ -299,8 +330,10 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path):
         external(SHARED / "data", 1667, 391, 67, 6, id="shared"),
     ],
 )
-def test_of_real_write_events_those_that_succeeded_are_changes(place, records, writes, failed, tags):
-    reading = cloudtrail.read(cloudtrail.find_files(".", place / "cloudtrail"))
+def test_of_real_write_events_those_that_succeeded_are_changes(
+    place, records, writes, failed, tags
+):
+    reading = cloudtrail.read(find_files(".", place / "cloudtrail", cloudtrail.FORMAT.files))
     assert reading.seen["records"].sum() == records
     assert reading.rows.height == writes - failed  # these carry an errorCode
     assert reading.set_aside.height == 0
@@ -312,7 +345,7 @@ def test_of_real_write_events_those_that_succeeded_are_changes(place, records, w
 
 @pytest.mark.parametrize("company", COMPANIES)
 def test_every_record_of_the_sample_companies_can_be_read(company):
-    reading = cloudtrail.read(cloudtrail.find_files("cloudtrail", company))
+    reading = cloudtrail.read(find_files("cloudtrail", company, cloudtrail.FORMAT.files))
     assert reading.set_aside.height == 0
     assert reading.rows.height > 0
     assert reading.rows.filter(reading.rows["actor"].is_null()).height == 0

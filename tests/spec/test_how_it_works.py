@@ -131,8 +131,8 @@ def test_the_bills_are_those_of_the_page(company):
 
 
 def test_the_baseline_is_learned_as_the_page_gives_it(company):
-    assert company.demand.normal.sum() == pytest.approx(number(USUAL_CALLS[0][2]))
-    assert company.retries.normal == pytest.approx(number(USUAL_CALLS[2][4]))
+    assert company.demand.values.sum() == pytest.approx(number(USUAL_CALLS[0][2]))
+    assert company.retries.values == pytest.approx(number(USUAL_CALLS[2][4]))
 
 
 def test_both_orders_and_their_mean_are_those_of_the_page(company):

@@ -23,9 +23,9 @@ PAGES = [
         "docs/triggers.md",
         "docs/owners.md",
     )
+    if (ROOT / name).exists()
 ] + sorted((ROOT / "docs" / "decisions").glob("*.md"))
 PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*(?:\.(?:py|md|toml|json|png|svg|css|js|html)|/)")
-HERE = {".ci", ".git", "Makefile"}
 MADE = {"case.json", "company.json", "costwhy.toml", "writer.lock", "catalog-info.yaml"}
 """Files of a user's, or that costwhy writes: not of the repository."""
 
@@ -57,11 +57,16 @@ def exists(path: str, page: Path) -> bool:
 
 
 def has(module: str, name: str) -> bool:
-    """Whether a module of the package, or a class of it, has this name."""
+    """Whether a module of the package defines this name, or a class of it has it."""
     found = import_module("costwhy." + module.removesuffix(".py").replace("/", "."))
-    classes = [kind for kind in vars(found).values() if isinstance(kind, type)]
+    own = {
+        key: value
+        for key, value in vars(found).items()
+        if getattr(value, "__module__", found.__name__) == found.__name__
+    }
+    classes = [kind for kind in own.values() if isinstance(kind, type)]
     known = {f.name for kind in classes if is_dataclass(kind) for f in fields(kind)}
-    return hasattr(found, name) or name in known or any(hasattr(kind, name) for kind in classes)
+    return name in own or name in known or any(hasattr(kind, name) for kind in classes)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

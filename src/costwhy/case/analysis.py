@@ -1,7 +1,9 @@
-"""TODO case/analysis.py"""
+"""A lake as of a time, analysed once: what was observed, the model of it, and the spikes in it.
 
-import threading
-from collections import OrderedDict
+Viewers of the app are threads of one process. The last few analyses are shared by all of them;
+while one is made, only those who ask for the same one wait.
+"""
+
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,6 +12,7 @@ from typing import NamedTuple, Protocol
 import polars as pl
 
 from costwhy import tables
+from costwhy.cache import Cache
 from costwhy.causes.changes import KnownChanges, find_known_changes
 from costwhy.causes.owners import ORDER, Directory
 from costwhy.model.observed import Observed, Tables, observe
@@ -19,7 +22,8 @@ from costwhy.spikes.dollars import SpikeDollars, dollars_of
 from costwhy.spikes.summary import SpikeRow, spike_row
 
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
-LOG_DELAY = timedelta(minutes=15)  # CloudTrail delivers within it; a log file that holds a whole day is named by its last event
+LOG_DELAY = timedelta(minutes=15)  # in which CloudTrail delivers; a whole day's file says less
+TABLES = ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")
 
 
 class FoundSpike(NamedTuple):
@@ -31,35 +35,53 @@ class FoundSpike(NamedTuple):
 
 @dataclass(frozen=True)
 class LakeAnalysis:
-    """A lake as of a time, understood: what was observed, the model of it, the spikes."""
+    """What is known of a lake as of a time.
+
+    found          its spikes, largest rise first
+    frames         the lake's TABLES
+    known_changes  those that somebody may have decided
+    evidence       of a published case: what stands in for the data that it leaves behind
+    """
 
     lake: "Lake"
     observed: Observed
     model: Model
-    found: "tuple[FoundSpike, ...]"  # largest rise first
+    found: tuple[FoundSpike, ...]
     frames: dict[str, pl.DataFrame]
-    known_changes: KnownChanges  # changes that somebody may have decided
-    evidence: "KeptEvidence | None" = None  # of a published case
+    known_changes: KnownChanges
+    evidence: "KeptEvidence | None" = None
 
     @cached_property
     def directory(self) -> Directory:
-        """Who runs what: asked in the order of costwhy.toml, as the lake's snapshot kept it."""
+        """Who runs what, by the sources in the order of costwhy.toml.
+
+        Tags are dated by the billed hours; a published case keeps no bill that could date them.
+        """
         config = getattr(self.lake, "config", {}).get("mapping", {})
-        hourly = self.frames.get("hourly", tables.HOURLY.empty())
-        if self.evidence is not None:  # a published case keeps no bill from which tags could be dated
-            hourly = tables.HOURLY.empty()
-        dated = hourly.filter(pl.col("hour") < self.observed.billed_through)
-        order = tuple(config.get("owners", ORDER))
-        return Directory(self.frames["catalog"], self.frames["series"], order, self.known_changes.rows, dated, _past(self.lake))
+        billed = pl.col("hour") < self.observed.billed_through
+        hourly = tables.HOURLY.empty() if self.evidence else self.frames["hourly"].filter(billed)
+        return Directory(
+            self.frames["catalog"],
+            self.frames["series"],
+            tuple(config.get("owners", ORDER)),
+            self.known_changes.rows,
+            hourly,
+            _past(self.lake),
+        )
 
 
 @dataclass(frozen=True)
 class KeptEvidence:
-    """What a published case keeps of data that it leaves behind."""
+    """What a published case keeps in place of data that it leaves behind.
 
-    leaves: pl.DataFrame  # the whole bill of the spike's billed hours, by DRIVER_DIMENSIONS: actual_cost, expected_cost
-    resources: frozenset[str]  # those that were first billed when the spike began
-    owners: pl.DataFrame | None = None  # who ran it, now and then (tables.OWNERS): the bill that dates tags is left behind
+    leaves     the whole bill of the spike's billed hours, see `frames.leaves_of`
+    resources  those that were first billed when the spike began
+    owners     who ran it, now and then (tables.OWNERS)
+    """
+
+    leaves: pl.DataFrame
+    resources: frozenset[str]
+    owners: pl.DataFrame | None = None
 
 
 class Lake(Tables, Protocol):
@@ -92,29 +114,25 @@ def _past(lake: "Lake") -> tuple[tuple[datetime, pl.DataFrame], ...]:
     return tuple(history("catalog")) if history is not None else ()
 
 
-_STUDIES: OrderedDict[tuple[str, int, datetime | None], LakeAnalysis] = OrderedDict()
-_LOCK = threading.Lock()  # viewers of the app are threads of one process: each lake version is understood once
+_ANALYSES: Cache[LakeAnalysis] = Cache(most=4)
 
 
 def analyse(lake: Lake, as_of: datetime | None = None) -> LakeAnalysis:
-    """The lake understood; kept for the last few lake versions, shared by all viewers."""
+    """The analysis of a lake as of a time; by default of the newest hour of any source."""
     key = (lake.place, lake.version, as_of)
-    with _LOCK:
-        if key not in _STUDIES:
-            observed = observe(lake, as_of)
-            model = fit(observed)
-            frames = {name: lake.table(name) for name in ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")}
-            if as_of is not None:
-                known = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY) <= as_of
-                frames["changes"] = frames["changes"].filter(known)
-            names = frozenset(observed.services) | frozenset(observed.meters["service"].drop_nulls().to_list())
-            _STUDIES[key] = LakeAnalysis(lake, observed, model, _found(model), frames, find_known_changes(frames["changes"], names))
-            while len(_STUDIES) > 4:
-                _STUDIES.popitem(last=False)
-        return _STUDIES[key]
+    return _ANALYSES.get(key, lambda: _analysis(lake, as_of))
 
 
-def _found(model: Model) -> tuple[FoundSpike, ...]:
-    dollars = [dollars_of(model, spike) for spike in find(model)]
-    found = [FoundSpike(one, spike_row(model, one)) for one in dollars]
-    return tuple(sorted(found, key=lambda spike: -float(spike.dollars.hourly.sum())))
+def _analysis(lake: Lake, as_of: datetime | None) -> LakeAnalysis:
+    observed = observe(lake, as_of)
+    model = fit(observed)
+    frames = {name: lake.table(name) for name in TABLES}
+    if as_of is not None:
+        recorded = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY)
+        frames["changes"] = frames["changes"].filter(recorded <= as_of)
+    services = {*observed.services, *observed.meters["service"].drop_nulls()}
+    changes = find_known_changes(frames["changes"], frozenset(services))
+    spikes = [dollars_of(model, spike) for spike in find(model)]
+    spikes.sort(key=lambda spike: -float(spike.hourly.sum()))
+    found = tuple(FoundSpike(spike, spike_row(model, spike)) for spike in spikes)
+    return LakeAnalysis(lake, observed, model, found, frames, changes)

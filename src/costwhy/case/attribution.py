@@ -1,4 +1,4 @@
-"""TODO case/attribution.py"""
+"""What a spike asks of its causes: what a change must explain, who owns it, and was it planned."""
 
 from datetime import datetime, timedelta
 
@@ -7,77 +7,97 @@ import polars as pl
 from costwhy import tables
 from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
+from costwhy.causes.evidence import MovedRate, Onset
 from costwhy.causes.owners import budget_owner, find_owners
-from costwhy.causes.triggers import Onset, RankedTriggers
-from costwhy.model.observed import Observed
+from costwhy.causes.triggers import RankedTriggers
+from costwhy.model.observed import HOUR
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.spikes.summary import SpikeRow
-from costwhy.tables import METER
 
-PLAN_SLACK = 1.25
-
-
-def new_resources(s: LakeAnalysis, a: SpikeDollars) -> frozenset[str]:
-    """Resources on the spike's own meters that were first billed on the day on which it began."""
-    own = s.observed.meters[list(a.moved_meters)].unique()
-    ids = s.frames["series"].join(own, on=list(METER), how="semi", nulls_equal=True)["series_id"]
-    day = s.observed.hours[a.window.start].replace(hour=0)
-    rows = s.frames["daily"].filter(pl.col("series_id").is_in(ids.implode()) & pl.col("ResourceId").is_not_null())
-    first = rows.group_by("ResourceId").agg(pl.col("day").min())
-    return frozenset(first.filter(pl.col("day").is_between(day, day + timedelta(days=1)))["ResourceId"].head(200).to_list())
+PLAN_SLACK = 1.25  # excess over the planned cost from which a spike is not the planned one
+NEW_AFTER = 72  # hours: a service whose first calls come earlier was there from the start
+NEW_WITHIN = 6  # hours between a service's first calls and the start of the spike
+MOST_RESOURCES = 200
 
 
-def onset_of(s: LakeAnalysis, a: SpikeDollars) -> Onset:
+def new_resources(analysis: LakeAnalysis, spike: SpikeDollars) -> frozenset[str]:
+    """Resources on the spike's own meters that were first billed on the day of its start."""
+    own = analysis.observed.meters[list(spike.moved_meters)].unique()
+    lines = analysis.frames["series"].join(own, on=list(tables.METER), how="semi", nulls_equal=True)
+    day = analysis.observed.hours[spike.window.start].replace(hour=0)
+    days = analysis.frames["daily"].join(lines, on="series_id", how="semi")
+    first = days.drop_nulls("ResourceId").group_by("ResourceId").agg(pl.col("day").min())
+    new = first.filter(pl.col("day").is_between(day, day + timedelta(days=1)))
+    return frozenset(new["ResourceId"].head(MOST_RESOURCES))
+
+
+def onset_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Onset:
     """What a change must explain to have caused this spike."""
-    model, o = s.model, s.observed
-    weights = [abs(float(d.sum())) for d in a.dollars]
-    whole = sum(weights) or 1.0
+    observed, first_hours = analysis.observed, analysis.model.service_first_hour
+    sizes = [abs(float(dollars.sum())) for dollars in spike.dollars]
+    shares = [size / (sum(sizes) or 1.0) for size in sizes]
     callers: dict[str, frozenset[str]] = {}
-    for edge in o.edges:
+    for edge in observed.edges:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
-    seasonal = bool(a.baselines) and a.baselines[0].rate.kind in SEASONAL
-    newborn = frozenset(
-        s for k, s in enumerate(o.services) if model.service_first_hour[k] > 72 and abs(model.service_first_hour[k] - a.window.start) <= 6
+    swells = bool(spike.baselines) and spike.baselines[0].rate.kind in SEASONAL
+    newborn = (
+        service
+        for service, hour in zip(observed.services, first_hours, strict=True)
+        if hour > NEW_AFTER and abs(hour - spike.window.start) <= NEW_WITHIN
     )
-    accounts = frozenset(x for x in o.meters[list(a.moved_meters)]["SubAccountId"].to_list() if x is not None)
+    evidence, meters = analysis.evidence, observed.meters[list(spike.moved_meters)]
     return Onset(
-        tuple((*r.rate.name, w / whole) for r, w in zip(a.baselines, weights, strict=True)),
-        o.hours[a.since],
-        o.hours[a.window.start],
-        timedelta(hours=4 if seasonal else 1),  # traffic swells rather than steps
-        None if a.running else o.hours[0] + timedelta(hours=a.window.end),
-        callers,
-        newborn,
-        accounts,
-        new_resources(s, a) if s.evidence is None else s.evidence.resources,
+        tuple(
+            MovedRate(*base.rate.name, share)
+            for base, share in zip(spike.baselines, shares, strict=True)
+        ),
+        since=observed.hours[spike.since],
+        start=observed.hours[spike.window.start],
+        blur=timedelta(hours=4 if swells else 1),
+        end=None if spike.running else observed.hours[0] + spike.window.end * HOUR,
+        callers_of=callers,
+        newborn=frozenset(newborn),
+        accounts=frozenset(meters["SubAccountId"].drop_nulls()),
+        resources=evidence.resources if evidence else new_resources(analysis, spike),
     )
 
 
-def is_planned(weighed: RankedTriggers, row: SpikeRow, hours: int, as_of: datetime) -> bool:
-    """The best trigger carries a plan that is still valid and whose expected cost is not exceeded by more than a quarter."""
-    if not weighed.triggers.height or weighed.triggers["probability"][0] <= weighed.no_recorded_change:
+def is_planned(ranked: RankedTriggers, row: SpikeRow, hours: int, as_of: datetime) -> bool:
+    """Whether the best trigger carries a plan that is valid and covers the excess.
+
+    The trigger must be more probable than no recorded change. A plan without a cost covers any
+    excess, another one up to a quarter more than its cost a day.
+    """
+    best = next(ranked.triggers.iter_rows(named=True), None)
+    if best is None or best["probability"] <= ranked.no_recorded_change:
         return False
-    best = weighed.triggers.row(0, named=True)
-    if best["planned_reason"] is None or (best["planned_until"] is not None and best["planned_until"] < as_of):
+    if best["planned_reason"] is None or (best["planned_until"] or as_of) < as_of:
         return False
-    if best["planned_cost_per_day"] is None:
-        return True
-    excess = row.excess_cost + row.nowcast_excess_cost
-    return excess / max(hours, 1) * 24 <= PLAN_SLACK * float(best["planned_cost_per_day"])
+    excess_a_day = (row.excess_cost + row.nowcast_excess_cost) / max(hours, 1) * 24
+    planned = best["planned_cost_per_day"]
+    return planned is None or excess_a_day <= PLAN_SLACK * planned
 
 
-def owners_of(s: LakeAnalysis, a: SpikeDollars, best: dict[str, object] | None) -> pl.DataFrame:
-    """Who runs it and ran it then, who decided, who pays; of a published case the first two are as they were published."""
-    start, service = s.observed.hours[a.window.start], _costly_service(s.observed, a)
-    found = find_owners(s.directory, service, best, budget_owner(s.observed, a.moved_meters), start)
-    if s.evidence is None or s.evidence.owners is None:
+def owners_of(
+    analysis: LakeAnalysis, spike: SpikeDollars, best: dict[str, object] | None
+) -> pl.DataFrame:
+    """Who runs it and ran it then, who decided, who pays (tables.OWNERS)."""
+    start, service = analysis.observed.hours[spike.window.start], _costly_service(analysis, spike)
+    budget = budget_owner(analysis.observed, spike.moved_meters)
+    found = find_owners(analysis.directory, service, best, budget, start)
+    kept = analysis.evidence.owners if analysis.evidence else None
+    if kept is None:
         return found
-    return pl.concat([tables.OWNERS.fit(s.evidence.owners), found.filter(~pl.col("role").is_in(["owner", "owner_then"]))])
+    running = pl.col("role").is_in(["owner", "owner_then"])  # of a published case: as published
+    return pl.concat([tables.OWNERS.fit(kept), found.filter(~running)])
 
 
-def _costly_service(o: Observed, a: SpikeDollars) -> str | None:
+def _costly_service(analysis: LakeAnalysis, spike: SpikeDollars) -> str | None:
     """The service whose bill the spike moved most."""
-    rows = o.meters[list(a.moved_meters)].select("service").with_columns(d=a.excess[list(a.moved_meters)].sum(axis=1)).drop_nulls("service")
-    best = rows.group_by("service").agg(pl.col("d").sum()).sort(pl.col("d").abs(), "service", descending=[True, False])
-    return best["service"][0] if best.height else None
+    own = list(spike.moved_meters)
+    excess = spike.excess[own].sum(axis=1)
+    rows = analysis.observed.meters[own].select("service", excess=excess).drop_nulls()
+    sums = rows.group_by("service").sum()
+    largest = sums.sort(pl.col("excess").abs(), "service", descending=[True, False])
+    return next(iter(largest["service"]), None)

@@ -1,7 +1,8 @@
-"""A case: one spike with everything that is known about it, frozen."""
+"""A case: one spike with everything that is known about it."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +12,12 @@ from costwhy.spikes.summary import SpikeRow
 
 @dataclass(frozen=True)
 class Case:
-    """One spike, investigated. Frames are the tables of the same name in `tables.py`; `spike` is one row of `spikes`."""
+    """One spike, investigated. Each frame is the table of the same name in `tables.py`.
+
+    headline  the answer in one sentence, see `story.headline`
+    calendar  dollars of two windows' difference that their lengths make; null: no second window
+    analysis  what it was made from; null: opened from a published folder
+    """
 
     workspace: str
     currency: str
@@ -34,11 +40,9 @@ class Case:
     dependencies: pl.DataFrame
     coverage: pl.DataFrame
     clocks: pl.DataFrame
-    headline: str = ""  # the answer in one sentence, see story.headline
-    calendar: float | None = None  # of two windows' totals, what their lengths make: dollars; None: no two windows were compared
-    analysis: "LakeAnalysis | None" = field(
-        default=None, repr=False, compare=False
-    )  # what it was made from; None: opened from a published folder
+    headline: str = ""
+    calendar: float | None = None
+    analysis: LakeAnalysis | None = field(default=None, repr=False, compare=False)
 
     @property
     def total(self) -> float:
@@ -47,22 +51,25 @@ class Case:
 
     @property
     def a_day(self) -> float:
-        """What a day of waiting costs: the excess of the last 24 hours, scaled up where it is younger; 0: ended."""
+        """Excess of the last 24 hours, scaled up where it is younger: a day's delay; 0: ended."""
         if self.spike.status != "running" or not self.ledger.height:
             return 0.0
-        hours = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")["cost_change"].tail(24)
+        by_hour = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")
+        hours = by_hour["cost_change"].tail(24)
         return float(hours.sum()) * 24 / hours.len()
 
     @property
-    def who(self) -> "tuple[dict[str, str | None] | None, ...]":
-        """Rows of owner, decided_by and budget_owner, in this order; None where nobody is known."""
-        by_role = {row["role"]: row for row in self.owners.iter_rows(named=True)}
-        return tuple(by_role.get(role) for role in ("owner", "decided_by", "budget_owner"))
+    def who(self) -> tuple[dict[str, Any] | None, ...]:
+        """Rows of owner, decided_by and budget_owner; null where nobody is known."""
+        return tuple(self._owner(role) for role in ("owner", "decided_by", "budget_owner"))
 
     @property
-    def owner_then(self) -> "dict[str, object] | None":
+    def owner_then(self) -> dict[str, Any] | None:
         """The row of who ran it when it began, where that was another team than now."""
-        return next((row for row in self.owners.iter_rows(named=True) if row["role"] == "owner_then"), None)
+        return self._owner("owner_then")
+
+    def _owner(self, role: str) -> dict[str, Any] | None:
+        return next(self.owners.filter(pl.col("role") == role).iter_rows(named=True), None)
 
     def __repr__(self) -> str:
         """The answer in one line."""

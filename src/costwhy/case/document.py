@@ -1,13 +1,18 @@
-"""TODO case/document.py"""
+"""The document that `costwhy explain --json` prints; `docs/explain.schema.json` is its schema."""
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
+from typing import Any
 
 from costwhy.case.analysis import Lake, analyse
 from costwhy.case.case import Case
-from costwhy.case.investigate import case_of, investigate, investigate_window, nobody_owns
-from costwhy.text import cents
+from costwhy.case.investigate import case_of, investigate, investigate_window, nobody_owns_of
+from costwhy.text import cents, plain_value
+
+TRIGGER = ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")
+OWNER = ("service", "team", "contact", "source")
+DECIDED_BY = ("service", "actor", "team", "contact")
 
 
 def explain(
@@ -19,82 +24,88 @@ def explain(
     against: tuple[datetime, datetime] | None = None,
     where: Mapping[str, str] | None = None,
 ) -> dict[str, object]:
-    """The document that `costwhy explain --json` prints: see the contract, section 4."""
-    s = analyse(lake, as_of)
+    """All spikes of a lake, or one, or a window of hours, and what nobody owns."""
+    analysis = analyse(lake, as_of)
     if window is not None:
         cases = [investigate_window(lake, window, against=against, where=where, as_of=as_of)]
     elif spike_id is not None:
         cases = [investigate(lake, spike_id, as_of)]
     else:
-        cases = [case_of(s, a, row) for a, row in s.found]
-    lost, share, items = nobody_owns(lake, as_of)
+        cases = [case_of(analysis, *spike) for spike in analysis.found]
+    cost, share, items = nobody_owns_of(analysis)
     return {
         "costwhy": 1,
-        "workspace": s.lake.workspace,
-        "currency": s.lake.currency,
-        "as_of": _time(s.observed.as_of),
-        "billed_through": _time(s.observed.billed_through),
+        "workspace": lake.workspace,
+        "currency": lake.currency,
+        "as_of": plain_value(analysis.observed.as_of),
+        "billed_through": plain_value(analysis.observed.billed_through),
         "spikes": [document(case) for case in cases],
         "ownership_gap": {
-            "cost": cents(lost),
+            "cost": cents(cost),
             "share": round(share, 6) + 0.0,
-            "items": [{**r, "where": json.loads(r["where"])} for r in items.iter_rows(named=True)],
+            "items": [_plain(item) for item in items.to_dicts()],
         },
-        "rows_set_aside": int(s.frames["set_aside"]["records"].sum()),
+        "rows_set_aside": int(analysis.frames["set_aside"]["records"].sum()),
     }
 
 
 def document(case: Case) -> dict[str, object]:
-    """One spike as the contract writes it."""
+    """One spike of the document."""
     spike = case.spike
-    (owner, decided, budget), then = case.who, case.owner_then
-    money = ("expected_cost", "actual_cost", "excess_cost")
+    owner, decided_by, budget = case.who
+    nowcast = {
+        "hours": spike.nowcast_hours,
+        "excess_cost": spike.nowcast_excess_cost,
+        "low": spike.nowcast_low,
+        "high": spike.nowcast_high,
+    }
     return {
         "spike_id": spike.spike_id,
         "title": spike.title,
-        "start": _time(spike.start),
-        "end": _time(spike.end) if spike.end else None,
+        "start": plain_value(spike.start),
+        "end": plain_value(spike.end),
         "status": spike.status,
         "shape": spike.shape,
         "where": json.loads(spike.where),
-        **{name: spike[name] for name in money},
+        "expected_cost": spike.expected_cost,
+        "actual_cost": spike.actual_cost,
+        "excess_cost": spike.excess_cost,
         "excess_low": spike.excess_low,
         "excess_high": spike.excess_high,
-        "nowcast": {
-            "hours": spike.nowcast_hours,
-            "excess_cost": spike.nowcast_excess_cost,
-            "low": spike.nowcast_low,
-            "high": spike.nowcast_high,
-        }
-        if spike.nowcast_hours
-        else None,
+        "nowcast": nowcast if spike.nowcast_hours else None,
         "cost_per_hour_now": spike.cost_per_hour_now,
         "month_end_excess_cost": spike.month_end_excess_cost,
-        "drivers": [{"where": json.loads(r["where"]), "cost_change": r["cost_change"]} for r in case.drivers.iter_rows(named=True)],
+        "drivers": [_plain(row) for row in case.drivers.to_dicts()],
         "drivers_remainder": case.drivers_remainder,
         "behaviour": case.behaviour.to_dicts(),
         "behaviour_remainder": case.behaviour_remainder,
         **({"calendar_cost": case.calendar} if case.calendar is not None else {}),
         "verdict": spike.verdict,
         "planned": case.planned,
-        "triggers": [
-            {
-                **{k: r[k] for k in ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")},
-                "also": r["also"] or [],
-                "time": _time(r["time"]),
-                "probability": round(r["probability"], 4),
-            }
-            for r in case.triggers.iter_rows(named=True)
-        ],
+        "triggers": [_trigger(row) for row in case.triggers.to_dicts()],
         "no_recorded_change": round(case.no_recorded_change, 4),
-        "owner": {k: owner[k] for k in ("service", "team", "contact", "source")} if owner else None,
-        "owner_then": {k: then[k] for k in ("service", "team", "contact", "source")} if then else None,
-        "decided_by": {k: decided[k] for k in ("service", "actor", "team", "contact")} if decided else None,
-        "budget_owner": {"name": budget["team"], "source": budget["source"]} if budget else None,
-        "coverage": [{**r, "from": _time(r["from"]), "to": _time(r["to"])} for r in case.coverage.iter_rows(named=True)],
+        "owner": _named(owner, OWNER),
+        "owner_then": _named(case.owner_then, OWNER),
+        "decided_by": _named(decided_by, DECIDED_BY),
+        "budget_owner": budget and {"name": budget["team"], "source": budget["source"]},
+        "coverage": [_plain(row) for row in case.coverage.to_dicts()],
         "dependencies": case.dependencies.to_dicts(),
     }
 
 
-def _time(value: object) -> str | None:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else None
+def _trigger(row: Mapping[str, Any]) -> dict[str, object]:
+    also, probability = row["also"] or [], round(row["probability"], 4)
+    found = {name: row[name] for name in TRIGGER}
+    return found | {"also": also, "time": plain_value(row["time"]), "probability": probability}
+
+
+def _named(row: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, object] | None:
+    return {name: row[name] for name in names} if row else None
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, object]:
+    """The row with `where` as an object and times as text."""
+    return {
+        name: json.loads(value) if name == "where" else plain_value(value)
+        for name, value in row.items()
+    }

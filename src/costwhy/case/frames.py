@@ -1,202 +1,225 @@
-"""TODO case/frames.py"""
+"""The tables of a case: what moved, where in the bill, hour by hour, and who covered it.
+
+Three sums hold to the cent: the drivers and their remainder are the excess, the behaviours and
+theirs are too, and of each hour the ledger is the timeline's actual less expected cost.
+"""
 
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.behaviours import CAPACITY, ON_EDGES
+from costwhy.arrays import Array
+from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES  # RETRIES: also the name of a column
 from costwhy.case.analysis import LOG_DELAY, LakeAnalysis
 from costwhy.errors import InputError
 from costwhy.model.counterfactual import calls_with
-from costwhy.model.observed import Observed, states
+from costwhy.model.observed import HOUR, Observed, states
 from costwhy.model.rates import Model
+from costwhy.sources.registry import format_behind
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.spikes.drivers import find_drivers
-from costwhy.text import cents
+from costwhy.text import cents, plain_value
 
-SHOWN_BEFORE = timedelta(days=7)  # of the timeline, before the spike
-SHOWN_AFTER = timedelta(days=7)  # of the timeline, after its end
-DRIVER_DIMENSIONS = ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation")
+SHOWN_AROUND = timedelta(days=7)  # of the timeline, before the spike and after its end
+DRIVER_DIMENSIONS = (
+    *("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation"),
+)
+MOST_EDGES = 4  # of the table of calls
+MOST_PATHS = 20
+LEAST_OF_PATH = 0.01  # share of a behaviour's dollars that a bill line must have
+GAP = timedelta(hours=2)  # between records, where each hour should have some
+RARE_GAP = timedelta(hours=48)  # where records are rare
 
 
-def behaviour_table(a: SpikeDollars, excess: float) -> tuple[pl.DataFrame, float]:
+def behaviour_table(spike: SpikeDollars, excess: float) -> tuple[pl.DataFrame, float]:
+    """The dollars of each behaviour (tables.BEHAVIOUR), largest first, and the remainder."""
     rows = [
-        (*r.rate.name, cents(float(d[:, : a.billed].sum())), cents(float(d[:, a.billed :].sum())))
-        for r, d in zip(a.baselines, a.dollars, strict=True)
+        (
+            *base.rate.name,
+            cents(float(dollars[:, : spike.billed].sum())),
+            cents(float(dollars[:, spike.billed :].sum())),
+        )
+        for base, dollars in zip(spike.baselines, spike.dollars, strict=True)
     ]
-    frame = pl.DataFrame(rows, schema=tables.BEHAVIOUR.schema, orient="row")
-    frame = frame.group_by("kind", "service", "caller", "usage_type", maintain_order=True).agg(
-        pl.col("cost_change").sum(), pl.col("nowcast_change").sum()
-    )
-    frame = frame.with_columns(pl.col("cost_change", "nowcast_change").round(2) + 0.0).sort(
-        (pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True
-    )
-    return tables.BEHAVIOUR.fit(frame), cents(excess - float(frame["cost_change"].sum()))
+    money = pl.col("cost_change", "nowcast_change")
+    both = pl.col("cost_change") + pl.col("nowcast_change")
+    names = [column.name for column in tables.PLACE]
+    table = tables.BEHAVIOUR.of(rows).group_by(names, maintain_order=True).agg(money.sum())
+    table = table.with_columns(money.round(2) + 0.0).sort(both.abs(), descending=True)
+    return table, cents(excess - float(table["cost_change"].sum()))
 
 
-def leaves_of(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    """All meters in the spike's billed hours, those that it did not move too: what stands still shows what moved."""
-    span = slice(a.window.start, a.window.start + a.billed)
-    actual = model.cost[:, span].sum(axis=1)
-    return model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
-        actual_cost=actual, expected_cost=actual - a.excess[:, : a.billed].sum(axis=1)
-    )
+def leaves_of(model: Model, spike: SpikeDollars) -> pl.DataFrame:
+    """The cost of all meters in the spike's billed hours, of those that it did not move too."""
+    actual = model.cost[:, spike.window.start : spike.window.start + spike.billed].sum(axis=1)
+    expected = actual - spike.excess[:, : spike.billed].sum(axis=1)
+    meters = model.observed.meters.select(DRIVER_DIMENSIONS)
+    return meters.with_columns(actual_cost=actual, expected_cost=expected)
 
 
 def drivers_table(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, float]:
-    """Where in the bill the change sits."""
-    found = find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS))
-    rows = [
-        (json.dumps({k: row[k] for k in DRIVER_DIMENSIONS if row[k] is not None}), cents(float(row["cost_change"])))
-        for row in found.iter_rows(named=True)
-    ]
-    kept = [row for row in rows if row[1] != 0]
-    return pl.DataFrame(kept, schema=tables.DRIVERS.schema, orient="row"), cents(excess - sum(d for _, d in kept))
+    """Where in the bill the cost changed (tables.DRIVERS), and the remainder."""
+    rows = []
+    for driver in find_drivers(leaves, dimensions=list(DRIVER_DIMENSIONS)).to_dicts():
+        change = cents(float(driver.pop("cost_change")))
+        if change:
+            where = {name: value for name, value in driver.items() if value is not None}
+            rows.append((json.dumps(where), change))
+    return tables.DRIVERS.of(rows), cents(excess - sum(change for _, change in rows))
 
 
-def shown_hours(o: Observed, a: SpikeDollars) -> slice:
+def shown_hours(observed: Observed, spike: SpikeDollars) -> slice:
     """The hours of the timeline: a week before the spike to a week after its end, or to now."""
-    first = max(0, a.window.start - int(SHOWN_BEFORE / timedelta(hours=1)))
-    return slice(first, min(len(o.hours), a.window.end + int(SHOWN_AFTER / timedelta(hours=1))))
+    around = SHOWN_AROUND // HOUR
+    last = min(len(observed.hours), spike.window.end + around)
+    return slice(max(0, spike.window.start - around), last)
 
 
-def timeline_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    o, own, shown = model.observed, list(a.moved_meters), shown_hours(model.observed, a)
-    actual = model.cost[own, shown].sum(axis=0)
+def timeline_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
+    """Cost of the spike's own meters by hour (tables.TIMELINE)."""
+    shown = shown_hours(model.observed, spike)
+    actual = model.cost[list(spike.moved_meters), shown].sum(axis=0)
     expected = actual.copy()
-    expected[a.window.start - shown.start : a.window.end - shown.start] -= a.hourly
-    return tables.TIMELINE.fit(
-        pl.DataFrame(
-            {
-                "hour": list(o.hours[shown]),
-                "actual_cost": actual,
-                "expected_cost": expected,
-                "estimated": np.arange(shown.start, shown.stop) >= o.billed,
-                "state": states(o)[shown],
-            }
-        )
+    expected[spike.window.start - shown.start : spike.window.end - shown.start] -= spike.hourly
+    return timeline_of(model.observed, shown, actual, expected)
+
+
+def timeline_of(observed: Observed, shown: slice, actual: Array, expected: Array) -> pl.DataFrame:
+    """Cost by hour, with what is known of each hour's bill."""
+    columns = {
+        "hour": list(observed.hours[shown]),
+        "actual_cost": actual,
+        "expected_cost": expected,
+        "estimated": np.arange(shown.start, shown.stop) >= observed.billed,
+        "state": states(observed)[shown],
+    }
+    return tables.TIMELINE.fit(pl.DataFrame(columns))
+
+
+def ledger_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
+    """The excess by behaviour and hour (tables.LEDGER)."""
+    hours = model.observed.hours[spike.window.hours]
+    return tables.LEDGER.of(
+        [
+            (hour, *base.rate.name, change, nth >= spike.billed)
+            for base, dollars in zip(spike.baselines, spike.dollars, strict=True)
+            for nth, (hour, change) in enumerate(zip(hours, dollars.sum(axis=0), strict=True))
+        ]
     )
 
 
-def ledger_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    hours = list(model.observed.hours[a.window.hours])
-    estimated = np.arange(len(hours)) >= a.billed
-    if not a.baselines:
-        return tables.LEDGER.empty()
-    frames = [
-        pl.DataFrame({"hour": hours, "cost_change": d.sum(axis=0), "estimated": estimated}).with_columns(
-            kind=pl.lit(r.rate.kind),
-            service=pl.lit(r.rate.service, dtype=pl.String),
-            caller=pl.lit(r.rate.caller, dtype=pl.String),
-            usage_type=pl.lit(r.rate.usage_type, dtype=pl.String),
-        )
-        for r, d in zip(a.baselines, a.dollars, strict=True)
-    ]
-    return tables.LEDGER.fit(pl.concat(frames))
+def calls_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
+    """Calls and retries by hour (tables.CALLS) on the edges whose rates moved.
 
-
-def calls_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    """Calls and retries on the edges that the spike's rates stand on, and on those into the services that it moved most."""
-    o = model.observed
-    edges = sorted({r.rate.row for r in a.baselines if r.rate.kind in ON_EDGES})
-    if not edges:
-        service = a.baselines[0].rate.service if a.baselines else None
-        edges = [e for e, edge in enumerate(o.edges) if edge.service == service]
-    if not edges:
-        return tables.CALLS.empty()
-    shown, frames = shown_hours(o, a), []
-    then = _usual_calls(model, a)
-    for e in edges[:4]:
-        expected = o.calls[e, shown].copy()
-        expected[a.window.start - shown.start : a.window.end - shown.start] = then[e]
-        frame = pl.DataFrame(
-            {"hour": list(o.hours[shown]), "calls": o.calls[e, shown], "retries": o.retries[e, shown], "expected_calls": expected}
-        )
-        frames.append(frame.with_columns(service=pl.lit(o.edges[e].service), caller=pl.lit(o.edges[e].caller or "outside")))
-    return tables.CALLS.fit(pl.concat(frames))
-
-
-def _usual_calls(model: Model, a: SpikeDollars) -> np.ndarray:
-    """Calls on each edge without the spike (E x W); as they were where they would not settle."""
+    If no rate of an edge moved: on the edges into the service of the largest behaviour.
+    """
+    observed, shown = model.observed, shown_hours(model.observed, spike)
+    edges = sorted({base.rate.row for base in spike.baselines if base.rate.kind in ON_EDGES})
+    if not edges and spike.baselines:
+        service = spike.baselines[0].rate.service
+        edges = [row for row, edge in enumerate(observed.edges) if edge.service == service]
     try:
-        return calls_with(model, a.window, a.baselines)[0]
-    except InputError:
-        return model.observed.calls[:, a.window.hours]
+        usual = calls_with(model, spike.window, spike.baselines)[0] if edges else observed.calls
+    except InputError:  # they would not settle: as they were
+        usual = observed.calls[:, spike.window.hours]
+    frames = [tables.CALLS.empty()]
+    for row in edges[:MOST_EDGES]:
+        expected = observed.calls[row].copy()
+        expected[spike.window.hours] = usual[row]
+        columns = {
+            "hour": list(observed.hours[shown]),
+            "service": observed.edges[row].service,
+            "caller": observed.edges[row].caller or "outside",
+            "calls": observed.calls[row, shown],
+            RETRIES: observed.retries[row, shown],
+            "expected_calls": expected[shown],
+        }
+        frames.append(tables.CALLS.fit(pl.DataFrame(columns)))
+    return pl.concat(frames)
 
 
-def dependencies_table(model: Model, a: SpikeDollars) -> pl.DataFrame:
-    """Paths from the caller who caused it, over the services on the way, to the provider's service whose bill grew."""
-    o, rows = model.observed, []
-    for reset, dollars in zip(a.baselines, a.dollars, strict=True):
-        by_meter = dollars[:, : a.billed].sum(axis=1) if a.billed else dollars.sum(axis=1)
-        sums: dict[tuple[str | None, str | None], float] = {}
-        for m in a.moved_meters:
-            key = (o.meters["service"][m], o.meters["ServiceName"][m])
-            sums[key] = sums.get(key, 0.0) + float(by_meter[m])
-        head = [p for p in (reset.rate.caller, reset.rate.service) if p is not None]
-        for (service, name), value in sums.items():
-            if abs(value) >= 0.01 * max(abs(float(by_meter.sum())), 0.01):
-                rows.append({"path": [*_path(o, head, service), name or "charges"], "cost_change": cents(value)})
-    frame = pl.DataFrame(rows, schema=tables.DEPENDENCIES.schema) if rows else tables.DEPENDENCIES.empty()
-    return frame.sort(pl.col("cost_change").abs(), descending=True).head(20)
+def dependencies_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
+    """Paths from the caller that caused the change to the bill lines (tables.DEPENDENCIES)."""
+    observed, rows = model.observed, []
+    line = ("service", "ServiceName")
+    for base, dollars in zip(spike.baselines, spike.dollars, strict=True):
+        by_meter = dollars[:, : spike.billed or None].sum(axis=1)  # of all hours if none is billed
+        least = LEAST_OF_PATH * max(abs(float(by_meter.sum())), 0.01)
+        own = observed.meters.select(line).with_columns(change=by_meter)[list(spike.moved_meters)]
+        changes = (
+            own.group_by(line, maintain_order=True).sum().filter(pl.col("change").abs() >= least)
+        )
+        for service, provider, change in changes.iter_rows():
+            services = _path(observed, base.rate.caller, base.rate.service, service)
+            rows.append(([*services, provider or "charges"], cents(change)))
+    table = tables.DEPENDENCIES.of(rows)
+    return table.sort(pl.col("cost_change").abs(), descending=True).head(MOST_PATHS)
 
 
-def _path(o: Observed, head: list[str], service: str | None) -> list[str]:
-    """The shortest chain of calls from the end of `head` to the service."""
-    if service is None or not head or head[-1] == service:
-        return head or ([service] if service else [])
-    return [*head[:-1], *(o.path(head[-1], service) or (head[-1], service))]
+def _path(
+    observed: Observed, caller: str | None, service: str | None, billed: str | None
+) -> list[str]:
+    """The services from the caller over the called service to the one whose bill line it is."""
+    head = [name for name in (caller, service) if name is not None]
+    if billed is None or billed in head[-1:]:
+        return head
+    between = observed.path(head[-1], billed) if head else []
+    return [*head, *(between[1:] or [billed])]
 
 
-def coverage_table(s: LakeAnalysis, a: SpikeDollars) -> pl.DataFrame:
-    """Which sources covered the week before the spike and the spike, with gaps, and what each would not show."""
-    seen, o = s.frames["seen"], s.observed
-    begin = max(o.hours[0], o.hours[a.window.start] - SHOWN_BEFORE)
-    notes = {
-        "cost": "what was used by a resource that the bill does not name",
-        "signals": "calls that no signal is recorded for",
-        "cloudtrail": "a change made by data-plane calls",
-        "cdevents": "a change deployed without the delivery pipeline",
-        "autoscaling": None,
-    }
+def coverage_table(analysis: LakeAnalysis, spike: SpikeDollars) -> pl.DataFrame:
+    """What each source covered of the week before the spike and of the spike (tables.COVERAGE)."""
+    seen, observed = analysis.frames["seen"], analysis.observed
+    begin = max(observed.hours[0], observed.hours[spike.window.start] - SHOWN_AROUND)
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
-        inside = hours.filter((hours >= begin) & (hours < o.as_of))
-        usual = source in {"cost", "signals"}
-        gaps = _gaps(inside.to_list(), usual=usual)
-        until = hours.max() + timedelta(hours=1)  # type: ignore[operator]
-        until = min(until, o.billed_through) if source == "cost" else until  # of all accounts, as everywhere
-        rows.append((source, hours.min(), until, gaps, notes.get(source)))
-    return pl.DataFrame(rows, schema=tables.COVERAGE.schema, orient="row")
+        inside = hours.filter((hours >= begin) & (hours < observed.as_of))
+        until = hours[-1] + HOUR
+        if source == "cost":  # of all accounts, as everywhere
+            until = min(until, observed.billed_through)
+        known = format_behind(source)
+        gaps = _gaps(inside.to_list(), RARE_GAP if known is None or not known.every_hour else GAP)
+        rows.append((source, hours.min(), until, gaps, known.cannot_show if known else None))
+    return tables.COVERAGE.of(rows)
 
 
-def clocks_table(s: LakeAnalysis, a: SpikeDollars, change: Mapping[str, object] | None) -> pl.DataFrame:
-    """Two clocks: when each thing happened, and when it could first be known. Bills are as late as the newest one is today."""
-    o, hour = s.observed, timedelta(hours=1)
-    start = o.hours[a.window.start]
-    late = o.as_of - o.billed_through
-    rows = [("bill", start, start + hour + late, f"the first hour of it is on a bill that comes {late / hour:.0f} h later")]
-    lead = a.baselines[0].rate if a.baselines else None
-    if lead is not None and (lead.kind in ON_EDGES or (lead.kind == CAPACITY and lead.service in o.capacity)):
-        rows.insert(0, ("signals", start, start + hour, "the signals show it at the end of its first hour"))
+def _gaps(hours: list[datetime], least: timedelta) -> list[str]:
+    """Stretches START/END without records, between two records that are `least` or more apart."""
+    gaps = ((first + HOUR, last) for first, last in pairwise(hours) if last - first >= least)
+    return [f"{plain_value(start)}/{plain_value(end)}" for start, end in gaps]
+
+
+def clocks_table(
+    analysis: LakeAnalysis, spike: SpikeDollars, change: Mapping[str, Any] | None
+) -> pl.DataFrame:
+    """When things happened, and when each could first be known (tables.CLOCKS).
+
+    The bill of an hour is taken to be as late as the newest bill is now.
+    """
+    observed, rows = analysis.observed, []
+    start = observed.hours[spike.window.start]
     if change is not None:
-        time, known = change["time"], change["known_at"]
-        assert isinstance(time, datetime)
-        known = min(known, time + LOG_DELAY) if isinstance(known, datetime) else time
-        rows.insert(0, ("change", time, known, f"the record of the change arrives {(known - time) / timedelta(minutes=1):.0f} min later"))
-    if not a.running:
-        end = o.hours[0] + timedelta(hours=a.window.end)
+        time = change["time"]
+        known = min(change["known_at"] or time, time + LOG_DELAY)
+        minutes = f"{(known - time) / timedelta(minutes=1):.0f} min"
+        rows.append(("change", time, known, f"the record of the change arrives {minutes} later"))
+    rates = [base.rate for base in spike.baselines[:1]]
+    if any(
+        r.kind in ON_EDGES or (r.kind == CAPACITY and r.service in observed.capacity) for r in rates
+    ):
+        words = "the signals show it at the end of its first hour"
+        rows.append(("signals", start, start + HOUR, words))
+    late = observed.as_of - observed.billed_through
+    words = f"the first hour of it is on a bill that comes {late / HOUR:.0f} h later"
+    rows.append(("bill", start, start + HOUR + late, words))
+    if not spike.running:
+        end = observed.hours[0] + spike.window.end * HOUR
         rows.append(("end", end, end, "it ended"))
-    return pl.DataFrame(rows, schema=tables.CLOCKS.schema, orient="row")
-
-
-def _gaps(hours: list[datetime], *, usual: bool) -> list[str]:
-    """Stretches without records: any hour where each should have some, two days where records are rare."""
-    least = timedelta(hours=2) if usual else timedelta(hours=48)
-    return [f"{a + timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}/{b:%Y-%m-%dT%H:%M:%SZ}" for a, b in pairwise(hours) if b - a >= least]
+    return tables.CLOCKS.of(rows)

@@ -1,9 +1,13 @@
-"""A case: one spike with everything that is known about it, frozen; and the contract's document over all of them."""
+"""Questions about a lake: its spikes, a spike as a case, any window as a case, what nobody owns.
+
+Each takes a lake and, if wanted, a time as of which it is answered. Those that end in `_of` take
+the analysis of a lake.
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -22,6 +26,7 @@ from costwhy.case.frames import (
     leaves_of,
     ledger_table,
     shown_hours,
+    timeline_of,
     timeline_table,
 )
 from costwhy.case.story import headline
@@ -31,79 +36,78 @@ from costwhy.causes.unowned import ownership_gap
 from costwhy.errors import UsageError
 from costwhy.model.backtest import past_estimates
 from costwhy.model.baseline import Window
-from costwhy.model.observed import Observed, states
+from costwhy.model.observed import HOUR, Observed
 from costwhy.model.rates import Model
 from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
 from costwhy.spikes.summary import SpikeRow, spike_row
 from costwhy.text import cents
 
-# ---------------------------------------------------------------- the API
-
 
 def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """All spikes as `tables.SPIKES`: rises by excess, largest first (billed and estimated), then falls."""
-    s = analyse(lake, as_of)
-    return pl.DataFrame([asdict(spike.row) for spike in s.found], schema=tables.SPIKES.schema)
+    """All spikes (tables.SPIKES): rises first, the largest excess first, then falls."""
+    return tables.SPIKES.of([asdict(spike.row) for spike in analyse(lake, as_of).found])
 
 
 def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """The company's cost by hour and what it would have been without the spikes: hour, actual_cost, expected_cost, estimated, state.
+    """The company's cost by hour, and what it would be without the spikes (tables.TIMELINE).
 
-    Fees that are charged once (tax, support, refunds) are left out: an hour's chart cannot show a month's fee.
+    Fees that are charged once (tax, support, refunds) are left out: a chart by the hour cannot
+    show a month's fee.
     """
     return overview_of(analyse(lake, as_of))
 
 
-def overview_of(s: LakeAnalysis) -> pl.DataFrame:
-    """The same of a study."""
-    hourly = np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS
-    actual = s.model.cost[hourly].sum(axis=0)
+def overview_of(analysis: LakeAnalysis) -> pl.DataFrame:
+    """The overview of an analysed lake."""
+    meters = _billed_by_hour(analysis.observed)
+    actual = analysis.model.cost[meters].sum(axis=0)
     expected = actual.copy()
-    for a, _ in s.found:
-        expected[a.window.hours] -= a.excess[hourly].sum(axis=0)
-    return tables.TIMELINE.fit(
-        pl.DataFrame(
-            {
-                "hour": list(s.observed.hours),
-                "actual_cost": actual,
-                "expected_cost": expected,
-                "estimated": np.arange(actual.size) >= s.observed.billed,
-                "state": states(s.observed),
-            }
-        )
-    )
+    for spike, _ in analysis.found:
+        expected[spike.window.hours] -= spike.excess[meters].sum(axis=0)
+    return timeline_of(analysis.observed, slice(0, actual.size), actual, expected)
+
+
+def _billed_by_hour(observed: Observed) -> list[int]:
+    """Rows of the meters that are no fees."""
+    return np.flatnonzero(np.count_nonzero(observed.cost, axis=1) > FEW_HOURS).tolist()
 
 
 def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """How good the estimates of unbilled hours were, day by day and service by service: `tables.NOWCAST`."""
-    s = analyse(lake, as_of)
-    rows = np.flatnonzero(np.count_nonzero(s.observed.cost, axis=1) > FEW_HOURS)
-    return past_estimates(s.model, rows.tolist())
+    """The errors of past estimates of unbilled hours, by day and service (tables.NOWCAST)."""
+    analysis = analyse(lake, as_of)
+    return past_estimates(analysis.model, _billed_by_hour(analysis.observed))
 
 
 def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
-    """Dollars of the last 30 billed days that carry neither service nor team, their share of usage, and the items (`tables.GAP`)."""
+    """Usage charges of the last 30 billed days that carry neither service nor team.
+
+    Returns their dollars, their share of all usage charges, and the largest items (tables.GAP).
+    """
     return nobody_owns_of(analyse(lake, as_of))
 
 
-def nobody_owns_of(s: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
-    """The same of a study."""
-    return ownership_gap(s.observed, s.frames, s.directory)
+def nobody_owns_of(analysis: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
+    """What nobody owns of an analysed lake."""
+    return ownership_gap(analysis.observed, analysis.frames, analysis.directory)
 
 
 def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
-    """Tags that named an owner and are gone, with the change after which they were, as `tables.LOST_TAGS`; most dollars first."""
-    s = analyse(lake, as_of)
-    return find_lost_tags(s.observed, s.frames, s.known_changes)
+    """Tags that named an owner and are gone, with the change that probably removed them.
+
+    As `tables.LOST_TAGS`, most dollars since first.
+    """
+    analysis = analyse(lake, as_of)
+    return find_lost_tags(analysis.observed, analysis.frames, analysis.known_changes)
 
 
 def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
-    s = analyse(lake, as_of)
-    by_id = {spike.row.spike_id: spike for spike in s.found}
+    analysis = analyse(lake, as_of)
+    by_id = {spike.row.spike_id: spike for spike in analysis.found}
     if spike_id not in by_id:
-        raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(by_id) or "no spike at all", todo="see `costwhy spikes`")
-    return case_of(s, *by_id[spike_id])
+        found = ", ".join(by_id) or "no spike at all"
+        raise UsageError(f"there is no spike {spike_id!r}", found=found, fix="see `costwhy spikes`")
+    return case_of(analysis, *by_id[spike_id])
 
 
 def investigate_window(
@@ -114,65 +118,77 @@ def investigate_window(
     where: Mapping[str, str] | None = None,
     as_of: datetime | None = None,
 ) -> Case:
-    """Any window that a person picks, explained like a spike: against what the hours before it let expect, or against another window.
+    """Any window of hours, explained like a spike: against its baseline or against another window.
 
-    Windows of unequal length are compared by the hour: expected is the other window's rate times this window's hours.
+    Windows of different lengths are compared by the hour: expected is the other window's cost an
+    hour, times the hours of this one. `where`: only the lines of the bill with these values.
     Raises UsageError where the window is empty or outside the data.
     """
-    s = analyse(lake, as_of)
-    a = dollars_of_window(s.model, _indices(s.observed, window), _indices(s.observed, against) if against else None, where or {})
-    row = spike_row(s.model, a)
-    case = case_of(s, a, replace(row, where=json.dumps(dict(where))) if where else row)
-    return case if against is None else replace(case, calendar=_calendar(s.model, a, _indices(s.observed, against)))
+    analysis = analyse(lake, as_of)
+    hours = _indices(analysis.observed, window)
+    other = _indices(analysis.observed, against) if against else None
+    spike = dollars_of_window(analysis.model, hours, other, where or {})
+    row = spike_row(analysis.model, spike)
+    case = case_of(analysis, spike, replace(row, where=json.dumps(dict(where))) if where else row)
+    return (
+        case if other is None else replace(case, calendar=_calendar(analysis.model, spike, other))
+    )
 
 
-def _calendar(model: Model, a: SpikeDollars, against: Window) -> float:
-    """What the lengths of two windows make of the difference of their totals: the other window's cost an hour for each hour more."""
-    hours = (a.window.end - a.window.start) - (against.end - against.start)
-    return cents(float(model.cost[list(a.moved_meters), against.hours].mean(axis=1).sum()) * hours)
+def _calendar(model: Model, spike: SpikeDollars, against: Window) -> float:
+    """What the lengths of two windows make of the difference of their totals.
+
+    It is the other window's cost an hour for each hour that this one is longer.
+    """
+    cost = model.cost[list(spike.moved_meters), against.hours].mean(axis=1).sum()
+    return cents(float(cost) * (spike.window.width - against.width))
 
 
-def _indices(o: Observed, window: tuple[datetime, datetime]) -> Window:
-    first, last = (round((t.astimezone(UTC) - o.hours[0]) / timedelta(hours=1)) for t in window)
-    if not 0 <= first < last <= len(o.hours):
+def _indices(observed: Observed, window: tuple[datetime, datetime]) -> Window:
+    first, last = (round((time.astimezone(UTC) - observed.hours[0]) / HOUR) for time in window)
+    if not 0 <= first < last <= len(observed.hours):
+        known = f"{observed.hours[0]:%Y-%m-%dT%H:%MZ} to {observed.as_of:%Y-%m-%dT%H:%MZ}"
         raise UsageError(
             f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
-            found=f"data from {o.hours[0]:%Y-%m-%dT%H:%MZ} to {o.as_of:%Y-%m-%dT%H:%MZ}",
-            todo="pick a window inside the data, first hour before last",
+            found=f"data from {known}",
+            fix="pick a window inside the data, first hour before last",
         )
     return Window(first, last)
 
 
-def case_of(s: LakeAnalysis, a: SpikeDollars, row: SpikeRow) -> Case:
-    """Everything about one spike of a study."""
-    behaviour, behaviour_remainder = behaviour_table(a, row.excess_cost)
-    drivers, drivers_remainder = drivers_table(leaves_of(s.model, a) if s.evidence is None else s.evidence.leaves, row.excess_cost)
-    weighed = rank_triggers(s.known_changes, onset_of(s, a))
-    best = weighed.triggers.row(0, named=True) if weighed.triggers.height else None
-    hours = s.observed.hours[shown_hours(s.observed, a)]
-    changes = s.frames["changes"].filter(pl.col("time").is_between(hours[0], hours[-1] + timedelta(hours=1)))
+def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
+    """Everything about one spike of an analysed lake."""
+    observed, model, evidence = analysis.observed, analysis.model, analysis.evidence
+    behaviour, behaviour_remainder = behaviour_table(spike, row.excess_cost)
+    leaves = evidence.leaves if evidence else leaves_of(model, spike)
+    drivers, drivers_remainder = drivers_table(leaves, row.excess_cost)
+    ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike))
+    best = next(ranked.triggers.iter_rows(named=True), None)
+    probable = best is not None and best["probability"] > ranked.no_recorded_change
+    shown = observed.hours[shown_hours(observed, spike)]
+    inside = pl.col("time").is_between(shown[0], shown[-1] + HOUR)
     case = Case(
-        s.lake.workspace,
-        s.lake.currency,
-        s.observed.as_of,
-        s.observed.billed_through,
-        s.lake.version,
-        row,
-        drivers,
-        drivers_remainder,
-        behaviour,
-        behaviour_remainder,
-        weighed.triggers,
-        weighed.no_recorded_change,
-        is_planned(weighed, row, a.hourly.size, s.observed.as_of),
-        owners_of(s, a, best),
-        timeline_table(s.model, a),
-        ledger_table(s.model, a),
-        calls_table(s.model, a),
-        changes,
-        dependencies_table(s.model, a),
-        coverage_table(s, a),
-        clocks_table(s, a, best if best is not None and best["probability"] > weighed.no_recorded_change else None),
-        analysis=s,
+        workspace=analysis.lake.workspace,
+        currency=analysis.lake.currency,
+        as_of=observed.as_of,
+        billed_through=observed.billed_through,
+        lake_version=analysis.lake.version,
+        spike=row,
+        drivers=drivers,
+        drivers_remainder=drivers_remainder,
+        behaviour=behaviour,
+        behaviour_remainder=behaviour_remainder,
+        triggers=ranked.triggers,
+        no_recorded_change=ranked.no_recorded_change,
+        planned=is_planned(ranked, row, spike.hourly.size, observed.as_of),
+        owners=owners_of(analysis, spike, best),
+        timeline=timeline_table(model, spike),
+        ledger=ledger_table(model, spike),
+        calls=calls_table(model, spike),
+        changes=analysis.frames["changes"].filter(inside),
+        dependencies=dependencies_table(model, spike),
+        coverage=coverage_table(analysis, spike),
+        clocks=clocks_table(analysis, spike, best if probable else None),
+        analysis=analysis,
     )
     return replace(case, headline=headline(case))

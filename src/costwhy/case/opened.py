@@ -1,4 +1,4 @@
-"""TODO case/opened.py"""
+"""Published cases, opened: without a lake and without credentials."""
 
 import hashlib
 import json
@@ -15,18 +15,20 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from costwhy.behaviours import BY_KIND, VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.errors import InputError
 from costwhy.sources import s3_mirror
 from costwhy.spikes.summary import SpikeRow
+from costwhy.text import currency_code
 
 FORMAT = 1
 SUMS = "SHA256SUMS"
-FRAMES = tuple(f.name for f in fields(Case) if f.type == "pl.DataFrame" or f.type is pl.DataFrame)
+FRAMES = tuple(f.name for f in fields(Case) if f.type in {"pl.DataFrame", pl.DataFrame})
+NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")  # of a case's folder
 MIRROR_SECONDS = 60
 _MIRRORED: dict[str, float] = {}
 _MIRRORING = threading.Lock()
-NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,127}")
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,14 @@ class Published:
         """The spike's id, which is the folder's name."""
         return self.folder.name
 
-    @property
-    def said(self) -> dict[str, Any]:
-        """The contract's document of the spike."""
-        return dict(self.about["document"])
-
 
 def digests(folder: Path) -> dict[str, str]:
     """SHA-256 of every file below the folder that belongs to the case."""
-    files = (f for f in sorted(folder.rglob("*")) if f.is_file() and f.name != SUMS and "__pycache__" not in f.parts)
-    return {f.relative_to(folder).as_posix(): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != SUMS and "__pycache__" not in file.parts
+    }
 
 
 def open_case(place: str | Path) -> Published:
@@ -61,24 +61,44 @@ def open_case(place: str | Path) -> Published:
         about = json.loads((folder / "case.json").read_text(encoding="utf-8"))
         frames = {name: pl.read_parquet(folder / "tables" / f"{name}.parquet") for name in FRAMES}
     except FileNotFoundError as error:
-        raise InputError(f"there is no published case at {folder}", found=f"no {error.filename}", todo="see `costwhy publish`") from error
+        raise InputError(
+            f"there is no published case at {folder}",
+            found=f"no {error.filename}",
+            fix="see `costwhy publish`",
+        ) from error
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"the case at {folder} cannot be read", found=str(error), todo="publish it again") from error
+        raise InputError(
+            f"the case at {folder} cannot be read", found=str(error), fix="publish it again"
+        ) from error
     try:
+        currency_code(about["currency"], folder / "case.json")
         return Published(folder, about, _case(about, frames))
-    except (KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
-        raise InputError(f"the case.json of {folder} is not one of costwhy's", found=repr(error), todo="publish it again") from error
+    except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"the case.json of {folder} is not one of costwhy's",
+            found=f"no {error}" if isinstance(error, KeyError) else str(error),
+            fix="publish it again",
+        ) from error
 
 
 def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
-    times = [datetime.fromisoformat(about[k]) for k in ("as_of", "billed_through")]
+    """The case. Raises ValueError, KeyError or TypeError where something in it is not known."""
+    spike = msgspec.convert(about["spike"], SpikeRow)
+    kinds = {*frames["behaviour"]["kind"], *frames["ledger"]["kind"]}
+    for what, found, known in (
+        ("verdict", {spike.verdict}, set(VERDICT_WORDS)),
+        ("status", {spike.status}, {"running", "ended"}),
+        ("kind of behaviour", kinds, set(BY_KIND)),
+    ):
+        if found - known:
+            raise ValueError(f"there is no {what} {min(map(str, found - known))!r}")
     return Case(
-        workspace=about["workspace"],
+        workspace=str(about["workspace"]),
         currency=about["currency"],
-        as_of=times[0],
-        billed_through=times[1],
+        as_of=datetime.fromisoformat(about["as_of"]),
+        billed_through=datetime.fromisoformat(about["billed_through"]),
         lake_version=int(about["made_from"]["lake_version"]),
-        spike=msgspec.convert(about["spike"], SpikeRow),
+        spike=spike,
         drivers_remainder=float(about["remainders"]["drivers"]),
         behaviour_remainder=float(about["remainders"]["behaviour"]),
         no_recorded_change=float(about["no_recorded_change"]),
@@ -88,41 +108,44 @@ def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
     )
 
 
-def published_cases(folder: str | Path) -> tuple[Published, ...]:
-    """All cases of a published folder that can be opened, newest spike first."""
-    found = [open_case(place) for place in case_folders(folder)]
-    return tuple(sorted(found, key=lambda p: str(p.about["spike"]["start"]), reverse=True))
+# ---------------------------------------------------------------- the folder of all
+
+
+def case_folders(folder: str | Path) -> Sequence[Path]:
+    """Folders of cases below a published folder."""
+    published = Path(folder)
+    places = published.iterdir() if published.is_dir() else ()
+    return sorted(p for p in places if NAME.fullmatch(p.name) and (p / "case.json").is_file())
+
+
+def company(folder: str | Path) -> dict[str, Any] | None:
+    """company.json of a published folder; None where there is none. Raises InputError."""
+    place = Path(folder) / "company.json"
+    if not place.is_file():
+        return None
+    try:
+        about = dict(json.loads(place.read_text(encoding="utf-8")))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{place} cannot be read", found=str(error), fix="publish a case again"
+        ) from error
+    currency_code(about.get("currency"), place)
+    return about
 
 
 def local_folder(published: str | Path) -> Path:
-    """The published folder on this machine; one on S3 is mirrored to the cache, looked at anew once a minute.
+    """The published folder on this machine; one on S3 is copied to the cache, at most once a minute.
 
     Raises UnreachableError where S3 cannot be reached.
     """
     address = str(published)
     if not address.startswith("s3://"):
         return Path(address)
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        / "costwhy"
-        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
-    )
+    prefix = address.rstrip("/") + "/"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy"
+    cache = caches / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
-            s3_mirror.mirror(address.rstrip("/") + "/", cache)
+            s3_mirror.mirror(prefix, cache)
             _MIRRORED[address] = time.monotonic()
-    return cache / s3_mirror.local_path(address.rstrip("/") + "/")
-
-
-def case_folders(folder: str | Path) -> Sequence[Path]:
-    """Folders of cases below a published folder."""
-    shelf = Path(folder)
-    if not shelf.is_dir():
-        return ()
-    return sorted(p for p in shelf.iterdir() if NAME.fullmatch(p.name) and (p / "case.json").is_file())
-
-
-def company(folder: str | Path) -> dict[str, Any] | None:
-    """company.json of a published folder; None where there is none."""
-    place = Path(folder) / "company.json"
-    return dict(json.loads(place.read_text(encoding="utf-8"))) if place.is_file() else None
+    return cache / s3_mirror.local_path(prefix)

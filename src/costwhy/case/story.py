@@ -36,9 +36,9 @@ def behaviour_words(row: Mapping[str, object]) -> str:
     )
 
 
-def behaviour_cost(row: Mapping[str, object]) -> float:
+def behaviour_cost(row: Mapping[str, Any]) -> float:
     """Dollars of a behaviour row, billed and estimated."""
-    return _number(row["cost_change"]) + _number(row["nowcast_change"] or 0.0)
+    return float(row["cost_change"] + (row["nowcast_change"] or 0.0))
 
 
 def headline(case: Case) -> str:
@@ -82,14 +82,12 @@ def sentences(case: Case) -> tuple[Sentence, ...]:
 # ---------------------------------------------------------------- tags that were lost
 
 
-def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
+def lost_sentence(row: Mapping[str, Any], currency: str) -> Sentence:
     """Whose tags went, when, after which change, what that cost since.
 
     row: of `tables.LOST_TAGS`.
     """
     when, resources = row["when"], row["resources"]
-    assert isinstance(when, datetime)
-    assert isinstance(resources, list)
     what = _count(len(resources), "resource") if resources else "usage"
     team = row["team"] or "an unnamed team"
     service = f" ({row['service']})" if row["service"] else ""
@@ -97,7 +95,7 @@ def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
     if row["change_id"]:
         change, actor = row["summary"] or "a change", row["actor"] or "somebody"
         after = f"after this change ({change} by {actor})"
-    cost, days = money(_number(row["cost_since"]), currency), _number(row["age_days"])
+    cost, days = money(row["cost_since"], currency), row["age_days"]
     return Sentence(
         f"Ownership of {what} of {team}{service} disappeared at {when:%H:%M} on {when.day} {when:%B}, "
         f"{after}, {cost} since, {days:.0f} days ago.",
@@ -108,13 +106,12 @@ def lost_sentence(row: Mapping[str, object], currency: str) -> Sentence:
 # ---------------------------------------------------------------- lines for a terminal
 
 
-def gap_lines(document: Mapping[str, object], lost: Sequence[Mapping[str, object]]) -> list[str]:
+def gap_lines(document: Mapping[str, Any], lost: Sequence[Mapping[str, object]]) -> list[str]:
     """What nobody owns: the sum, tags that were lost, the largest items.
 
     document: as `explain --json` prints it. lost: rows of `tables.LOST_TAGS`.
     """
-    gap, currency = document["ownership_gap"], str(document["currency"])
-    assert isinstance(gap, dict)
+    gap, currency = document["ownership_gap"], document["currency"]
     if not gap["cost"] and not lost:
         return []
     cost, share = money(gap["cost"], currency), gap["share"]
@@ -128,15 +125,14 @@ def gap_lines(document: Mapping[str, object], lost: Sequence[Mapping[str, object
     return out
 
 
-def document_lines(document: Mapping[str, object]) -> list[str]:
+def document_lines(document: Mapping[str, Any]) -> list[str]:
     """The document of `explain --json` as lines for a terminal."""
     spikes = document["spikes"]
-    assert isinstance(spikes, list)
     first = (
         f"{document['workspace']}: {_count(len(spikes), 'spike')} as of {document['as_of']}, "
         f"billed through {document['billed_through']}"
     )
-    currency = str(document["currency"])
+    currency = document["currency"]
     return [first, *(line for spike in spikes for line in ("", *_spike_lines(spike, currency)))]
 
 
@@ -291,8 +287,3 @@ def _more(dollars: float, currency: str) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _number(value: object) -> float:
-    return float(str(value))
-

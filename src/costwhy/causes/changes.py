@@ -1,10 +1,10 @@
-"""Recorded changes, ready to be weighed: which service each names, what it did, how usual that is there.
+"""The changes that somebody may have decided: the service of each, its kind, and how usual it is.
 
-Made once for a lake; each spike then looks at the three days before it.
+They are prepared once for a lake; the triggers of a spike are then ranked among those of the three
+days before it. A change that names no known service belongs to the service that its record names.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,27 +13,36 @@ import numpy.typing as npt
 import polars as pl
 
 from costwhy.arrays import Array
+from costwhy.text import contains_word
 
 Texts = npt.NDArray[np.object_]
+Mask = npt.NDArray[np.bool_]
 
-# Calls that say who may and what is watched, not what runs: they seldom move usage.
-WATCHING = r"^(?:iam|secretsmanager|kms|monitoring|cloudwatch|sts|acm|sso|config|cloudtrail|guardduty|securityhub)\."
-# Calls that say how long something is kept, or how often it is copied.
-KEEPING = r"Lifecycle|TimeToLive|Retention|Versioning|Replication|Backup|Snapshot|Archive|Compaction|Tiering"
-NAMING = ("service", "resource", "after", "path")  # columns in which a change that names no service may name one
+# Calls about permissions and monitoring: they seldom change usage.
+WATCHING = (
+    r"^(?:iam|secretsmanager|kms|monitoring|cloudwatch|sts|acm|sso|config|cloudtrail|guardduty"
+    r"|securityhub)\."
+)
+# Calls about how long something is kept, or how often it is copied.
+KEEPING = (
+    r"Lifecycle|TimeToLive|Retention|Versioning|Replication|Backup|Snapshot|Archive|Compaction"
+    r"|Tiering"
+)
+NAMING = ("service", "resource", "after", "path")  # columns that may name a service
+NAME_LEAST = 6  # characters of a resource's name: a shorter one is found in records by chance
 
 
 @dataclass(frozen=True)
 class KnownChanges:
-    """N changes that somebody may have decided, by time; what machines do by themselves is left out."""
+    """N changes by time; what machines do by themselves is left out."""
 
     rows: pl.DataFrame  # N rows of `tables.CHANGES`
-    hours: Array  # N, when: hours since 1970
-    service: Texts  # N; None: names no known service
-    doing: Texts  # N, kind of change; `watching`, `keeping` and `tag` where the call says so
+    hours: Array  # N, time in hours since 1970
+    service: Texts  # N; None: no known service
+    doing: Texts  # N, kind of change, one of behaviours.CHANGE_KINDS
     call: Texts  # N, the operation: RegisterScalableTarget, or deployed
-    usual: Array  # N, how many like it, itself aside, are made there a day
-    outside_production: npt.NDArray[np.bool_]  # N, made outside production
+    usual: Array  # N, other changes like it a day: of the same service and operation
+    outside_production: Mask  # N
 
     def between(self, first: datetime, last: datetime) -> slice:
         """Those at or after `first` and before `last`."""
@@ -47,60 +56,60 @@ def hour_of(time: datetime) -> float:
 
 
 def find_known_changes(changes: pl.DataFrame, services: frozenset[str]) -> KnownChanges:
-    """Changes (tables.CHANGES) made ready, given the services that are known. One change_id counts once."""
-    kept = changes.filter(~pl.col("automated").fill_null(value=False)).unique("change_id", maintain_order=True).sort("time", "change_id")
-    called = kept["event"].fill_null("")
-    named = _named(kept, services)
+    """The changes (tables.CHANGES), given the known services. One change_id counts once."""
+    decided = changes.filter(~pl.col("automated").fill_null(value=False))
+    decided = decided.unique("change_id", maintain_order=True).sort("time", "change_id")
+    event = pl.col("event").fill_null("")
     doing = (
-        pl.when(called.str.contains(WATCHING))
+        pl.when(event.str.contains(WATCHING))
         .then(pl.lit("watching"))
-        .when(called.str.contains(KEEPING))
+        .when(event.str.contains(KEEPING))
         .then(pl.lit("keeping"))
         .otherwise(pl.col("kind").fill_null("other"))
     )
-    call = called.str.extract(r"([A-Za-z]+)[^:A-Za-z]*$").fill_null("")
-    kept = kept.with_columns(service=named, doing=doing, call=call)
-    days = max(1.0, _days(kept))
-    like = pl.len().over("service", pl.when(pl.col("service").is_null()).then("account"), "call")
-    usual = kept.select((like - 0.5) / days).to_series()
-    calm = ~kept["environment"].fill_null("production").is_in(["production", "prod"])
-    hours = kept["time"].cast(pl.Int64).to_numpy() / 3.6e9
-    texts: list[Texts] = [kept[name].to_numpy().astype(object) for name in ("service", "doing", "call")]
-    return KnownChanges(kept.drop("doing", "call"), hours, texts[0], texts[1], texts[2], usual.to_numpy(), calm.to_numpy())
+    call = event.str.extract(r"([A-Za-z]+)[^:A-Za-z]*$").fill_null("")
+    rows = decided.with_columns(service=_services(decided, services))
+    same_place = ("service", pl.when(pl.col("service").is_null()).then("account"))
+    others = (pl.len().over(*same_place, call) - 0.5) / _days(decided)
+    production = pl.col("environment").fill_null("production").is_in(["production", "prod"])
+    made = rows.select(
+        "service", doing=doing, call=call, usual=others, outside_production=~production
+    )
+    columns = {column.name: column.to_numpy() for column in made}
+    texts = {name: columns.pop(name).astype(object) for name in ("service", "doing", "call")}
+    hours = decided["time"].cast(pl.Int64).to_numpy() / 3.6e9
+    return KnownChanges(rows, hours, **texts, **columns)
+
+
+def records_naming(changes: pl.DataFrame, names: Iterable[str]) -> Mask:
+    """Which records name one of these resources; names too short to tell are left out."""
+    long_names = [name for name in names if len(name) >= NAME_LEAST]
+    if not long_names:
+        return np.zeros(changes.height, dtype=bool)
+    texts = pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
+    named = texts.str.contains_any(long_names).fill_null(value=False)
+    return changes.select(named).to_series().to_numpy()
 
 
 def _days(rows: pl.DataFrame) -> float:
-    first, last = rows["time"].min(), rows["time"].max()
-    return (last - first) / timedelta(days=1) if isinstance(first, datetime) and isinstance(last, datetime) else 0.0
+    """Days from the first change to the last, at least one."""
+    span = rows.select(pl.col("time").max() - pl.col("time").min()).item() or timedelta(0)
+    return max(1.0, span / timedelta(days=1))
 
 
-def _named(rows: pl.DataFrame, services: frozenset[str]) -> pl.Series:
-    """The service of each change: its own where it is known, else the longest known one that its record names as a whole word."""
+def _services(rows: pl.DataFrame, services: frozenset[str]) -> pl.Series:
+    """The service of each change: its own if known, else the longest known one that it names."""
     known = sorted(services, key=lambda name: (-len(name), name))
-    out = rows["service"].to_list()
-    open_rows = [k for k, name in enumerate(out) if name not in services]
-    if not known or not open_rows:
-        return pl.Series("service", out, dtype=pl.String)
-    words = {name: re.compile(rf"(?<![a-z0-9]){re.escape(name.lower())}(?![a-z0-9])") for name in known}
-    part = rows[open_rows]
-    for column in NAMING:
-        texts = part[column].fill_null("").str.to_lowercase()
-        hits = texts.str.extract_many([name.lower() for name in known], overlapping=True).to_list()
-        for k, text, found in zip(open_rows, texts, hits, strict=True):
-            if found and out[k] not in services:
-                out[k] = _whole(text, found, words) or out[k]
-    return pl.Series("service", out, dtype=pl.String)
+    found = rows["service"].to_list()
+    for column in NAMING if known else ():
+        texts = rows[column].fill_null("").str.to_lowercase()
+        hits = texts.str.extract_many([name.lower() for name in known], overlapping=True)
+        for k, names in enumerate(hits.to_list()):
+            if names and found[k] not in services:
+                found[k] = _first_word(texts[k], known, set(names)) or found[k]
+    return pl.Series("service", found, dtype=pl.String)
 
 
-def _whole(text: str, found: Sequence[str], words: dict[str, re.Pattern[str]]) -> str | None:
-    candidates = set(found)
-    return next((name for name, word in words.items() if name.lower() in candidates and word.search(text)), None)
-
-
-NAME_LEAST = 6  # letters of a resource's own name that are looked for in records
-
-
-def records_naming(changes: pl.DataFrame, tails: Sequence[str]) -> pl.DataFrame:
-    """Records that name a resource, by the last part of its ARN."""
-    texts = pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
-    return changes.filter(texts.str.contains_any(list(tails)).fill_null(value=False)) if tails else changes.head(0)
+def _first_word(text: str, known: Sequence[str], names: set[str]) -> str | None:
+    candidates = (name for name in known if name.lower() in names)
+    return next((name for name in candidates if contains_word(text, name)), None)

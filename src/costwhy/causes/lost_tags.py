@@ -1,87 +1,101 @@
-"""TODO causes/lost_tags.py"""
+"""Tags that named an owner and were lost, and the recorded change that probably removed them.
 
-import re
+Meters of one service and team that lose their tags within a day lose them together. The change is
+a record of the 24 hours before that touches tags, or that names the resources as well.
+"""
+
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.causes.changes import NAME_LEAST, KnownChanges, records_naming
+from costwhy.causes.changes import KnownChanges, records_naming
+from costwhy.model.lost_tags import LostTag
 from costwhy.model.observed import Observed
-from costwhy.tables import METER
+from costwhy.text import arn_tail
 
-LOST_TOGETHER = timedelta(hours=24)  # meters that are billed once a night lose their tags hours before it shows
+# A meter that is billed once a night loses its tags up to a day before the next bill shows it.
+TOGETHER_HOURS = 24
 UNTAGGED_WITHIN = timedelta(hours=24)
 
 
-def find_lost_tags(observed: Observed, lake_tables: Mapping[str, pl.DataFrame], recorded: KnownChanges) -> pl.DataFrame:
-    """Tags that named an owner and are gone, while the usage goes on: `tables.LOST_TAGS`, most dollars since first."""
-    lost: dict[tuple[str | None, str | None], list[tuple[int, int]]] = {}
-    for tag in observed.lost_tags:
-        key = (observed.meters["service"][tag.meter], observed.meters["team"][tag.meter])
-        lost.setdefault(key, []).append((tag.hour, tag.meter))
-    rows = [
-        _lost_row(observed, lake_tables, recorded, (service, team, together))
-        for (service, team), meters in lost.items()
-        for together in _together(sorted(meters))
-    ]
-    frame = tables.LOST_TAGS.fit(pl.DataFrame(rows, schema=tables.LOST_TAGS.schema)) if rows else tables.LOST_TAGS.empty()
-    return frame.sort("cost_since", "when", "service", descending=[True, False, False])
+def find_lost_tags(
+    observed: Observed, lake_tables: Mapping[str, pl.DataFrame], changes: KnownChanges
+) -> pl.DataFrame:
+    """Tags that are gone while the usage goes on (tables.LOST_TAGS), most dollars since first."""
+    rows = [_row(observed, lake_tables, changes, tags) for tags in _losses(observed)]
+    order = ("cost_since", "when", "service")
+    return tables.LOST_TAGS.of(rows).sort(order, descending=[True, False, False])
 
 
-def _together(meters: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
-    """Meters by the hour in which their tags ended, those of one day together."""
-    cuts = [0, *(k + 1 for k, (a, b) in enumerate(pairwise(meters)) if b[0] - a[0] > LOST_TOGETHER / timedelta(hours=1)), len(meters)]
-    return [meters[a:b] for a, b in pairwise(cuts)]
+def _losses(observed: Observed) -> list[list[LostTag]]:
+    """Tags that were lost together, by time."""
+    last: dict[object, list[LostTag]] = {}
+    losses: list[list[LostTag]] = []
+    for tag in sorted(observed.lost_tags, key=lambda tag: (tag.hour, tag.meter)):
+        owner = observed.meters.select("service", "team").row(tag.meter)
+        if owner not in last or tag.hour - last[owner][-1].hour > TOGETHER_HOURS:
+            last[owner] = []
+            losses.append(last[owner])
+        last[owner].append(tag)
+    return losses
 
 
-def _lost_row(
+def _row(
     observed: Observed,
     lake_tables: Mapping[str, pl.DataFrame],
-    recorded: KnownChanges,
-    what: tuple[str | None, str | None, list[tuple[int, int]]],
+    changes: KnownChanges,
+    tags: Sequence[LostTag],
 ) -> dict[str, object]:
-    service, team, meters = what
-    when = observed.hours[min(max(hour for hour, _ in meters), len(observed.hours) - 1)]  # the last to show is the first without a doubt
-    resources = _resources(observed, lake_tables, [m for _, m in meters], when)
-    change = _untagging(recorded, when, resources, service)
+    # the last meter to show it dates the loss: a change before it may have touched all of them
+    when = observed.hours[min(tags[-1].hour, len(observed.hours) - 1)]
+    meters = observed.meters[[tag.meter for tag in tags]]
+    service, team = meters.select("service", "team").row(0)
+    resources = _resources(lake_tables, meters, when)
+    change = _untagging(changes, when, resources, service)
+    cost = (float(observed.cost[tag.meter, tag.hour : observed.billed].sum()) for tag in tags)
     return {
         "when": when,
         "service": service,
         "team": team,
         "resources": resources,
-        "cost_since": round(sum(float(observed.cost[m, hour : observed.billed].sum()) for hour, m in meters), 2),
+        "cost_since": round(sum(cost), 2),
         "age_days": (observed.as_of - when) / timedelta(days=1),
         **{name: change.get(name) for name in ("change_id", "summary", "actor")},
     }
 
 
-def _resources(observed: Observed, lake_tables: Mapping[str, pl.DataFrame], meters: Sequence[int], when: datetime) -> list[str]:
-    """Resources that these meters named in the week before, and that are billed without their tags since."""
-    series, daily = lake_tables["series"], lake_tables["daily"].filter(pl.col("ResourceId").is_not_null())
-    had = series.join(observed.meters[list(meters)], on=list(METER), how="semi", nulls_equal=True)["series_id"]
-    bare = series.filter(pl.col("service").is_null() | pl.col("team").is_null())["series_id"]
-    before = pl.col("day").is_between(when - timedelta(days=8), when)
-    named = set(daily.filter(before & pl.col("series_id").is_in(had.implode()))["ResourceId"].to_list())
-    later = (pl.col("day") >= when - timedelta(days=1)) & pl.col("series_id").is_in(bare.implode())
-    return sorted(named & set(daily.filter(later)["ResourceId"].to_list()))
+def _resources(
+    lake_tables: Mapping[str, pl.DataFrame], meters: pl.DataFrame, when: datetime
+) -> list[str]:
+    """Resources that had the tags in the week before, and are billed without them since."""
+    series, daily = lake_tables["series"], lake_tables["daily"]
+    tagged = series.join(meters, on=list(tables.METER), how="semi", nulls_equal=True)
+    untagged = series.filter(pl.col("service").is_null() | pl.col("team").is_null())
+    before = daily.filter(pl.col("day").is_between(when - timedelta(days=8), when))
+    since = daily.filter(pl.col("day") >= when - timedelta(days=1))
+    had, lost = (
+        set(days.join(lines, on="series_id", how="semi")["ResourceId"].drop_nulls())
+        for days, lines in ((before, tagged), (since, untagged))
+    )
+    return sorted(had & lost)
 
 
-def _untagging(recorded: KnownChanges, when: datetime, resources: Sequence[str], service: str | None) -> dict[str, object]:
-    """The record after which the tags were gone: of tags before others, naming the resources before naming the service; the last such."""
-    near = recorded.between(when - UNTAGGED_WITHIN, when + timedelta(hours=1))
-    rows = recorded.rows[near]
-    if rows.is_empty():
-        return {}
-    tails = [tail for tail in (re.split(r"[:/]", r)[-1] for r in resources) if len(tail) >= NAME_LEAST]
-    whole = [r for r in resources if len(r) >= NAME_LEAST]
-    naming = rows["change_id"].is_in(records_naming(rows, [*tails, *whole])["change_id"].implode()).to_numpy()
-    there = np.array([s is not None and s == service for s in recorded.service[near]], dtype=bool)
-    tags = recorded.doing[near] == "tag"
-    score = 4 * tags + 2 * naming + there
-    fits = (naming | there) & (score > 1)  # of the service alone, and no tag call: any deployment would do
-    best = max((k for k in range(rows.height) if fits[k]), key=lambda k: (int(score[k]), k), default=None)
-    return {} if best is None else rows.row(best, named=True)
+def _untagging(
+    changes: KnownChanges, when: datetime, resources: Sequence[str], service: str | None
+) -> dict[str, object]:
+    """The change that probably removed the tags; empty: none is recorded.
+
+    A change of tags counts before others, one that names the resources before one of the service,
+    a later one before an earlier one. Any other change of the service alone does not count.
+    """
+    near = changes.between(when - UNTAGGED_WITHIN, when + timedelta(hours=1))
+    rows = changes.rows[near]
+    naming = records_naming(rows, [*map(arn_tail, resources), *resources])
+    same = np.isin(changes.service[near], [service] if service is not None else [])
+    score = 4 * (changes.doing[near] == "tag") + 2 * naming + same
+    score = np.where(naming | same, score, 0)
+    best = max(range(rows.height), key=lambda k: (int(score[k]), k), default=None)
+    return {} if best is None or score[best] <= 1 else rows.row(best, named=True)

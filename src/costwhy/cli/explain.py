@@ -88,19 +88,21 @@ def explain(
 ) -> None:
     """Explain a spike, a window with --from and --to, or all spikes.
 
-    The last word is a spike where it has the form of an id, such as 20261014T03-inventory.
+    A single word is a spike where it has the form of an id, such as 20261014T03-inventory, and
+    the workspace otherwise.
     """
+    is_alone = len(words) == 1 and workspace is None
+    has_spike = is_spike_id(words[0]) if is_alone else len(words) > 0
+    place, named = split_words(words, workspace, ("SPIKE",) if has_spike else ())
+    spike = named[0] if named else None
+    window = _window(start, end, spike)
+    if window is None and (against or where):
+        raise UsageError("--against and --where need a window", fix="add --from and --to")
+    other = _in_order(against, "--against") if against else None
     from costwhy.case.document import explain
     from costwhy.case.investigate import lost_tags
     from costwhy.case.story import document_lines, gap_lines
 
-    own = ("SPIKE",) if words and is_spike_id(words[-1]) else ()
-    place, named = split_words(words, workspace, own)
-    spike = named[0] if named else None
-    window = _window(start, end, spike)
-    if window is None and (against or where):
-        raise UsageError("--against and --where need a window", todo="add --from and --to")
-    other = _in_order(against, "--against") if against else None
     lake = lake_of(place)
     document = explain(lake, spike, as_of, window=window, against=other, where=dict(where))
     if as_json:
@@ -120,10 +122,10 @@ def _window(
     if start is None and end is None:
         return None
     if start is None or end is None:
-        raise UsageError("--from and --to go together", todo="give both")
+        raise UsageError("--from and --to go together", fix="give both")
     if spike is not None:
         raise UsageError(
-            "a spike and a window at once", found=f"{spike} and --from", todo="give one of them"
+            "a spike and a window at once", found=f"{spike} and --from", fix="give one of them"
         )
     return _in_order((start, end), "--from and --to")
 
@@ -134,6 +136,6 @@ def _in_order(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]
         raise UsageError(
             f"{flag}: the window is empty",
             found=f"{start} to {end}",
-            todo="give the earlier time first",
+            fix="give the earlier time first",
         )
     return start, end

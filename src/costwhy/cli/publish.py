@@ -36,14 +36,17 @@ def publish(
     as_json: bool,
 ) -> None:
     """Write the case of a spike into the published folder."""
+    place, [spike] = split_words(words, workspace, ("SPIKE",))
+    if not is_spike_id(spike):
+        raise UsageError(
+            "which spike?",
+            found=spike,
+            fix="costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows",
+        )
     from costwhy.case.investigate import investigate
     from costwhy.publishing.publish import kinds_of, publish
     from costwhy.publishing.publish import preview as preview_of
 
-    place, [spike] = split_words(words, workspace, ("SPIKE",))
-    if not is_spike_id(spike):
-        todo = "costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows"
-        raise UsageError("which spike?", found=spike, todo=todo)
     case, kinds = investigate(lake_of(place), spike), kinds_of(redact)
     if preview:
         rows = preview_of(case, kinds).to_dicts()

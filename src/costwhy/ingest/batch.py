@@ -1,52 +1,71 @@
-"""TODO ingest/batch.py"""
+"""What one ingest collects: what is new (`Batch`), what it has to say (`Report`), for one `Run`."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from costwhy.config import Workspace
 from costwhy.errors import UnreachableError
-from costwhy.sources import aws_live, s3_mirror
+from costwhy.sources import s3_mirror
+from costwhy.sources.by_day import Live
+from costwhy.sources.format import Format
 from costwhy.tables import BY_NAME
 
-REVISION = 1  # raise it where the same files are to be read anew: it is part of every digest
-SPOOLED = 200_000  # rows: a larger frame waits on disk until it is written
+SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
+# Section of costwhy.toml: its table in the lake. Bills become several tables: `billing.py`
+TABLES = {"changes": "changes", "signals": "signals", "owners": "catalog"}
+# Told what is being read, how many files are done, and how many there are
 Progress = Callable[[str, int, int], None]
-"""Told what is being read, how many files are done, and how many there are."""
 
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest did. `version`: of the lake, the former one where nothing was new; `read`, `skipped`: files."""
+    """What an ingest did.
+
+    version   of the lake; the former one where nothing was new
+    read      files, or days of an API; those that had not changed count as `skipped`
+    totals    billing_period and the cost columns, of the periods that were read
+    messages  what was set aside whole, left out, or is absent
+    """
 
     version: int
     read: int
     skipped: int
     rows: int
     rows_set_aside: int
-    totals: pl.DataFrame  # billing_period and the cost columns, of the periods that were read
-    messages: tuple[str, ...]  # files that were set aside whole, deliveries that were left out, columns that are absent
+    totals: pl.DataFrame
+    messages: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of costwhy.toml with its files. key: where it stands, `cost[0]`."""
+    """One entry of costwhy.toml, with its files or its API.
+
+    key    where it stands: `cost[0]`
+    root   the path on this machine: of an address, where its mirror is
+    fault  it could not be reached
+    """
 
     key: str
-    form: str
-    path: str
+    name_of_format: str
+    format: Format
+    path: str = ""
     files: tuple[Path, ...] = ()
-    root: Path = Path()  # the path on this machine: of an address, where its mirror is
-    asked: aws_live.Live | None = None  # of AWS instead of read
-    fault: UnreachableError | None = None  # it could not be reached
+    root: Path = Path()
+    live: Live | None = None
+    fault: UnreachableError | None = None
     notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return f"{self.form}:{self.path.rstrip('/') if s3_mirror.is_address(self.path) else PurePosixPath(self.path)}"
+        """What the names of its deliveries begin with: `focus:billing`."""
+        address = s3_mirror.is_address(self.path)
+        path = self.path.rstrip("/") if address else PurePosixPath(self.path)
+        return f"{self.name_of_format}:{path}"
 
 
 @dataclass(frozen=True)
@@ -58,55 +77,101 @@ class Part:
     digest: str
 
 
+@dataclass(frozen=True)
+class Delivery:
+    """What is replaced whole in the lake: rows of some tables, and its row of `deliveries`."""
+
+    name: str
+    digest: str
+    tables: Mapping[str, pl.DataFrame]
+    files: tuple[str, ...] = ()
+    rows: int = 0
+    rows_set_aside: int = 0
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def record(self) -> dict[str, object]:
+        """Its row of `deliveries`, but for the time."""
+        row = {"delivery": self.name, "digest": self.digest, "files": list(self.files)}
+        return {**row, "rows": self.rows, "rows_set_aside": self.rows_set_aside, **self.costs}
+
+
 @dataclass
 class Batch:
-    """What is new, collected until it is written at once."""
+    """What is new, collected until all of it is written at once; large frames wait in `spool`."""
 
-    workspace: Workspace
-    known: dict[str, str]  # delivery: digest
     spool: Path
-    tell: Callable[[str, int], None]
-    frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(default_factory=dict)  # table: delivery and rows
-    files: dict[str, list[Path]] = field(default_factory=dict)  # table: spooled rows
-    drop: dict[str, set[str]] = field(default_factory=dict)
-    records: dict[str, dict[str, object]] = field(default_factory=dict)  # delivery: row of `deliveries`
-    totals: list[pl.DataFrame] = field(default_factory=list)
-    messages: list[str] = field(default_factory=list)
-    hints: list[str] = field(default_factory=list)  # messages of what is no fault: they come last
-    unreached: list[UnreachableError] = field(default_factory=list)
-    reached: bool = False  # something could be read, now or before
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("read", "skipped", "rows", "aside"), 0))
+    records: dict[str, Delivery] = field(default_factory=dict)
+    series: list[pl.DataFrame] = field(default_factory=list)
+    frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(default_factory=dict)
+    spooled: dict[str, list[Path]] = field(default_factory=dict)
+    replaced: dict[str, set[str]] = field(default_factory=dict)
 
-    def add(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
-        """Rows of a table, in place of those that the delivery had before."""
-        self.drop.setdefault(name, set()).add(delivery)
-        if frame.height < SPOOLED:
-            if frame.height:
-                self.frames.setdefault(name, []).append((delivery, frame))
-            return
-        paths = self.files.setdefault(name, [])
+    def add(self, delivery: Delivery) -> None:
+        """A delivery in place of what it was before."""
+        self.records[delivery.name] = replace(delivery, tables={})  # large frames must not stay
+        self.forget([delivery.name], {*delivery.tables, "deliveries"})
+        for name, frame in delivery.tables.items():
+            if frame.height >= SPOOLED:
+                self._spool(name, delivery.name, frame)
+            elif frame.height:
+                self.frames.setdefault(name, []).append((delivery.name, frame))
+
+    def forget(self, deliveries: Iterable[str], tables: Collection[str]) -> None:
+        """The former rows of these deliveries go."""
+        for name in tables:
+            self.replaced.setdefault(name, set()).update(deliveries)
+
+    def _spool(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
+        paths = self.spooled.setdefault(name, [])
         paths.append(self.spool / f"{name}-{len(paths)}.parquet")
-        BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery))).write_parquet(paths[-1])
+        rows = BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery)))
+        rows.write_parquet(paths[-1])
+
+
+@dataclass
+class Log:
+    """What happened so far. hints: messages of what is no fault; they come last."""
+
+    read: int = 0
+    skipped: int = 0
+    unreadable: int = 0  # Files that could not be read before, and still cannot
+    messages: list[str] = field(default_factory=list)
+    hints: list[str] = field(default_factory=list)
+    totals: list[pl.DataFrame] = field(default_factory=list)
+    unreached: list[UnreachableError] = field(default_factory=list)
+    reached: bool = False
+
+    def hint(self, message: str) -> None:
+        """Something that is no fault; the same of several parts is said once."""
+        if message not in self.hints:
+            self.hints.append(message)
 
     def miss(self, key: str, error: UnreachableError) -> None:
-        """A source could not be reached: said, and the others go on."""
+        """A source could not be reached: a message; the others go on."""
         self.unreached.append(error)
-        self.messages.append(f"`{key}` could not be reached and stays as it was: {error.wrong}. {error.found}")
-
-    def record(self, part: Part, delivery: str = "", rows: int = 0, aside: int = 0, **costs: object) -> None:
-        """That a delivery was read, and that it can be read again."""
-        name = delivery or part.name
-        names = [name_of(file, self.workspace.folder) for file in part.files]
-        counts = {"rows": rows, "rows_set_aside": aside}
-        self.records[name] = {"delivery": name, "digest": part.digest, "files": names, **counts, **costs}
-        self.counts["rows"] += rows
-        self.counts["aside"] += aside
+        problem = f"`{key}` could not be reached and stays as it was"
+        self.messages.append(f"{problem}: {error.problem}. {error.found}")
 
 
-def name_of(path: Path, folder: Path) -> str:
-    address = s3_mirror.address_of(path)
-    return address or (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix())
+@dataclass(frozen=True)
+class Run:
+    """One ingest. known: the deliveries that the lake has, with their digests."""
 
+    workspace: Workspace
+    known: Mapping[str, str]
+    now: datetime
+    tell: Callable[[str, int], None]
+    batch: Batch
+    log: Log = field(default_factory=Log)
 
-def readable(names: Iterable[str]) -> list[str]:
-    return [name for name in names if not name.endswith(UNREADABLE)]
+    def name_of(self, file: Path) -> str:
+        """A file's address on S3, or its path from the folder of costwhy.toml."""
+        folder = self.workspace.folder
+        inside = file.relative_to(folder) if file.is_relative_to(folder) else file
+        return s3_mirror.address_of(file) or inside.as_posix()
+
+    def has(self, name: str) -> bool:
+        """Whether the lake has readable deliveries of a source or a part."""
+        names = (known for known in self.known if not known.endswith(UNREADABLE))
+        return any(known == name or known.startswith(f"{name}:") for known in names)

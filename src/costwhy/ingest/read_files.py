@@ -1,5 +1,6 @@
-"""TODO ingest/read_files.py"""
+"""The parts of a source that are new or changed; a part that cannot be read stays as it was."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,156 +8,180 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.errors import SourceError
-from costwhy.ingest.batch import UNREADABLE, Batch, Part, Source, name_of, readable
-from costwhy.ingest.billing import COSTS, FileCube, merge, reduce_file
-from costwhy.ingest.parts import mapping_of, parts_of, split_by_day
+from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
+from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
+from costwhy.ingest.parts import parts_of
 from costwhy.sources.reading import Reading
-from costwhy.sources.registry import READERS
+
+Faults = dict[Path, str]  # Files that could not be read, with the reason
 
 
-def read_source(source: Source, batch: Batch) -> None:
-    """All parts that are new or changed. Raises SourceError where no file could be read, now or ever."""
-    sound, failed, first = False, 0, ""
-    for part in parts_of(source, batch):
-        if batch.known.get(part.name) == part.digest or part.name in batch.records:
-            batch.counts["skipped"] += len(part.files)
-            batch.tell(source.path, len(part.files))
-            sound = True
+def read_files(source: Source, run: Run) -> None:
+    """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
+    any_sound, faults = False, Faults()
+    for part in parts_of(source, run):
+        if run.known.get(part.name) == part.digest or part.name in run.batch.records:
+            run.log.skipped += len(part.files)
+            run.tell(source.path, len(part.files))
+            any_sound = True
             continue
-        faults = (_read_records if source.form in READERS else _read_cost)(source, part, batch)
-        batch.counts["read"] += len(part.files)
-        failed += len(faults)
-        sound = sound or not faults
-        first = first or next((f"{file.name}: {fault}" for file, fault in faults.items()), "")
-    held = any(name == source.name or name.startswith(f"{source.name}:") for name in readable(batch.known))
-    if failed and not sound and (failed == len(source.files) or not held):
-        todo = "deliver them again; the lake is as before"
-        raise SourceError(f"`{source.key}.path`: nothing at {source.path} could be read", found=first, todo=todo)
+        found = (_read_bill if source.format.bill else _read_records)(source, part, run)
+        run.log.read += len(part.files)
+        any_sound = any_sound or not found
+        faults |= found
+    nothing_known = len(faults) == len(source.files) or not run.has(source.name)
+    if faults and not any_sound and nothing_known:
+        file, reason = next(iter(faults.items()))
+        raise SourceError(
+            f"`{source.key}.path`: nothing at {source.path} could be read",
+            found=f"{file.name}: {reason}",
+            fix="deliver them again; the lake is as before",
+        )
 
 
-def _read_cost(source: Source, part: Part, batch: Batch) -> dict[Path, str]:
-    """One period, or all files where paths name none. Returns the files that could not be read, with the reason."""
+# ---------------------------------------------------------------- bills
+
+
+def _read_bill(source: Source, part: Part, run: Run) -> Faults:
+    """One period, or all files where paths name none."""
     cubes: list[FileCube] = []
-    faults: dict[Path, str] = {}
+    faults = Faults()
     for file in part.files:
         try:
-            cubes.append(reduce_file(file, source.form, batch.workspace.mapping, batch.workspace.currency))
+            cubes.append(_reduce(source, file, run))
         except SourceError as error:
-            faults[file] = f"{error.wrong}. {error.found}"
-        batch.tell(file.name, 1)
+            faults[file] = f"{error.problem}. {error.found}"
+        run.tell(file.name, 1)
     cube = merge(cubes) if cubes else None
     if not faults and cube is not None and cube.hourly.is_empty() and cube.set_aside.height:
-        faults = dict.fromkeys(part.files, f"no row could be read: {cube.set_aside['reason'][0]}")
+        reason = f"no row could be read: {cube.set_aside['reason'][0]}"
+        faults = dict.fromkeys(part.files, reason)
     if faults or cube is None:
-        _keep_former(source, part, faults, batch)
+        _keep_former(source, part, faults, run)
     else:
-        _take_cost(source, part, cube, batch)
+        _take_bill(source, part, cube, run)
     return faults
 
 
-def _take_cost(source: Source, part: Part, cube: FileCube, batch: Batch) -> None:
-    batch.frames.setdefault("series", []).append(("", cube.series))
-    batch.totals.append(cube.totals)
-    _forget_fault(part, batch)
-    _say_lacking(source, cube, batch)
-    batch.add("set_aside", part.name, cube.set_aside)
-    pieces = {part.name: cube}
-    if part.name == source.name:  # paths name no period: the rows do
-        pieces = {f"{part.name}:{month}": _of_period(cube, month) for month in cube.totals["billing_period"].sort()}
-        batch.record(part, aside=cube.rows_set_aside)
-    for delivery, piece in pieces.items():
-        for name in ("hourly", "daily", "overview", "seen"):
-            batch.add(name, delivery, getattr(piece, name))
-        costs = piece.totals.select(pl.col(COSTS).sum()).row(0, named=True)
-        aside = cube.rows_set_aside if delivery == part.name else 0
-        batch.record(part, delivery, int(piece.hourly["rows"].sum()), aside, **costs)
+def _reduce(source: Source, file: Path, run: Run) -> FileCube:
+    workspace = run.workspace
+    return reduce_file(file, source.name_of_format, workspace.mapping, workspace.currency)
 
 
-def _say_lacking(source: Source, cube: FileCube, batch: Batch) -> None:
-    """Columns that are absent, once for all periods of a source that lack the same."""
-    message = f"{source.path} has no column {', no '.join(cube.lacking)}"
-    if cube.lacking and message not in batch.hints:
-        batch.hints.append(message)
+def _take_bill(source: Source, part: Part, cube: FileCube, run: Run) -> None:
+    """A period is a delivery; where paths name none, each period that the rows name."""
+    run.batch.series.append(cube.series)
+    run.log.totals.append(cube.totals)
+    _forget_fault(part, run)
+    if cube.lacking:
+        run.log.hint(f"{source.path} has no column {', no '.join(cube.lacking)}")
+    aside = {"set_aside": cube.set_aside}
+    if part.name != source.name:
+        _add(part, part.name, aside | cube.tables, run, cube, cube.rows_set_aside)
+        return
+    _add(part, part.name, aside, run, rows_set_aside=cube.rows_set_aside)
+    for month in cube.totals["billing_period"].sort():
+        piece = of_period(cube, month)
+        _add(part, f"{part.name}:{month}", piece.tables, run, piece)
 
 
-def _of_period(cube: FileCube, month: str) -> FileCube:
-    """The part of a cube that belongs to one billing period."""
-    this = pl.col("billing_period") == month
-    hourly = cube.hourly.filter(this)
-    wide = hourly.join(cube.series.select("series_id", "SubAccountId", "service"), on="series_id")
-    keys = ["hour", "SubAccountId", "service"]
-    seen = wide.group_by("hour", account="SubAccountId").agg(records=pl.col("rows").sum()).sort("hour", "account")
-    return replace(
-        cube,
-        hourly=hourly,
-        daily=cube.daily.filter(this),
-        overview=wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys).select(cube.overview.columns),
-        seen=seen.with_columns(source=pl.lit("cost")).select(cube.seen.columns),
-        totals=cube.totals.filter(this),
-    )
+def _add(
+    part: Part,
+    name: str,
+    frames: Mapping[str, pl.DataFrame],
+    run: Run,
+    cube: FileCube | None = None,
+    rows_set_aside: int = 0,
+) -> None:
+    """A delivery of a part, of which these are the rows."""
+    rows = int(cube.hourly["rows"].sum()) if cube else 0
+    costs = cube.totals.select(pl.col(COSTS).sum()).row(0, named=True) if cube else {}
+    names = _names(part.files, run)
+    run.batch.add(Delivery(name, part.digest, frames, names, rows, rows_set_aside, costs))
 
 
-def _read_records(source: Source, part: Part, batch: Batch) -> dict[Path, str]:
-    """Changes, signals or a catalogue. Returns the files that could not be read, with the reason."""
-    reader, table = READERS[source.form]
-    mapping = mapping_of(source, batch.workspace)
-    options = {} if mapping is None else {"service_tags": mapping.service_tags}
-    reading = _relative(reader.read(part.files, **options), part, batch.workspace.folder)
-    batch.tell(part.files[-1].name, len(part.files))
-    faults = _whole_files(reading, part, batch.workspace.folder)
-    held = any(n == part.name or n.startswith(f"{part.name}:") for n in readable(batch.known)) if faults else False
-    if faults and (held or len(faults) == len(part.files)):
-        _keep_former(source, part, faults, batch)
+def _names(files: Iterable[Path], run: Run) -> tuple[str, ...]:
+    return tuple(run.name_of(file) for file in files)
+
+
+# ---------------------------------------------------------------- changes, signals, catalogues
+
+
+def _read_records(source: Source, part: Part, run: Run) -> Faults:
+    """Changes, signals or a catalogue; of signals each day is a delivery."""
+    reading = _read(source, part, run)
+    run.tell(part.files[-1].name, len(part.files))
+    faults = _whole_files(reading, part, run)
+    if faults and (run.has(part.name) or len(faults) == len(part.files)):
+        _keep_former(source, part, faults, run)
         return faults
-    _forget_fault(part, batch)
-    for file, fault in faults.items():
-        batch.messages.append(f"{name_of(file, batch.workspace.folder)} was set aside: {fault}")
-    aside = int(reading.set_aside["records"].sum())
-    batch.add("set_aside", part.name, reading.set_aside)
-    days = split_by_day(reading) if table == "signals" else {}
-    for delivery, piece in days.items():
-        name = f"{part.name}:{delivery}"
-        batch.add(table, name, piece.rows)
-        batch.add("seen", name, piece.seen)
-        batch.record(part, name, piece.rows.height)
+    _forget_fault(part, run)
+    names = _names(faults, run)
+    reasons = zip(names, faults.values(), strict=True)
+    run.log.messages += [f"{name} was set aside: {fault}" for name, fault in reasons]
+    for note in reading.notes:
+        run.log.hint(f"{source.path}: {note}")
+    table, files = TABLES[source.format.section], _names(part.files, run)
+    days = reading.by_day() if table == "signals" else {}
+    whole = {"set_aside": reading.set_aside}
     if table != "signals":
-        batch.add(table, part.name, reading.rows)
-        batch.add("seen", part.name, reading.seen)
-    batch.record(part, rows=0 if days else reading.rows.height, aside=aside)
-    return {} if len(faults) < len(part.files) else faults
+        whole |= {table: reading.rows, "seen": reading.seen}
+    rows = 0 if days else reading.rows.height
+    aside = int(reading.set_aside["records"].sum())
+    for day, piece in days.items():
+        frames = {table: piece.rows, "seen": piece.seen}
+        name, height = f"{part.name}:{day}", piece.rows.height
+        run.batch.add(Delivery(name, part.digest, frames, files, height))
+    run.batch.add(Delivery(part.name, part.digest, whole, files, rows, aside))
+    return {}
 
 
-def _relative(reading: Reading, part: Part, folder: Path) -> Reading:
-    """The files of records that were set aside, named from the workspace's folder."""
+def _read(source: Source, part: Part, run: Run) -> Reading:
+    """What the files of a part say; set aside records name them from the workspace's folder."""
+    read = source.format.read
+    assert read is not None, "only bills have none"
+    tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
+    reading = read(part.files, *tags)
     if reading.set_aside.is_empty():
         return reading
-    names = {str(file): name_of(file, folder) for file in part.files}
-    return replace(reading, set_aside=reading.set_aside.with_columns(pl.col("file").replace(names)))
+    names = {str(file): run.name_of(file) for file in part.files}
+    aside = reading.set_aside.with_columns(pl.col("file").replace(names))
+    return replace(reading, set_aside=aside)
 
 
-def _whole_files(reading: Reading, part: Part, folder: Path) -> dict[Path, str]:
+def _whole_files(reading: Reading, part: Part, run: Run) -> Faults:
     """Files that were set aside whole: no place is named."""
     whole = reading.set_aside.filter(pl.col("place").is_null()).select("file", "reason")
     reasons = {str(name): str(reason) for name, reason in whole.iter_rows()}
-    return {file: reasons[name] for file in part.files if (name := name_of(file, folder)) in reasons}
+    names = {file: run.name_of(file) for file in part.files}
+    return {file: reasons[name] for file, name in names.items() if name in reasons}
 
 
-def _keep_former(source: Source, part: Part, faults: dict[Path, str], batch: Batch) -> None:
+# ---------------------------------------------------------------- what cannot be read
+
+
+def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
     """The part stays as it was delivered before; what could not be read is set aside, once."""
-    kind = "cost" if source.form not in READERS else source.form
-    names = {name_of(file, batch.workspace.folder): fault for file, fault in faults.items()}
-    batch.messages += [f"{name} was set aside, {part.name} stays as it was: {fault}" for name, fault in names.items()]
-    bad = replace(part, name=part.name + UNREADABLE)
-    if batch.known.get(bad.name) == bad.digest:
-        batch.counts["aside"] += len(names)
+    names = dict(zip(_names(faults, run), faults.values(), strict=True))
+    run.log.messages += [
+        f"{name} was set aside, {part.name} stays as it was: {fault}"
+        for name, fault in names.items()
+    ]
+    bad = part.name + UNREADABLE
+    if run.known.get(bad) == part.digest:
+        run.log.unreadable += len(names)
         return
-    rows = [{"source": kind, "file": name, "reason": fault, "records": 1} for name, fault in names.items()]
-    batch.add("set_aside", bad.name, tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery"))
-    batch.record(bad, aside=len(names))
+    kind = source.format.source
+    rows = [
+        {"source": kind, "file": name, "reason": fault, "records": 1}
+        for name, fault in names.items()
+    ]
+    aside = {"set_aside": tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery")}
+    files = _names(part.files, run)
+    run.batch.add(Delivery(bad, part.digest, aside, files, rows_set_aside=len(names)))
 
 
-def _forget_fault(part: Part, batch: Batch) -> None:
+def _forget_fault(part: Part, run: Run) -> None:
     """What could not be read before can be read now."""
-    if part.name + UNREADABLE in batch.known:
-        for name in ("set_aside", "deliveries"):
-            batch.drop.setdefault(name, set()).add(part.name + UNREADABLE)
+    if part.name + UNREADABLE in run.known:
+        run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))

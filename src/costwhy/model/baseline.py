@@ -209,4 +209,4 @@ def _growth(calls: Array, week: Array, known: Ints) -> float:
     names = np.unique(days)
     line = linregress(names, [np.median(ratio[days == day]) for day in names])
     slope, error = float(line.slope), float(line.stderr)
-    return slope / 24 * slope**2 / (slope**2 + 4 * error**2) if slope or error else 0.0
+    return slope / 24 * slope**2 / (slope**2 + 4 * error**2) if slope else 0.0

@@ -1,4 +1,4 @@
-"""TODO publishing/company.py"""
+"""company.json of a published folder: the whole company by day, and what nobody owns."""
 
 import json
 import os
@@ -13,51 +13,79 @@ from costwhy.case.investigate import nobody_owns_of, overview_of
 from costwhy.case.opened import FORMAT
 from costwhy.errors import LakeError
 from costwhy.feedback.savings import savings
-from costwhy.feedback.savings import table as tables_of_savings
+from costwhy.feedback.savings import table as savings_table
+from costwhy.publishing.case_files import json_text
 from costwhy.publishing.redact import redaction_of
 from costwhy.text import plain_value
 
 
-def write_company(shelf: Path, study: LakeAnalysis, kinds: frozenset[str], resources: Collection[str]) -> None:
-    """The whole company by day and what nobody owns; kept where an older publication knows less.
+def write_company(
+    published: Path, analysis: LakeAnalysis, kinds: frozenset[str], resources: Collection[str]
+) -> None:
+    """Write company.json, if the one that is there is not of a later time.
 
-    Names that any publication of this folder took out stay out: the next one shall not bring them back.
+    kinds: names to take out. Names that any publication of this folder took out stay out.
     """
-    place = shelf / "company.json"
+    place = published / "company.json"
     earlier = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
     kinds |= frozenset(earlier.get("redacted", ()))
-    hidden = redaction_of(kinds, study.frames | {"meters": study.frames["series"]}, resources)
-    whole = earlier if earlier.get("as_of", "") > f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}" else _company(study)
-    whole |= {"redacted": sorted(kinds), "nobody_owns": hidden.tree(whole["nobody_owns"])}
+    names = analysis.frames | {"meters": analysis.frames["series"]}
+    redaction = redaction_of(kinds, names, resources)
+    later = earlier.get("as_of", "") > str(plain_value(analysis.observed.as_of))
+    about = earlier if later else _company(analysis)
+    about |= {"redacted": sorted(kinds), "nobody_owns": redaction.tree(about["nobody_owns"])}
     draft = place.with_name(f".company-{os.getpid()}")
-    draft.write_text(json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    draft.write_text(json_text(about), encoding="utf-8")
     draft.replace(place)
 
 
-def _company(study: LakeAnalysis) -> dict[str, Any]:
+def _company(analysis: LakeAnalysis) -> dict[str, Any]:
     """The document, with all names."""
-    by_day = overview_of(study).group_by(day=pl.col("hour").dt.truncate("1d"))
-    days = by_day.agg(pl.col("actual_cost", "expected_cost").sum(), pl.col("estimated").any(), hours=pl.len()).sort("day")
-    days = days.filter(pl.col("hours") == 24).drop("hours")
-    cost, share, items = nobody_owns_of(study)
+    cost, share, items = nobody_owns_of(analysis)
     return {
         "costwhy_company": FORMAT,
-        "workspace": study.lake.workspace,
-        "currency": study.lake.currency,
-        "as_of": f"{study.observed.as_of:%Y-%m-%dT%H:%M:%SZ}",
-        "days": [
-            {k: plain_value(v) if not isinstance(v, float) else round(v, 2) for k, v in row.items()} for row in days.iter_rows(named=True)
-        ],
-        "saved": _saved(study),
-        "nobody_owns": {"cost": round(cost, 2), "share": round(share, 6), "items": items.head(20).to_dicts()},
+        "workspace": analysis.lake.workspace,
+        "currency": analysis.lake.currency,
+        "as_of": plain_value(analysis.observed.as_of),
+        "days": _days(analysis),
+        "saved": _saved(analysis),
+        "nobody_owns": {
+            "cost": round(cost, 2),
+            "share": round(share, 6),
+            "items": items.head(20).to_dicts(),
+        },
     }
 
 
-def _saved(study: LakeAnalysis) -> dict[str, Any] | None:
-    """What fixes saved, the longest look at each; None where nothing was fixed, or the lake keeps no verdicts."""
+def _days(analysis: LakeAnalysis) -> list[dict[str, Any]]:
+    """Whole days of the company's spend."""
+    by_day = overview_of(analysis).group_by(day=pl.col("hour").dt.truncate("1d"))
+    days = by_day.agg(
+        pl.col("actual_cost", "expected_cost").sum(), pl.col("estimated").any(), hours=pl.len()
+    )
+    whole = days.filter(pl.col("hours") == 24).drop("hours").sort("day")
+    return [
+        {
+            "day": plain_value(row["day"]),
+            "actual_cost": round(row["actual_cost"], 2),
+            "expected_cost": round(row["expected_cost"], 2),
+            "estimated": row["estimated"],
+        }
+        for row in whole.iter_rows(named=True)
+    ]
+
+
+def _saved(analysis: LakeAnalysis) -> dict[str, Any] | None:
+    """What fixes saved, the longest look at each; None where nothing was fixed.
+
+    None too where the lake keeps no verdicts, as one in memory.
+    """
     try:
-        rows = tables_of_savings(savings(study.lake))
+        rows = savings_table(savings(analysis.lake))
     except (AttributeError, OSError, LakeError):
         return None
-    held = rows.filter(pl.col("outcome") == "verified").sort("days").group_by("spike_id").agg(pl.col("saved").last())
-    return {"dollars": round(float(held["saved"].sum()), 2), "fixes": held.height} if held.height else None
+    verified = rows.filter(pl.col("outcome") == "verified").sort("days")
+    last = verified.group_by("spike_id").agg(pl.col("saved").last())
+    if last.is_empty():
+        return None
+    return {"dollars": round(float(last["saved"].sum()), 2), "fixes": last.height}

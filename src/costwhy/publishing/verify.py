@@ -1,11 +1,12 @@
-"""A case run again from its own data: every number and digest compared, and what the provider has restated since."""
+"""A case run again from its own data: every number and digest compared.
+
+`restated` says what the provider has changed in the bill since.
+"""
 
 import json
 import math
-import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,21 @@ import polars as pl
 from costwhy.case.analysis import Lake, analyse
 from costwhy.case.case import Case
 from costwhy.case.document import document
-from costwhy.case.opened import FRAMES, SUMS, Published, digests, open_case
+from costwhy.case.opened import FRAMES, SUMS, digests, open_case
 from costwhy.errors import CostwhyError, DifferenceError
 from costwhy.model.observed import Observed
-from costwhy.publishing.evidence import investigate_frozen, observed_of, open_frozen
-from costwhy.publishing.publish import PACKAGES, markdown
+from costwhy.publishing.case_files import markdown, versions
+from costwhy.publishing.evidence import open_evidence
+from costwhy.publishing.recompute import investigate_again, observed_of
 from costwhy.tables import METER
 
+SPOILT = (CostwhyError, KeyError, ValueError, TypeError, IndexError, OSError)
 SAME = 1e-6  # relative: another machine may add in another order
-MOST_SHOWN = 20
+MOST_SHOWN = 20  # differences in a message
+LONGEST = 200  # characters of each value
 CENT = 0.01
+COMPARED = ("headline", "drivers_remainder", "behaviour_remainder", "no_recorded_change", "planned")
+FOLDERS = ("inputs/", "tables/", "charts/", "case.")  # whose files SHA256SUMS must name
 
 
 @dataclass(frozen=True)
@@ -35,13 +41,25 @@ class Difference:
     written: object
     found: object
 
+    @property
+    def counts(self) -> bool:
+        """Whether the two values are not the same."""
+        a, b = self.written, self.found
+        if isinstance(a, float) and isinstance(b, float | int) and not isinstance(b, bool):
+            return not math.isclose(a, b, rel_tol=SAME, abs_tol=SAME)
+        return a != b
+
     def __str__(self) -> str:
-        return f"{self.place}: {self.written!r} is written, {self.found!r} comes out"
+        written, found = (repr(value)[:LONGEST] for value in (self.written, self.found))
+        return f"{self.place}: {written} is written, {found} comes out"
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A case that is as it was. values: how many were compared; notes: what is worth knowing and no difference."""
+    """A case that is as it was published. values, files: how many were compared.
+
+    notes: what is worth knowing and no difference.
+    """
 
     values: int
     files: int
@@ -56,89 +74,79 @@ def verify(place: str | Path) -> Checked:
     folder = Path(place)
     if not (folder / "case.json").is_file():
         open_case(folder)  # raises: there is none
-    changed, files = _changed_files(folder)
-    again: list[Difference] = []
-    values = 0
-    if not any(d.place.startswith("inputs/") for d in changed):
-        again, values = _compared(folder)
-    if changed or again:
-        _complain(folder, [*changed, *again])
-    return Checked(values, files, _notes(open_case(folder).about))
+    files = _files(folder)
+    differences = [file for file in files if file.counts]
+    values: list[Difference] = []
+    if not any(file.place.startswith("inputs/") for file in differences):
+        values = _values(folder)
+        differences += [value for value in values if value.counts]
+    if differences:
+        raise _error(folder, differences)
+    return Checked(len(values), len(files), _notes(open_case(folder).about))
 
 
-def _compared(folder: Path) -> tuple[list[Difference], int]:
-    """Everything that is written against everything that comes out."""
+def _values(folder: Path) -> list[Difference]:
+    """Everything that is written beside what comes out."""
     try:
-        published = open_case(folder)
-        case = investigate_frozen(open_frozen(folder))
-    except (CostwhyError, KeyError, ValueError, TypeError, IndexError, OSError, pl.exceptions.PolarsError) as error:
-        return [Difference("the case as a whole", "opens", str(error))], 0
-    pairs = list(_pairs(published, case, (folder / "case.md").read_text(encoding="utf-8")))
-    found = [Difference(at, a, b) for at, a, b in pairs if not _same(a, b)]
-    return found, len(pairs)
+        published, again = open_case(folder), investigate_again(folder)
+        text = (folder / "case.md").read_text(encoding="utf-8")
+        written = _tree(published.case, published.about["document"], text)
+        return list(_leaves("", written, _tree(again, document(again), markdown(again))))
+    except (*SPOILT, pl.exceptions.PolarsError) as error:
+        return [Difference("the case as a whole", "opens", str(error))]
 
 
-def _pairs(published: Published, case: Case, text: str) -> Iterator[tuple[str, object, object]]:
-    """Each value: its place, as written, as it comes out."""
-    yield from _leaves("case.json document", published.about["document"], json.loads(json.dumps(document(case))))
-    for name in ("drivers_remainder", "behaviour_remainder", "no_recorded_change", "planned"):
-        yield name, getattr(published.case, name), getattr(case, name)
-    for name in FRAMES:
-        yield from _cells(f"tables/{name}.parquet", getattr(published.case, name), getattr(case, name))
-    yield "case.md", text, markdown(case)
+def _tree(case: Case, document: Mapping[str, object], text: str) -> dict[str, object]:
+    """All values of a case by their place, as JSON has them."""
+    frames = {f"tables/{name}.parquet": getattr(case, name) for name in FRAMES}
+    return {
+        "case.json document": json.loads(json.dumps(document)),
+        **{name: getattr(case, name) for name in COMPARED},
+        **{f"{place} columns": str(frame.schema) for place, frame in frames.items()},
+        **{place: frame.to_dict(as_series=False) for place, frame in frames.items()},
+        "case.md": text,
+    }
 
 
-def _leaves(at: str, a: Any, b: Any) -> Iterator[tuple[str, object, object]]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        for key in [*a, *(k for k in b if k not in a)]:
-            yield from _leaves(f"{at} {key}", a.get(key), b.get(key))
-    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for k, (one, other) in enumerate(zip(a, b, strict=True)):
-            yield from _leaves(f"{at} [{k}]", one, other)
+def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
+    """The values of two trees, one by one."""
+    if isinstance(written, dict) and isinstance(found, dict):
+        for key in {**written, **found}:
+            yield from _leaves(f"{place} {key}".lstrip(), written.get(key), found.get(key))
+    elif isinstance(written, list) and isinstance(found, list) and len(written) == len(found):
+        for number, (one, other) in enumerate(zip(written, found, strict=True)):
+            yield from _leaves(f"{place} [{number}]", one, other)
     else:
-        yield at, a, b
+        yield Difference(place, written, found)
 
 
-def _cells(at: str, a: pl.DataFrame, b: pl.DataFrame) -> Iterator[tuple[str, object, object]]:
-    if a.schema != b.schema or a.height != b.height:
-        yield at, f"{a.height} rows of {a.schema}", f"{b.height} rows of {b.schema}"
-        return
-    for name in a.columns:
-        for k, (one, other) in enumerate(zip(a[name].to_list(), b[name].to_list(), strict=True)):
-            yield f"{at} row {k} {name}", one, other
-
-
-def _same(a: object, b: object) -> bool:
-    if isinstance(a, float) and isinstance(b, float | int) and not isinstance(b, bool):
-        return math.isclose(a, b, rel_tol=SAME, abs_tol=SAME)
-    return a == b
-
-
-def _changed_files(folder: Path) -> tuple[list[Difference], int]:
+def _files(folder: Path) -> list[Difference]:
+    """The digest of each file, as written and as it is."""
     sums = folder / SUMS
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     now = digests(folder)
-    names = sorted(written.keys() | {n for n in now if n.startswith(("inputs/", "tables/", "charts/", "case."))})
-    return [Difference(n, written.get(n, "no digest"), now.get(n, "no file")) for n in names if written.get(n) != now.get(n)], len(names)
+    names = sorted(written.keys() | {name for name in now if name.startswith(FOLDERS)})
+    return [Difference(n, written.get(n, "no digest"), now.get(n, "no file")) for n in names]
 
 
-def _complain(folder: Path, differences: list[Difference]) -> None:
-    shown = "\n".join(f"  {d}" for d in differences[:MOST_SHOWN])
-    more = f"\n  and {len(differences) - MOST_SHOWN} more" if len(differences) > MOST_SHOWN else ""
-    raise DifferenceError(
+def _error(folder: Path, differences: list[Difference]) -> DifferenceError:
+    lines = [f"\n  {difference}" for difference in differences[:MOST_SHOWN]]
+    if len(differences) > MOST_SHOWN:
+        lines.append(f"\n  and {len(differences) - MOST_SHOWN} more")
+    return DifferenceError(
         f"{folder.name} is not what was published: {len(differences)} differences",
-        found=f"\n{shown}{more}",
-        todo="publish it again from the lake, or ask who changed it",
+        found="".join(lines),
+        fix="publish it again from the lake, or ask who changed it",
     )
 
 
 def _notes(about: dict[str, Any]) -> tuple[str, ...]:
-    now = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    made, now = about["made_with"], versions()
     return tuple(
-        f"{name} {about['made_with'].get(name)} made it, {now[name]} ran it again"
+        f"{name} {made.get(name)} made it, {now[name]} ran it again"
         for name in now
-        if about["made_with"].get(name) != now[name]
+        if made.get(name) != now[name]
     )
 
 
@@ -146,30 +154,39 @@ def _notes(about: dict[str, Any]) -> tuple[str, ...]:
 
 
 def restated(place: str | Path, lake: Lake) -> pl.DataFrame:
-    """What the bill says now of the case's meters and hours: month, ServiceName, x_UsageType, then, now, difference; only what differs by a cent.
+    """What the bill says now of the case's meters and hours, where it differs by a cent.
 
-    Names that were taken out cannot be matched: such meters are left out.
+    month, ServiceName, x_UsageType, then, now, difference. Names that were taken out cannot be
+    matched: such meters are left out.
     """
-    then, now = observed_of(open_frozen(place)), analyse(lake).observed
-    hidden = bool(json.loads((Path(place) / "case.json").read_text(encoding="utf-8"))["redacted"])
-    rows = _by_month(then, then.billed).join(
-        _by_month(now, then.billed, then), on=["month", *METER], how="inner" if hidden else "left", nulls_equal=True, suffix="_now"
+    then, now = observed_of(open_evidence(place)), analyse(lake).observed
+    redacted = json.loads((Path(place) / "case.json").read_text(encoding="utf-8"))["redacted"]
+    rows = _by_month(then, then, then.billed).join(
+        _by_month(now, then, then.billed),
+        on=["month", *METER],
+        how="inner" if redacted else "left",
+        nulls_equal=True,
+        suffix="_now",
     )
-    moved = rows.with_columns(difference=pl.col("cost_now").fill_null(0.0) - pl.col("cost")).filter(pl.col("difference").abs() >= CENT)
-    return moved.select(
-        "month", "ServiceName", "x_UsageType", then="cost", now=pl.col("cost_now").fill_null(0.0), difference="difference"
-    ).sort(pl.col("difference").abs(), descending=True)
+    columns = rows.select(
+        "month", "ServiceName", "x_UsageType", then="cost", now=pl.col("cost_now").fill_null(0.0)
+    )
+    difference = columns.with_columns(difference=pl.col("now") - pl.col("then"))
+    size = pl.col("difference").abs()
+    return difference.filter(size >= CENT).sort(size, descending=True)
 
 
-def _by_month(o: Observed, billed: int, like: Observed | None = None) -> pl.DataFrame:
-    """Cost of each meter by month, over the hours of `like` that were billed then."""
-    hours = (like or o).hours[:billed]
-    offset = round((hours[0] - o.hours[0]).total_seconds() / 3600) if hours else 0
-    months = np.array([f"{h:%Y-%m}" for h in hours])
-    frames = []
+def _by_month(observed: Observed, like: Observed, billed: int) -> pl.DataFrame:
+    """Cost of each meter by month, over the first `billed` hours of `like`."""
+    hours = like.hours[:billed]
+    offset = round((hours[0] - observed.hours[0]).total_seconds() / 3600) if hours else 0
+    months = np.array([f"{hour:%Y-%m}" for hour in hours])
+    meters = observed.meters.select(METER)
+    empty = meters.clear().with_columns(month=pl.lit("", dtype=pl.String), cost=pl.lit(0.0))
+    frames = [empty]
     for month in np.unique(months):
         index = np.flatnonzero(months == month) + offset
-        index = index[(index >= 0) & (index < o.cost.shape[1])]
-        frames.append(o.meters.select(METER).with_columns(month=pl.lit(str(month)), cost=o.cost[:, index].sum(axis=1)))
-    empty = o.meters.select(METER).clear().with_columns(month=pl.lit("", dtype=pl.String), cost=pl.lit(0.0))
-    return pl.concat([empty, *frames])
+        index = index[(index >= 0) & (index < observed.cost.shape[1])]
+        cost = observed.cost[:, index].sum(axis=1)
+        frames.append(meters.with_columns(month=pl.lit(str(month)), cost=cost))
+    return pl.concat(frames)

@@ -21,8 +21,12 @@ def make_wheel(folder: Path) -> Path:
         if f.is_file() and not set(LEFT_OUT) & set(f.parts)
     }
     files[f"{info}/METADATA"] = (about.read_text("METADATA") or "").encode()
-    files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: costwhy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    files[f"{info}/RECORD"] = "".join([*(_record(name, data) for name, data in files.items()), f"{info}/RECORD,,\n"]).encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: costwhy\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    files[f"{info}/RECORD"] = "".join(
+        [*(_record(name, data) for name, data in files.items()), f"{info}/RECORD,,\n"]
+    ).encode()
     out = folder / f"costwhy-{about.version}-py3-none-any.whl"
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():

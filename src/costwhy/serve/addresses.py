@@ -10,7 +10,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def read_address(text: str) -> Address | None:
-    """The address of a text, an IPv4 address inside IPv6 as itself; None where it is none."""
+    """Parse an address; IPv4 mapped into IPv6 becomes IPv4. None where the text is not one."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -38,13 +38,13 @@ def networks(proxies: tuple[str, ...]) -> list[Network]:
             raise UsageError(
                 "a proxy is listed by its address",
                 found=repr(text),
-                todo="give one such as 10.0.0.5 or 10.0.0.0/28",
+                fix="give one such as 10.0.0.5 or 10.0.0.0/28",
             ) from error
         if network.prefixlen == 0:
             raise UsageError(
                 "this lists every address as a trusted proxy",
                 found=repr(text),
-                todo="list the proxies' own addresses",
+                fix="list the proxies' own addresses",
             )
         found.append(network)
     return found

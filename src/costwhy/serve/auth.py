@@ -37,31 +37,39 @@ class Auth:
 
 
 def check_auth(auth: Auth) -> None:
-    """Refuse a record that cannot be used.
-
-    Raises UsageError for two ways at once, a short token, a header without proxies or with a wrong
-    name, wrong hours or addresses; ConfigError where the users' file has a wrong line or no user.
-    """
+    """Raise UsageError where the record cannot be used; ConfigError where the users' file cannot."""
     given = (("token", auth.token), ("users", auth.users), ("header", auth.header))
     ways = [name for name, value in given if value]
     if len(ways) > 1:
-        found, todo = " and ".join(ways), "choose one of them"
-        raise UsageError("viewers prove who they are in one way", found=found, todo=todo)
+        raise UsageError(
+            "viewers prove who they are in one way",
+            found=" and ".join(ways),
+            fix="choose one of them",
+        )
     if auth.token and len(auth.token) < 16:
         raise UsageError(
             "the token can be guessed",
             found=f"{len(auth.token)} characters",
-            todo="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            fix="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
         )
     if auth.header and not _HEADER.fullmatch(auth.header):
-        todo = "give one such as X-Forwarded-User"
-        raise UsageError("not a valid header name", found=repr(auth.header), todo=todo)
+        raise UsageError(
+            "not a valid header name",
+            found=repr(auth.header),
+            fix="give one such as X-Forwarded-User",
+        )
     if auth.header and not auth.proxies:
-        todo = "list the addresses of the proxies that set it"
-        raise UsageError(f"anybody could send {auth.header}", found="no proxy is listed", todo=todo)
+        raise UsageError(
+            f"anybody could send {auth.header}",
+            found="no proxy is listed",
+            fix="list the addresses of the proxies that set it",
+        )
     if not 0 < auth.hours <= _MOST_HOURS:
-        todo = f"give more than 0 and at most {_MOST_HOURS} hours"
-        raise UsageError("a login must end", found=f"{auth.hours} hours", todo=todo)
+        raise UsageError(
+            "a login must end",
+            found=f"{auth.hours} hours",
+            fix=f"give more than 0 and at most {_MOST_HOURS} hours",
+        )
     networks(auth.proxies)
     if auth.users is not None:
         read_users(auth.users)
@@ -74,5 +82,5 @@ def check_address(host: str, auth: Auth) -> None:
         raise UsageError(
             f"{host} can be reached by others, and nobody would be asked who they are",
             found="no token, no users, no proxy's header",
-            todo="give one of them, or serve on 127.0.0.1",
+            fix="give one of them, or serve on 127.0.0.1",
         )

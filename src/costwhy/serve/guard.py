@@ -205,7 +205,7 @@ class Guard:
 
     async def _watch(self, request: GuardedRequest, visitor: Visitor, outlet: "_Outlet") -> None:
         """Close the WebSocket when its visitor may not look any more."""
-        while self._authenticator.is_valid(visitor):  # noqa: ASYNC110 - time and files have no event
+        while self._authenticator.is_valid(visitor):  # noqa: ASYNC110 - files have no event
             await asyncio.sleep(self._site.watch)
         self._note(request, _CLOSED, visitor)
         await outlet.close()
@@ -258,8 +258,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     left = [body]
 
     async def again() -> Message:
-        if not left:
-            return await receive()
-        return {"type": "http.request", "body": left.pop(), "more_body": False}
+        first = {"type": "http.request", "body": left.pop()} if left else None
+        return first or await receive()
 
     return again

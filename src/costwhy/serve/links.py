@@ -38,11 +38,17 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
     Raises UsageError where the case has no valid id, or the time has no zone or is past.
     """
     if not _CASE.fullmatch(case):
-        todo = "give the name of the case's folder"
-        raise UsageError("a link opens one case, named by its id", found=repr(case), todo=todo)
+        raise UsageError(
+            "a link opens one case, named by its id",
+            found=repr(case),
+            fix="give the name of the case's folder",
+        )
     if until.tzinfo is None or until <= datetime.now(UTC):
-        todo = "give a later date, such as 2026-12-31T00:00Z"
-        raise UsageError("a link must end later than now", found=str(until), todo=todo)
+        raise UsageError(
+            "a link must end later than now",
+            found=str(until),
+            fix="give a later date, such as 2026-12-31T00:00Z",
+        )
     end = until.astimezone(UTC).replace(microsecond=0)
     link = Link(secrets.token_urlsafe(12), case, end, name[:64])
     values = {"i": link.id, "c": link.case, "u": int(end.timestamp()), "n": link.name}
@@ -79,7 +85,7 @@ def revoke(key: bytes, link: str, revoked: IdList) -> str:
         raise UsageError(
             "not a link of this server, nor the id of one",
             found=repr(link[:12] + "..."),
-            todo="give the id, or the link as it was made",
+            fix="give the id, or the link as it was made",
         )
     revoked.add(found)
     return found

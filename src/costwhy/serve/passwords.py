@@ -22,11 +22,15 @@ def hash_line(name: str, password: str) -> str:
     Raises UsageError where the name has a space or a colon, or the password is too short.
     """
     if not _NAME.fullmatch(name):
-        todo = "1 to 64 characters without space and colon"
-        raise UsageError("not a valid user name", found=repr(name), todo=todo)
+        raise UsageError(
+            "not a valid user name",
+            found=repr(name),
+            fix="1 to 64 characters without space and colon",
+        )
     if len(password) < 10:
-        found = f"{len(password)} characters"
-        raise UsageError("the password is too short", found=found, todo="use 10 or more")
+        raise UsageError(
+            "the password is too short", found=f"{len(password)} characters", fix="use 10 or more"
+        )
     salt = secrets.token_bytes(16)
     return _line(name, salt, _scrypt(password, salt, SCRYPT))
 
@@ -54,7 +58,7 @@ def read_users(file: Path) -> dict[str, str]:
         raise ConfigError(
             "the users' file cannot be read",
             found=f"{file}: {error}",
-            todo="give a text file of hash lines",
+            fix="give a text file of hash lines",
         ) from error
     users: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
@@ -65,12 +69,15 @@ def read_users(file: Path) -> dict[str, str]:
             raise ConfigError(
                 "a line of the users' file is not a user",
                 found=f"{file}, line {number}",
-                todo="one line a user, as made by `costwhy serve --add-user`",
+                fix="one line a user, as made by `costwhy serve --add-user`",
             )
         users[name] = line
     if not users:
-        todo = "add one with `costwhy serve --add-user`"
-        raise ConfigError("the users' file has no user", found=str(file), todo=todo)
+        raise ConfigError(
+            "the users' file has no user",
+            found=str(file),
+            fix="add one with `costwhy serve --add-user`",
+        )
     return users
 
 

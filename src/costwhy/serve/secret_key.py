@@ -24,8 +24,11 @@ def read_secret(state: Path) -> bytes:
     """
     given = os.environ.get(ENV, "")
     if given and len(given) < _LEAST:
-        found, todo = f"{len(given)} characters", f"give {_LEAST} or more random characters"
-        raise UsageError(f"{ENV} is too short", found=found, todo=todo)
+        raise UsageError(
+            f"{ENV} is too short",
+            found=f"{len(given)} characters",
+            fix=f"give {_LEAST} or more random characters",
+        )
     if given:
         return given.encode()
     file = state / "secret"
@@ -33,12 +36,18 @@ def read_secret(state: Path) -> bytes:
         _make_secret(file)
     mode = file.stat().st_mode & 0o777
     if mode & 0o077:
-        found, todo = f"{file}, mode {mode:o}", f"chmod 600 {file}"
-        raise InputError("the secret key can be read by others", found=found, todo=todo)
+        raise InputError(
+            "the secret key can be read by others",
+            found=f"{file}, mode {mode:o}",
+            fix=f"chmod 600 {file}",
+        )
     key = file.read_bytes().strip()
     if len(key) < _LEAST:
-        found, todo = f"{file}, {len(key)} bytes", "delete it; the next start makes a new one"
-        raise InputError("the secret key is too short", found=found, todo=todo)
+        raise InputError(
+            "the secret key is too short",
+            found=f"{file}, {len(key)} bytes",
+            fix="delete it; the next start makes a new one",
+        )
     return key
 
 

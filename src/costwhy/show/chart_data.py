@@ -17,7 +17,14 @@ ROLES = {
     "decided_by": "changed by",
     "budget_owner": "paid by",
 }
-_TIME = pl.Datetime("us", "UTC")
+LANES = pl.Schema(
+    {
+        "hour": pl.Datetime("us", "UTC"),
+        "until": pl.Datetime("us", "UTC"),
+        "lane": pl.String(),
+        "who": pl.String(),
+    }
+)
 
 
 def axis_of(case: Case) -> tuple[datetime, datetime]:
@@ -92,5 +99,4 @@ def lanes(case: Case) -> pl.DataFrame:
         last = min(now, row["until"]) if row.get("until") else last
         who = " · ".join(str(row[name]) for name in ("actor", "team", "contact") if row[name])
         rows.append((first, last, ROLES.get(row["role"], row["role"]), who))
-    schema = {"hour": _TIME, "until": _TIME, "lane": pl.String, "who": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=LANES, orient="row")

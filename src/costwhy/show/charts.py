@@ -3,6 +3,7 @@
 One time axis, colours for light and for dark, no global setting of Altair is changed.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -37,8 +38,7 @@ VERDICT_COLOURS = {
 }
 LEFT = 62  # pixels of every left axis, so that stacked charts share their time axis to the pixel
 LEAST_BAND = 0.012  # of the axis: narrower bands cannot be hit with a finger
-FEW_POINTS = 6000
-DASHED = {"strokeDash": [4, 3], "strokeWidth": 1.2}
+FEW_POINTS = 5000  # Altair writes no more into a chart
 
 Domain = tuple[datetime, datetime]
 
@@ -106,7 +106,7 @@ def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
         labelFontSize=11,
         titleFontSize=11,
     )
-    return chart.configure_legend(
+    finished: alt.LayerChart = chart.configure_legend(
         labelColor=INK,
         titleColor=INK,
         orient="top",
@@ -117,6 +117,7 @@ def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
         padding=0,
         offset=4,
     )
+    return finished
 
 
 def _money_tip(field: str, title: str) -> alt.Tooltip:
@@ -131,9 +132,16 @@ HOUR_TIP = _time_tip("hour (UTC)")
 
 
 def _thin(frame: pl.DataFrame) -> pl.DataFrame:
-    """Every k-th row where there are too many points for a browser to draw at once."""
-    step = max(1, frame.height // FEW_POINTS)
+    """Every k-th row where there are more than FEW_POINTS."""
+    step = math.ceil(frame.height / FEW_POINTS)
     return frame.gather_every(step) if step > 1 else frame
+
+
+def _expected(base: alt.Chart, field: str) -> alt.Chart:
+    """The dashed line of what would have been."""
+    line = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2)
+    chart: alt.Chart = line.encode(y=field)
+    return chart
 
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
@@ -145,9 +153,8 @@ def _onset(start: datetime, domain: Domain) -> alt.Chart:
 
 def domain_of(frame: pl.DataFrame) -> Domain:
     """From the first hour of the frame to the end of its last."""
-    first, last = frame["hour"].min(), frame["hour"].max()
-    assert isinstance(first, datetime)
-    assert isinstance(last, datetime)
+    hour = pl.col("hour")
+    first, last = frame.select(hour.min(), last=hour.max()).row(0)
     return first, last + timedelta(hours=1)
 
 
@@ -337,7 +344,7 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     return _layers(
         170,
         gap.encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q"),
-        base.mark_line(color=EXPECTED, **DASHED).encode(y="expected_cost:Q"),
+        _expected(base, "expected_cost:Q"),
         billed.encode(y="actual_cost:Q"),
         estimated.encode(y="actual_cost:Q"),
         _onset(start, domain),
@@ -378,7 +385,7 @@ def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChar
     return _layers(
         120,
         retries.encode(y=_y("calls an hour", "retries:Q", "~s")),
-        base.mark_line(color=EXPECTED, **DASHED).encode(y="expected_calls:Q"),
+        _expected(base, "expected_calls:Q"),
         base.mark_line(color=ACTUAL, strokeWidth=1.5).encode(y="calls:Q"),
         _onset(start, domain),
     )
@@ -395,9 +402,7 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
         _time_tip("time (UTC)"),
         *(alt.Tooltip(f"{name}:N") for name in ("service", "kind", "summary", "actor")),
     ]
-    scale = alt.Scale(
-        domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED]
-    )
+    scale = alt.Scale(domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED])
     colour = alt.Color("kind:N", legend=alt.Legend(columns=6), scale=scale)
     marks = alt.Chart(frame).mark_tick(thickness=2, height=12)
     lit = alt.Chart(frame.filter(pl.col("change_id") == (picked or "")))

@@ -1,104 +1,82 @@
 """What the leadership app shows: all published cases together, in numbers that finance knows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from costwhy.behaviours import VERDICT_WORDS
+from costwhy.cache import Cache
+from costwhy.case.case import Case
 from costwhy.case.opened import Published, case_folders, company, local_folder, open_case
 from costwhy.show import charts, html
-from costwhy.show.cache import Cache
 from costwhy.show.chart_specs import chart_specs
 from costwhy.show.html import Fact
 from costwhy.show.list_rows import picked_id
 from costwhy.text import clock, money
 
 NOBODY = "nobody is recorded"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One case in the list."""
-
-    name: str
-    title: str
-    since: datetime
-    running: bool
-    total: float
-    an_hour: float
-    a_day: float
-    month_end: float
-    verdict: str
-    planned: bool
-    owner: str
+DAYS = pl.Schema(
+    {"hour": pl.Datetime("us", "UTC"), "actual_cost": pl.Float64(), "expected_cost": pl.Float64()}
+)
+UNOWNED = pl.Schema(dict.fromkeys(("where", "likely_team", "source"), pl.String()))
+_OPENED: Cache[Published] = Cache(most=1000)
+_PAGES: Cache[str] = Cache(most=200)
 
 
 @dataclass(frozen=True)
 class Board:
-    """The cases that a viewer may see.
+    """The cases that a viewer may see: running ones by dollars an hour, then ended ones by cost.
 
-    company: company.json; None where there is none, or where it is not theirs to see.
+    company: company.json; empty where there is none, or where it is not theirs to see.
     """
 
     cases: tuple[Published, ...]
-    company: Mapping[str, Any] | None
-
-    @cached_property
-    def rows(self) -> tuple[Row, ...]:
-        """A row for each case: running ones by dollars an hour, then ended ones by what they cost."""
-        rows = (_row(published) for published in self.cases)
-        return tuple(sorted(rows, key=lambda r: (not r.running, -r.an_hour, -abs(r.total))))
+    company: Mapping[str, Any]
 
     @property
     def names(self) -> list[str]:
-        """Of the rows."""
-        return [row.name for row in self.rows]
+        """Of the cases."""
+        return [published.name for published in self.cases]
 
     @property
-    def running(self) -> list[Row]:
-        """The rows that still cost money."""
-        return [row for row in self.rows if row.running]
+    def rises(self) -> list[Case]:
+        """The cases that cost more than expected."""
+        return [published.case for published in self.cases if published.case.total > 0]
 
     @property
-    def currency(self) -> str:
-        """Of all amounts."""
-        return str(self._about("currency", "USD"))
+    def running(self) -> list[Case]:
+        """The cases that still cost money."""
+        return [p.case for p in self.cases if p.case.spike.end is None]
 
-    @property
-    def workspace(self) -> str:
-        """Whose spend it is."""
-        return str(self._about("workspace", ""))
-
-    def _about(self, name: str, default: str) -> object:
-        return self.cases[0].about[name] if self.cases else self.of_company(name, default)
-
-    def of_company(self, name: str, default: Any = None) -> Any:
-        """A value of company.json."""
-        return (self.company or {}).get(name, default)
+    def about(self, name: str, default: str) -> str:
+        """Workspace or currency, of the first case or of the company."""
+        about = self.cases[0].about if self.cases else self.company
+        return str(about.get(name, default))
 
     def find(self, name: str | None) -> Published | None:
         """The case of that name, if this viewer may see it."""
         return next((p for p in self.cases if p.name == name), None)
 
-    def money(self, amount: float) -> str:
-        """An amount in the board's currency."""
-        return money(amount, self.currency)
+    def money(self, amounts: Iterable[float]) -> str:
+        """The sum, in the board's currency."""
+        return money(sum(amounts), self.currency)
 
-
-_OPENED: Cache[Published] = Cache(most=1000)
-_PAGES: Cache[str] = Cache(most=200)
+    @property
+    def currency(self) -> str:
+        """Of all amounts."""
+        return self.about("currency", "USD")
 
 
 def open_board(published: str, case: str | None = None) -> Board:
-    """The board over a published folder (or s3:// address); over one case alone where a link names it."""
+    """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
     places = [place for place in case_folders(folder) if case is None or place.name == case]
-    return Board(tuple(map(_opened, places)), company(folder) if case is None else None)
+    cases = sorted(map(_opened, places), key=_rank)
+    return Board(tuple(cases), (company(folder) if case is None else None) or {})
 
 
 def _opened(place: Path) -> Published:
@@ -106,22 +84,15 @@ def _opened(place: Path) -> Published:
     return _OPENED.get((place, changed), lambda: open_case(place))
 
 
-def _row(published: Published) -> Row:
-    case, spike = published.case, published.case.spike
+def _rank(published: Published) -> tuple[bool, float, float]:
+    case = published.case
+    return case.spike.end is not None, -case.spike.cost_per_hour_now, -abs(case.total)
+
+
+def owner_of(case: Case) -> str:
+    """The team that runs what moved."""
     owner = case.who[0]
-    return Row(
-        name=published.name,
-        title=spike.title,
-        since=spike.start,
-        running=spike.end is None,
-        total=case.total,
-        an_hour=spike.cost_per_hour_now,
-        a_day=case.a_day,
-        month_end=spike.month_end_excess_cost,
-        verdict=spike.verdict,
-        planned=case.planned,
-        owner=str(owner["team"]) if owner and owner["team"] else NOBODY,
-    )
+    return (owner and owner["team"]) or NOBODY
 
 
 # ---------------------------------------------------------------- the list
@@ -132,15 +103,15 @@ def listed(board: Board) -> pl.DataFrame:
     names = ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by")
     rows = [
         (
-            row.title,
-            clock(row.since).removesuffix(" UTC"),
-            board.money(row.total),
-            board.money(row.an_hour) if row.running else "ended",
-            VERDICT_WORDS[row.verdict],
-            "planned" if row.planned else "not planned",
-            row.owner,
+            case.spike.title,
+            clock(case.spike.start).removesuffix(" UTC"),
+            board.money([case.total]),
+            board.money([case.spike.cost_per_hour_now]) if case.spike.end is None else "ended",
+            VERDICT_WORDS[case.spike.verdict],
+            "planned" if case.planned else "not planned",
+            owner_of(case),
         )
-        for row in board.rows
+        for case in (published.case for published in board.cases)
     ]
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
 
@@ -151,7 +122,7 @@ def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
 
 
 def first_case(board: Board, wanted: object) -> str | None:
-    """What a URL asks for, None where the viewer may not see it; the first row where it asks for nothing."""
+    """The case that a URL asks for; None where the viewer may not see it. Without a URL the first."""
     if wanted:
         return wanted if isinstance(wanted, str) and wanted in board.names else None
     return next(iter(board.names), None)
@@ -162,86 +133,79 @@ def first_case(board: Board, wanted: object) -> str | None:
 
 def headline(board: Board) -> str:
     """The answer in one sentence."""
-    live = [row for row in board.running if row.an_hour > 0]
+    live = [case for case in board.running if case.spike.cost_per_hour_now > 0]
     if not live:
         return "Nothing that is published is still running."
-    lead = max(live, key=lambda row: row.a_day)  # by the day: an hour of the night costs little
+    lead = max(live, key=lambda case: case.a_day)  # by the day: an hour of the night costs little
     first = "One open spike costs" if len(live) == 1 else f"{len(live)} open spikes cost"
-    an_hour = board.money(sum(row.an_hour for row in live))
-    a_day = board.money(sum(row.a_day for row in live))
-    which = "It is" if len(live) == 1 else "Most of that:"
+    an_hour = board.money(case.spike.cost_per_hour_now for case in live)
     return (
-        f"{first} {an_hour} an hour more than expected, {a_day} in the last day. "
-        f"{which} {lead.title}, run by {lead.owner}."
+        f"{first} {an_hour} an hour more than expected, "
+        f"{board.money(case.a_day for case in live)} in the last day. "
+        f"{'It is' if len(live) == 1 else 'Most of that:'} "
+        f"{lead.spike.title}, run by {owner_of(lead)}."
     )
 
 
 def facts(board: Board) -> list[Fact]:
     """The numbers that everybody asks for."""
-    show, live = board.money, board.running
-    rises = [row for row in board.rows if row.total > 0]
-    whole = sum(row.total for row in rises)
-    planned = sum(row.total for row in rises if row.planned)
-    a_day = show(sum(row.a_day for row in board.rows))
-    out = [
-        Fact(
-            "Open now",
-            f"{show(sum(row.an_hour for row in live))} an hour",
-            f"{len(live)} open of {len(board.rows)}; {a_day} for each day of waiting",
-        ),
-        Fact("More than expected", show(whole), "all published cases, billed and estimated"),
+    live, rises, show = board.running, board.rises, board.money
+    an_hour = show(case.spike.cost_per_hour_now for case in live)
+    a_day = show(case.a_day for case in live)
+    waiting = f"{len(live)} open of {len(board.cases)}; {a_day} for each day of waiting"
+    planned = show(case.total for case in rises if case.planned)
+    unplanned = show(case.total for case in rises if not case.planned)
+    later = show(case.spike.month_end_excess_cost for case in live)
+    whole = show(case.total for case in rises)
+    return [
+        Fact("Open now", f"{an_hour} an hour", waiting),
+        Fact("More than expected", whole, "all published cases, billed and estimated"),
+        _verdict_fact(board, "inefficiency", "the same work costs more"),
+        _verdict_fact(board, "growth", "more work"),
+        Fact("Not planned", unplanned, f"{planned} was planned"),
+        Fact("By the end of the month", later, "what is open, if nothing is done"),
+        *_company_facts(board),
     ]
-    for verdict, meaning in (
-        ("inefficiency", "the same work costs more"),
-        ("growth", "more work"),
-    ):
-        part = sum(row.total for row in rises if row.verdict == verdict)
-        share = f"{part / whole:.0%}" if whole > 0 else "none"
-        out.append(Fact(verdict.capitalize(), show(part), f"{share} of it: {meaning}"))
-    month_end = show(sum(row.month_end for row in live))
-    out += [
-        Fact("Not planned", show(whole - planned), f"{show(planned)} was planned"),
-        Fact("By the end of the month", month_end, "what is open, if nothing is done"),
-    ]
-    return out + _company_facts(board)
+
+
+def _verdict_fact(board: Board, verdict: str, meaning: str) -> Fact:
+    whole = sum(case.total for case in board.rises)
+    part = sum(case.total for case in board.rises if case.spike.verdict == verdict)
+    share = f"{part / whole:.0%}" if whole else "none"
+    return Fact(verdict.capitalize(), board.money([part]), f"{share} of it: {meaning}")
 
 
 def _company_facts(board: Board) -> list[Fact]:
-    unowned, saved, out = board.of_company("nobody_owns"), board.of_company("saved"), []
+    unowned, saved, out = board.company.get("nobody_owns"), board.company.get("saved"), []
     if unowned:
         share = f"{float(unowned['share']):.1%} of the last 30 billed days"
-        out.append(Fact("Nobody owns", board.money(float(unowned["cost"])), share))
+        out.append(Fact("Nobody owns", board.money([float(unowned["cost"])]), share))
     if saved:
         measured = f"{int(saved['fixes'])} fixes, measured against the traffic of the days after"
-        out.append(Fact("Saved by fixes", board.money(float(saved["dollars"])), measured))
+        out.append(Fact("Saved by fixes", board.money([float(saved["dollars"])]), measured))
     return out
 
 
 def days(board: Board) -> pl.DataFrame:
-    """The company's spend and expected spend by day: hour (the day's start), actual_cost, expected_cost."""
+    """The company's spend and expected spend by day, as DAYS; `hour` is the start of the day."""
     rows = [
         (datetime.fromisoformat(day["day"]), float(day["actual_cost"]), float(day["expected_cost"]))
-        for day in board.of_company("days", ())
+        for day in board.company.get("days", ())
     ]
-    schema = {
-        "hour": pl.Datetime("us", "UTC"),
-        "actual_cost": pl.Float64,
-        "expected_cost": pl.Float64,
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=DAYS, orient="row")
 
 
-SHARES: dict[str, Callable[[Row], str]] = {
-    "Growth or inefficiency": lambda row: VERDICT_WORDS[row.verdict],
-    "Planned or not": lambda row: "Planned" if row.planned else "Not planned",
-    "By who runs it": lambda row: row.owner,
+SHARES: dict[str, Callable[[Case], str]] = {  # bars of all rises, by title
+    "Growth or inefficiency": lambda case: VERDICT_WORDS[case.spike.verdict],
+    "Planned or not": lambda case: "Planned" if case.planned else "Not planned",
+    "By who runs it": owner_of,
 }
 
 
 def shares(board: Board, by: str) -> pl.DataFrame:
     """Dollars of all rises by one of SHARES: name, dollars, now (an hour), cases; largest first."""
     frame = pl.DataFrame(
-        [(SHARES[by](row), row.total, row.an_hour) for row in board.rows if row.total > 0],
+        [(SHARES[by](case), case.total, case.spike.cost_per_hour_now) for case in board.rises],
         schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
         orient="row",
     )
@@ -251,11 +215,11 @@ def shares(board: Board, by: str) -> pl.DataFrame:
 
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     """What nobody owns, as `nobody_owns` gives it; None where the viewer may not see the company."""
-    found = board.of_company("nobody_owns")
+    found = board.company.get("nobody_owns")
     if not found:
         return None
-    columns = {"where": pl.String, "cost": pl.Float64, "likely_team": pl.String, "source": pl.String}
-    return float(found["cost"]), float(found["share"]), pl.DataFrame(found["items"], schema=columns)
+    items = pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()})
+    return float(found["cost"]), float(found["share"]), items
 
 
 # ---------------------------------------------------------------- pages
@@ -264,11 +228,12 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
 def overview_page(board: Board) -> str:
     """The numbers that everybody asks for, spend against expected, and where it went."""
     marks = tuple((str(p.folder), p.about["published_at"]) for p in board.cases)
-    return _PAGES.get(("overview", marks, board.of_company("as_of")), lambda: _overview(board))
+    return _PAGES.get((marks, board.company.get("as_of")), lambda: _overview(board))
 
 
 def _overview(board: Board) -> str:
-    spend, parts = days(board), [html.board_top(board.workspace, headline(board), facts(board))]
+    spend = days(board)
+    parts = [html.board(board.about("workspace", ""), headline(board), facts(board))]
     if spend.height:
         words = "The whole company by day; red is what the spikes cost."
         parts.append(html.section("Spend against expected", words))
@@ -283,13 +248,12 @@ def _overview(board: Board) -> str:
 
 def case_page(published: Published) -> str:
     """One case in plain sentences, with the timeline that engineering sees."""
-    about = published.about
-    key = ("case", published.folder, about["published_at"], published.case.spike.title)
-    return _PAGES.get(key, lambda: _case_page(published))
+    mark = (published.folder, published.about["published_at"], published.case.spike.title)
+    return _PAGES.get(mark, lambda: _case_page(published.case))
 
 
-def _case_page(published: Published) -> str:
-    case, specs = published.case, chart_specs(published.case)
+def _case_page(case: Case) -> str:
+    specs = chart_specs(case)
     words = (
         "The same that engineering sees: spend and what it would have been; "
         "excess by behaviour; recorded changes."

@@ -1,4 +1,4 @@
-"""Tags of resources from the Resource Groups Tagging API: which service a load balancer, a queue, a table belongs to.
+"""Tags of resources: which service a load balancer, a queue or a table belongs to.
 
 Source: AWS, *GetResources*; a resource is known by the service and the last part of its ARN:
 `arn:aws:sqs:eu-west-1:111:orders` is ("sqs", "orders").
@@ -7,15 +7,16 @@ Source: AWS, *GetResources*; a resource is known by the service and the last par
 from collections.abc import Mapping, Sequence
 
 from costwhy.remote import aws
-from costwhy.sources.intake import to_text
+from costwhy.sources.reading import to_text
 
 CALLS = ("tag:GetResources",)
-Resource = tuple[str, str]
-"""AWS's short name of the service, and the resource part of the ARN."""
+Resource = tuple[str, str]  # AWS's short name of the service, and the resource part of the ARN
 
 
 def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str]]:
-    """Tags of every resource of a region that ever had one. kinds: `sqs`, `ecs:service`; empty: all.
+    """Tags of every resource of a region that ever had one.
+
+    kinds: `sqs`, `ecs:service`; empty: all.
 
     Raises UnreachableError where AWS does not answer.
     """
@@ -24,7 +25,8 @@ def read(region: str, kinds: Sequence[str] = ()) -> dict[Resource, dict[str, str
         pages = aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
         for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds))):
             for resource in page.get("ResourceTagMappingList", []):
-                found[resource_of(resource["ResourceARN"])] = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+                tags = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+                found[resource_of(resource["ResourceARN"])] = tags
     except aws.FAULTS as error:
         raise aws.unreachable(f"tags in {region} could not be read", error) from None
     return found

@@ -1,107 +1,190 @@
-"""What every file source gives back: rows that could be read, rows that could not, and what was seen."""
+"""What a reader gives back (`Reading`), and how it collects that by record (`Collector`)."""
 
-import gzip
-import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
 import polars as pl
 
-from costwhy import tables
 from costwhy.errors import SourceError
+from costwhy.tables import SEEN, SET_ASIDE, Table
 
-MOST_BYTES = 256 * 1024 * 1024  # of one file, unpacked: a larger one is no log file but an accident or an attack
-SHOWN = 300  # characters of a record that was set aside
+REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
+MAX_TEXT = 1000  # Characters that are kept of one text
+SHOWN = 300  # Characters that are shown of a record that was set aside
+# Records of one file and one reason that get a row each; the last row counts the others
+MAX_ALIKE = 20
+# Rows of one file that say why a record was set aside; beyond, records are only counted
+MAX_ASIDE = 1000
+_BATCH = 20_000
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Files, read. `rows`: the source's table; `set_aside` and `seen`: tables of that name; all without `delivery`."""
+    """What was read, as tables without `delivery`: the source's own, `set_aside` and `seen`.
+
+    complete  false where the source warned that something may be missing; it is asked again
+    notes     what whoever runs ingest should know, and what is no fault
+    """
 
     rows: pl.DataFrame
     set_aside: pl.DataFrame
     seen: pl.DataFrame
+    complete: bool = True
+    notes: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True)
-class Aside:
-    """One record that could not be read."""
-
-    file: str
-    place: str
-    reason: str
-    record: str = ""
-
-
-def find_files(path: str, folder: Path, endings: Sequence[str]) -> tuple[Path, ...]:
-    """Files of a source: one file, a folder with all below it, or a glob; relative to the workspace's folder.
-
-    Raises SourceError where there is none.
-    """
-    place = folder / path
-    if place.is_file():
-        return (place,)
-    found = (
-        place.rglob("*")
-        if place.is_dir()
-        else folder.glob(path)
-        if not Path(path).is_absolute()
-        else Path(path).parent.glob(Path(path).name)
-    )
-    files = tuple(sorted(f for f in found if f.is_file() and f.name.endswith(tuple(endings)) and not f.name.startswith(".")))
-    if not files:
-        what = "an empty folder" if place.is_dir() else "nothing there"
-        raise SourceError(
-            f"no file at {path}", found=f"{what} ({place})", todo=f"put files that end in {', '.join(endings)} there, or mend the path"
+    def by_day(self) -> dict[str, "Reading"]:
+        """Signals of each day (YYYY-MM-DD); each has all that was set aside."""
+        day = pl.col("hour").dt.strftime("%Y-%m-%d").alias("day")
+        rows, seen = (
+            {str(key[0]): part for key, part in frame.group_by(day)}
+            for frame in (self.rows, self.seen)
         )
-    return files
+        nothing = self.rows.clear(), self.seen.clear()
+        return {
+            name: replace(self, rows=rows.get(name, nothing[0]), seen=seen.get(name, nothing[1]))
+            for name in sorted(rows.keys() | seen.keys())
+        }
 
 
-def read_text(file: Path) -> str:
-    """The text of a file, unpacked where it is gzip. Raises SourceError where it is too large, broken, or no UTF-8."""
+class Collector:
+    """Collects rows of `table` from `source`; rows go into frames in batches."""
+
+    def __init__(self, table: Table, source: str) -> None:
+        self.table, self.source = table, source
+        self._frames: list[pl.DataFrame] = []
+        self._rows: list[dict[str, Any]] = []
+        self._aside: list[dict[str, Any]] = []
+        self._alike: Counter[tuple[str, str]] = Counter()
+        self._aside_of: Counter[str] = Counter()
+        self._last: dict[tuple[str, str], dict[str, Any]] = {}
+        self._seen: Counter[tuple[str | None, datetime]] = Counter()
+
+    def read_each(
+        self,
+        file: Path,
+        records: Iterable[tuple[str, Record]],
+        read: Callable[[Record], Sequence[str] | None],
+        kind: str,
+    ) -> None:
+        """Call `read` with each record; set aside those that it cannot read, with place and reason.
+
+        file     shown in messages
+        records  the place of each, `line 7`, and its text
+        read     may return reasons why parts of a record were left out
+        kind     what a record should be: `CloudTrail record`
+        """
+        try:
+            for place, record in records:
+                try:
+                    reasons = read(record) or ()
+                except msgspec.MsgspecError as error:
+                    reasons = (f"no {kind}: {error}",)
+                except (ValueError, RecursionError) as error:
+                    reasons = (str(error),)
+                for reason in reasons:
+                    self.set_aside(file, place, reason, record)
+        except SourceError as error:
+            self.set_aside(file, None, str(error))
+
+    def keep(self, row: dict[str, Any]) -> None:
+        """Keep a row; columns that it lacks are null."""
+        self._rows.append(row)
+        if len(self._rows) >= _BATCH:
+            self._flush()
+
+    def see(self, account: str | None, time: datetime, records: int = 1) -> None:
+        """Count records of an hour, whether or not they become rows."""
+        self._seen[account, time.replace(minute=0, second=0, microsecond=0)] += records
+
+    def set_aside(
+        self, file: Path, place: str | None, reason: str, record: object = None, records: int = 1
+    ) -> None:
+        """Set a record aside with its reason; many of one file and one reason share a row."""
+        name = str(file)
+        crowded = self._aside_of[name] >= MAX_ASIDE and (name, reason) not in self._last
+        key = (name, "more records that cannot be read" if crowded else reason)
+        self._alike[key] += 1
+        if self._alike[key] > MAX_ALIKE:
+            self._last[key]["records"] += records
+            return
+        row = {"source": self.source, "file": name, "place": place, "reason": clean(key[1])}
+        self._aside_of[name] += 1
+        self._last[key] = row | {"record": beginning(record), "records": records}
+        self._aside.append(self._last[key])
+
+    def reading(self) -> Reading:
+        """What was collected."""
+        self._flush()
+        seen = [
+            (self.source, account, hour, count) for (account, hour), count in self._seen.items()
+        ]
+        schema = {name: SEEN.schema[name] for name in ("source", "account", "hour", "records")}
+        return Reading(
+            rows=pl.concat(self._frames) if self._frames else fit(self.table, []),
+            set_aside=fit(SET_ASIDE, self._aside),
+            seen=pl.DataFrame(seen, schema=schema, orient="row").sort("hour", "account"),
+        )
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._frames.append(fit(self.table, self._rows))
+            self._rows = []
+
+
+def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
+    """Rows as a frame with the table's columns, without `delivery`: ingest adds it."""
+    schema = {name: dtype for name, dtype in table.schema.items() if name != "delivery"}
+    return pl.DataFrame(rows, schema=schema)
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    """At most `limit` characters of a text, fit for a terminal: control characters are spaces."""
+    sound = text[:limit].encode("utf-8", "replace").decode("utf-8")
+    return _CONTROL.sub(" ", sound) + ("…" if len(text) > limit else "")
+
+
+def to_text(value: object) -> str | None:
+    """A JSON value as a clean text; null where it is neither a text nor a number, or empty."""
+    if isinstance(value, str):
+        return clean(value.strip()) or None
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else None
+
+
+def to_mapping(value: object) -> dict[str, Any]:
+    """A JSON object; an empty one in place of any other value."""
+    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}
+
+
+def beginning(record: object) -> str | None:
+    """The first characters of a record, to be shown."""
+    if record is None:
+        return None
+    if isinstance(record, str):
+        return clean(record, SHOWN)
+    if isinstance(record, bytes | memoryview | msgspec.Raw):
+        start = bytes(memoryview(record)[: 4 * SHOWN])
+        return clean(start.decode("utf-8", "replace"), SHOWN)
+    return clean(msgspec.json.encode(record).decode(), SHOWN)
+
+
+def to_time(value: object) -> datetime:
+    """An ISO 8601 time in UTC. Raises ValueError when it is no time, or has no zone."""
+    text = value.isoformat() if isinstance(value, datetime) else value
+    if not isinstance(text, str) or len(text) > 40:
+        raise ValueError(f"time {beginning(text)} is not ISO 8601")
     try:
-        with (gzip.open if file.name.endswith(".gz") else open)(file, "rb") as stream:
-            data = stream.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"{file.name} cannot be read", found=str(error), todo="deliver the file again") from error
-    if len(data) > MOST_BYTES:
-        raise SourceError(f"{file.name} is too large", found=f"more than {MOST_BYTES >> 20} MB unpacked", todo="split the file")
-    try:
-        return bytes(data).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{file.name} is not UTF-8", found=str(error), todo="deliver it as UTF-8") from error
-
-
-def parse_time(value: object) -> datetime:
-    """An RFC 3339 time as UTC. Raises ValueError where it is none, or has no zone."""
-    if not isinstance(value, str):
-        raise ValueError(f"time is missing, or not text: {value!r}")
-    time = datetime.fromisoformat(value)
-    if time.tzinfo is None:
-        raise ValueError(f"time {value} has no zone; write it with Z or an offset")
-    return time.astimezone(UTC)
-
-
-def aside_frame(source: str, asides: Iterable[Aside]) -> pl.DataFrame:
-    """`tables.SET_ASIDE` without delivery."""
-    rows = [
-        {"source": source, "file": a.file, "place": a.place, "reason": a.reason, "record": a.record[:SHOWN], "records": 1} for a in asides
-    ]
-    return tables.SET_ASIDE.fit(pl.DataFrame(rows, schema={n: t for n, t in tables.SET_ASIDE.schema.items() if n != "delivery"})).drop(
-        "delivery"
-    )
-
-
-def seen_frame(source: str, places: Iterable[tuple[str | None, datetime]]) -> pl.DataFrame:
-    """`tables.SEEN` without delivery, from (account, time) of every record."""
-    frame = pl.DataFrame(list(places), schema={"account": pl.String, "hour": tables.TIME}, orient="row")
-    counts = frame.with_columns(pl.col("hour").dt.truncate("1h")).group_by("account", "hour").agg(records=pl.len()).sort("hour", "account")
-    return tables.SEEN.fit(counts.with_columns(source=pl.lit(source))).drop("delivery")
-
-
-def change_frame(rows: list[dict[str, object]]) -> pl.DataFrame:
-    """`tables.CHANGES` without delivery."""
-    schema = {name: dtype for name, dtype in tables.CHANGES.schema.items() if name != "delivery"}
-    return pl.DataFrame(rows, schema=schema) if rows else tables.CHANGES.empty().drop("delivery")
+        time = datetime.fromisoformat(text.strip().upper())
+        if time.tzinfo is not None:
+            return time.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"time {clean(text)} is not ISO 8601") from error
+    raise ValueError(f"time {clean(text)} has no zone: write UTC as a final Z")

@@ -1,11 +1,12 @@
-"""Files of a source that live on S3: a local mirror of them, from which the readers of files read as from any folder.
+"""A local mirror of files on S3, which is then read as any folder.
 
-    FOLDER/s3:/BUCKET/KEY      the objects under their own names, so that periods, `data/` and `metadata/` are recognised
+    FOLDER/s3:/BUCKET/KEY      the objects under their own names: periods are recognised by them
     FOLDER/partial/DIGEST      what has arrived of an object; a cut transfer goes on from there
     FOLDER/index.jsonl         key, ETag and size of every object that is here whole
 
-An object is fetched where its ETag or size is another one than before. Of a billing export only the files of the newest
-delivery of each period are fetched, as its manifest names them. What has vanished from the bucket vanishes here.
+An object is fetched where its ETag or size has changed. Of a billing export only the files of the
+newest delivery of each period are fetched, as its manifest names them. What has vanished from the
+bucket vanishes here.
 """
 
 import fcntl
@@ -15,11 +16,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -29,30 +29,34 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import aws
 from costwhy.sources.cost import exports
+from costwhy.sources.cost.exports import MANIFEST
+from costwhy.sources.s3_listing import (
+    ROOT,
+    SCHEME,
+    S3Object,
+    address_of,
+    is_address,
+    list_objects,
+    local_path,
+    split_address,
+)
 
-SCHEME = "s3://"
-PARALLEL = 4
-"""Objects that are fetched at the same time."""
-CHUNK = 2**16
-"""Bytes in memory of each of them; what a cut can cost at most, for what has arrived is kept."""
-STALLS = 5
-"""Attempts in a row that bring nothing before an object is given up."""
-PAUSE = 0.2
-"""Seconds before the second attempt; doubled each time."""
+PARALLEL = 4  # objects that are fetched at the same time
+CHUNK = 2**16  # bytes in memory of each of them; a cut costs no more, what has arrived is kept
+STALLS = 5  # attempts in a row that bring nothing before an object is given up
+PAUSE = 0.2  # seconds before the second attempt; doubled each time
 LOCK_WAIT = 10.0
-MANIFEST = "-Manifest.json"
-_ROOT = "s3:"
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
-Tell = Callable[[str, int, int], None]
-"""Told the object, how many are done, and how many there are."""
+Tell = Callable[[str, int, int], None]  # told the object, how many are done, how many there are
+Entry = list[Any]  # ETag and size
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """What a mirroring did: the folder; objects fetched, kept and removed; bytes that came over the network.
+    """What a mirroring did: how many objects it fetched, kept and removed.
 
-    refused: objects that cannot be files here, each with the reason.
+    bytes    that came over the network
+    refused  objects that cannot be files here, each with the reason
     """
 
     folder: Path
@@ -63,16 +67,6 @@ class Mirror:
     refused: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Object:
-    """One object as the bucket lists it."""
-
-    key: str
-    etag: str
-    size: int
-    modified: datetime
-
-
 class _ReplacedError(Exception):
     """An object is another one than when it was listed."""
 
@@ -81,94 +75,37 @@ class _ArchivedError(Exception):
     """An object lies in an archive and must be restored first."""
 
 
-def is_address(path: str) -> bool:
-    """Whether a path of costwhy.toml is an address on S3."""
-    return path.startswith(SCHEME)
+def mirror(
+    address: str,
+    folder: Path,
+    wanted: Callable[[str], bool] | None = None,
+    tell: Tell | None = None,
+) -> Mirror:
+    """Fetch the objects of an address into a folder: a prefix that ends at a `/`, one object, a glob.
 
+    wanted: which keys of a prefix or a glob; null: all. An object that is named itself is always
+    fetched.
 
-def local_path(address: str) -> str:
-    """The address as a path below the mirror's folder: s3://bucket/key -> s3:/bucket/key."""
-    return f"{_ROOT}/" + "/".join(part for part in address.removeprefix(SCHEME).split("/") if part)
-
-
-def address_of(file: Path) -> str | None:
-    """The address of a mirrored file; null for a file that is not of a mirror."""
-    return SCHEME + "/".join(file.parts[file.parts.index(_ROOT) + 1 :]) if _ROOT in file.parts else None
-
-
-def mirror(address: str, folder: Path, wanted: Callable[[str], bool] | None = None, tell: Tell | None = None) -> Mirror:
-    """Bring the objects of an address into a folder: a prefix that ends at a `/`, one object, or a glob.
-
-    wanted: which keys of a prefix or a glob are of use; null: all. An object named outright is always of use.
-    Raises SourceError where the address is none, or nothing is there; UnreachableError where S3 cannot be read.
+    Raises SourceError where the address is none, or nothing is there; UnreachableError where S3
+    cannot be read.
     """
-    bucket, _, rest = address.removeprefix(SCHEME).partition("/")
-    if not is_address(address) or not _BUCKET.fullmatch(bucket):
-        raise SourceError(f"{address!r} is no address on S3", found=bucket or "no bucket", todo="write s3://bucket/prefix/")
+    bucket, _ = split_address(address)
     folder.mkdir(parents=True, exist_ok=True)
     client = aws.client("s3")
     with _lock(folder):
         for _ in range(3):
-            objects = _list(client, address, (bucket, rest), wanted)
+            objects = list_objects(client, address, wanted or (lambda _: True))
             try:
-                return _Transfer(client, bucket, folder, tell or (lambda *_: None)).bring(objects)
+                return _Transfer(client, bucket, folder, tell or (lambda *_: None)).run(objects)
             except _ReplacedError:  # written anew while it was read: look again
                 continue
             except OSError as error:  # a full disk, or a folder that nobody may write
                 raise aws.unreachable(f"{address} could not be stored in {folder}", error) from None
-    found = "objects were replaced while they were read, three times"
-    raise UnreachableError(f"{address} could not be read", found=found, todo="run it again when the delivery is complete")
-
-
-# ---------------------------------------------------------------- listing
-
-
-def _list(client: Any, address: str, place: tuple[str, str], wanted: Callable[[str], bool] | None) -> list[_Object]:
-    """The objects of the address, in order of key. Raises SourceError where there is none."""
-    bucket, rest = place
-    try:
-        found = list(_listed(client, bucket, rest, wanted or (lambda _: True)))
-    except aws.FAULTS as error:
-        if aws.code_of(error) == "NoSuchBucket":
-            raise SourceError(f"there is no bucket {bucket}", found=address, todo="correct `path` in costwhy.toml") from None
-        raise aws.unreachable(f"{address} could not be listed", error) from None
-    if not found:
-        todo = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
-        raise SourceError(f"there is nothing to read at {address}", found="no object of this kind", todo=todo)
-    return found
-
-
-def _listed(client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]) -> Iterator[_Object]:
-    pattern = None
-    if rest and not rest.endswith("/"):
-        first = client.list_objects_v2(Bucket=bucket, Prefix=rest, MaxKeys=1).get("Contents", [])
-        if first and first[0]["Key"] == rest:  # keys come in order: the one that is the whole prefix comes first
-            yield _object(first[0])
-            return
-    if any(mark in rest for mark in "*?["):
-        pattern = _pattern(rest)
-        rest = re.split(r"[*?\[]", rest, maxsplit=1)[0]
-    elif rest:
-        rest = rest.rstrip("/") + "/"
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=rest):
-        for content in page.get("Contents", []):
-            key = content["Key"]
-            if not key.endswith("/") and wanted(key) and (pattern is None or pattern.fullmatch(key)):
-                yield _object(content)
-
-
-def _object(content: dict[str, Any]) -> _Object:
-    try:
-        return _Object(content["Key"], content["ETag"], content["Size"], content["LastModified"])
-    except KeyError as error:
-        raise ValueError(f"the listing names an object without its {error}") from None
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """The glob as files know it: `*` and `?` stay within a folder, `**/` goes through any number of them."""
-    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", glob, re.DOTALL)
-    return re.compile("".join(words.get(p) or (p.replace("[!", "[^", 1) if len(p) > 2 and p[0] == "[" else re.escape(p)) for p in parts))
+    raise UnreachableError(
+        f"{address} could not be read",
+        found="objects were replaced while they were read, three times",
+        fix="run it again when the delivery is complete",
+    )
 
 
 # ---------------------------------------------------------------- fetching
@@ -189,8 +126,8 @@ class _Transfer:
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _stopping: threading.Event = field(default_factory=threading.Event)
 
-    def bring(self, objects: list[_Object]) -> Mirror:
-        """Manifests first, for they say what else is of use; then what vanished goes; then the rest comes."""
+    def run(self, objects: list[S3Object]) -> Mirror:
+        """Manifests first, for they name the others; then what vanished goes; then the rest."""
         storable = self._storable(objects)
         self.total = len(storable)
         known = self._index()
@@ -201,14 +138,15 @@ class _Transfer:
         removed = self._remove({o.key for o in useful}, known)
         changed += self._fetch_all([o for o in useful if not o.key.endswith(MANIFEST)], known)
         self._compact({o.key: [o.etag, o.size] for o in useful if self._path(o.key).is_file()})
-        lost = len(self.refused)
-        kept = len(useful) - changed - (lost - (len(objects) - len(storable)))
-        return Mirror(self.folder, changed, kept, removed, self.received, tuple(sorted(self.refused)))
+        refused = tuple(sorted(self.refused))
+        lost = len(refused) - (len(objects) - len(storable))  # of those that could be stored
+        kept = len(useful) - changed - lost
+        return Mirror(self.folder, changed, kept, removed, self.received, refused)
 
     def _path(self, key: str) -> Path:
-        return self.folder.joinpath(_ROOT, self.bucket, *(part for part in key.split("/") if part))
+        return self.folder.joinpath(ROOT, self.bucket, *(part for part in key.split("/") if part))
 
-    def _storable(self, objects: list[_Object]) -> list[_Object]:
+    def _storable(self, objects: list[S3Object]) -> list[S3Object]:
         """Without keys that would leave the folder, or that cannot be files beside the others."""
         paths: set[Path] = set()
         kept = []
@@ -224,16 +162,20 @@ class _Transfer:
                 kept.append(one)
         return sorted(kept, key=lambda o: o.key)
 
-    def _newest(self, objects: list[_Object], manifests: list[_Object]) -> list[_Object]:
-        """Billing exports: without what a newer delivery of the same period replaced. Others: all."""
+    def _newest(self, objects: list[S3Object], manifests: list[S3Object]) -> list[S3Object]:
+        """Of billing exports the newest delivery of each period; of other files all."""
         if not manifests:
             return objects
         by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
-        wanted = exports.newest(by_path, [self._path(o.key) for o in manifests], lambda path: by_path[path].modified.timestamp())
+        wanted = exports.newest(
+            by_path,
+            [self._path(o.key) for o in manifests],
+            lambda path: by_path[path].modified.timestamp(),
+        )
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
-    def _fetch_all(self, objects: list[_Object], known: dict[str, list[Any]]) -> int:
-        """Those that are new or changed, PARALLEL at a time; the first fault stops all. Returns how many came."""
+    def _fetch_all(self, objects: list[S3Object], known: dict[str, Entry]) -> int:
+        """Fetch those that are new or changed; the first fault stops all. Returns how many came."""
         needed = [o for o in objects if not self._is_here(o, known.get(o.key))]
         self.done += len(objects) - len(needed)
         if not needed:
@@ -241,40 +183,44 @@ class _Transfer:
         before = len(self.refused)
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
-                _finish([pool.submit(self._bring_one, one) for one in needed])
+                futures = [pool.submit(self._fetch_one, one) for one in needed]
+                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                    future.result()
             except BaseException:
                 self._stopping.set()
                 pool.shutdown(cancel_futures=True)
                 raise
         return len(needed) - (len(self.refused) - before)
 
-    def _is_here(self, one: _Object, known: list[Any] | None) -> bool:
+    def _is_here(self, one: S3Object, known: Entry | None) -> bool:
         path = self._path(one.key)
         if known != [one.etag, one.size] or not path.is_file():
             return False
         there = path.stat()  # a file that somebody altered has another time than its object
         return there.st_size == one.size and abs(there.st_mtime - one.modified.timestamp()) < 1
 
-    def _bring_one(self, one: _Object) -> None:
-        path = self._path(one.key)
-        partial = self.folder / "partial" / hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
+    def _fetch_one(self, one: S3Object) -> None:
+        path, address = self._path(one.key), f"{SCHEME}{self.bucket}/{one.key}"
+        name = hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
+        partial = self.folder / "partial" / name
         partial.parent.mkdir(exist_ok=True)
         try:
-            self._fetch(one, partial)
+            self._fetch(one, partial, address)
         except _ArchivedError:
             self._refuse(one.key, "it lies in an archive: restore it first")
             return
         except OSError as error:
-            raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be stored", error) from None
+            raise aws.unreachable(f"{address} could not be stored", error) from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.utime(partial, (one.modified.timestamp(),) * 2)  # the newest of several deliveries is found by it
+        times = (one.modified.timestamp(),) * 2  # the newest of several deliveries is found by it
+        os.utime(partial, times)
         partial.replace(path)
         with self._guard, (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
             index.write(_line(one.key, [one.etag, one.size]))
             self.done += 1
-            self.tell(f"{SCHEME}{self.bucket}/{one.key}", self.done, self.total)
+            self.tell(address, self.done, self.total)
 
-    def _fetch(self, one: _Object, partial: Path) -> None:
+    def _fetch(self, one: S3Object, partial: Path, address: str) -> None:
         """Until all is here; after a cut from where it was cut."""
         partial.touch()
         if not _is_sound(partial, one, {}):  # whole, and killed before it was looked at
@@ -287,27 +233,31 @@ class _Transfer:
                     self._append(one, partial, before)
                 if partial.stat().st_size == one.size:
                     return
-                fault: Exception = ValueError(f"{partial.stat().st_size} bytes arrived of {one.size}")
+                arrived = partial.stat().st_size
+                fault: Exception = ValueError(f"{arrived} bytes arrived of {one.size}")
             except FlexibleChecksumError as error:
                 fault = error
                 partial.write_bytes(b"")
             except aws.FAULTS as error:
-                _give_up(error, f"{SCHEME}{self.bucket}/{one.key}")
+                _give_up(error, address)
                 fault = error
             if partial.stat().st_size > one.size:
                 partial.write_bytes(b"")
             stalls = 0 if farthest < partial.stat().st_size else stalls + 1
             farthest = max(farthest, partial.stat().st_size)
             if stalls >= STALLS or self._stopping.is_set():
-                raise aws.unreachable(f"{SCHEME}{self.bucket}/{one.key} could not be fetched", fault) from None
+                raise aws.unreachable(f"{address} could not be fetched", fault) from None
             time.sleep(PAUSE * 2**stalls if stalls else 0)
 
-    def _append(self, one: _Object, partial: Path, start: int) -> None:
-        """One request from `start` to the end; every chunk is in the file before the next one is asked for."""
+    def _append(self, one: S3Object, partial: Path, start: int) -> None:
+        """One request from `start` to the end; a chunk is in the file before the next is read."""
         part = {"Range": f"bytes={start}-"} if start else {}
         answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
-            while not self._stopping.is_set() and stream.tell() <= one.size and (chunk := body.read(CHUNK)):
+            while not self._stopping.is_set() and stream.tell() <= one.size:
+                chunk = body.read(CHUNK)
+                if not chunk:
+                    break
                 _store(stream, chunk)
                 with self._guard:
                     self.received += len(chunk)
@@ -321,28 +271,30 @@ class _Transfer:
 
     # ------------------------------------------------------------ what is here
 
-    def _index(self) -> dict[str, list[Any]]:
+    def _index(self) -> dict[str, Entry]:
         """What is here whole; the last line of a key counts, a torn line does not."""
-        known: dict[str, list[Any]] = {}
+        known: dict[str, Entry] = {}
         with suppress(FileNotFoundError):
-            for line in (self.folder / "index.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+            text = (self.folder / "index.jsonl").read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
                 with suppress(ValueError, KeyError, TypeError):
                     entry = json.loads(line)
                     known[entry["key"]] = [entry["etag"], entry["size"]]
         return known
 
-    def _compact(self, present: dict[str, list[Any]]) -> None:
+    def _compact(self, present: dict[str, Entry]) -> None:
         """One line for each object, and no parts of objects that are no longer wanted."""
         draft = self.folder / "index.draft"
-        draft.write_text("".join(_line(key, entry) for key, entry in sorted(present.items())), encoding="utf-8")
+        lines = (_line(key, entry) for key, entry in sorted(present.items()))
+        draft.write_text("".join(lines), encoding="utf-8")
         draft.replace(self.folder / "index.jsonl")
         for partial in (self.folder / "partial").glob("*"):
             partial.unlink()
 
-    def _remove(self, wanted: set[str], known: dict[str, list[Any]]) -> int:
-        """What is no longer to be read, with the folders that it leaves empty. Returns how many objects went."""
+    def _remove(self, wanted: set[str], known: dict[str, Entry]) -> int:
+        """Remove other files, and folders that are then empty. Returns how many files went."""
         keep = {self._path(key) for key in wanted}
-        root = self.folder / _ROOT
+        root = self.folder / ROOT
         gone = [path for path in root.rglob("*") if path.is_file() and path not in keep]
         for path in gone:
             path.unlink()
@@ -355,12 +307,7 @@ class _Transfer:
         return len(gone)
 
 
-def _finish(futures: Iterable[Future[None]]) -> None:
-    for future in wait(futures, return_when=FIRST_EXCEPTION).done:
-        future.result()
-
-
-def _line(key: str, entry: list[Any]) -> str:
+def _line(key: str, entry: Entry) -> str:
     return json.dumps({"key": key, "etag": entry[0], "size": entry[1]}) + "\n"
 
 
@@ -374,11 +321,15 @@ def _unfit(key: str) -> str:
     return ""
 
 
-def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> FileIO:
-    """The file, ready for what the answer brings: the bytes from `start`, or all of them. Not every server heeds what it is asked."""
+def _opened(partial: Path, one: S3Object, answer: dict[str, Any], start: int) -> FileIO:
+    """The file, ready for what the answer brings: the bytes from `start`, or all of them.
+
+    Some servers ignore the range or the ETag that they are asked for.
+    """
     if answer.get("ETag", one.etag).strip('"') != one.etag.strip('"'):
         raise _ReplacedError
-    whole, came = answer["ResponseMetadata"]["HTTPStatusCode"] != 206, str(answer.get("ContentRange"))
+    whole = answer["ResponseMetadata"]["HTTPStatusCode"] != 206
+    came = str(answer.get("ContentRange"))
     if not whole and not came.startswith(f"bytes {start}-"):
         partial.write_bytes(b"")  # the next request asks for all of it
         raise ValueError(f"bytes from {start} were asked for, {came} came")
@@ -386,7 +337,7 @@ def _opened(partial: Path, one: _Object, answer: dict[str, Any], start: int) -> 
 
 
 def _store(stream: FileIO, chunk: bytes) -> None:
-    """All of it: where the disk is nearly full, one write takes a part, and the next one says so."""
+    """Write all of it: on a disk that is nearly full a write takes a part."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[stream.write(rest) or 0 :]
@@ -407,19 +358,27 @@ def _give_up(error: Exception, address: str) -> None:
         raise aws.unreachable(f"S3 refused to give {address}", error) from None
 
 
-def _is_sound(partial: Path, one: _Object, answer: dict[str, Any]) -> bool:
-    """Whether the content is that of the ETag, where the ETag is an MD5: not of multipart uploads, not under KMS keys."""
+def _is_sound(partial: Path, one: S3Object, answer: dict[str, Any]) -> bool:
+    """Whether the content is that of the ETag.
+
+    Not every ETag is an MD5: not of multipart uploads, not under KMS keys. Such content is trusted.
+    """
     etag = one.etag.strip('"')
-    plain = _PLAIN_MD5.fullmatch(etag) and answer.get("ServerSideEncryption") in {None, "AES256"} and "SSECustomerAlgorithm" not in answer
+    plain = (
+        _PLAIN_MD5.fullmatch(etag)
+        and answer.get("ServerSideEncryption") in {None, "AES256"}
+        and "SSECustomerAlgorithm" not in answer
+    )
     if not plain or partial.stat().st_size != one.size:
         return True
     with partial.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == etag
+        digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
+    return digest.hexdigest() == etag
 
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """One at a time in one folder; the operating system frees the lock of a process that was killed."""
+    """One process at a time; the operating system frees the lock of one that was killed."""
     until = time.monotonic() + LOCK_WAIT
     with (folder / "lock").open("a+", encoding="utf-8") as stream:
         while True:
@@ -428,8 +387,12 @@ def _lock(folder: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    todo = "wait until it is done, and run it again"
-                    raise SourceError("the mirror is being filled by another costwhy", found=str(folder), todo=todo) from None
+                    fix = "wait until it is done, and run it again"
+                    raise SourceError(
+                        "the mirror is being filled by another costwhy",
+                        found=str(folder),
+                        fix=fix,
+                    ) from None
             time.sleep(0.05)
         yield
 

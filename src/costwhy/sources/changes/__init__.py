@@ -1,0 +1,1 @@
+"""Recorded changes: deployments, API calls, scaling."""

@@ -1,22 +1,21 @@
-"""Scaling activities, as DescribeScalingActivities of EC2 Auto Scaling and of Application Auto Scaling prints them.
+"""Scaling activities of EC2 Auto Scaling and of Application Auto Scaling.
 
-Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}` and `{"ScalingActivities": [...]}`.
+Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}`, `{"ScalingActivities": [...]}`.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from costwhy.errors import SourceError
 from costwhy.sources import files
-from costwhy.sources.intake import Intake, clean, to_text, to_time
-from costwhy.sources.reading import Reading
+from costwhy.sources.aws_regions import FilesOrApiConfig
+from costwhy.sources.format import Files, Format, later
+from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
-ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 _FAILED = ("Failed", "Cancelled", "Overridden", "Unfulfilled")
 _CAPACITY = re.compile(r"from (\d{1,9}) to (\d{1,9})")
 _TARGET = re.compile(r"[Ss]etting desired \w+ to (\d{1,9})|desired \w+ to (\d{1,9})")
@@ -44,47 +43,36 @@ class _Activity(msgspec.Struct, rename="pascal"):
 _DECODER = msgspec.json.Decoder(_Activity)
 
 
-def find_files(path: str, folder: Path) -> tuple[Path, ...]:
-    """JSON files. Raises SourceError when there is none."""
-    return files.find_files(path, folder, ENDINGS)
-
-
 def read(sources: Sequence[Path]) -> Reading:
     """Changes of kind `scaling`; failed and cancelled activities are seen, and are no changes."""
-    intake, known = Intake(CHANGES, "autoscaling"), set[str]()
-    for file in sources:
-        try:
-            for place, text in files.read_records(file, ("Activities", "ScalingActivities")):
-                _read_activity(intake, (file, place), text, known)
-        except SourceError as error:
-            intake.set_aside(file, None, str(error))
-    return intake.reading()
+    keys = ("Activities", "ScalingActivities")
+    return read_activities((file, files.read_records(file, keys)) for file in sources)
 
 
-def read_activities(activities: Iterable[tuple[str, bytes]], name: str) -> Reading:
-    """The same from activities that do not come from files: place and JSON text of each. name: shown in place of the file."""
-    intake, known = Intake(CHANGES, "autoscaling"), set[str]()
-    for place, text in activities:
-        _read_activity(intake, (Path(name), place), text, known)
-    return intake.reading()
+def read_activities(
+    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
+) -> Reading:
+    """The same, from what is shown as the file, and place and JSON text of each activity."""
+    collector, known = Collector(CHANGES, "autoscaling"), set[str]()
 
-
-def _read_activity(intake: Intake, at: tuple[Path, str], text: msgspec.Raw | bytes, known: set[str]) -> None:
-    try:
+    def read_one(text: msgspec.Raw | bytes) -> None:
         activity = _DECODER.decode(text)
         row = _row(activity)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        reason = f"no scaling activity: {error}" if isinstance(error, msgspec.MsgspecError) else str(error)
-        intake.set_aside(*at, reason, text)
-        return
-    intake.see(row["account"], row["time"])
-    if activity.status_code not in _FAILED and activity.activity_id not in known:
-        known.add(activity.activity_id)
-        intake.keep(row)
+        collector.see(row["account"], row["time"])
+        if activity.status_code not in _FAILED and activity.activity_id not in known:
+            known.add(activity.activity_id)
+            collector.keep(row)
+
+    for file, activities in sources:
+        collector.read_each(file, activities, read_one, "scaling activity")
+    return collector.reading()
 
 
 def _row(activity: _Activity) -> dict[str, Any]:
-    resource, ecs = activity.auto_scaling_group_name or activity.resource_id, activity.resource_id or ""
+    resource, ecs = (
+        activity.auto_scaling_group_name or activity.resource_id,
+        activity.resource_id or "",
+    )
     source = "application-autoscaling" if activity.resource_id else "autoscaling"
     arn = _ARN.match(activity.auto_scaling_group_arn or "")
     zone = _ZONE.search(activity.details) if isinstance(activity.details, str) else None
@@ -102,7 +90,10 @@ def _row(activity: _Activity) -> dict[str, Any]:
         "actor": None if activity.is_asked else f"{source}.amazonaws.com",
         "actor_kind": None if activity.is_asked else "service",
         "automated": not activity.is_asked,
-        "summary": clean(": ".join(part for part in (activity.description, activity.cause) if part), 500) or None,
+        "summary": clean(
+            ": ".join(part for part in (activity.description, activity.cause) if part), 500
+        )
+        or None,
         "before": before,
         "after": after,
     }
@@ -112,6 +103,25 @@ def _capacity(activity: _Activity) -> tuple[str | None, str | None]:
     """Desired capacity before and after, as JSON, where the cause or the description says it."""
     change = _CAPACITY.search(activity.cause[:5000])
     if change:
-        return f'{{"desired_capacity":{int(change[1])}}}', f'{{"desired_capacity":{int(change[2])}}}'
+        return (
+            f'{{"desired_capacity":{int(change[1])}}}',
+            f'{{"desired_capacity":{int(change[2])}}}',
+        )
     target = _TARGET.search(activity.description[:5000])
     return None, f'{{"desired_capacity":{int(target[1] or target[2])}}}' if target else None
+
+
+class Config(FilesOrApiConfig, frozen=True, kw_only=True):
+    """What DescribeScalingActivities printed, at `path`; or `api = true`."""
+
+    days: Annotated[int, msgspec.Meta(ge=1, le=42)] | None = None
+
+
+FORMAT = Format(
+    section="changes",
+    source="autoscaling",
+    config=Config,
+    files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz")),
+    read=read,
+    live=later("costwhy.sources.changes.autoscaling_api", "live"),
+)

@@ -1,4 +1,4 @@
-"""Who acted, from a CloudTrail record's userIdentity: a person, a pipeline, a role, or the provider itself.
+"""Who acted, from a CloudTrail record's userIdentity: a person, a pipeline, a role, AWS itself.
 
 Source: AWS, *CloudTrail userIdentity element*.
 """
@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from costwhy.sources.intake import to_text
+from costwhy.sources.reading import to_text
 
 _PIPELINE_PARTS = (
-    "github", "gitlab", "bitbucket", "jenkins", "circleci", "buildkite", "teamcity", "spinnaker", "argocd",
-    "terraform", "atlantis", "spacelift", "pulumi", "cloudformation", "codepipeline", "codebuild", "codedeploy",
-    "deploy", "pipeline",
+    "github", "gitlab", "bitbucket", "jenkins", "circleci", "buildkite", "teamcity", "spinnaker",
+    "argocd", "terraform", "atlantis", "spacelift", "pulumi", "cloudformation", "codepipeline",
+    "codebuild", "codedeploy", "deploy", "pipeline",
 )  # fmt: skip
 _PIPELINE_WORDS = {
     "ci",
@@ -31,6 +31,7 @@ _PIPELINE_WORDS = {
     "bot]",
     "automation",
 }
+# Services that carry out what a person or a pipeline decided: it is not their own routine
 _ORCHESTRATORS = (
     "cloudformation.",
     "codepipeline.",
@@ -41,7 +42,6 @@ _ORCHESTRATORS = (
     "amplify.",
     "proton.",
 )
-"""Services that carry out what a person or pipeline decided: what they do is not their own routine."""
 _INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
 _PLAIN_NAME = re.compile(r"[^\W\d_]+([._ -][^\W\d_]+)+")
 _SSO = "AWSReservedSSO_"
@@ -50,7 +50,11 @@ _LINKED = "AWSServiceRoleFor"
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acted. `kind`: person, pipeline, role, service; `automated`: a machine's routine, not a decision."""
+    """Who acted.
+
+    kind       person, pipeline, role, service
+    automated  a machine's routine, not a decision
+    """
 
     name: str | None
     kind: str | None
@@ -59,13 +63,14 @@ class Actor:
 
 
 def is_pipeline(name: str) -> bool:
-    """Whether a role or user is named like a delivery pipeline: `ci-deployer`, `github-actions`, `terraform-apply`."""
+    """Whether a name is like that of a delivery pipeline: `ci-deployer`, `github-actions`."""
     low = name.lower()
-    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(re.split(r"[^a-z0-9\]]+", low))
+    words = re.split(r"[^a-z0-9\]]+", low)
+    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(words)
 
 
 def kind_of(name: str | None) -> str | None:
-    """`pipeline` where a name looks like one and is no mail address, else `person`; null for no name."""
+    """`pipeline` where a name looks like one and is no mail address, else `person`."""
     if name is None:
         return None
     return "pipeline" if "@" not in name and is_pipeline(name) else "person"
@@ -78,11 +83,16 @@ def find_actor(record: Mapping[str, Any]) -> Actor:
     if actor.automated:
         return actor
     routine = _is_routine(record, identity)
-    return Actor(actor.name or to_text(identity.get("invokedBy")), actor.kind or "service", actor.role, routine)
+    return Actor(
+        actor.name or to_text(identity.get("invokedBy")),
+        actor.kind or "service",
+        actor.role,
+        routine,
+    )
 
 
 def _is_routine(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
-    """The provider itself acts: a service event, or a call by a service that does not carry out somebody's order."""
+    """AWS itself acts: a service event, or a call by a service that carries out no order."""
     callers = [to_text(identity.get("invokedBy")), to_text(record.get("sourceIPAddress"))]
     services = [caller for caller in callers if caller and caller.endswith(".amazonaws.com")]
     if any(service.startswith(_ORCHESTRATORS) for service in services):
@@ -109,7 +119,7 @@ def _named(identity: Mapping[str, Any]) -> Actor:
 
 
 def _assumed(identity: Mapping[str, Any]) -> Actor:
-    """A role's session: the person where one is named, else the pipeline, else the session of the role."""
+    """A role's session: the person where one is named, else the pipeline, else the session."""
     context = _mapping(identity.get("sessionContext"))
     role = to_text(_mapping(context.get("sessionIssuer")).get("userName")) or _role_of(identity)
     session = _tail(identity.get("arn")) or _tail(identity.get("principalId"), ":")
@@ -121,11 +131,15 @@ def _assumed(identity: Mapping[str, Any]) -> Actor:
     person = _person(source, session, role or "")
     if person:
         return Actor(person, "person", role)
-    return Actor(role, "pipeline", role) if role and is_pipeline(role) else Actor(source or session or role, "role", role)
+    return (
+        Actor(role, "pipeline", role)
+        if role and is_pipeline(role)
+        else Actor(source or session or role, "role", role)
+    )
 
 
 def _person(source: str | None, session: str | None, role: str) -> str | None:
-    """The person whom a session names: a mail address, an SSO session, or a source identity such as `dana.lee`."""
+    """The person whom a session names: a mail address, an SSO session, or `dana.lee`."""
     for name in (source, session):
         if name and "@" in name:
             return name

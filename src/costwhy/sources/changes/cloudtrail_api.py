@@ -1,45 +1,60 @@
-"""CloudTrail without log files: LookupEvents gives the management events of the last 90 days, in one region at a time.
+"""CloudTrail without log files: the management events of the last 90 days of a region.
 
-AWS answers two requests a second with 50 events each. Source: AWS, *LookupEvents*; the event itself is the record that
-log files carry, so it is read by the same parser.
+AWS answers two requests a second with 50 events each. Source: AWS, *LookupEvents*; an event is the
+record that log files have, so the same parser reads it.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from costwhy.remote import aws
-from costwhy.sources.aws_days import Request, of_day
+from costwhy.sources import aws_regions
+from costwhy.sources.by_day import Live, Request, of_day
 from costwhy.sources.changes import cloudtrail
 from costwhy.sources.reading import Reading
 
 CALLS = ("cloudtrail:LookupEvents",)
-MOST_DAYS = 90
-USUAL_DAYS = 14
 PER_SECOND = 2
 
 
-def read(request: Request) -> Iterator[tuple[date, Reading]]:
-    """Each day with its changes, as `cloudtrail.read` gives them. Raises UnreachableError where CloudTrail does not answer."""
-    client = aws.client("cloudtrail", request.region)
+def live(entry: cloudtrail.Config, _key: str, _folder: Path, tags: Sequence[str]) -> Live | None:
+    """What an entry asks; null: it names files."""
+    if not entry.api:
+        return None
+    ask = partial(read, service_tags=tags)
+    return aws_regions.live(entry.format, entry.regions, entry.days, ask, (), tuple(tags))
+
+
+def read(
+    request: Request, service_tags: Sequence[str] = cloudtrail.SERVICE_TAGS
+) -> Iterator[tuple[date, Reading]]:
+    """Each day with its changes, as `cloudtrail.read` gives them.
+
+    Raises UnreachableError where CloudTrail does not answer.
+    """
+    region = request.place
+    client = aws.client("cloudtrail", region)
     for start, end in request.windows(1):
-        name = f"CloudTrail {request.region} {start:%Y-%m-%d}"
+        shown = Path(f"CloudTrail {region} {start:%Y-%m-%d}")
         try:
-            reading = cloudtrail.read_events(_events(client, start, end), name, request.service_tags or cloudtrail.SERVICE_TAGS)
+            events = _events(client, start, end)
+            reading = cloudtrail.read_events([(shown, events)], service_tags)
         except aws.FAULTS as error:
-            raise aws.unreachable(f"CloudTrail in {request.region} could not be read", error) from None
-        yield start.date(), _with_aside(of_day(reading, start.date(), "time"), reading)
-
-
-def _with_aside(day: Reading, whole: Reading) -> Reading:
-    return Reading(day.rows, whole.set_aside, day.seen)
+            raise aws.unreachable(f"CloudTrail in {region} could not be read", error) from None
+        piece = of_day(reading, start.date(), "time")
+        yield start.date(), replace(piece, set_aside=reading.set_aside)
 
 
 def _events(client: Any, start: datetime, end: datetime) -> Iterator[tuple[str, bytes]]:
-    """Place and JSON of every event of [start, end); CloudTrail's own end is the last second that counts."""
+    """Place and JSON of every event of [start, end); for CloudTrail the last second counts too."""
+    last = end - timedelta(seconds=1)
     pages = client.get_paginator("lookup_events").paginate(
-        StartTime=start, EndTime=end - timedelta(seconds=1), PaginationConfig={"PageSize": 50}
+        StartTime=start, EndTime=last, PaginationConfig={"PageSize": 50}
     )
     number, next_at = 0, 0.0
     answers = iter(pages)

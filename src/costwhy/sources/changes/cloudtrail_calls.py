@@ -1,4 +1,4 @@
-"""What an AWS API call did, from its name and parameters: its kind, what it touched, and the call in words."""
+"""What an AWS API call did: its kind, what it touched, and the call in words."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -7,42 +7,40 @@ from typing import Any
 
 import msgspec
 
-from costwhy.sources.intake import clean, to_text
+from costwhy.sources.reading import clean, to_mapping, to_text
 
-MAX_AFTER = 4096
-"""Bytes of JSON that are kept of the values asked for."""
-MAX_NAMES = 50
-"""Names that one call can touch."""
+MAX_JSON = 4096  # Bytes of JSON that are kept of the values before or after a change
+MAX_NAMES = 50  # Names that one call can touch
 _DEEPEST = 8
 _VERSION = re.compile(r"\d{8}(_?v\d+)?$|\d{4}_\d{2}_\d{2}(v\d+)?$")
 
 _KINDS = {
     "deploy": """
         UpdateFunctionCode PublishVersion UpdateAlias CreateDeployment StartDeployment PutImage
-        RegisterTaskDefinition CreateTaskSet StartPipelineExecution CreateStack UpdateStack ExecuteChangeSet
-        CreateStackInstances UpdateStackInstances UpdateStackSet CreateApplicationVersion UpdateEnvironment
-        StartInstanceRefresh UpdateNodegroupVersion
+        RegisterTaskDefinition CreateTaskSet StartPipelineExecution CreateStack UpdateStack
+        ExecuteChangeSet CreateStackInstances UpdateStackInstances UpdateStackSet
+        CreateApplicationVersion UpdateEnvironment StartInstanceRefresh UpdateNodegroupVersion
     """,
     "rollback": """
-        StopDeployment RollbackStack CancelUpdateStack ContinueUpdateRollback RollbackInstanceRefresh
-        RollbackApplication
+        StopDeployment RollbackStack CancelUpdateStack ContinueUpdateRollback
+        RollbackInstanceRefresh RollbackApplication
     """,
     "scaling": """
         RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy DeleteScalingPolicy
-        PutScheduledAction DeleteScheduledAction PutScheduledUpdateGroupAction UpdateAutoScalingGroup
-        SetDesiredCapacity ModifyVolume StartInstances StopInstances PutFunctionConcurrency
+        PutScheduledAction DeleteScheduledAction PutScheduledUpdateGroupAction
+        UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances PutFunctionConcurrency
         DeleteFunctionConcurrency PutProvisionedConcurrencyConfig DeleteProvisionedConcurrencyConfig
-        UpdateShardCount ModifyReplicationGroupShardConfiguration IncreaseReplicaCount DecreaseReplicaCount
-        UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest UpdateBrokerStorage UpdateBrokerCount
-        SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
+        UpdateShardCount ModifyReplicationGroupShardConfiguration IncreaseReplicaCount
+        DecreaseReplicaCount UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest
+        UpdateBrokerStorage UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
     """,
     "schedule": """
         CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule UpdateEventSourceMapping
     """,
     "commitment": """
         CreateSavingsPlan DeleteQueuedSavingsPlan ReturnSavingsPlan ModifyReservedInstances
-        DeleteQueuedReservedInstances AcceptReservedInstancesExchangeQuote CreateReservedInstancesListing
-        CancelReservedInstancesListing PurchaseHostReservation PurchaseScheduledInstances
+        DeleteQueuedReservedInstances AcceptReservedInstancesExchangeQuote
+        CreateReservedInstancesListing CancelReservedInstancesListing PurchaseHostReservation PurchaseScheduledInstances
     """,
     "tag": "PutBucketTagging DeleteBucketTagging PutObjectTagging ChangeTagsForResource",
     "flag": "UpdateFeature CreateFeature UpdateLaunch StartLaunch StopLaunch",
@@ -54,12 +52,15 @@ _KINDS = {
 _KIND_OF = {name: kind for kind, names in _KINDS.items() for name in names.split()}
 _VERBS = (
     ("commitment", ("PurchaseReserved",)),
-    ("tag", ("CreateTag", "DeleteTag", "Tag", "Untag", "AddTags", "RemoveTags", "CreateOrUpdateTags")),
+    ("tag", (
+        "CreateTag", "DeleteTag", "Tag", "Untag", "AddTags", "RemoveTags", "CreateOrUpdateTags",
+    )),
     ("create", ("Create", "Run", "Allocate", "Import", "Copy", "Restore", "Request")),
     ("delete", ("Delete", "Terminate", "Release", "Deregister", "Destroy")),
     ("config", (
-        "Put", "Update", "Modify", "Set", "Enable", "Disable", "Authorize", "Revoke", "Attach", "Detach", "Associate",
-        "Disassociate", "Add", "Remove", "Rotate", "Change", "Configure", "Replace", "Reset", "Apply",
+        "Put", "Update", "Modify", "Set", "Enable", "Disable", "Authorize", "Revoke", "Attach",
+        "Detach", "Associate", "Disassociate", "Add", "Remove", "Rotate", "Change", "Configure",
+        "Replace", "Reset", "Apply",
     )),
 )  # fmt: skip
 _SIZES = {
@@ -74,16 +75,21 @@ _SIZES = {
 }
 
 _MAIN = (
-    "resourceId", "resourceArn", "functionName", "autoScalingGroupName", "serviceName", "applicationName",
-    "dBInstanceIdentifier", "dBClusterIdentifier", "dBParameterGroupName", "tableName", "bucketName", "queueName",
-    "queueUrl", "repositoryName", "logGroupName", "roleName", "stackName", "alarmName", "secretId", "instanceId",
-    "volumeId", "groupId", "targetGroupArn", "name",
+    "resourceId", "resourceArn", "functionName", "autoScalingGroupName", "serviceName",
+    "applicationName", "dBInstanceIdentifier", "dBClusterIdentifier", "dBParameterGroupName",
+    "tableName", "bucketName", "queueName", "queueUrl", "repositoryName", "logGroupName",
+    "roleName", "stackName", "alarmName", "secretId", "instanceId", "volumeId", "groupId",
+    "targetGroupArn", "name",
 )  # fmt: skip
-_NAMING = re.compile(r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|resourcearnlist|taskdefinition)$")
+_NAMING = re.compile(
+    r"(name|id|ids|arn|arns|identifier|resource|resources|service|cluster|url|arnlist|"
+    r"resourcearnlist|taskdefinition)$"
+)
 _NOT_NAMING = re.compile(r"token|tagkeys|request|accountid|host|runtime|handler")
 _QUIET = re.compile(
-    r"token|^host$|^x-amz|namespace$|scalabledimension|^type$|^policytype$|^overwrite$|^tier$|^publish$|^dryrun$|^cluster$|"
-    r"pattern$|predefinedmetrictype|document$|^xmlns$|description$|^tag|^key$|^value$|certificate|hash$|^partition$|^path$"
+    r"token|^host$|^x-amz|namespace$|scalabledimension|^type$|^policytype$|^overwrite$|^tier$|"
+    r"^publish$|^dryrun$|^cluster$|pattern$|predefinedmetrictype|document$|^xmlns$|description$|"
+    r"^tag|^key$|^value$|certificate|hash$|^partition$|^path$"
 )
 _NAMING_TAGS = {
     "name",
@@ -124,12 +130,20 @@ def find_kind(record: Mapping[str, Any]) -> str:
 def _kind_by_values(event: str, asked: Mapping[str, Any], source: str) -> str | None:
     """Calls whose meaning lies in their parameters; null: the name says enough."""
     if event == "UpdateService" and source.startswith("ecs"):
-        deploys = asked.get("taskDefinition") or asked.get("forceNewDeployment") or "desiredCount" not in asked
+        deploys = (
+            asked.get("taskDefinition")
+            or asked.get("forceNewDeployment")
+            or "desiredCount" not in asked
+        )
         return "deploy" if deploys else "scaling"
     if event == "PutRule":
         return "schedule" if asked.get("scheduleExpression") else "config"
     if event in {"UpdateTable", "ModifyTable"}:
-        return "scaling" if {"provisionedThroughput", "billingMode", "onDemandThroughput"} & asked.keys() else "config"
+        return (
+            "scaling"
+            if {"provisionedThroughput", "billingMode", "onDemandThroughput"} & asked.keys()
+            else "config"
+        )
     if event.startswith("Modify") and _SIZES & asked.keys():
         return "scaling"
     return None
@@ -161,7 +175,7 @@ def _names_in(part: object, key: str, depth: int) -> Iterator[str]:
 
 
 def find_resource(record: Mapping[str, Any]) -> str | None:
-    """The resource that the call is about: `service/prod/cart` for ECS, else the name or ARN in its parameters."""
+    """The resource that the call is about: `service/prod/cart` for ECS, else a name or an ARN."""
     asked = parameters_of(record)
     service = to_text(asked.get("service"))
     if service and str(record.get("eventSource")).startswith("ecs"):
@@ -172,10 +186,12 @@ def find_resource(record: Mapping[str, Any]) -> str | None:
 
 
 def find_service(record: Mapping[str, Any], tag_names: Collection[str]) -> str | None:
-    """Our service, only where the call names it: an ECS service, or a tag of the request; null: not said."""
+    """Our service, where the call names it: an ECS service, or a tag of the request."""
     asked, source = parameters_of(record), str(record.get("eventSource"))
     resource = find_resource(record) or ""
-    if (source.startswith("ecs") and "service/" in resource) or asked.get("serviceNamespace") == "ecs":
+    if (source.startswith("ecs") and "service/" in resource) or asked.get(
+        "serviceNamespace"
+    ) == "ecs":
         return resource.rsplit("/", 1)[-1] or None
     if source.startswith("ecs") and plain_name(str(record.get("eventName"))) == "CreateService":
         return to_text(asked.get("serviceName"))
@@ -232,15 +248,21 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
 
 
 def values_asked(record: Mapping[str, Any]) -> str | None:
-    """The request's parameters as JSON of at most MAX_AFTER bytes, shortened where it must be; null: none."""
-    asked = parameters_of(record)
-    if not asked:
-        return None
+    """The request's parameters as JSON; null: none."""
+    return short_json(parameters_of(record)) if parameters_of(record) else None
+
+
+def short_json(values: object) -> str:
+    """JSON of at most MAX_JSON bytes; long texts and lists are cut where it must be."""
     for longest, most in ((10_000, 1_000), (200, 20), (60, 5)):
-        text = msgspec.json.encode(_shorten(asked, longest, most, 0))
-        if len(text) <= MAX_AFTER:
+        text = msgspec.json.encode(_shorten(values, longest, most, 0))
+        if len(text) <= MAX_JSON:
             return text.decode()
-    plain = {clean(str(key), 60): value for key, value in asked.items() if isinstance(value, bool | int | float)}
+    plain = {
+        clean(key, 60): value
+        for key, value in to_mapping(values).items()
+        if isinstance(value, bool | int | float)
+    }
     return msgspec.json.encode({**dict(islice(plain.items(), 20)), "cut": True}).decode()
 
 
@@ -250,7 +272,10 @@ def _shorten(part: object, longest: int, most: int, depth: int) -> object:
     if isinstance(part, dict | list) and depth > _DEEPEST:
         return "…"
     if isinstance(part, dict):
-        return {key[:longest]: _shorten(value, longest, most, depth + 1) for key, value in islice(part.items(), most)}
+        return {
+            key[:longest]: _shorten(value, longest, most, depth + 1)
+            for key, value in islice(part.items(), most)
+        }
     if isinstance(part, list):
         return [_shorten(value, longest, most, depth + 1) for value in part[:most]]
     return part

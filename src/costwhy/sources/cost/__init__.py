@@ -1,0 +1,1 @@
+"""Billing files: FOCUS, and AWS Cost and Usage Reports."""

@@ -1,7 +1,8 @@
 """AWS Cost and Usage Reports, 2.0 and legacy, mapped to FOCUS columns.
 
-CUR 2.0 has snake_case columns and maps (`resource_tags`, `product`); legacy CUR has `lineItem/UsageStartDate` in CSV and
-snake_case with one column for each tag in Parquet. EffectiveCost follows AWS's rules for amortised cost:
+CUR 2.0 has snake_case columns and maps (`resource_tags`, `product`). Legacy CUR has
+`lineItem/UsageStartDate` in CSV, and in Parquet snake_case with one column for each tag.
+EffectiveCost follows AWS's rules for amortised cost:
 
     SavingsPlanCoveredUsage              savings plan effective cost
     DiscountedUsage                      reservation effective cost
@@ -10,9 +11,22 @@ snake_case with one column for each tag in Parquet. EffectiveCost follows AWS's 
     all else                             unblended cost
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from costwhy.sources.cost.focus import coalesce, first_tag, literal, number, quoted, require, text, time
+from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.sql import (
+    coalesce,
+    first_tag,
+    literal,
+    number,
+    quoted,
+    require,
+    text,
+    time,
+)
+from costwhy.sources.format import Bill, KeysIn
 
 LINE = "line_item_line_item_type"
 CATEGORY = {
@@ -28,90 +42,131 @@ CATEGORY = {
 }
 
 
-def expressions(columns: Mapping[str, str], tags: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """SQL for each needed column; see `focus.expressions`."""
+REQUIRED = (
+    "line_item_usage_start_date",
+    LINE,
+    "line_item_unblended_cost",
+    "line_item_currency_code",
+)
+
+
+def expressions(
+    columns: Mapping[str, str], tags: Mapping[str, Sequence[str]], _keys_in: KeysIn
+) -> dict[str, str]:
+    """SQL for each column that the reduction needs; see `focus.expressions`."""
     names = {_snake(name): name for name in columns}
-    require(
-        {**columns, **{snake: columns[name] for snake, name in names.items()}},
-        ("line_item_usage_start_date", LINE, "line_item_unblended_cost", "line_item_currency_code"),
-        "Cost and Usage Report",
-    )
-
-    def words(snake: str) -> str:
-        return text(columns, names[snake]) if snake in names else "NULL::VARCHAR"
-
-    def amount(snake: str) -> str:
-        return number(columns, names[snake]) if snake in names else "NULL::DOUBLE"
-
+    types = {snake: columns[name] for snake, name in names.items()}
+    require({**columns, **types}, REQUIRED, "Cost and Usage Report")
+    words = partial(_read, text, columns, names, "NULL::VARCHAR")
+    amount = partial(_read, number, columns, names, "NULL::DOUBLE")
+    moment = partial(_read, time, columns, names, "NULL::TIMESTAMP")
+    product = partial(_product, columns, names)
     kind = words(LINE)
-    covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
-    usage = f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
-    cases = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in CATEGORY.items())
-    product = coalesce(
-        [
-            words("product_product_name"),
-            _product(columns, names, "product_name"),
-            words("product_servicename"),
-            words("line_item_product_code"),
-        ]
+    return (
+        _texts(words, product)
+        | _kinds(kind, words)
+        | {
+            "start": moment("line_item_usage_start_date"),
+            "period": coalesce(
+                [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
+            ),
+            "EffectiveCost": _effective(kind, amount),
+            "BilledCost": amount("line_item_unblended_cost"),
+            "ListCost": "coalesce({}, 0)".format(
+                coalesce(
+                    [amount("pricing_public_on_demand_cost"), amount("line_item_unblended_cost")]
+                )
+            ),
+            "ConsumedQuantity": _where(_usage(kind), amount("line_item_usage_amount")),
+        }
+        | {name: _tag(columns, names, keys) for name, keys in tags.items()}
     )
-    out = {
+
+
+Sql = Callable[[str], str]  # SQL of a column by its name in snake_case; of an absent one a null
+
+
+def _read(
+    read: Callable[[Mapping[str, str], str], str],
+    columns: Mapping[str, str],
+    names: Mapping[str, str],
+    absent: str,
+    snake: str,
+) -> str:
+    return read(columns, names[snake]) if snake in names else absent
+
+
+def _texts(words: Sql, product: Sql) -> dict[str, str]:
+    return {
         "ProviderName": "'AWS'",
         "BillingAccountId": words("bill_payer_account_id"),
         "SubAccountId": words("line_item_usage_account_id"),
         "SubAccountName": words("line_item_usage_account_name"),
-        "RegionId": coalesce([words("product_region_code"), words("product_region"), _product(columns, names, "region")]),
+        "RegionId": coalesce(
+            [words("product_region_code"), words("product_region"), product("region")]
+        ),
         "ServiceCategory": "NULL::VARCHAR",
-        "ServiceName": product,
+        "ServiceName": coalesce(
+            [
+                words("product_product_name"),
+                product("product_name"),
+                words("product_servicename"),
+                words("line_item_product_code"),
+            ]
+        ),
         "x_ServiceCode": coalesce([words("product_servicecode"), words("line_item_product_code")]),
         "x_UsageType": words("line_item_usage_type"),
         "x_Operation": words("line_item_operation"),
-        "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
-        "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {words('line_item_usage_type')} LIKE '%SpotUsage%' THEN 'Dynamic' WHEN {usage} THEN 'Standard' END",
-        "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' WHEN {kind} IN ('RIFee', 'SavingsPlanRecurringFee') THEN 'Unused' END",
-        "ConsumedUnit": f"CASE WHEN {usage} THEN {words('pricing_unit')} END",
         "ResourceId": words("line_item_resource_id"),
         "BillingCurrency": words("line_item_currency_code"),
-        "start": time(columns, names["line_item_usage_start_date"]),
-        "period": coalesce(
-            [
-                time(columns, names["bill_billing_period_start_date"]) if "bill_billing_period_start_date" in names else "NULL::TIMESTAMP",
-                time(columns, names["line_item_usage_start_date"]),
-            ]
-        ),
-        "EffectiveCost": _effective(kind, amount),
-        "BilledCost": amount("line_item_unblended_cost"),
-        "ListCost": f"coalesce({coalesce([amount('pricing_public_on_demand_cost'), amount('line_item_unblended_cost')])}, 0)",
-        "ConsumedQuantity": f"CASE WHEN {usage} THEN {amount('line_item_usage_amount')} END",
     }
-    return out | {name: _tag(columns, names, keys) for name, keys in tags.items()}
+
+
+def _usage(kind: str) -> str:
+    return f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
+
+
+def _where(condition: str, value: str) -> str:
+    return f"CASE WHEN {condition} THEN {value} END"
+
+
+def _kinds(kind: str, words: Sql) -> dict[str, str]:
+    """What follows from the kind of the line item."""
+    covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
+    unused = f"{kind} IN ('RIFee', 'SavingsPlanRecurringFee')"
+    spot = f"{words('line_item_usage_type')} LIKE '%SpotUsage%'"
+    cases = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in CATEGORY.items())
+    return {
+        "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
+        "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {spot} THEN 'Dynamic' "
+        f"WHEN {_usage(kind)} THEN 'Standard' END",
+        "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' "
+        f"WHEN {unused} THEN 'Unused' END",
+        "ConsumedUnit": _where(_usage(kind), words("pricing_unit")),
+    }
+
+
+def _effective(kind: str, amount: Sql) -> str:
+    def known(name: str) -> str:
+        return f"coalesce({amount(name)}, 0)"
+
+    fee = "reservation_unused_amortized_upfront_fee_for_billing_period"
+    reserved = f"{known(fee)} + {known('reservation_unused_recurring_fee')}"
+    bought = known("savings_plan_total_commitment_to_date")
+    plan = f"greatest({bought} - {known('savings_plan_used_commitment')}, 0)"
+    covered = known("savings_plan_savings_plan_effective_cost")
+    return (
+        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' THEN {covered} "
+        f"WHEN 'DiscountedUsage' THEN {known('reservation_effective_cost')} "
+        f"WHEN 'SavingsPlanNegation' THEN 0 WHEN 'SavingsPlanUpfrontFee' THEN 0 "
+        f"WHEN 'RIFee' THEN {reserved} WHEN 'SavingsPlanRecurringFee' THEN {plan} "
+        f"ELSE {amount('line_item_unblended_cost')} END"
+    )
 
 
 def _snake(name: str) -> str:
     """lineItem/UsageStartDate is line_item_usage_start_date."""
-    out = []
-    for before, ch in zip(" " + name, name, strict=False):
-        if ch in "/:":
-            out.append("_")
-        elif ch.isupper() and before.islower():
-            out.append("_" + ch.lower())
-        else:
-            out.append(ch.lower())
-    return "".join(out)
-
-
-def _effective(kind: str, amount: object) -> str:
-    get = amount
-    assert callable(get)
-    unused_reserved = f"coalesce({get('reservation_unused_amortized_upfront_fee_for_billing_period')}, 0) + coalesce({get('reservation_unused_recurring_fee')}, 0)"
-    unused_plan = (
-        f"greatest(coalesce({get('savings_plan_total_commitment_to_date')}, 0) - coalesce({get('savings_plan_used_commitment')}, 0), 0)"
-    )
-    return (
-        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' THEN coalesce({get('savings_plan_savings_plan_effective_cost')}, 0) "
-        f"WHEN 'DiscountedUsage' THEN coalesce({get('reservation_effective_cost')}, 0) WHEN 'SavingsPlanNegation' THEN 0 WHEN 'SavingsPlanUpfrontFee' THEN 0 "
-        f"WHEN 'RIFee' THEN {unused_reserved} WHEN 'SavingsPlanRecurringFee' THEN {unused_plan} ELSE {get('line_item_unblended_cost')} END"
-    )
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub("[/:]", "_", name)).lower()
 
 
 def _product(columns: Mapping[str, str], names: Mapping[str, str], key: str) -> str:
@@ -133,9 +188,12 @@ def tag_columns(columns: Mapping[str, str]) -> dict[str, str]:
 
 def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[str]) -> str:
     by_column = tag_columns(columns)
-    parts = [f"nullif({quoted(by_column[_snake(key)])}, '')" for key in keys if _snake(key) in by_column]
+    own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
+    parts = [f"nullif({quoted(column)}, '')" for column in own]
     if "resource_tags" in names:
-        parts.append(
-            first_tag(columns, names["resource_tags"], [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")])
-        )
+        variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
+        parts.append(first_tag(columns, names["resource_tags"], variants))
     return coalesce(parts) if parts else "NULL::VARCHAR"
+
+
+FORMAT = bill_format(bill=Bill(expressions))

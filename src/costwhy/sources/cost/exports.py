@@ -1,65 +1,59 @@
 """Which billing files are to be read: only those of the newest delivery of each period.
 
-AWS Data Exports write `data/BILLING_PERIOD=2026-10/...` (overwritten, or an execution's own folder below it) and a
-`metadata/BILLING_PERIOD=2026-10/NAME-Manifest.json` that lists the files of the newest delivery. Legacy Cost and Usage
-Reports write `20261001-20261101/[ASSEMBLY/]NAME-1.csv.gz` and a `NAME-Manifest.json` beside it. Files of any other layout
-are parts of one whole.
+AWS Data Exports write `data/BILLING_PERIOD=2026-10/...` (overwritten, or an execution's own folder
+below it) and a `metadata/BILLING_PERIOD=2026-10/NAME-Manifest.json` that lists the files of the
+newest delivery. Legacy Cost and Usage Reports write `20261001-20261101/[ASSEMBLY/]NAME-1.csv.gz`
+and a `NAME-Manifest.json` beside it. Files of any other layout are parts of one whole.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from costwhy.errors import SourceError
+from costwhy.sources.format import Files, Format
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
+MANIFEST = "-Manifest.json"
 PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
 
 
-def find_files(path: str, folder: Path) -> tuple[Path, ...]:
-    """Billing files at a file, folder or glob, relative to the workspace's folder.
-
-    Raises SourceError where there is none.
-    """
-    place = folder / path
-    if place.is_file():
-        return (place,)
-    found = (
-        sorted(place.rglob("*"))
-        if place.is_dir()
-        else sorted(folder.glob(path))
-        if not Path(path).is_absolute()
-        else sorted(Path("/").glob(path[1:]))
-    )
-    files = [f for f in found if f.is_file() and f.name.lower().endswith(ENDINGS) and not f.name.startswith((".", "_"))]
-    if not files:
-        what = "an empty folder" if place.is_dir() else "nothing there"
-        raise SourceError(
-            f"no billing file at {path}",
-            found=f"{what} ({place})",
-            todo=f"put files that end in {', '.join(ENDINGS)} there, or mend the path",
-        )
-    return newest(files, [f for f in found if f.name.endswith("-Manifest.json")])
+def choose(found: Sequence[Path]) -> tuple[Path, ...]:
+    """Of the files of a source those that are to be read; manifests among them say which."""
+    bills = [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"]
+    return newest(bills, [f for f in found if f.name.endswith(MANIFEST)])
 
 
-def newest(files: Iterable[Path], manifests: Iterable[Path], modified: Callable[[Path], float] | None = None) -> tuple[Path, ...]:
-    """Without the files of deliveries that a newer one of the same period replaced; with those that a manifest misses.
+def _modified(file: Path) -> float:
+    return file.stat().st_mtime
 
-    A period of which only some files are here would be wrong money: the missing ones cannot be read, so it stays as it was.
-    modified: when a file was written, in seconds; null: as the file itself says. Only manifests are read.
+
+def newest(
+    files: Iterable[Path],
+    manifests: Iterable[Path],
+    modified: Callable[[Path], float] = _modified,
+) -> tuple[Path, ...]:
+    """The files of the newest delivery of each period, as its manifest names them.
+
+    Files that a manifest names and that are not here are in the answer too: they cannot be read, so
+    the period stays as it was. Half a period would be wrong money. Only manifests are read.
+
+    modified: when a file was written, in seconds
     """
     listed = _by_period(manifests)
     periods: dict[str, list[Path]] = {}
     for file in files:
         periods.setdefault(period_of(file), []).append(file)
-    age = modified or _modified
-    kept = [file for key, group in periods.items() for file in _of_period(group, listed.get(key), age)]
-    return tuple(sorted(kept))
+    kept = (_of_period(group, listed.get(key), modified) for key, group in periods.items())
+    return tuple(sorted(file for group in kept for file in group))
 
 
 def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
-    """The files that the manifest of each period names: the one beside the period's folder before those of executions."""
+    """The files that the manifest of each period names.
+
+    One beside the period's folder counts before those of executions.
+    """
     found: dict[str, tuple[tuple[int, float, str], frozenset[str]]] = {}
     for manifest in manifests:
         key, names = _listed(manifest)
@@ -69,30 +63,34 @@ def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
     return {key: names for key, (_, names) in found.items()}
 
 
-def _modified(file: Path) -> float:
-    return file.stat().st_mtime
-
-
 def period_of(file: Path) -> str:
     """The folder of the billing period, by its name below the export; empty for other layouts."""
     parts = [k for k, part in enumerate(file.parts) if PERIOD.fullmatch(part)]
-    return "/".join(p for p in file.parts[: parts[-1] + 1] if p not in {"data", "metadata"}) if parts else ""
+    above = file.parts[: parts[-1] + 1] if parts else ()
+    return "/".join(part for part in above if part not in {"data", "metadata"})
 
 
-def _of_period(group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]) -> list[Path]:
+def _of_period(
+    group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]
+) -> list[Path]:
     if names is not None:
-        named = {f: name for name in names for f in group if f.as_posix().endswith(name) or name.endswith("/".join(f.parts[-3:]))}
+        named = {file: name for name in names for file in group if _is_named(file, name)}
         if named:
             return [*named, *_missing(named, names)]
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
     if not period_of(group[0]) or len(executions) < 2:
         return group
-    last = max(executions, key=lambda e: (max(modified(f) for f in group if f.parent == e), e.name))
+    written = {e: max(modified(f) for f in group if f.parent == e) for e in executions}
+    last = max(executions, key=lambda e: (written[e], e.name))
     return [f for f in group if f.parent == last]
 
 
+def _is_named(file: Path, name: str) -> bool:
+    return file.as_posix().endswith(name) or name.endswith("/".join(file.parts[-3:]))
+
+
 def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]:
-    """Where the other files of a manifest would be, beside those that are here; their reader will say that they are not."""
+    """Where the other files of a manifest would be: beside those that are here."""
     folders = {name.rpartition("/")[0]: file.parent for file, name in named.items()}
     for name in sorted(names - set(named.values())):
         folder, _, last = name.rpartition("/")
@@ -100,10 +98,23 @@ def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]
 
 
 def _listed(manifest: Path) -> tuple[str, frozenset[str]]:
-    """The period and the file names of a manifest; nothing where it cannot be read, so that the files themselves count."""
+    """The period and the file names of a manifest; nothing where it cannot be read."""
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         names = content.get("dataFiles") or content.get("reportKeys") or []
-        return period_of(manifest), frozenset(str(name).removeprefix("s3://").split("/", 1)[-1] for name in names)
+        keys = (str(name).removeprefix("s3://").split("/", 1)[-1] for name in names)
+        return period_of(manifest), frozenset(keys)
     except (OSError, ValueError, AttributeError):
         return "", frozenset()
+
+
+# A format of bills; what differs is `bill`
+bill_format = partial(
+    Format,
+    section="cost",
+    source="cost",
+    files=Files((*ENDINGS, MANIFEST.lower()), choose=choose),
+    reads_tags=True,
+    cannot_show="what was used by a resource that the bill does not name",
+    every_hour=True,
+)

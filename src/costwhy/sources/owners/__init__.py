@@ -1,0 +1,1 @@
+"""Who owns what: service catalogues, CODEOWNERS, tags."""

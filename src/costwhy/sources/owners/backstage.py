@@ -1,81 +1,79 @@
-"""Backstage catalogue entities: which team owns a service, what it depends on, who is in the team, where to reach it.
+"""Backstage catalogue entities: who owns a service, what it depends on, who is in the team.
 
 Source: Backstage, *Descriptor Format of Catalog Entities*; *Well-known Annotations*.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from costwhy.errors import SourceError
 from costwhy.sources import files
-from costwhy.sources.intake import Intake, to_text
+from costwhy.sources.format import Files, Format
 from costwhy.sources.owners import yaml_documents
 from costwhy.sources.owners.codeowners import repository_path
-from costwhy.sources.reading import Reading
+from costwhy.sources.reading import Collector, Reading, to_mapping, to_text
 from costwhy.tables import CATALOG
 
-ENDINGS = (".yaml", ".yml")
 KINDS = ("component", "resource", "system", "group", "user", "api", "domain")
 _WITHOUT_ROW = ("location", "template")
 _NAME = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
-_PLACES = ("backstage.io/source-location", "backstage.io/managed-by-location", "backstage.io/view-url")
-
-
-def find_files(path: str, folder: Path) -> tuple[Path, ...]:
-    """YAML files. Raises SourceError when there is none."""
-    return files.find_files(path, folder, ENDINGS)
+_PLACES = (
+    "backstage.io/source-location",
+    "backstage.io/managed-by-location",
+    "backstage.io/view-url",
+)
 
 
 def read(sources: Sequence[Path]) -> Reading:
-    """Rows of the catalogue. Entities that break the rules, or are defined twice, are set aside; `seen` is empty."""
-    intake, known = Intake(CATALOG, "backstage"), dict[tuple[str, str, str], dict[str, Any]]()
+    """Rows of the catalogue; entities that break the rules, or are defined twice, are set aside."""
+    collector, known = Collector(CATALOG, "backstage"), dict[tuple[str, str, str], dict[str, Any]]()
     members: dict[str, list[str]] = {}
+
+    def read_one(document: str) -> None:
+        value = yaml_documents.load(document)
+        entity = to_mapping(value)
+        kind = str(entity.get("kind", "")).lower()
+        if value is None:
+            return
+        if not str(entity.get("apiVersion", "")).startswith("backstage.io/"):
+            raise ValueError("no Backstage entity: apiVersion is not backstage.io/...")
+        if kind in _WITHOUT_ROW:
+            return
+        row = _row(entity, kind)
+        namespace = to_text(to_mapping(entity.get("metadata")).get("namespace")) or "default"
+        key = (kind, namespace.lower(), row["name"].lower())
+        if known.setdefault(key, row) != row:
+            raise ValueError(f"{kind} {row['name']!r} is defined twice: the first one counts")
+        if known[key] is row:
+            collector.keep(row)
+            for user in (
+                _names(to_mapping(entity.get("spec")).get("members")) if kind == "group" else []
+            ):
+                members.setdefault(user, []).append(row["name"])
+
     for file in sources:
-        try:
-            text = files.read_bytes(file).decode("utf-8-sig", "replace")
-        except SourceError as error:
-            intake.set_aside(file, None, str(error))
-            continue
-        for document in yaml_documents.split(text):
-            try:
-                _read_entity(intake, yaml_documents.load(document), known, members)
-            except ValueError as error:
-                intake.set_aside(file, f"line {document.line}", str(error), document.text)
-    reading = intake.reading()
-    return Reading(rows=_with_members(reading.rows, members), set_aside=reading.set_aside, seen=reading.seen)
+        collector.read_each(file, _documents(file), read_one, "Backstage entity")
+    reading = collector.reading()
+    return replace(reading, rows=_with_members(reading.rows, members))
 
 
-def _read_entity(intake: Intake, value: object, known: dict[tuple[str, str, str], dict[str, Any]], members: dict[str, list[str]]) -> None:
-    if value is None:
-        return
-    entity = _mapping(value)
-    kind = str(entity.get("kind", "")).lower()
-    if not str(entity.get("apiVersion", "")).startswith("backstage.io/"):
-        raise ValueError("no Backstage entity: apiVersion is not backstage.io/...")
-    if kind in _WITHOUT_ROW:
-        return
-    if kind not in KINDS:
-        raise ValueError(f"the kind {kind!r} is not used")
-    row = _row(entity, kind)
-    namespace = to_text(_mapping(entity.get("metadata")).get("namespace")) or "default"
-    key = (kind, namespace.lower(), row["name"].lower())
-    if known.setdefault(key, row) != row:
-        raise ValueError(f"{kind} {row['name']!r} is defined twice: the first one counts")
-    if known[key] is row:
-        intake.keep(row)
-        for user in _names(_mapping(entity.get("spec")).get("members")) if kind == "group" else []:
-            members.setdefault(user, []).append(row["name"])
+def _documents(file: Path) -> Iterator[tuple[str, str]]:
+    yield from yaml_documents.split(files.read_bytes(file).decode("utf-8-sig", "replace"))
 
 
 def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    metadata, spec = _mapping(entity.get("metadata")), _mapping(entity.get("spec"))
-    name, profile, notes = metadata.get("name"), _mapping(spec.get("profile")), _mapping(metadata.get("annotations"))
+    if kind not in KINDS:
+        raise ValueError(f"the kind {kind!r} is not used")
+    metadata, spec = to_mapping(entity.get("metadata")), to_mapping(entity.get("spec"))
+    profile, notes = to_mapping(spec.get("profile")), to_mapping(metadata.get("annotations"))
+    name = metadata.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError("metadata.name breaks Backstage's rule: 1 to 63 letters, digits, and - _ . between them")
+        rule = "1 to 63 letters, digits, and - _ . between them"
+        raise ValueError(f"metadata.name breaks Backstage's rule: {rule}")
     email = to_text(profile.get("email"))
     return {
         "source": "backstage",
@@ -104,13 +102,16 @@ def _names(references: object) -> list[str]:
 
 
 def _slack(notes: Mapping[str, Any]) -> str | None:
-    """The Slack channel: `slack.com/channel` first, else any annotation that names Slack and a channel."""
-    keys = sorted((key for key in notes if "slack" in key.lower() and "channel" in key.lower()), key=len)
-    return next((text for key in keys if (text := to_text(notes[key]))), None)
+    """The Slack channel: the shortest annotation that names Slack and a channel."""
+    keys = [key for key in notes if "slack" in key.lower() and "channel" in key.lower()]
+    return next((text for key in sorted(keys, key=len) if (text := to_text(notes[key]))), None)
 
 
 def _pagerduty(notes: Mapping[str, Any]) -> str | None:
-    """The PagerDuty service id. An integration key opens incidents, so it is never shown: only that there is one."""
+    """The PagerDuty service id.
+
+    An integration key opens incidents, so it is never shown: only that there is one.
+    """
     service = to_text(notes.get("pagerduty.com/service-id"))
     return service or ("PagerDuty" if notes.get("pagerduty.com/integration-key") else None)
 
@@ -124,12 +125,13 @@ def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataF
     """Users with the groups that name them as members, besides those that they name themselves."""
     if not members:
         return rows
-    named = pl.DataFrame({"name": list(members), "groups": list(members.values())}, schema_overrides={"groups": pl.List(pl.String)})
-    both = pl.concat_list("member_of", pl.col("groups").fill_null([])).list.unique(maintain_order=True)
+    columns = {"name": list(members), "groups": list(members.values())}
+    named = pl.DataFrame(columns, schema_overrides={"groups": pl.List(pl.String)})
     joined = rows.join(named, on="name", how="left", maintain_order="left")
-    member_of = pl.when(pl.col("kind") == "user").then(both).otherwise(pl.col("member_of"))
+    both = pl.concat_list("member_of", pl.col("groups").fill_null([]))
+    unique = both.list.unique(maintain_order=True)
+    member_of = pl.when(pl.col("kind") == "user").then(unique).otherwise(pl.col("member_of"))
     return joined.with_columns(member_of.alias("member_of")).drop("groups")
 
 
-def _mapping(value: object) -> dict[str, Any]:
-    return {str(key): inner for key, inner in value.items()} if isinstance(value, dict) else {}
+FORMAT = Format(section="owners", source="backstage", files=Files((".yaml", ".yml")), read=read)

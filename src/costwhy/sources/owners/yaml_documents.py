@@ -1,12 +1,11 @@
-"""YAML documents of strangers: split, measured before anything is built, then loaded safely.
+"""Untrusted YAML documents: split, measured before anything is built, then loaded safely.
 
-What is refused: more than MAX_BYTES, more than MAX_NODES once aliases are followed (*billion laughs*), more than
-MAX_DEPTH levels, and tags that would build objects.
+What is refused: more than MAX_BYTES, more than MAX_NODES once aliases are followed (*billion
+laughs*), more than MAX_DEPTH levels, and tags that would build objects.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import yaml
 
@@ -14,34 +13,28 @@ MAX_BYTES = 2**20
 MAX_NODES = 20_000
 MAX_DEPTH = 50
 _LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")}
+_PLAIN_NAMES = ("str", "int", "float", "bool", "null", "seq", "map", "timestamp")
+_PLAIN_TAGS = {f"tag:yaml.org,2002:{name}" for name in _PLAIN_NAMES}
 _MARK = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Document:
-    """One YAML document and the line of its file where it begins."""
-
-    text: str
-    line: int
-
-
-def split(text: str) -> Iterator[Document]:
-    """The documents of a file, so that a broken one does not take the others with it."""
+def split(text: str) -> Iterator[tuple[str, str]]:
+    """Place (`line 7`) and text of each document, so that a broken one spares the others."""
     starts = [0, *(found.start() for found in _MARK.finditer(text) if found.start())]
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         part = text[start:end]
         if part.strip("-\n\r\t "):
-            yield Document(part, text.count("\n", 0, start) + 1)
+            line = text.count("\n", 0, start) + 1
+            yield f"line {line}", part
 
 
-def load(document: Document) -> object:
-    """The document's value. Raises ValueError with a reason when it is no YAML, or is refused."""
-    if len(document.text) > MAX_BYTES:
+def load(document: str) -> object:
+    """The document's value. Raises ValueError when it is no YAML, or is refused."""
+    if len(document) > MAX_BYTES:
         raise ValueError(f"the YAML document is larger than {MAX_BYTES // 2**10} kB")
     try:
-        _measure(document.text)
-        return yaml.load(document.text, Loader=_LOADER)
+        _measure(document)
+        return yaml.load(document, Loader=_LOADER)
     except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
         raise ValueError(f"no YAML: {_in_one_line(error)}") from error
 
@@ -71,7 +64,8 @@ def _measure(text: str) -> None:
             if anchor:
                 sizes[anchor] = total - before
         if total > MAX_NODES or len(open_nodes) > MAX_DEPTH:
-            raise ValueError(f"the YAML document has more than {MAX_NODES} nodes or {MAX_DEPTH} levels, aliases followed")
+            limits = f"{MAX_NODES} nodes or {MAX_DEPTH} levels, aliases followed"
+            raise ValueError(f"the YAML document has more than {limits}")
 
 
 def _in_one_line(error: Exception) -> str:

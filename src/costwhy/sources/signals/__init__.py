@@ -1,0 +1,1 @@
+"""What the services did, by hour: calls, retries, errors, bytes, capacity."""

@@ -1,32 +1,35 @@
-"""Signals from CloudWatch: ListMetrics finds the series of the presets, GetMetricData gives their hours.
+"""Signals from CloudWatch: ListMetrics finds the series of the presets, GetMetricData their hours.
 
-A call may name 500 series and give 100,800 points: eight days of hours. The service of a series is what the tags of its
-resource say, else the resource's own name. Where two presets know the same of one service (a load balancer and the function
-behind it see the same requests), the first one counts. Source: AWS, *GetMetricData*.
+A call may name 500 series and give 100,800 points: eight days of hours. The service of a series is
+what the tags of its resource say, else the resource's own name. Where two presets know the same of
+one service (a load balancer and the function behind it count the same requests), the first one
+counts. Source: AWS, *GetMetricData*.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+import msgspec
 import polars as pl
 
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
-from costwhy.sources import aws_tags
-from costwhy.sources.aws_days import Request, days_of, of_day
-from costwhy.sources.intake import clean, fit, to_text
-from costwhy.sources.reading import Reading
+from costwhy.sources import aws_regions, aws_tags
+from costwhy.sources.aws_regions import Region
+from costwhy.sources.by_day import Live, Request, days_of, of_day, whole_hour
+from costwhy.sources.format import SourceConfig
+from costwhy.sources.reading import Reading, clean, fit, to_text
 from costwhy.sources.signals.cloudwatch_presets import PRESETS, USUAL, Measure, Series
+from costwhy.sources.signals.metrics import KEY, signals_format
 from costwhy.tables import SEEN, SET_ASIDE, SIGNALS
 
 CALLS = ("cloudwatch:ListMetrics", "cloudwatch:GetMetricData", "tag:GetResources")
-MOST_DAYS = 455
-USUAL_DAYS = 14
 MOST_SERIES = 500
 DAYS_A_CALL = 8  # 500 series x 24 hours x 8 days = 96,000 points
-_KEY = ("hour", "service", "caller", "metric")
 _BROKEN = ("InternalError", "Forbidden")
 
 
@@ -40,57 +43,102 @@ class Found:
     query: Mapping[str, Any]
 
 
-def read(request: Request) -> Iterator[tuple[date, Reading]]:
-    """Each day with its signals, as `signals.read` gives them. Raises UnreachableError where CloudWatch does not answer."""
-    if not request.days:
-        return
-    client = aws.client("cloudwatch", request.region)
+class Config(SourceConfig, frozen=True, kw_only=True):
+    """Metrics of AWS CloudWatch in each of `regions`, for the last `days`; docs/aws.md.
+
+    presets: which metrics count, first ones first; none: all of them
+    """
+
+    regions: tuple[Region, ...] = ()
+    days: Annotated[int, msgspec.Meta(ge=1, le=455)] = aws_regions.USUAL_DAYS
+    presets: tuple[
+        Literal["costwhy", "alb", "apigateway", "lambda", "sqs", "dynamodb", "nat", "ecs", "ec2"],
+        ...,
+    ] = ()
+
+
+def live(entry: Config, _key: str, _folder: Path, tags: Sequence[str]) -> Live:
+    """What an entry asks."""
+    ask = partial(read, presets=entry.presets, service_tags=tags)
+    how = (tuple(entry.presets), tuple(tags))
+    return aws_regions.live(entry.format, entry.regions, entry.days, ask, *how)
+
+
+def read(
+    request: Request, presets: Sequence[str] = (), service_tags: Sequence[str] = ()
+) -> Iterator[tuple[date, Reading]]:
+    """Each day with its signals. Raises UnreachableError where CloudWatch does not answer."""
+    region = request.place
+    client = aws.client("cloudwatch", region)
     try:
-        found = find_series(client, request)
+        found = find_series(client, region, presets or USUAL, service_tags)
         for start, end in request.windows(DAYS_A_CALL):
-            reading = _reading(_points(client, found, start, end.replace(minute=0, second=0, microsecond=0)))
+            reading = _reading(_points(client, found, start, whole_hour(end)))
             for day in days_of(start, end):
                 yield day, of_day(reading, day, "hour")
     except aws.FAULTS as error:
-        raise aws.unreachable(f"CloudWatch in {request.region} could not be read", error) from None
+        raise aws.unreachable(f"CloudWatch in {region} could not be read", error) from None
 
 
 # ---------------------------------------------------------------- which series
 
 
-def find_series(client: Any, request: Request) -> list[Found]:
-    """The series of the presets that CloudWatch has, each service's metric from the first preset that knows it."""
-    presets = request.presets or USUAL
-    kinds = [series.resource[0] for preset in presets for series in PRESETS[preset] if series.resource]
-    tags = aws_tags.read(request.region, kinds) if kinds else {}
-    listed = (
-        (preset, one) for preset in presets for series in PRESETS[preset] for one in _of_series(client, series, tags, request.service_tags)
-    )
+Tags = Mapping[aws_tags.Resource, Mapping[str, str]]
+
+
+def find_series(
+    client: Any, region: str, presets: Sequence[str], service_tags: Sequence[str]
+) -> list[Found]:
+    """The series of the presets that CloudWatch has.
+
+    Each metric of a service comes from the first preset that knows it.
+    """
+    wanted = [(preset, series) for preset in presets for series in PRESETS[preset]]
+    kinds = [series.resource[0] for _, series in wanted if series.resource]
+    tags = aws_tags.read(region, kinds) if kinds else {}
     first: dict[tuple[str, str], str] = {}
-    return [one for preset, one in listed if first.setdefault((one.service, one.measure.becomes), preset) == preset]
+    return [
+        one
+        for preset, series in wanted
+        for one in _of_series(client, series, tags, service_tags)
+        if first.setdefault((one.service, one.measure.becomes), preset) == preset
+    ]
 
 
-def _of_series(client: Any, series: Series, tags: Mapping[tuple[str, str], Mapping[str, str]], names: Sequence[str]) -> Iterator[Found]:
+def _of_series(
+    client: Any, series: Series, tags: Tags, service_tags: Sequence[str]
+) -> Iterator[Found]:
     for metric in dict.fromkeys(measure.metric for measure in series.measures):
-        for page in client.get_paginator("list_metrics").paginate(Namespace=series.namespace, MetricName=metric):
+        pages = client.get_paginator("list_metrics")
+        for page in pages.paginate(Namespace=series.namespace, MetricName=metric):
             for listed in page.get("Metrics", []):
                 values = {d["Name"]: d["Value"] for d in listed.get("Dimensions", [])}
                 if values.keys() == set(series.dimensions):
-                    yield from _found(series, metric, values, tags, names)
+                    service = _service(series, values, tags, service_tags)
+                    yield from _found(series, metric, values, service) if service else ()
 
 
-def _found(
-    series: Series, metric: str, values: Mapping[str, str], tags: Mapping[tuple[str, str], Mapping[str, str]], names: Sequence[str]
-) -> Iterator[Found]:
-    resource = series.resource and (series.resource[0], series.resource[1].format_map(values))
-    tagged = aws_tags.service_of(tags.get(resource, {}), names) if resource else None
-    service = tagged or own_name(values[series.service])
+def _service(
+    series: Series, values: Mapping[str, str], tags: Tags, service_tags: Sequence[str]
+) -> str | None:
+    """The service that the tags of the resource name, else the resource's own name."""
+    if series.resource:
+        kind, pattern = series.resource
+        own = tags.get((kind, pattern.format_map(values)), {})
+        tagged = aws_tags.service_of(own, service_tags)
+        if tagged:
+            return tagged
+    return own_name(values[series.service])
+
+
+def _found(series: Series, metric: str, values: Mapping[str, str], service: str) -> Iterator[Found]:
     caller = to_text(values[series.caller]) if series.caller else None
     dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]
+    stated = {"Namespace": series.namespace, "MetricName": metric, "Dimensions": dimensions}
     for measure in series.measures:
-        if service and measure.metric == metric:
-            stated = {"Namespace": series.namespace, "MetricName": metric, "Dimensions": dimensions}
-            yield Found(service, caller, measure, {"Metric": stated, "Period": 3600, "Stat": measure.statistic})
+        if measure.metric == metric:
+            query = {"Metric": stated, "Period": 3600, "Stat": measure.statistic}
+            yield Found(service, caller, measure, query)
 
 
 def own_name(value: str) -> str | None:
@@ -102,46 +150,62 @@ def own_name(value: str) -> str | None:
 # ---------------------------------------------------------------- their hours
 
 
-def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[tuple[datetime, str, str | None, str, float]]:
-    """Hour, service, caller, metric and value of every point in [start, end)."""
-    rows: list[tuple[datetime, str, str | None, str, float]] = []
+Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, metric and value
+
+
+def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:
+    """The points of every series in [start, end)."""
+    rows: list[Point] = []
     if start >= end:
         return rows
     for first in range(0, len(found), MOST_SERIES):
-        batch = found[first : first + MOST_SERIES]
-        queries = [{"Id": f"m{n}", "MetricStat": one.query, "ReturnData": True} for n, one in enumerate(batch)]
+        batch = {f"m{n}": one for n, one in enumerate(found[first : first + MOST_SERIES])}
+        queries = [
+            {"Id": name, "MetricStat": one.query, "ReturnData": True} for name, one in batch.items()
+        ]
         pages = client.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries, StartTime=start, EndTime=end, ScanBy="TimestampAscending"
         )
         newest: dict[str, Mapping[str, Any]] = {}
-        for page in pages:
-            for result in page["MetricDataResults"]:
-                one = batch[int(result["Id"][1:])]
-                _refuse_broken(result, _BROKEN)
-                newest[result["Id"]] = result
-                points = zip(result["Timestamps"], result["Values"], strict=True)
-                rows += [(time, one.service, one.caller, one.measure.becomes, value * one.measure.scale) for time, value in points]
+        for result in (result for page in pages for result in page["MetricDataResults"]):
+            _refuse_broken(result, _BROKEN)
+            newest[result["Id"]] = result
+            rows += _points_of(batch[result["Id"]], result)
         for result in newest.values():  # partial is what more pages complete: there are none
             _refuse_broken(result, (*_BROKEN, "PartialData"))
     return rows
 
 
+def _points_of(one: Found, result: Mapping[str, Any]) -> Iterator[Point]:
+    for time, value in zip(result["Timestamps"], result["Values"], strict=True):
+        yield time, one.service, one.caller, one.measure.becomes, value * one.measure.scale
+
+
 def _refuse_broken(result: Mapping[str, Any], broken: Sequence[str]) -> None:
     """A series that CloudWatch could not give would look like a service that fell silent."""
     if result.get("StatusCode") in broken:
-        said = "; ".join(str(message.get("Value", "")) for message in result.get("Messages", []))
+        words = "; ".join(str(message.get("Value", "")) for message in result.get("Messages", []))
         raise UnreachableError(
             f"CloudWatch could not give {clean(str(result.get('Label')), 200)}",
-            found=clean(f"{result['StatusCode']} {said}".strip(), 300),
-            todo="see whether CloudWatch is up and the policy allows it (docs/aws.md), and run it again",
+            found=clean(f"{result['StatusCode']} {words}".strip(), 300),
+            fix="see whether CloudWatch is up and the policy allows it (docs/aws.md); run it again",
         )
 
 
-def _reading(points: Sequence[tuple[datetime, str, str | None, str, float]]) -> Reading:
-    """Series of one service added up; where a part is taken off (deliveries less deletions) no less than nothing is left."""
-    schema = {name: SIGNALS.schema[name] for name in (*_KEY, "value")}
+def _reading(points: Sequence[Point]) -> Reading:
+    """Series of one service added up.
+
+    Where one is subtracted (deliveries less deletions), the sum is zero at least.
+    """
+    schema = {name: SIGNALS.schema[name] for name in (*KEY, "value")}
     frame = pl.DataFrame(points, schema=schema, orient="row").filter(pl.col("value").is_finite())
-    sums = frame.group_by(_KEY).agg(pl.col("value").sum().clip(0), buckets=pl.lit(1, SIGNALS.schema["buckets"])).sort(_KEY)
-    seen = sums.group_by("hour").agg(records=pl.len().cast(SEEN.schema["records"])).sort("hour")
-    seen = seen.select(source=pl.lit("signals"), account=pl.lit(None, pl.String), hour="hour", records="records")
+    total, once = pl.col("value").sum().clip(0), pl.lit(1, SIGNALS.schema["buckets"])
+    sums = frame.group_by(KEY).agg(total, buckets=once).sort(KEY)
+    records = pl.len().cast(SEEN.schema["records"])
+    seen = sums.group_by("hour").agg(records=records).sort("hour")
+    account = pl.lit(None, pl.String)
+    seen = seen.select(source=pl.lit("signals"), account=account, hour="hour", records="records")
     return Reading(sums, fit(SET_ASIDE, []), seen)
+
+
+FORMAT = signals_format(config=Config, live=live)

@@ -1,7 +1,8 @@
 """Which CloudWatch metrics say what a service did: by namespace, as data.
 
-Each measure names the metric, its statistic over the hour, and the exact dimensions of the series that count: CloudWatch
-keeps the same requests under several sets of dimensions. Source: AWS, the pages of metrics and dimensions of each service.
+Each measure names the metric, its statistic over the hour, and the exact dimensions of the series
+that count: CloudWatch keeps the same requests under several sets of dimensions. Source: AWS, the
+pages of metrics and dimensions of each service.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric of CloudWatch. `becomes`: calls, retries, errors, bytes, capacity; `scale`: what its value is multiplied by."""
+    """One metric of CloudWatch.
+
+    becomes  calls, retries, errors, bytes, capacity
+    scale    its value is multiplied by it
+    """
 
     becomes: str
     metric: str
@@ -22,8 +27,9 @@ class Series:
     """Measures of one namespace under one set of dimensions.
 
     service   the dimension that names the service, where no tag does
-    caller    the dimension that names the caller; empty: the metrics do not say, the calls count as from outside
-    resource  AWS's service and the resource part of the ARN, filled from the dimensions: there the tags are; null: none
+    caller    the dimension that names the caller; empty: the calls count as from outside
+    resource  where the tags are: AWS's service and the resource part of the ARN, filled from the
+              dimensions; null: nowhere
     """
 
     namespace: str
@@ -34,7 +40,9 @@ class Series:
     resource: tuple[str, str] | None = None
 
 
-def _all(becomes: str, *metrics: str, statistic: str = "Sum", scale: float = 1.0) -> tuple[Measure, ...]:
+def _all(
+    becomes: str, *metrics: str, statistic: str = "Sum", scale: float = 1.0
+) -> tuple[Measure, ...]:
     return tuple(Measure(becomes, metric, statistic, scale) for metric in metrics)
 
 
@@ -77,7 +85,12 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             (*_all("calls", "Count"), *_all("errors", "5xx"), *_all("bytes", "DataProcessed")),
             resource=("apigateway", "/apis/{ApiId}"),
         ),
-        Series("AWS/ApiGateway", ("ApiName",), "ApiName", (*_all("calls", "Count"), *_all("errors", "5XXError"))),  # REST APIs
+        Series(
+            "AWS/ApiGateway",
+            ("ApiName",),
+            "ApiName",
+            (*_all("calls", "Count"), *_all("errors", "5XXError")),
+        ),  # REST APIs
     ),
     "lambda": (
         Series(
@@ -146,7 +159,12 @@ PRESETS: dict[str, tuple[Series, ...]] = {
         ),
     ),
     "ec2": (
-        Series("AWS/EC2", ("AutoScalingGroupName",), "AutoScalingGroupName", _all("bytes", "NetworkIn", "NetworkOut")),
+        Series(
+            "AWS/EC2",
+            ("AutoScalingGroupName",),
+            "AutoScalingGroupName",
+            _all("bytes", "NetworkIn", "NetworkOut"),
+        ),
         Series(
             "AWS/AutoScaling",
             ("AutoScalingGroupName",),
@@ -155,5 +173,4 @@ PRESETS: dict[str, tuple[Series, ...]] = {
         ),
     ),
 }
-USUAL = tuple(PRESETS)
-"""All of them, in the order in which they are asked: where two know the calls of one service, the first one counts."""
+USUAL = tuple(PRESETS)  # All of them; where two know the calls of one service, the first one counts

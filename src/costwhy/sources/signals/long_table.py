@@ -2,7 +2,8 @@
 
     time, service, caller, metric, value    one row for each time bucket (an hour or finer)
 
-`capacity` is the mean over the buckets of the hour, everything else the sum. A bucket that is given twice counts once.
+`capacity` is the mean over the buckets of the hour, everything else the sum. A bucket that is given
+twice counts once.
 """
 
 import gzip
@@ -10,24 +11,27 @@ import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.sources import files
-from costwhy.sources.intake import SHOWN, Intake, fit
-from costwhy.sources.reading import Reading
+from costwhy.sources.format import Files
+from costwhy.sources.reading import SHOWN, Collector, Reading, fit
+from costwhy.sources.signals.metrics import (
+    KEY,
+    METRICS,
+    first_fault,
+    no_service,
+    odd_name,
+    signals_format,
+)
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-ENDINGS = (".parquet", ".csv", ".csv.gz")
-METRICS = ("calls", "retries", "errors", "bytes", "capacity")
-MAX_CSV_BYTES = 4 * 2**30
-"""The most that one .csv.gz may hold after decompression."""
-MAX_NAME = 1000
-"""Bytes of the longest name of a service or caller."""
-_KEY = ["hour", "service", "caller", "metric"]
+MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
 _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
@@ -35,41 +39,41 @@ _ZONED = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _TWICE = "the time bucket is given twice: the first one counts"
 
 
-def find_files(path: str, folder: Path) -> tuple[Path, ...]:
-    """Parquet and CSV files. Raises SourceError when there is none."""
-    return files.find_files(path, folder, ENDINGS)
-
-
 def read(sources: Sequence[Path]) -> Reading:
-    """Signals by hour, rows set aside (one for each file and reason, with their count), and rows seen by hour.
+    """Signals by hour, rows set aside (one for each file and reason), and rows seen by hour.
 
-    A file that is unreadable, lacks a column, or has Parquet times without a zone is set aside whole.
+    A file that is unreadable, lacks a column, or has Parquet times without a zone is set aside
+    whole.
     """
-    intake = Intake(SIGNALS, "signals")
+    collector = Collector(SIGNALS, "signals")
     with ExitStack() as stack:
         frames: dict[Path, pl.LazyFrame] = {}
         for number, file in enumerate(sources):
             try:
                 frames[file] = _checked(_open(file, stack), number)
             except (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
-                intake.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
+                collector.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
         try:
-            rows = _collect(intake, sources, list(frames.values()))
-        except (OSError, pl.exceptions.PolarsError):  # one of them is broken further down: find it, read the others
-            rows = _collect(intake, sources, _sound(intake, frames))
-    reading = intake.reading()
-    return Reading(rows=rows, set_aside=reading.set_aside, seen=reading.seen)
+            rows = _collect(collector, sources, list(frames.values()))
+        except (
+            OSError,
+            pl.exceptions.PolarsError,
+        ):  # one of them is broken further down: find it, read the others
+            rows = _collect(collector, sources, _sound(collector, frames))
+    return replace(collector.reading(), rows=rows)
 
 
-def _sound(intake: Intake, frames: dict[Path, pl.LazyFrame]) -> list[pl.LazyFrame]:
+def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> list[pl.LazyFrame]:
     """The frames that can be read to the end; the others are set aside."""
     sound = []
     for file, frame in frames.items():
         try:
-            frame.select(pl.len(), pl.col("value").sum(), pl.col("reason", "shown").max()).collect(engine="streaming")
+            frame.select(pl.len(), pl.col("value").sum(), pl.col("reason", "shown").max()).collect(
+                engine="streaming"
+            )
             sound.append(frame)
         except (OSError, pl.exceptions.PolarsError) as error:
-            intake.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
+            collector.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
     return sound
 
 
@@ -78,28 +82,34 @@ def _first_line(error: Exception) -> str:
 
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
-    """The file as it is: its own columns, the row's index, and what a CSV line has beyond the last one."""
+    """The file's columns, the row's index, and what a CSV line has beyond the last column."""
     if file.name.lower().endswith(".parquet"):
-        frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW).with_columns(pl.lit(None, pl.String).alias(_BEYOND))
-    else:
-        frame = _scan_csv(_plain_csv(file, stack))
-    return frame
+        frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW)
+        return frame.with_columns(pl.lit(None, pl.String).alias(_BEYOND))
+    return _scan_csv(_plain_csv(file, stack))
 
 
 def _scan_csv(file: Path) -> pl.LazyFrame:
-    names = pl.scan_csv(file, infer_schema=False, glob=False, n_rows=0, encoding="utf8-lossy").collect_schema().names()
-    schema = dict.fromkeys([*names, _BEYOND], pl.String)
-    return pl.scan_csv(
-        file, schema=schema, glob=False, row_index_name=_ROW, truncate_ragged_lines=True, encoding="utf8-lossy", missing_columns="insert"
+    scan = partial(pl.scan_csv, file, glob=False, encoding="utf8-lossy")
+    names = scan(infer_schema=False, n_rows=0).collect_schema().names()
+    return scan(
+        schema=dict.fromkeys([*names, _BEYOND], pl.String),
+        row_index_name=_ROW,
+        truncate_ragged_lines=True,
+        missing_columns="insert",
     )
 
 
 def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
-    """The frame in the contract's types, with `reason`: why a row cannot be used. Raises SourceError: none can."""
+    """The frame in the right types, with `reason`: why a row cannot be used.
+
+    Raises SourceError where none can.
+    """
     schema = frame.collect_schema()
     missing = [name for name in _COLUMNS if name not in schema]
     if missing:
-        raise SourceError(f"the file has no column {missing[0]!r}; its columns are {', '.join(schema.names()[:20])}")
+        columns = ", ".join(schema.names()[:20])
+        raise SourceError(f"the file has no column {missing[0]!r}; its columns are {columns}")
     kind = schema["time"]
     if isinstance(kind, pl.Datetime) and kind.time_zone is None:
         raise SourceError("its times have no zone: write the column `time` as a timestamp in UTC")
@@ -109,13 +119,17 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
         pl.lit(number, pl.Int64).alias("file"),
         (pl.col(_ROW).cast(pl.Int64) + 1).alias("row"),
         _time(kind),
-        *(pl.col(name).cast(pl.String).replace("", None) for name in ("service", "caller", "metric")),
+        *(
+            pl.col(name).cast(pl.String).replace("", None)
+            for name in ("service", "caller", "metric")
+        ),
         pl.col("value").cast(pl.Float64, strict=False),
         pl.concat_str(pl.col(*_COLUMNS, _BEYOND).cast(pl.String), separator=", ", ignore_nulls=True)
-        .str.head(SHOWN).alias("shown"),
+        .str.head(SHOWN)
+        .alias("shown"),
         pl.col(_BEYOND).is_not_null().alias("too_long"),
         (pl.col("time").str.contains(_ZONED) if kind == pl.String else pl.lit(True)).alias("zoned"),
-    ).with_columns(reason=_reason(), hour=pl.col("time").dt.truncate("1h"))  # fmt: skip
+    ).with_columns(reason=_reason(), hour=pl.col("time").dt.truncate("1h"))
 
 
 def _time(kind: pl.DataType) -> pl.Expr:
@@ -123,70 +137,92 @@ def _time(kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         return pl.col("time").dt.convert_time_zone("UTC").cast(TIME)
     text = pl.col("time").str.strip_chars().str.replace(" ", "T").str.replace(r"[Zz]$", "+00:00")
-    text = text.str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}").str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")
-    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC")
+    text = text.str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
+    text = text.str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
+    form = "%Y-%m-%dT%H:%M:%S%.f%:z"
+    return text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
 
 
 def _reason() -> pl.Expr:
-    odd = pl.any_horizontal(
-        pl.col(name).str.contains(r"[\x00-\x1f\x7f]") | (pl.col(name).str.len_bytes() > MAX_NAME) for name in ("service", "caller")
+    metric, value = pl.col("metric"), pl.col("value")
+    return first_fault(
+        [
+            (pl.col("too_long"), "the line has more fields than the header"),
+            (~pl.col("zoned"), "the time has no zone: write UTC as a final Z"),
+            (pl.col("time").is_null(), "the time is no ISO 8601 time"),
+            no_service(),
+            odd_name(),
+            (
+                ~metric.is_in(METRICS) | metric.is_null(),
+                f"the metric is none of {', '.join(METRICS)}",
+            ),
+            (value.is_null(), "the value is no number"),
+            (~value.is_finite(), "the value is not finite"),
+            (value < 0, "the value is negative"),
+        ]
     )
-    faults = [
-        (pl.col("too_long"), "the line has more fields than the header"),
-        (~pl.col("zoned"), "the time has no zone: write UTC as a final Z"),
-        (pl.col("time").is_null(), "the time is no ISO 8601 time"),
-        (pl.col("service").is_null(), "there is no service"),
-        (odd, f"a name has control characters or more than {MAX_NAME} bytes"),
-        (~pl.col("metric").is_in(METRICS) | pl.col("metric").is_null(), f"the metric is none of {', '.join(METRICS)}"),
-        (pl.col("value").is_null(), "the value is no number"),
-        (~pl.col("value").is_finite(), "the value is not finite"),
-        (pl.col("value") < 0, "the value is negative"),
-    ]
-    return pl.coalesce(pl.when(wrong).then(pl.lit(reason)) for wrong, reason in faults)
 
 
-def _collect(intake: Intake, sources: Sequence[Path], frames: list[pl.LazyFrame]) -> pl.DataFrame:
-    """Signals by hour; rows set aside and rows seen go to the intake."""
+def _collect(
+    collector: Collector, sources: Sequence[Path], frames: list[pl.LazyFrame]
+) -> pl.DataFrame:
+    """Signals by hour; rows set aside and rows seen go to the collector."""
     if not frames:
         return fit(SIGNALS, [])
     rows = pl.concat(frames)
     good = rows.filter(pl.col("reason").is_null())
-    hours = good.group_by(_KEY).agg(pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique())
+    hours = good.group_by(KEY).agg(
+        pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
+    )
     bad = rows.filter(pl.col("reason").is_not_null())
     counts = bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len())
     seen = rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len())
     sums, aside, seen_hours = pl.collect_all([hours, counts, seen], engine="streaming")
-    shown = bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi").select("file", "row", "shown")
-    aside = aside.join(shown.collect(engine="streaming"), on=["file", "row"], how="left") if aside.height else aside
-    twice = sums.filter(pl.col("buckets") > pl.col("times")).select(_KEY)
+    if aside.height:
+        first = aside.lazy().select("file", "row")
+        shown = bad.join(first, on=["file", "row"], how="semi").select("file", "row", "shown")
+        aside = aside.join(shown.collect(engine="streaming"), on=["file", "row"], how="left")
+    twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
         sums, again = _without_repeats(good, sums, twice)
         aside = pl.concat([aside, again], how="diagonal")
     for row in aside.sort("file", "row").iter_rows(named=True):
-        intake.set_aside(sources[row["file"]], f"row {row['row']}", row["reason"], row["shown"], row["records"])
+        file, place = sources[row["file"]], f"row {row['row']}"
+        collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
     for hour, records in seen_hours.iter_rows():
-        intake.see(None, hour, records)
+        collector.see(None, hour, records)
     return _means(sums)
 
 
-def _without_repeats(good: pl.LazyFrame, sums: pl.DataFrame, twice: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _without_repeats(
+    good: pl.LazyFrame, sums: pl.DataFrame, twice: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The sums with repeated buckets counted once, and the repeats as rows to set aside."""
-    rows = good.join(twice.lazy(), on=_KEY, how="semi", nulls_equal=True).collect(engine="streaming").sort("file", "row")
+    repeated = good.join(twice.lazy(), on=KEY, how="semi", nulls_equal=True)
+    rows = repeated.collect(engine="streaming").sort("file", "row")
     first = rows.select(pl.struct(_BUCKET).is_first_distinct()).to_series()
-    once = rows.filter(first).group_by(_KEY).agg(pl.col("value").sum(), buckets=pl.len(), times=pl.len())
+    once = (
+        rows.filter(first)
+        .group_by(KEY)
+        .agg(pl.col("value").sum(), buckets=pl.len(), times=pl.len())
+    )
     repeats = rows.filter(~first).group_by("file", maintain_order=True)
-    again = repeats.agg(pl.lit(_TWICE).first().alias("reason"), pl.col("row", "shown").first(), records=pl.len())
-    return pl.concat([sums.join(twice, on=_KEY, how="anti", nulls_equal=True), once]), again
+    reason = pl.lit(_TWICE).first().alias("reason")
+    again = repeats.agg(reason, pl.col("row", "shown").first(), records=pl.len())
+    others = sums.join(twice, on=KEY, how="anti", nulls_equal=True)
+    return pl.concat([others, once]), again
 
 
 def _means(sums: pl.DataFrame) -> pl.DataFrame:
-    mean = pl.when(pl.col("metric") == "capacity").then(pl.col("value") / pl.col("buckets")).otherwise(pl.col("value"))
-    rows = sums.select(*_KEY, mean.alias("value"), pl.col("buckets").cast(COUNT)).sort(_KEY)
-    return rows.cast({"hour": TIME})
+    value, is_mean = pl.col("value"), pl.col("metric") == "capacity"
+    mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
+    return sums.select(
+        pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
+    ).sort(KEY)
 
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
-    """The CSV as a plain file: decompressed into a temporary one, with a limit. Raises SourceError beyond it."""
+    """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
     with file.open("rb") as probe:
         if probe.read(2) != b"\x1f\x8b":
             return file
@@ -205,5 +241,10 @@ def _copy(packed: IO[bytes], target: IO[bytes]) -> None:
     while part := packed.read(2**20):
         left -= len(part)
         if left < 0:
-            raise SourceError(f"the file is larger than {MAX_CSV_BYTES // 2**30} GB when decompressed: split it")
+            raise SourceError(
+                f"the file is larger than {MAX_CSV_BYTES // 2**30} GB when decompressed: split it"
+            )
         target.write(part)
+
+
+FORMAT = signals_format(files=Files((".parquet", ".csv", ".csv.gz")), read=read)

@@ -1,27 +1,32 @@
-"""Queries for Prometheus, by what exports the metrics: `preset = "istio"` in costwhy.toml. They are queries, nothing more.
+"""Queries for Prometheus, by what exports the metrics: `preset = "istio"` in costwhy.toml.
 
-Each answers with the labels `service` (who handled the calls) and `caller` (who made them; without it: from outside), as
-counts of the hour before the moment at which it is asked. docs/prometheus.md says what each needs, and where it is blind.
+Each answers with the labels `service` (who handled the calls) and `caller` (who made them; without
+it: from outside), as counts of the hour before the moment at which it is asked. docs/prometheus.md
+says what each needs, and what it does not see.
 """
 
 from collections.abc import Mapping
 
+# Callers that stand for the world outside
 _GATEWAY = "unknown|(?:.*-)?(?:ingress|gateway|ingressgateway|edge|front-proxy|front-envoy)"
-"""Callers that stand for the world outside."""
+# The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory
 _HOST = "(?:[a-z]+://[^/]*/)?(?:dns:|xds:)?([^.:/]+).*"
-"""The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory."""
-_JOB = "(?:.*/)?(.+)"
-"""OpenTelemetry's job is namespace/service."""
+_JOB = "(?:.*/)?(.+)"  # OpenTelemetry's job is namespace/service
 _WHOLE = "(.+)"
+# The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default or inventory
 _CLUSTER = r"(?:outbound\\|[0-9]*\\|[^|]*\\|)?([^.|]+).*"
-"""The service of outbound|9080||inventory.default.svc.cluster.local, inventory.default.dc1.internal.consul or inventory."""
-_OWN = 'envoy_cluster_name!~"xds.*|local.*|inbound.*|agent|sds-grpc|prometheus_stats|zipkin|.*BlackHole.*|.*Passthrough.*"'
-"""Clusters of Envoy that are no other service."""
+# Clusters of Envoy that are no other service
+_OWN = (
+    'envoy_cluster_name!~"xds.*|local.*|inbound.*|agent|sds-grpc|prometheus_stats|zipkin|'
+    '.*BlackHole.*|.*Passthrough.*"'
+)
 
 
 def _handled(vector: str, label: str, pattern: str) -> str:
     """The sum of a vector by service, taken from a label by a pattern."""
-    return f'sum by (service) (label_replace(sum by ({label}) ({vector}), "service", "$1", "{label}", "{pattern}"))'
+    summed = f"sum by ({label}) ({vector})"
+    named = f'label_replace({summed}, "service", "$1", "{label}", "{pattern}")'
+    return f"sum by (service) ({named})"
 
 
 def _edges(vector: str, service: tuple[str, str], caller: tuple[str, str]) -> str:
@@ -29,7 +34,9 @@ def _edges(vector: str, service: tuple[str, str], caller: tuple[str, str]) -> st
     vector = f"sum by ({service[0]}, {caller[0]}) ({vector})"
     for name, (label, pattern) in (("service", service), ("caller", caller)):
         vector = f'label_replace({vector}, "{name}", "$1", "{label}", "{pattern}")'
-    return f'sum by (service, caller) (label_replace({vector}, "caller", "", "caller", "{_GATEWAY}"))'
+    return (
+        f'sum by (service, caller) (label_replace({vector}, "caller", "", "caller", "{_GATEWAY}"))'
+    )
 
 
 def _istio(*vectors: str) -> str:
@@ -38,7 +45,9 @@ def _istio(*vectors: str) -> str:
 
 
 def _envoy(metric: str, more: str = "") -> str:
-    return _edges(f"increase({metric}{{{_OWN}{more}}}[1h])", ("envoy_cluster_name", _CLUSTER), ("job", _JOB))
+    return _edges(
+        f"increase({metric}{{{_OWN}{more}}}[1h])", ("envoy_cluster_name", _CLUSTER), ("job", _JOB)
+    )
 
 
 def _http(*vectors: str) -> str:
@@ -55,7 +64,10 @@ def _joined(vectors: tuple[str, ...]) -> str:
 
 def _total(first: str, second: str) -> str:
     """The sum of two counts that may each be there alone."""
-    parts = (f'label_replace({v}, "part", "{n}", "service", ".*")' for n, v in enumerate((first, second), start=1))
+    parts = (
+        f'label_replace({v}, "part", "{n}", "service", ".*")'
+        for n, v in enumerate((first, second), start=1)
+    )
     return f"sum by (service, caller) ({' or '.join(parts)})"
 
 
@@ -65,7 +77,7 @@ def _beyond(more: str, less: str) -> str:
 
 
 def _with_outside(inside: str, handled: str) -> str:
-    """Calls between services, and what each service handled beyond them: those came from outside."""
+    """Calls between services, and as calls from outside what each handled beyond them."""
     return f"{inside} or clamp_min({handled} - (sum by (service) ({inside}) or {handled} * 0), 0)"
 
 
@@ -75,6 +87,7 @@ _GRPC_BYTES = "grpc_client_attempt_{}_total_compressed_message_size_bytes_sum"
 _HTTP_CALLS = "http_client_request_duration_seconds_count"
 _FAILED = ',envoy_response_code_class="5"'
 
+# Preset: metric: PromQL
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "istio": {
         "calls": _ISTIO_ATTEMPTS,
@@ -91,13 +104,23 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     "envoy": {
         "calls": _envoy("envoy_cluster_upstream_rq_total"),
         "retries": _envoy("envoy_cluster_upstream_rq_retry"),
-        "errors": _total(_envoy("envoy_cluster_upstream_rq_xx", _FAILED), _envoy("envoy_cluster_retry_upstream_rq_xx", _FAILED)),
-        "bytes": _total(_envoy("envoy_cluster_upstream_cx_rx_bytes_total"), _envoy("envoy_cluster_upstream_cx_tx_bytes_total")),
+        "errors": _total(
+            _envoy("envoy_cluster_upstream_rq_xx", _FAILED),
+            _envoy("envoy_cluster_retry_upstream_rq_xx", _FAILED),
+        ),
+        "bytes": _total(
+            _envoy("envoy_cluster_upstream_cx_rx_bytes_total"),
+            _envoy("envoy_cluster_upstream_cx_tx_bytes_total"),
+        ),
     },
     "otel-http": {
-        "calls": _with_outside(_http(_HTTP_CALLS), _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB)),
+        "calls": _with_outside(
+            _http(_HTTP_CALLS),
+            _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
+        ),
         "retries": _edges(
-            'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",http_request_resend_count=~"[1-9][0-9]*"}[1h])',
+            'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
+            'http_request_resend_count=~"[1-9][0-9]*"}[1h])',
             ("server_address", _HOST),
             ("service_name", _WHOLE),
         ),
@@ -105,13 +128,17 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
             f'{_HTTP_CALLS}{{http_response_status_code=~"5.."}}',
             f'{_HTTP_CALLS}{{http_response_status_code="",error_type!=""}}',
         ),
-        "bytes": _total(_http("http_client_request_body_size_bytes_sum"), _http("http_client_response_body_size_bytes_sum")),
+        "bytes": _total(
+            _http("http_client_request_body_size_bytes_sum"),
+            _http("http_client_response_body_size_bytes_sum"),
+        ),
     },
     "otel-grpc": {
-        "calls": _with_outside(_GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)),
+        "calls": _with_outside(
+            _GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)
+        ),
         "retries": _beyond(_GRPC_ATTEMPTS, _grpc("grpc_client_call_duration_seconds_count")),
         "errors": _grpc('grpc_client_attempt_duration_seconds_count{grpc_status!="OK"}'),
         "bytes": _total(_grpc(_GRPC_BYTES.format("sent")), _grpc(_GRPC_BYTES.format("rcvd"))),
     },
 }
-"""Preset: metric: PromQL."""

@@ -1,0 +1,106 @@
+"""What lies at an address on S3: the objects of a prefix or a glob, or one object."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from costwhy.errors import SourceError
+from costwhy.remote import aws
+
+SCHEME = "s3://"
+ROOT = "s3:"  # the folder of a mirror that stands for the scheme
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+
+@dataclass(frozen=True)
+class S3Object:
+    """One object as the bucket lists it."""
+
+    key: str
+    etag: str
+    size: int
+    modified: datetime
+
+
+def is_address(path: str) -> bool:
+    """Whether a path of costwhy.toml is an address on S3."""
+    return path.startswith(SCHEME)
+
+
+def local_path(address: str) -> str:
+    """The address as a path below a mirror's folder: s3://bucket/key -> s3:/bucket/key."""
+    names = (part for part in address.removeprefix(SCHEME).split("/") if part)
+    return "/".join([ROOT, *names])
+
+
+def address_of(file: Path) -> str | None:
+    """The address of a mirrored file; null for a file that is not of a mirror."""
+    if ROOT not in file.parts:
+        return None
+    return SCHEME + "/".join(file.parts[file.parts.index(ROOT) + 1 :])
+
+
+def split_address(address: str) -> tuple[str, str]:
+    """Bucket and key, prefix or glob. Raises SourceError where the address is none."""
+    bucket, _, rest = address.removeprefix(SCHEME).partition("/")
+    if not is_address(address) or not _BUCKET.fullmatch(bucket):
+        found, fix = bucket or "no bucket", "write s3://bucket/prefix/"
+        raise SourceError(f"{address!r} is no address on S3", found=found, fix=fix)
+    return bucket, rest
+
+
+def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> list[S3Object]:
+    """The objects of an address, in order of key. Raises SourceError where there is none."""
+    bucket, rest = split_address(address)
+    try:
+        found = list(_listed(client, bucket, rest, wanted))
+    except aws.FAULTS as error:
+        if aws.code_of(error) == "NoSuchBucket":
+            fix = "correct `path` in costwhy.toml"
+            raise SourceError(f"there is no bucket {bucket}", found=address, fix=fix) from None
+        raise aws.unreachable(f"{address} could not be listed", error) from None
+    if not found:
+        fix = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
+        problem = f"there is nothing to read at {address}"
+        raise SourceError(problem, found="no object of this kind", fix=fix)
+    return found
+
+
+def _listed(
+    client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]
+) -> Iterator[S3Object]:
+    if rest and not rest.endswith("/"):  # in order of key one that is the whole prefix comes first
+        first = client.list_objects_v2(Bucket=bucket, Prefix=rest, MaxKeys=1).get("Contents", [])
+        if first and first[0]["Key"] == rest:
+            yield _object(first[0])
+            return
+    is_glob = any(mark in rest for mark in "*?[")
+    prefix = (
+        re.split(r"[*?\[]", rest, maxsplit=1)[0] if is_glob else rest and rest.rstrip("/") + "/"
+    )
+    pattern = _pattern(rest if is_glob else "**")
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for content in page.get("Contents", []):
+            key = content["Key"]
+            if not key.endswith("/") and wanted(key) and pattern.fullmatch(key):
+                yield _object(content)
+
+
+def _object(content: dict[str, Any]) -> S3Object:
+    try:
+        names = ("Key", "ETag", "Size", "LastModified")
+        return S3Object(*(content[name] for name in names))
+    except KeyError as error:
+        raise ValueError(f"the listing names an object without its {error}") from None
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    """The glob as for files: `*` and `?` stay within a folder, `**/` is any number of them."""
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", glob, re.DOTALL)
+    sets = (part.replace("[!", "[^", 1) if len(part) > 2 else re.escape(part) for part in parts)
+    regex = (words.get(part, one) for part, one in zip(parts, sets, strict=True))
+    return re.compile("".join(regex), re.DOTALL)

@@ -1,0 +1,42 @@
+"""What all signals have in common: the metrics, their key, and why a row cannot be used."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Literal, get_args
+
+import polars as pl
+
+from costwhy.sources.format import Format
+
+Metric = Literal["calls", "retries", "errors", "bytes", "capacity"]
+METRICS: tuple[str, ...] = get_args(Metric)
+KEY = ("hour", "service", "caller", "metric")
+MAX_NAME = 1000  # Bytes of the longest name of a service or caller
+
+# A format of signals; what differs is how they are read or asked
+signals_format = partial(
+    Format,
+    section="signals",
+    source="signals",
+    cannot_show="calls that no signal is recorded for",
+    every_hour=True,
+)
+
+
+def no_service() -> tuple[pl.Expr, str]:
+    """A fault: the row names no service."""
+    return pl.col("service").is_null(), "there is no service"
+
+
+def odd_name() -> tuple[pl.Expr, str]:
+    """A fault: a name that is hostile or by accident."""
+    names = [pl.col("service"), pl.col("caller")]
+    control = (name.str.contains(r"[\x00-\x1f\x7f]") for name in names)
+    long = (name.str.len_bytes() > MAX_NAME for name in names)
+    odd = pl.any_horizontal(*control, *long)
+    return odd, f"a name has control characters or more than {MAX_NAME} bytes"
+
+
+def first_fault(faults: Sequence[tuple[pl.Expr, str]]) -> pl.Expr:
+    """The reason of the first fault that a row has; null: it can be used."""
+    return pl.coalesce(pl.when(fault).then(pl.lit(reason)) for fault, reason in faults)
