@@ -34,8 +34,8 @@ from incidents import MORE, SORTS, Incident
 from costwhy import tables
 from costwhy.case.document import explain
 from costwhy.sources.changes import cdevents, cloudtrail
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage, codeowners
-from costwhy.sources.reading import find_files
 
 TAGS = {
     "service": ("service", "app", "app.kubernetes.io/name"),
@@ -101,9 +101,9 @@ def _records(s: Simulation, folder: Path) -> dict[str, pl.DataFrame]:
         events, records = events + more[0], records + more[1]
     write_changes(events, records, folder)
     write_catalog(s.company, folder)
-    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.ENDINGS))
-    delivered = cdevents.read(find_files("changes/*.jsonl", folder, cdevents.ENDINGS))
-    catalogue = backstage.read(find_files("catalog/", folder, backstage.ENDINGS))
+    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.FORMAT.files))
+    delivered = cdevents.read(find_files("changes/*.jsonl", folder, cdevents.FORMAT.files))
+    catalogue = backstage.read(find_files("catalog/", folder, backstage.FORMAT.files))
     paths = codeowners.read([folder / "CODEOWNERS"])
     here = pl.lit("memory").alias("delivery")
     return {

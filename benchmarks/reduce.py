@@ -56,7 +56,7 @@ def _rows(count: int, k: int) -> str:
 
 def ours(files: list[Path]) -> float:
     """Total EffectiveCost by the reduction."""
-    return sum(float(reduce_file(file, "focus", Mapping(), "USD").totals["EffectiveCost"].sum()) for file in files)
+    return sum(float(reduce_file(file, focus.FORMAT.bill, Mapping(), "USD").totals["EffectiveCost"].sum()) for file in files)
 
 
 def bare(files: list[Path]) -> float:

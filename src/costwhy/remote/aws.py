@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from botocore.parsers import ResponseParserError
 
 from costwhy.errors import UnreachableError
-from costwhy.sources.reading import clean
+from costwhy.text import one_line
 
 FAULTS = (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError)
 """What a call to AWS raises: ValueError where an endpoint or a region is no such thing."""
@@ -89,7 +89,7 @@ def words(error: Exception) -> str:
     for secret in _secrets(error):
         text = text.replace(secret, "***")
     text = _QUERY.sub(r"\1", _USERINFO.sub("", text))
-    return clean(" ".join(_SIGNATURE.sub(r"\1***", _KEY_ID.sub("***", text)).split()), 500)
+    return one_line(_SIGNATURE.sub(r"\1***", _KEY_ID.sub("***", text)), 500)
 
 
 def _secrets(error: Exception) -> list[str]:
