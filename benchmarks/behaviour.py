@@ -41,7 +41,9 @@ def dollars(told: Iterable[Told]) -> None:
     print(f"{'incident':18s} found  right  stray(median)  first")
     for kind in (*sorted(k for k in rows if k != "all"), "all"):
         of = {name: [float(j[name]) for j in rows[kind]] for name in ("dollars", "stray", "place")}
-        print(f"{kind:18s} {len(rows[kind]):5d} {np.mean(of['dollars']):6.1%} {np.median(of['stray']):14.1%} {np.mean(of['place']):6.1%}")
+        print(
+            f"{kind:18s} {len(rows[kind]):5d} {np.mean(of['dollars']):6.1%} {np.median(of['stray']):14.1%} {np.mean(of['place']):6.1%}"
+        )
 
 
 # ---------------------------------------------------------------- speed
@@ -53,11 +55,27 @@ def modelled(o: Observed) -> Model:
     meters = []
     for m in range(o.meters.height):
         kind, s = KINDS[m // services][2], m % services
-        rule = AutoscalerRule(2.0, float(handled[s].mean()) / 10, 1.0, m % 3, 1.0) if kind == "time" and s % 2 else None
+        rule = (
+            AutoscalerRule(2.0, float(handled[s].mean()) / 10, 1.0, m % 3, 1.0)
+            if kind == "time" and s % 2
+            else None
+        )
         meters.append(MeterModel(kind, transfer=False, service=s, rule=rule))
     price = np.divide(o.cost, o.usage, out=np.zeros_like(o.cost), where=o.usage > 0)
     none, known_until = np.zeros_like(price), np.full(len(meters), o.billed)
-    return Model(o, handled, tuple(meters), price, none, o.usage, o.cost, none, known_until, np.zeros(services), np.zeros_like(o.calls))
+    return Model(
+        o,
+        handled,
+        tuple(meters),
+        price,
+        none,
+        o.usage,
+        o.cost,
+        none,
+        known_until,
+        np.zeros(services),
+        np.zeros_like(o.calls),
+    )
 
 
 def resets(model: Model) -> list[Baseline]:
@@ -68,7 +86,13 @@ def resets(model: Model) -> list[Baseline]:
         edge = o.edges[row]
         ratio = o.calls[row, hours] / model.handled[o.services.index(str(edge.caller)), hours]
         out.append(Baseline(_rate("fan_out", row, edge.service, edge.caller), ratio * 0.5))
-    return [*out, Baseline(_rate("usage_per_call", 100, o.services[100], None), model.usage[100, hours] / model.handled[100, hours] * 0.5)]
+    return [
+        *out,
+        Baseline(
+            _rate("usage_per_call", 100, o.services[100], None),
+            model.usage[100, hours] / model.handled[100, hours] * 0.5,
+        ),
+    ]
 
 
 def _rate(kind: str, row: int, service: str, caller: str | None) -> Rate:
@@ -84,7 +108,9 @@ def timed(size: Size) -> str:
         begin = time.perf_counter()
         parts = split(model, WEEK, spike)
         seconds.append(time.perf_counter() - begin)
-    reached = graph.reach(np.array([model.observed.services.index(str(r.rate.service)) for r in spike])).sum()
+    reached = graph.reach(
+        np.array([model.observed.services.index(str(r.rate.service)) for r in spike])
+    ).sum()
     circles = (graph.depth[graph.caller] == graph.depth[graph.called]).sum()
     whole = sum(float(p.sum()) for p in parts)
     return (
@@ -103,7 +129,9 @@ def profile() -> None:
 def _watched(name, step):
     watch, begin = cProfile.Profile(), time.perf_counter()
     made = watch.runcall(step)
-    print(f"{name}: {time.perf_counter() - begin:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+    print(
+        f"{name}: {time.perf_counter() - begin:.0f} s, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB"
+    )
     pstats.Stats(watch).sort_stats("cumtime").print_stats("costwhy", 22)
     return made
 
@@ -123,7 +151,9 @@ def main() -> None:
         if "companies" in parts:
             planned = companies(wish.seeds)
             told = [t for t in pool.map(told_of_company, planned, chunksize=2) if t is not None]
-            print(f"\n{len(told)} simulated companies, seeds {wish.seeds}; {len(planned) - len(told)} had no place for their incident")
+            print(
+                f"\n{len(told)} simulated companies, seeds {wish.seeds}; {len(planned) - len(told)} had no place for their incident"
+            )
             dollars(told)
     if "speed" in parts:
         print("\nSpeed of split")

@@ -24,7 +24,10 @@ import numpy as np
 import polars as pl
 
 ROOT = Path(__file__).resolve().parent.parent
-SCORER = next((p / "shared/cases/score.py" for p in ROOT.parents if (p / "shared/cases").is_dir()), ROOT.parent / "shared/cases/score.py")
+SCORER = next(
+    (p / "shared/cases/score.py" for p in ROOT.parents if (p / "shared/cases").is_dir()),
+    ROOT.parent / "shared/cases/score.py",
+)
 sys.path.insert(0, str(ROOT / "data"))
 
 from formats import of_incident, ordinary, signals, write_catalog, write_changes
@@ -64,29 +67,58 @@ def lake_of(s: Simulation) -> MemoryLake:
     frames = _cost(bill_of(s)) | {"signals": _signals(s)}
     with tempfile.TemporaryDirectory() as folder:
         frames |= _records(s, Path(folder))
-    hours = frames["hourly"].group_by("hour").agg(records=pl.col("rows").sum()).with_columns(source=pl.lit("cost"))
+    hours = (
+        frames["hourly"]
+        .group_by("hour")
+        .agg(records=pl.col("rows").sum())
+        .with_columns(source=pl.lit("cost"))
+    )
     frames["seen"] = pl.concat([tables.SEEN.fit(hours), frames["seen"]])
-    return MemoryLake(s.company.name, f"memory:{s.settings}", frames | {"set_aside": tables.SET_ASIDE.empty()})
+    return MemoryLake(
+        s.company.name, f"memory:{s.settings}", frames | {"set_aside": tables.SET_ASIDE.empty()}
+    )
 
 
 def _cost(bill: pl.DataFrame) -> dict[str, pl.DataFrame]:
     keys = (
         bill.select("Tags")
         .unique()
-        .with_columns(read=pl.col("Tags").str.json_decode(pl.Struct({k: pl.String for ks in TAGS.values() for k in ks})))
+        .with_columns(
+            read=pl.col("Tags").str.json_decode(
+                pl.Struct({k: pl.String for ks in TAGS.values() for k in ks})
+            )
+        )
     )
-    named = {name: pl.coalesce(*(pl.col("read").struct.field(k) for k in ks)) for name, ks in TAGS.items()}
-    hour = pl.col("ChargePeriodStart").dt.truncate("1h").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    named = {
+        name: pl.coalesce(*(pl.col("read").struct.field(k) for k in ks))
+        for name, ks in TAGS.items()
+    }
+    hour = (
+        pl.col("ChargePeriodStart")
+        .dt.truncate("1h")
+        .cast(pl.Datetime("us"))
+        .dt.replace_time_zone("UTC")
+    )
     dims, measures = list(tables.DIMENSION_NAMES), list(tables.MEASURE_NAMES)
     rows = bill.join(keys.select("Tags", **named), on="Tags").with_columns(
-        hour=hour, billing_period=hour.dt.strftime("%Y-%m"), series_id=pl.struct(dims).hash().reinterpret(signed=True)
+        hour=hour,
+        billing_period=hour.dt.strftime("%Y-%m"),
+        series_id=pl.struct(dims).hash().reinterpret(signed=True),
     )
     sums = [pl.when(pl.col(m).count() > 0).then(pl.col(m).sum()).alias(m) for m in measures]
-    by_hour = rows.group_by("billing_period", "hour", "series_id", maintain_order=True).agg(*sums, rows=pl.len())
+    by_hour = rows.group_by("billing_period", "hour", "series_id", maintain_order=True).agg(
+        *sums, rows=pl.len()
+    )
     days = rows.with_columns(day=pl.col("hour").dt.truncate("1d"))
-    by_day = days.group_by("billing_period", "day", "series_id", "ResourceId", maintain_order=True).agg(*sums)
+    by_day = days.group_by(
+        "billing_period", "day", "series_id", "ResourceId", maintain_order=True
+    ).agg(*sums)
     series = rows.select("series_id", *dims).unique("series_id", maintain_order=True)
-    return {"series": tables.SERIES.fit(series), "hourly": tables.HOURLY.fit(by_hour), "daily": tables.DAILY.fit(by_day)}
+    return {
+        "series": tables.SERIES.fit(series),
+        "hourly": tables.HOURLY.fit(by_hour),
+        "daily": tables.DAILY.fit(by_day),
+    }
 
 
 def _signals(s: Simulation) -> pl.DataFrame:
@@ -141,7 +173,11 @@ def _incident(s: Simulation, k: int, said: dict[str, object]) -> dict[str, objec
     now, total = float(by_hour[-3:].mean()), float(by_hour.sum())
     end = s.first + timedelta(hours=s.hours)
     month = (end.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    to_come = (month - end) / timedelta(hours=1) * float(by_hour[max(i.start, s.hours - 24) :].mean()) if i.end is None else 0.0
+    to_come = (
+        (month - end) / timedelta(hours=1) * float(by_hour[max(i.start, s.hours - 24) :].mean())
+        if i.end is None
+        else 0.0
+    )
     owner, decided = said["owner"], said["decided_by"]
     return said | {
         "excess_cost_total": total,
@@ -159,17 +195,28 @@ def _incident(s: Simulation, k: int, said: dict[str, object]) -> dict[str, objec
         else "pulse",
         "owner": owner,
         "owner_also": _owners(s, excess),
-        "decided_by": decided | {"actor_also": [str(decided["actor"]).split("@")[0]], "team_also": []} if decided else None,  # type: ignore[operator, index]
+        "decided_by": decided
+        | {"actor_also": [str(decided["actor"]).split("@")[0]], "team_also": []}
+        if decided
+        else None,  # type: ignore[operator, index]
     }
 
 
-def _behaviour(s: Simulation, i: Incident, excess: np.ndarray, said: list[dict[str, object]]) -> list[dict[str, object]]:
+def _behaviour(
+    s: Simulation, i: Incident, excess: np.ndarray, said: list[dict[str, object]]
+) -> list[dict[str, object]]:
     """The key's rows, which count billed hours, with the dollars of all hours."""
     names = ("kind", "service", "caller", "usage_type")
     billed = {tuple(r[n] for n in names): r["cost_change"] for r in said}
     whole = rows_of(s.company, i, excess.sum(axis=1))
     return [
-        r | {"cost_change": billed.get(tuple(r[n] for n in names), 0.0), "cost_change_total": r["cost_change"], "accept": []} for r in whole
+        r
+        | {
+            "cost_change": billed.get(tuple(r[n] for n in names), 0.0),
+            "cost_change_total": r["cost_change"],
+            "accept": [],
+        }
+        for r in whole
     ]
 
 
@@ -204,26 +251,36 @@ def _owners(s: Simulation, excess: np.ndarray) -> list[dict[str, str]]:
         if m.service:
             dollars[m.service] = dollars.get(m.service, 0.0) + float(d)
     most = max(map(abs, dollars.values()), default=0.0)
-    return [{"service": n, "team": s.company.service(n).team} for n, d in dollars.items() if abs(d) > 0.8 * most > 0]
+    return [
+        {"service": n, "team": s.company.service(n).team}
+        for n, d in dollars.items()
+        if abs(d) > 0.8 * most > 0
+    ]
 
 
 def _gap(s: Simulation, bill: pl.DataFrame) -> float:
     end = s.first + timedelta(hours=s.billed)
     window = pl.col("ChargePeriodStart").is_between(end - timedelta(days=30), end, closed="left")
     nobody = ~pl.col("Tags").str.contains('"(service|app|app.kubernetes.io/name|team|owner)"')
-    return float(bill.filter(window & nobody & (pl.col("ChargeCategory") == "Usage"))["EffectiveCost"].sum())
+    return float(
+        bill.filter(window & nobody & (pl.col("ChargeCategory") == "Usage"))["EffectiveCost"].sum()
+    )
 
 
 def _lost(s: Simulation, said: dict[str, object]) -> dict[str, object]:
     touched: dict[str, object] = said["touched"]  # type: ignore[assignment]
-    resources = [m.resource for m in s.company.meters if m.service in touched["services"] and m.resource]  # type: ignore[operator]
+    resources = [
+        m.resource for m in s.company.meters if m.service in touched["services"] and m.resource
+    ]  # type: ignore[operator]
     return {"team": touched["team"], "resources": resources}
 
 
 # ---------------------------------------------------------------- many
 
 
-def plan(seeds: Sequence[int], sorts: Sequence[str], unrecorded: float, pairs: float) -> list[Settings]:
+def plan(
+    seeds: Sequence[int], sorts: Sequence[str], unrecorded: float, pairs: float
+) -> list[Settings]:
     """One company for each seed and sort; some with a second incident, some whose decision left no record."""
     out = []
     for seed in seeds:
@@ -231,8 +288,16 @@ def plan(seeds: Sequence[int], sorts: Sequence[str], unrecorded: float, pairs: f
             rng = np.random.default_rng([seed, zlib.crc32(sort.encode())])
             chosen = () if sort == "quiet" else (sort,)
             if sort != "quiet" and rng.random() < pairs:
-                chosen = tuple(dict.fromkeys((sort, str(rng.choice([o for o in (*SORTS, *MORE) if o != "tag_loss"])))))
-            out.append(Settings(seed, 42, int(rng.integers(10, 24)), chosen, recorded=rng.random() >= unrecorded))
+                chosen = tuple(
+                    dict.fromkeys(
+                        (sort, str(rng.choice([o for o in (*SORTS, *MORE) if o != "tag_loss"])))
+                    )
+                )
+            out.append(
+                Settings(
+                    seed, 42, int(rng.integers(10, 24)), chosen, recorded=rng.random() >= unrecorded
+                )
+            )
     return out
 
 
@@ -266,7 +331,11 @@ def line(settings: Settings, truth: dict[str, object], score: dict[str, object])
         for j in score["judged"]  # type: ignore[attr-defined]
     ]
     missed = "" if score["found"] == score["wanted"] else "MISSED "
-    extra = f"fragments {score['fragments']} alarms {score['alarms']} " if score["fragments"] or score["alarms"] else ""
+    extra = (
+        f"fragments {score['fragments']} alarms {score['alarms']} "
+        if score["fragments"] or score["alarms"]
+        else ""
+    )
     return f"{settings.seed:4d} {truth['kind']!s:28s} {missed}{extra}{'; '.join(f for f in faults if not f.endswith(': '))}"
 
 
@@ -284,7 +353,13 @@ LEAST = {
     "shape": 1,
     "status": 1,
 }
-MOST = {"onset_hours": 2, "excess_error": 0.1, "stray": 0.3, "nowcast_error": 0.15, "month_end_error": 0.2}
+MOST = {
+    "onset_hours": 2,
+    "excess_error": 0.1,
+    "stray": 0.3,
+    "nowcast_error": 0.15,
+    "month_end_error": 0.2,
+}
 
 
 def _wrong(name: str, value: object) -> bool:
@@ -305,12 +380,19 @@ def main() -> None:
     parser.add_argument("--sorts", default=",".join((*SORTS, *MORE, "quiet")))
     parser.add_argument("--unrecorded", type=float, default=0.2)
     parser.add_argument("--pairs", type=float, default=0.2)
-    parser.add_argument("--list", action="store_true", help="each company that is not right in every respect")
+    parser.add_argument(
+        "--list", action="store_true", help="each company that is not right in every respect"
+    )
     wish = parser.parse_args()
     if not SCORER.exists():
         sys.exit(f"the scorer is not there: {SCORER}")
     first, _, last = wish.seeds.partition("-")
-    companies = plan(range(int(first), int(last or first) + 1), wish.sorts.split(","), wish.unrecorded, wish.pairs)
+    companies = plan(
+        range(int(first), int(last or first) + 1),
+        wish.sorts.split(","),
+        wish.unrecorded,
+        wish.pairs,
+    )
     begin = datetime.now(UTC)
     with ProcessPoolExecutor(2) as pool:
         results = []

@@ -28,7 +28,10 @@ from peers.riskloc import riskloc
 from costwhy.spikes.drivers import find_drivers
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = next((p / "shared/data/drivers" for p in ROOT.parents if (p / "shared/data").is_dir()), ROOT.parent / "shared/data/drivers")
+DATA = next(
+    (p / "shared/data/drivers" for p in ROOT.parents if (p / "shared/data").is_dir()),
+    ROOT.parent / "shared/data/drivers",
+)
 FAMILIES = ("B0", "B0n", "L", "S", "CX")
 VALUES = ("case_id", "actual_cents", "expected_cents")
 LONGEST = 120.0  # seconds that a peer may take for a case
@@ -38,9 +41,20 @@ Said = dict[str, object]
 def ours(rows: pl.DataFrame, dims: list[str]) -> Said:
     """find_drivers, with its dollars."""
     found = find_drivers(rows, dims, expected="expected_cents", actual="actual_cents")
-    names = ["&".join(f"{n}={r[n]}" for n in dims if r[n] is not None) for r in found.iter_rows(named=True)]
-    remainder = int(rows["actual_cents"].sum()) - int(rows["expected_cents"].sum()) - found["cost_change"].sum()
-    return {"root_causes": names, "effect_cents": found["cost_change"].to_list(), "remainder_cents": remainder}
+    names = [
+        "&".join(f"{n}={r[n]}" for n in dims if r[n] is not None)
+        for r in found.iter_rows(named=True)
+    ]
+    remainder = (
+        int(rows["actual_cents"].sum())
+        - int(rows["expected_cents"].sum())
+        - found["cost_change"].sum()
+    )
+    return {
+        "root_causes": names,
+        "effect_cents": found["cost_change"].to_list(),
+        "remainder_cents": remainder,
+    }
 
 
 def by_adtributor(rows: pl.DataFrame, dims: list[str]) -> Said:
@@ -109,7 +123,9 @@ def scored(said: dict[str, Said]) -> dict[str, dict[str, float]]:
         files[0].write_text(json.dumps(said))
         files[1].write_text(json.dumps({case: truth[case] for case in said}))
         command = [sys.executable, str(DATA / "score.py"), *map(str, files), "--json"]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return json.loads(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
 
 
 def exact(said: dict[str, Said], cases: dict[str, pl.DataFrame]) -> str:
@@ -125,12 +141,19 @@ def exact(said: dict[str, Said], cases: dict[str, pl.DataFrame]) -> str:
 
 def table(methods: list[str], cases: dict[str, pl.DataFrame]) -> None:
     """F1 by family, seconds, exactness."""
-    print(f"{'method':12s} cases " + "".join(f"{f'F1 {family}':>8s}" for family in (*FAMILIES, "all")) + "   mean s   max s   exact")
+    print(
+        f"{'method':12s} cases "
+        + "".join(f"{f'F1 {family}':>8s}" for family in (*FAMILIES, "all"))
+        + "   mean s   max s   exact"
+    )
     for method in methods:
         said = said_by(method, cases)
         figures, seconds = scored(said), [float(str(s["seconds"])) for s in said.values()]
         shown = "".join(f"{figures[family]['f1']:8.3f}" for family in (*FAMILIES, "ALL"))
-        print(f"{method:12s} {len(said):5d} {shown} {np.mean(seconds):8.3f} {max(seconds):7.2f} {exact(said, cases):>7s}", flush=True)
+        print(
+            f"{method:12s} {len(said):5d} {shown} {np.mean(seconds):8.3f} {max(seconds):7.2f} {exact(said, cases):>7s}",
+            flush=True,
+        )
 
 
 def speed() -> tuple[float, float]:
@@ -139,7 +162,12 @@ def speed() -> tuple[float, float]:
     grid = np.indices((10,) * 5).reshape(5, -1)
     base = rng.lognormal(3, 1, grid.shape[1])
     moved = np.where(grid[0] == 3, 1.4, 1.0) * rng.normal(1, 0.03, grid.shape[1])
-    leaves = pl.DataFrame({name: [f"{name}{value}" for value in values] for name, values in zip("abcde", grid, strict=True)})
+    leaves = pl.DataFrame(
+        {
+            name: [f"{name}{value}" for value in values]
+            for name, values in zip("abcde", grid, strict=True)
+        }
+    )
     leaves = leaves.with_columns(expected_cost=base, actual_cost=base * moved)
     runs = []
     for _ in range(10):
@@ -153,7 +181,12 @@ def main() -> None:
     """Two tables and the speed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, help="only the first N cases of each family")
-    parser.add_argument("--pizza", type=int, default=2, help="cases of each family on which wise-pizza is run as well")
+    parser.add_argument(
+        "--pizza",
+        type=int,
+        default=2,
+        help="cases of each family on which wise-pizza is run as well",
+    )
     wish = parser.parse_args()
     if DATA.exists():
         table(["costwhy", "RiskLoc", "Adtributor"], cases_of(wish.cases))

@@ -20,7 +20,10 @@ from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import open_lake
 
 ROOT = Path(__file__).resolve().parent.parent
-SHARED = next((p / "shared" for p in ROOT.parents if (p / "shared" / "cases").is_dir()), ROOT.parent / "shared")
+SHARED = next(
+    (p / "shared" for p in ROOT.parents if (p / "shared" / "cases").is_dir()),
+    ROOT.parent / "shared",
+)
 CASES = SHARED / "cases"
 
 
@@ -78,4 +81,6 @@ def companies(seeds: str) -> list[Settings]:
 
 
 def _told(name: str, answer: dict[str, Any], truth: dict[str, Any]) -> Told:
-    return Told(name, answer, truth, scorer().pair(answer, truth)[0], scorer().score_case(answer, truth))
+    return Told(
+        name, answer, truth, scorer().pair(answer, truth)[0], scorer().score_case(answer, truth)
+    )

@@ -71,9 +71,17 @@ def _series(name: str, spans: list[list[str]]) -> Series:
     frame = pl.read_csv(DATA / name, try_parse_dates=True)
     times = frame["timestamp"].cast(pl.Datetime("us")).to_numpy()
     edges = [[np.datetime64(datetime.fromisoformat(text)) for text in span] for span in spans]
-    rows = tuple((int(np.searchsorted(times, a)), int(np.searchsorted(times, b, side="right")) - 1) for a, b in edges)
+    rows = tuple(
+        (int(np.searchsorted(times, a)), int(np.searchsorted(times, b, side="right")) - 1)
+        for a, b in edges
+    )
     hour = (times - times[0].astype("datetime64[h]")) // np.timedelta64(1, "h")
-    return Series(name.split("/")[1].removesuffix(".csv"), frame["value"].to_numpy().astype(float), hour.astype(int), rows)
+    return Series(
+        name.split("/")[1].removesuffix(".csv"),
+        frame["value"].to_numpy().astype(float),
+        hour.astype(int),
+        rows,
+    )
 
 
 # ---------------------------------------------------------------- the score
@@ -101,7 +109,11 @@ def raw_score(s: Series, rows: list[int]) -> float:
 def score(series: list[Series], said: list[list[int]]) -> float:
     """0 for silence, 100 for the perfect detector."""
     windows = sum(len(s.windows) for s in series)
-    return 100 * (sum(raw_score(s, rows) for s, rows in zip(series, said, strict=True)) + windows) / (2 * windows)
+    return (
+        100
+        * (sum(raw_score(s, rows) for s, rows in zip(series, said, strict=True)) + windows)
+        / (2 * windows)
+    )
 
 
 def events(series: list[Series], said: list[list[int]]) -> tuple[float, float, int]:
@@ -139,7 +151,11 @@ def told_at_once(s: Series) -> list[int]:
     """The end of each hour in which a shift is told that was not told before."""
     hourly, known, rows = s.hourly, -1, []
     for now in range(24, hourly.size + 1):
-        fresh = [start for start, end in _shifts(hourly[:now]) if start > known and (end is None or end >= now - 3)]
+        fresh = [
+            start
+            for start, end in _shifts(hourly[:now])
+            if start > known and (end is None or end >= now - 3)
+        ]
         if fresh:
             known = now - 1  # what begins later is another shift
             rows.append(s.last_row(now - 1))
@@ -165,7 +181,9 @@ def seasonal_residual(s: Series) -> Array:
     rest = STL(hourly, period=24, robust=True).fit().resid
     spread = 1.4826 * np.median(np.abs(rest - np.median(rest)))
     out = np.zeros(s.values.size)
-    out[[s.first_row(h) for h in range(hourly.size)]] = np.abs(rest) / max(float(spread), 1e-3 * float(np.abs(hourly).mean()) + 1e-12)
+    out[[s.first_row(h) for h in range(hourly.size)]] = np.abs(rest) / max(
+        float(spread), 1e-3 * float(np.abs(hourly).mean()) + 1e-12
+    )
     return out
 
 
@@ -174,12 +192,20 @@ def change_points(s: Series, penalty: float) -> list[int]:
     import ruptures
 
     hourly = pl.Series(s.hourly).fill_nan(None).forward_fill().to_numpy()
-    noise = float(np.median(np.abs(np.diff(hourly)))) * 1.4826 / 2**0.5 or float(hourly.std()) or 1.0
-    found = ruptures.Pelt(model="l2", min_size=3, jump=1).fit(hourly / noise).predict(pen=penalty * np.log(hourly.size))
+    noise = (
+        float(np.median(np.abs(np.diff(hourly)))) * 1.4826 / 2**0.5 or float(hourly.std()) or 1.0
+    )
+    found = (
+        ruptures.Pelt(model="l2", min_size=3, jump=1)
+        .fit(hourly / noise)
+        .predict(pen=penalty * np.log(hourly.size))
+    )
     return [s.first_row(h) for h in found[:-1]]
 
 
-def best(series: list[Series], said: Callable[[float], list[list[int]]], choices: Array) -> tuple[list[list[int]], float]:
+def best(
+    series: list[Series], said: Callable[[float], list[list[int]]], choices: Array
+) -> tuple[list[list[int]], float]:
     """What is told at the threshold that scores best here."""
     top = max(choices, key=lambda c: score(series, said(float(c))))
     return said(float(top)), float(top)
@@ -209,17 +235,28 @@ def nab() -> None:
     lines.append(("rolling z-score, at once", "3", [crossings(v, 3.0) for v in z]))
     said, top = best(series, lambda c: [crossings(v, c) for v in stl], thresholds)
     lines.append(("STL residual, in retrospect", f"best here: {top:.1f}", said))
-    said, top = best(series, lambda c: [change_points(s, c) for s in series], np.geomspace(2, 200, 12))
+    said, top = best(
+        series, lambda c: [change_points(s, c) for s in series], np.geomspace(2, 200, 12)
+    )
     lines.append(("ruptures PELT, in retrospect", f"best here: {top:.1f}", said))
     rng = np.random.default_rng(0)
     guesses = [
-        np.mean([score(series, [crossings(rng.random(s.values.size), 1 - p) for s in series]) for _ in range(10)])
+        np.mean(
+            [
+                score(series, [crossings(rng.random(s.values.size), 1 - p) for s in series])
+                for _ in range(10)
+            ]
+        )
         for p in (1e-4, 1e-3, 3e-3)
     ]
-    print(f"NAB's {len(series)} AWS series, {sum(len(s.windows) for s in series)} windows, standard profile")
+    print(
+        f"NAB's {len(series)} AWS series, {sum(len(s.windows) for s in series)} windows, standard profile"
+    )
     print(f"{'detector':38s} {'threshold':18s}  score  recall  precision  told")
     for name, threshold, rows in lines:
         recall, precision, told = events(series, rows)
-        print(f"{name:38s} {threshold:18s} {score(series, rows):6.1f} {recall:7.1%} {precision:10.1%} {told:5d}")
+        print(
+            f"{name:38s} {threshold:18s} {score(series, rows):6.1f} {recall:7.1%} {precision:10.1%} {told:5d}"
+        )
     print(f"{'random, mean of 10':38s} {'best of 3':18s} {max(guesses):6.1f}")
     print(f"Published, over the whole corpus and not these series alone: {PUBLISHED}")

@@ -23,11 +23,21 @@ from known import CASES, Told, cases, scorer, told_of_case
 from costwhy.case.document import explain
 from costwhy.case.investigate import nowcast_ledger
 
-SHOWN = ("retry_loop", "fan_out", "cron_frequency", "autoscaler", "target", "traffic_growth", "planned_launch")  # in signals
+SHOWN = (
+    "retry_loop",
+    "fan_out",
+    "cron_frequency",
+    "autoscaler",
+    "target",
+    "traffic_growth",
+    "planned_launch",
+)  # in signals
 LEDGER = ("(ledger: services)", "(ledger: whole bill)")
 HOURS = (1, 2, 3, 4)
 CENT = 0.01
-Row = tuple[str, bool, float, float, bool]  # sort, held, width and error relative to the true excess, known to the cent
+Row = tuple[
+    str, bool, float, float, bool
+]  # sort, held, width and error relative to the true excess, known to the cent
 
 
 def of_incidents(pairs: Iterable[tuple[dict, dict]]) -> list[Row]:  # type: ignore[type-arg]
@@ -38,7 +48,15 @@ def of_incidents(pairs: Iterable[tuple[dict, dict]]) -> list[Row]:  # type: igno
         if abs(true) > 1 and said is not None:
             held = said["low"] <= true <= said["high"]
             error = abs(said["excess_cost"] - true)
-            rows.append((incident["kind"], held, (said["high"] - said["low"]) / abs(true), error / abs(true), error <= CENT))
+            rows.append(
+                (
+                    incident["kind"],
+                    held,
+                    (said["high"] - said["low"]) / abs(true),
+                    error / abs(true),
+                    error <= CENT,
+                )
+            )
     return rows
 
 
@@ -100,8 +118,17 @@ def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         if "estimates" in wish.only:
             rows: dict[str, list[Row]] = defaultdict(list)
-            late = [name for name in cases() if name.startswith("late_bill")] if CASES.is_dir() else []
-            told = [*pool.map(of_company, plan(_range(wish.seeds), wish.sorts.split(","), 0.2, 0.2), chunksize=2), *map(of_case, late)]
+            late = (
+                [name for name in cases() if name.startswith("late_bill")] if CASES.is_dir() else []
+            )
+            told = [
+                *pool.map(
+                    of_company,
+                    plan(_range(wish.seeds), wish.sorts.split(","), 0.2, 0.2),
+                    chunksize=2,
+                ),
+                *map(of_case, late),
+            ]
             for row in (row for part in told for row in part):
                 rows[row[0]].append(row)
                 whole = row[0] if row[0].startswith("(") else "all incidents"
@@ -110,13 +137,28 @@ def main() -> None:
                 if not row[4]:
                     rows[f"{whole}, not known to the cent"].append(row)
             print(f"{'unbilled hours of':46s}     n  inside (80 %)  error (median)  width (median)")
-            for name, members in sorted(rows.items(), key=lambda x: (x[0].startswith("("), x[0].startswith("all incidents"), x[0])):
-                inside, width, error = (np.array([m[k] for m in members], dtype=float) for k in (1, 2, 3))
-                print(f"{name:46s} {len(members):5d} {inside.mean():14.1%} {np.median(error):15.2%} {np.median(width):15.2%}")
+            for name, members in sorted(
+                rows.items(),
+                key=lambda x: (x[0].startswith("("), x[0].startswith("all incidents"), x[0]),
+            ):
+                inside, width, error = (
+                    np.array([m[k] for m in members], dtype=float) for k in (1, 2, 3)
+                )
+                print(
+                    f"{name:46s} {len(members):5d} {inside.mean():14.1%} {np.median(error):15.2%} {np.median(width):15.2%}"
+                )
         if "soon" in wish.only:
-            found = list(pool.map(soon, [Settings(seed, 42, 14, ("retry_loop",)) for seed in _range(wish.loops)]))
-            counts = ", ".join(f"{sum(h == hours for _, h in found)} after {hours} h" for hours in HOURS)
-            print(f"\nretry loops told, none of it billed: {counts}, {sum(h is None for _, h in found)} later, of {len(found)}")
+            found = list(
+                pool.map(
+                    soon, [Settings(seed, 42, 14, ("retry_loop",)) for seed in _range(wish.loops)]
+                )
+            )
+            counts = ", ".join(
+                f"{sum(h == hours for _, h in found)} after {hours} h" for hours in HOURS
+            )
+            print(
+                f"\nretry loops told, none of it billed: {counts}, {sum(h is None for _, h in found)} later, of {len(found)}"
+            )
 
 
 if __name__ == "__main__":

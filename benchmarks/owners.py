@@ -35,15 +35,24 @@ class Asked:
     dollars: float
 
 
-def hidden_of(daily: pl.DataFrame, series: pl.DataFrame, share: float, rng: np.random.Generator) -> pl.DataFrame:
+def hidden_of(
+    daily: pl.DataFrame, series: pl.DataFrame, share: float, rng: np.random.Generator
+) -> pl.DataFrame:
     """ResourceId, team, SubAccountId, x_UsageType, dollars of a random share of the resources that carry a team."""
-    named = daily.join(series.filter(pl.col("team").is_not_null()), on="series_id").filter(pl.col("ResourceId").is_not_null())
+    named = daily.join(series.filter(pl.col("team").is_not_null()), on="series_id").filter(
+        pl.col("ResourceId").is_not_null()
+    )
     sums = (
         named.group_by("ResourceId")
-        .agg(pl.col("team", "SubAccountId", "x_UsageType").last(), dollars=pl.col("EffectiveCost").sum())
+        .agg(
+            pl.col("team", "SubAccountId", "x_UsageType").last(),
+            dollars=pl.col("EffectiveCost").sum(),
+        )
         .sort("ResourceId")
     )
-    return sums[sorted(rng.choice(sums.height, max(1, round(share * sums.height)), replace=False).tolist())]
+    return sums[
+        sorted(rng.choice(sums.height, max(1, round(share * sums.height)), replace=False).tolist())
+    ]
 
 
 def masks_of(hidden: pl.DataFrame, words: list[str]) -> dict[str, str]:
@@ -62,13 +71,20 @@ def ask(seed: int, share: float) -> list[Asked]:
     s = analyse(lake)
     series, daily, changes = s.frames["series"], s.frames["daily"], s.known_changes.rows
     hidden = hidden_of(daily, series, share, np.random.default_rng([seed, 7]))
-    kept = daily.filter(~pl.col("ResourceId").is_in(hidden["ResourceId"].implode()).fill_null(value=False))
+    kept = daily.filter(
+        ~pl.col("ResourceId").is_in(hidden["ResourceId"].implode()).fill_null(value=False)
+    )
     left = series.filter(pl.col("series_id").is_in(kept["series_id"].implode()))
     words = [w.lower() for name in NAMES for w in series[name].drop_nulls().unique().to_list()]
     out = []
     for leaks in (True, False):
         masks = {} if leaks else masks_of(hidden, words)
-        frames = {**s.frames, "daily": kept, "series": left, "changes": _masked(s.frames["changes"], masks)}
+        frames = {
+            **s.frames,
+            "daily": kept,
+            "series": left,
+            "changes": _masked(s.frames["changes"], masks),
+        }
         directory = Directory(s.frames["catalog"], left, changes=_masked(changes, masks))
         out += _answers(traces_of(frames, directory), hidden, (leaks, masks))
     return out
@@ -78,14 +94,18 @@ def _masked(changes: pl.DataFrame, masks: dict[str, str]) -> pl.DataFrame:
     texts = ("resource", "before", "after", "summary")
     if not masks:
         return changes
-    return changes.with_columns(pl.col(c).str.replace_many(list(masks), list(masks.values())) for c in texts)
+    return changes.with_columns(
+        pl.col(c).str.replace_many(list(masks), list(masks.values())) for c in texts
+    )
 
 
 def _answers(traces: Traces, hidden: pl.DataFrame, how: tuple[bool, dict[str, str]]) -> list[Asked]:
     leaks, masks = how
     out = []
     for row in hidden.iter_rows(named=True):
-        guess, why = traces.likely_team(masks.get(row["ResourceId"], row["ResourceId"]), row["SubAccountId"], row["x_UsageType"])
+        guess, why = traces.likely_team(
+            masks.get(row["ResourceId"], row["ResourceId"]), row["SubAccountId"], row["x_UsageType"]
+        )
         out.append(Asked(leaks, row["team"], guess, _kind(why), row["dollars"]))
     return out
 
@@ -100,12 +120,16 @@ def _kind(why: str | None) -> str:
         "most frequent": "the account's most frequent",
         "most": "most of its kind there",
     }
-    return next((name for words, name in known.items() if (why or "").startswith(words)), "nothing says")
+    return next(
+        (name for words, name in known.items() if (why or "").startswith(words)), "nothing says"
+    )
 
 
 def show(asked: list[Asked]) -> None:
     """A table for each question: resources, answered, right of the answered, right of all, right of all dollars; and by source."""
-    print(f"{'':30s}{'resources':>10s}{'answered':>10s}{'right of answered':>19s}{'right of all':>14s}{'of dollars':>12s}")
+    print(
+        f"{'':30s}{'resources':>10s}{'answered':>10s}{'right of answered':>19s}{'right of all':>14s}{'of dollars':>12s}"
+    )
     for leaks, title in ((True, "as named"), (False, "names taken out")):
         rows = [a for a in asked if a.leaks is leaks]
         _line(title, rows)
@@ -118,7 +142,9 @@ def _line(title: str, rows: list[Asked]) -> None:
     right = [a for a in said if a.guess == a.truth]
     dollars = sum(a.dollars for a in right) / (sum(a.dollars for a in rows) or 1)
     among = f"{len(right) / len(said):.2f}" if said else "-"
-    print(f"{title:30s}{len(rows):10d}{len(said):10d}{among:>19s}{len(right) / max(1, len(rows)):14.2f}{dollars:12.2f}")
+    print(
+        f"{title:30s}{len(rows):10d}{len(said):10d}{among:>19s}{len(right) / max(1, len(rows)):14.2f}{dollars:12.2f}"
+    )
 
 
 def main() -> None:

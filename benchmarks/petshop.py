@@ -52,7 +52,9 @@ def read(path: Path) -> Metrics:
     values = np.array([[float(v) if v else np.nan for v in row[1:]] for row in rows[4:]])
     wanted = {"requests": "Sum", "latency": "Average", "availability": "Average"}
     found: dict[str, dict[str, Array]] = {name: {} for name in wanted}
-    for k, (node, metric, statistic) in enumerate(zip(rows[0][1:], rows[1][1:], rows[2][1:], strict=True)):
+    for k, (node, metric, statistic) in enumerate(
+        zip(rows[0][1:], rows[1][1:], rows[2][1:], strict=True)
+    ):
         if wanted.get(metric) == statistic:
             found[metric][node] = values[:, k]
     return Metrics(found["requests"], found["latency"], found["availability"])
@@ -64,16 +66,28 @@ def graph_of(path: Path) -> dict[str, list[str]]:
     return {row[0]: [rows[0][k] for k in range(1, len(row)) if float(row[k])] for row in rows[1:]}
 
 
-def rates(m: Metrics, calls: dict[str, list[str]], metric: str) -> tuple[dict[str, Array], dict[str, Array]]:
+def rates(
+    m: Metrics, calls: dict[str, list[str]], metric: str
+) -> tuple[dict[str, Array], dict[str, Array]]:
     """Calls handled and own usage for each call, by component and row."""
     width = next(iter(m.requests.values())).size
     handled = {n: np.nan_to_num(m.requests.get(n, np.zeros(width))) for n in calls}
     per_call = {n: np.nan_to_num(m.latency.get(n, np.zeros(width))) for n in calls}
     if metric == "availability":
-        per_call = {n: np.nan_to_num(100 - m.availability.get(n, np.full(width, 100.0))) / 100 for n in calls}
+        per_call = {
+            n: np.nan_to_num(100 - m.availability.get(n, np.full(width, 100.0))) / 100
+            for n in calls
+        }
     dollars = {n: per_call[n] * handled[n] for n in calls}
     callers = {n: sum((handled[c] for c in calls if n in calls[c]), np.zeros(width)) for n in calls}
-    own = {n: dollars[n] - sum((dollars[c] * handled[n] / np.maximum(callers[c], 1.0) for c in calls[n]), np.zeros(width)) for n in calls}
+    own = {
+        n: dollars[n]
+        - sum(
+            (dollars[c] * handled[n] / np.maximum(callers[c], 1.0) for c in calls[n]),
+            np.zeros(width),
+        )
+        for n in calls
+    }
     return handled, {n: own[n] / np.maximum(handled[n], 1.0) for n in calls}
 
 
@@ -85,7 +99,9 @@ def reached(calls: dict[str, list[str]], target: str) -> list[str]:
     return out
 
 
-def rank(normal: Metrics, incident: Metrics, calls: dict[str, list[str]], target: dict[str, str]) -> list[str]:
+def rank(
+    normal: Metrics, incident: Metrics, calls: dict[str, list[str]], target: dict[str, str]
+) -> list[str]:
     """Components by the dollars that their own rate added."""
     then_calls, then = rates(normal, calls, target["metric"])
     now_calls, now = rates(incident, calls, target["metric"])
@@ -104,9 +120,14 @@ def main() -> None:
     whole, causes = [], []
     print(f"{'':34s}incidents  top-1  top-3")
     for scenario in sorted(p for p in DATA.iterdir() if p.is_dir()):
-        normal, calls = read(scenario / "noissue" / "metrics.csv.gz"), graph_of(scenario / "graph.csv")
+        normal, calls = (
+            read(scenario / "noissue" / "metrics.csv.gz"),
+            graph_of(scenario / "graph.csv"),
+        )
         if not normal.requests:
-            print(f"{scenario.name:34s}the hours without an incident are missing here: nothing to compare with, left out")
+            print(
+                f"{scenario.name:34s}the hours without an incident are missing here: nothing to compare with, left out"
+            )
             continue
         for metric in ("latency", "availability"):
             places = []
@@ -114,18 +135,26 @@ def main() -> None:
                 said = json.loads((issue / "target.json").read_text())
                 if said["target"]["metric"] == metric:
                     ranked = rank(normal, read(issue / "metrics.csv"), calls, said["target"])
-                    places.append(ranked.index(said["root_cause"]["node"]) if said["root_cause"]["node"] in ranked else 99)
+                    places.append(
+                        ranked.index(said["root_cause"]["node"])
+                        if said["root_cause"]["node"] in ranked
+                        else 99
+                    )
                     causes.append(said["root_cause"]["node"])
             whole += places
             _line(f"{scenario.name} {metric}", places)
     _line("together", whole)
     usual = max(set(causes), key=causes.count)
-    print(f"a rule that always says {usual}: {causes.count(usual) / len(causes):.2f} (only these incidents of the train part are here)\n")
+    print(
+        f"a rule that always says {usual}: {causes.count(usual) / len(causes):.2f} (only these incidents of the train part are here)\n"
+    )
     print(PUBLISHED)
 
 
 def _line(name: str, places: list[int]) -> None:
-    print(f"{name:34s}{len(places):9d}{np.mean([p < 1 for p in places]):7.2f}{np.mean([p < 3 for p in places]):7.2f}")
+    print(
+        f"{name:34s}{len(places):9d}{np.mean([p < 1 for p in places]):7.2f}{np.mean([p < 3 for p in places]):7.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -33,8 +33,13 @@ def table_of_cases(told: list[Told]) -> None:
     print(f"{'case':22s} found  fragments  alarms  onset  excess error")
     for t in told:
         s, judged = t.score, t.score["judged"]
-        onset, error = (max((j[name] for j in judged), default=float("nan")) for name in ("onset_hours", "excess_error"))
-        print(f"{t.name:22s} {s['found']}/{s['wanted']} {s['fragments']:9d} {s['alarms']:8d} {onset:5.0f} h {error:12.1%}")
+        onset, error = (
+            max((j[name] for j in judged), default=float("nan"))
+            for name in ("onset_hours", "excess_error")
+        )
+        print(
+            f"{t.name:22s} {s['found']}/{s['wanted']} {s['fragments']:9d} {s['alarms']:8d} {onset:5.0f} h {error:12.1%}"
+        )
 
 
 def coverage(told: list[Told]) -> None:
@@ -45,13 +50,21 @@ def coverage(told: list[Told]) -> None:
             true = float(incident["excess_cost"])
             if abs(true) > 1:
                 low, high = sorted((spike["excess_low"], spike["excess_high"]))
-                row = (low <= true <= high, (high - low) / abs(true), abs(spike["excess_cost"] - true) / abs(true))
-                rows[incident["behaviour"][0]["kind"] if incident["behaviour"] else "none"].append(row)
+                row = (
+                    low <= true <= high,
+                    (high - low) / abs(true),
+                    abs(spike["excess_cost"] - true) / abs(true),
+                )
+                rows[incident["behaviour"][0]["kind"] if incident["behaviour"] else "none"].append(
+                    row
+                )
                 rows["all"].append(row)
     print(f"{'behaviour':16s} spikes  inside (nominal 80 %)  width/excess (median)  error (median)")
     for kind in (*sorted(k for k in rows if k != "all"), "all"):
         inside, width, error = (np.array(v) for v in zip(*rows[kind], strict=True))
-        print(f"{kind:16s} {len(inside):6d} {inside.mean():22.1%} {np.median(width):22.1%} {np.median(error):15.1%}")
+        print(
+            f"{kind:16s} {len(inside):6d} {inside.mean():22.1%} {np.median(width):22.1%} {np.median(error):15.1%}"
+        )
 
 
 # ---------------------------------------------------------------- speed
@@ -62,7 +75,9 @@ def drawn(style: str, count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     hours = np.arange(HOURS)
     season = (1 + 0.4 * np.sin(2 * np.pi * hours / 24)) * np.where(hours // 24 % 7 >= 5, 0.7, 1.0)
-    log = np.exp(rng.uniform(np.log(0.003), np.log(0.1), (count, 1))) * rng.standard_normal((count, HOURS))
+    log = np.exp(rng.uniform(np.log(0.003), np.log(0.1), (count, 1))) * rng.standard_normal(
+        (count, HOURS)
+    )
     for row in np.flatnonzero(rng.random(count) < STRAY):
         log[row, rng.integers(200, HOURS - 24) :] += rng.choice([-0.4, 0.4])
     if style != "ratio":
@@ -79,7 +94,13 @@ def looked_at(job: tuple[str, int, int]) -> tuple[int, int, int, float, float]:
     chosen = suspects(traces)
     shifts = sum(len(s) for s in find_shifts([traces[k] for k in chosen]))
     spent = time.process_time() - begin
-    return count, len(chosen), shifts, spent, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return (
+        count,
+        len(chosen),
+        shifts,
+        spent,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    )
 
 
 def speed(series: int) -> None:
@@ -95,8 +116,12 @@ def speed(series: int) -> None:
         results = list(pool.map(looked_at, jobs))
     wall = time.perf_counter() - begin
     counts = np.array([r[:4] for r in results]).sum(axis=0)
-    print(f"{counts[0]:,.0f} series x {HOURS} hours: {wall:.1f} s wall with two processes, the drawing of the series included;")
-    print(f"{counts[3]:.1f} processor seconds of looking; {counts[1]:,.0f} suspects, {counts[2]:,.0f} shifts;")
+    print(
+        f"{counts[0]:,.0f} series x {HOURS} hours: {wall:.1f} s wall with two processes, the drawing of the series included;"
+    )
+    print(
+        f"{counts[3]:.1f} processor seconds of looking; {counts[1]:,.0f} suspects, {counts[2]:,.0f} shifts;"
+    )
     print(f"peak memory {max(r[4] for r in results):.2f} GB a process")
 
 

@@ -75,8 +75,12 @@ def questions(settings: Settings) -> list[Question]:
 
 def _near(r: KnownChanges, s: Onset) -> KnownChanges:
     """The records that can matter: from three days before the onset to the end."""
-    part = r.between(s.since - LOOK_BACK - timedelta(hours=1), (s.end or s.start) + timedelta(hours=4))
-    return KnownChanges(r.rows[part], *(getattr(r, f.name)[part] for f in fields(KnownChanges) if f.name != "rows"))
+    part = r.between(
+        s.since - LOOK_BACK - timedelta(hours=1), (s.end or s.start) + timedelta(hours=4)
+    )
+    return KnownChanges(
+        r.rows[part], *(getattr(r, f.name)[part] for f in fields(KnownChanges) if f.name != "rows")
+    )
 
 
 def gathered(seeds: Sequence[int], sorts: Sequence[str], kept: Path | None) -> list[Question]:
@@ -84,7 +88,11 @@ def gathered(seeds: Sequence[int], sorts: Sequence[str], kept: Path | None) -> l
     if kept is not None and kept.exists():
         return list(pickle.loads(kept.read_bytes()))
     with ProcessPoolExecutor(2) as pool:
-        out = [q for found in pool.map(questions, plan(seeds, sorts, 0.2, 0.2), chunksize=2) for q in found]
+        out = [
+            q
+            for found in pool.map(questions, plan(seeds, sorts, 0.2, 0.2), chunksize=2)
+            for q in found
+        ]
     if kept is not None:
         kept.write_bytes(pickle.dumps(out))
     return out
@@ -114,9 +122,16 @@ def learn(found: list[Question]) -> Weights:
         if right.any() or not q.right:
             asked.append((q, evidence, right))
     bounds = [
-        (1.0, 24.0) if f.name == "soon" else (0.05, 3.0) if f.name in {"mechanism", "rare"} else (-12.0, 8.0) for f in fields(Weights)
+        (1.0, 24.0)
+        if f.name == "soon"
+        else (0.05, 3.0)
+        if f.name in {"mechanism", "rare"}
+        else (-12.0, 8.0)
+        for f in fields(Weights)
     ]
-    best = minimize(surprise, np.array(astuple(JUDGED)), args=(asked,), method="L-BFGS-B", bounds=bounds)
+    best = minimize(
+        surprise, np.array(astuple(JUDGED)), args=(asked,), method="L-BFGS-B", bounds=bounds
+    )
     return Weights(*(round(float(v), 2) for v in best.x))
 
 
@@ -137,19 +152,33 @@ class Verdict:
 def judge(q: Question, weights: Weights = WEIGHTS) -> Verdict:
     """As ../shared/cases/score.py counts."""
     said = rank_triggers(q.recorded, q.suspicion, weights)
-    answers = [(r["probability"], bool({r["change_id"], *r["also"]} & q.right)) for r in said.triggers.iter_rows(named=True)]
+    answers = [
+        (r["probability"], bool({r["change_id"], *r["also"]} & q.right))
+        for r in said.triggers.iter_rows(named=True)
+    ]
     answers.append((said.no_recorded_change, not q.right))
     answers.sort(key=lambda a: -a[0])
-    return Verdict(q.sort, bool(q.right), answers[0][1], any(right for _, right in answers[:3]), answers[0][0])
+    return Verdict(
+        q.sort, bool(q.right), answers[0][1], any(right for _, right in answers[:3]), answers[0][0]
+    )
 
 
 def calibration(verdicts: Sequence[Verdict], bins: int = 10) -> tuple[float, pl.DataFrame]:
     """Expected calibration error, and said against seen by bins of what was said."""
     frame = pl.DataFrame(
-        [(min(int(v.chance * bins), bins - 1), v.chance, float(v.first)) for v in verdicts], schema=["bin", "said", "seen"], orient="row"
+        [(min(int(v.chance * bins), bins - 1), v.chance, float(v.first)) for v in verdicts],
+        schema=["bin", "said", "seen"],
+        orient="row",
     )
-    by_bin = frame.group_by("bin").agg(pl.col("said").mean(), pl.col("seen").mean(), n=pl.len()).sort("bin")
-    return float(by_bin.select(((pl.col("said") - pl.col("seen")).abs() * pl.col("n")).sum()).item() / frame.height), by_bin
+    by_bin = (
+        frame.group_by("bin")
+        .agg(pl.col("said").mean(), pl.col("seen").mean(), n=pl.len())
+        .sort("bin")
+    )
+    return float(
+        by_bin.select(((pl.col("said") - pl.col("seen")).abs() * pl.col("n")).sum()).item()
+        / frame.height
+    ), by_bin
 
 
 def table(verdicts: Sequence[Verdict]) -> None:
@@ -161,12 +190,16 @@ def table(verdicts: Sequence[Verdict]) -> None:
     _line("no record", [v for v in verdicts if not v.recorded])
     _line("all", list(verdicts))
     ece, _ = calibration(verdicts)
-    print(f"Brier score {np.mean([(v.chance - v.first) ** 2 for v in verdicts]):.3f}, expected calibration error {ece:.3f}")
+    print(
+        f"Brier score {np.mean([(v.chance - v.first) ** 2 for v in verdicts]):.3f}, expected calibration error {ece:.3f}"
+    )
 
 
 def _line(name: str, some: Sequence[Verdict]) -> None:
     if some:
-        first, third, sure = (np.mean([getattr(v, key) for v in some]) for key in ("first", "third", "chance"))
+        first, third, sure = (
+            np.mean([getattr(v, key) for v in some]) for key in ("first", "third", "chance")
+        )
         print(f"{name:18s} {len(some):4d} {first:7.3f} {third:7.3f} {sure:6.2f}")
 
 
@@ -198,18 +231,34 @@ def speed(changes: int = 100_000, spikes: int = 50) -> None:
     rows = pl.DataFrame(
         {
             "change_id": [f"c{k}" for k in range(changes)],
-            "time": [first + timedelta(seconds=float(t)) for t in rng.uniform(0, 60 * 86400, changes)],
+            "time": [
+                first + timedelta(seconds=float(t)) for t in rng.uniform(0, 60 * 86400, changes)
+            ],
             "source": rng.choice(["cloudtrail", "cdevents"], changes).tolist(),
-            "kind": rng.choice(["deploy", "config", "scaling", "create", "other"], changes).tolist(),
-            "event": rng.choice(
-                ["dev.cdevents.service.deployed.0.2.0", "ecs.amazonaws.com:UpdateService", "iam.amazonaws.com:PutRolePolicy"], changes
+            "kind": rng.choice(
+                ["deploy", "config", "scaling", "create", "other"], changes
             ).tolist(),
-            "service": [None if rng.random() < 0.3 else str(s) for s in rng.choice(services, changes)],
-            "resource": [f"arn:aws:ecs:eu-west-1:111122223333:service/prod/{s}" for s in rng.choice(services, changes)],
+            "event": rng.choice(
+                [
+                    "dev.cdevents.service.deployed.0.2.0",
+                    "ecs.amazonaws.com:UpdateService",
+                    "iam.amazonaws.com:PutRolePolicy",
+                ],
+                changes,
+            ).tolist(),
+            "service": [
+                None if rng.random() < 0.3 else str(s) for s in rng.choice(services, changes)
+            ],
+            "resource": [
+                f"arn:aws:ecs:eu-west-1:111122223333:service/prod/{s}"
+                for s in rng.choice(services, changes)
+            ],
         }
     )
     begin = perf_counter()
-    recorded = find_known_changes(tables.CHANGES.fit(rows.with_columns(delivery=pl.lit("made"))), frozenset(services))
+    recorded = find_known_changes(
+        tables.CHANGES.fit(rows.with_columns(delivery=pl.lit("made"))), frozenset(services)
+    )
     ready = perf_counter()
     for k in range(spikes):
         onset = first + timedelta(days=5 + k)
@@ -219,7 +268,16 @@ def speed(changes: int = 100_000, spikes: int = 50) -> None:
         )
         rank_triggers(
             recorded,
-            Onset(rates, onset, onset, timedelta(hours=1), None, {services[k]: frozenset({services[k + 1]})}, frozenset(), frozenset()),
+            Onset(
+                rates,
+                onset,
+                onset,
+                timedelta(hours=1),
+                None,
+                {services[k]: frozenset({services[k + 1]})},
+                frozenset(),
+                frozenset(),
+            ),
         )
     done = perf_counter()
     print(
@@ -233,7 +291,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="100-105")
     parser.add_argument("--sorts", default=",".join(s for s in (*SORTS, *MORE) if s != "tag_loss"))
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--keep", type=Path, help="file in which the questions are kept between runs")
+    parser.add_argument(
+        "--keep", type=Path, help="file in which the questions are kept between runs"
+    )
     parser.add_argument("--plot", type=Path)
     wish = parser.parse_args()
     first, _, last = wish.seeds.partition("-")

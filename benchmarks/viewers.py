@@ -71,7 +71,9 @@ class Viewer:
         self.token = re.findall(r'"serverToken": "([^"]*)"', text)[0]
         address = f"{origin.replace('http', 'ws')}/ws?session_id={self.session}"
         cookie = reply.headers["set-cookie"].partition(";")[0]
-        self.socket = await connect(address, origin=origin, additional_headers={"Cookie": cookie}, proxy=None, max_size=None)
+        self.socket = await connect(
+            address, origin=origin, additional_headers={"Cookie": cookie}, proxy=None, max_size=None
+        )
         await self._complete()
         self.page = time.perf_counter() - begin
 
@@ -97,7 +99,10 @@ class Viewer:
         }
         begin = time.perf_counter()
         reply = await self.http.post(
-            "/api/kernel/set_ui_element_value", json={"objectIds": [name], "values": [value]}, headers=headers, timeout=PATIENCE
+            "/api/kernel/set_ui_element_value",
+            json={"objectIds": [name], "values": [value]},
+            headers=headers,
+            timeout=PATIENCE,
         )
         reply.raise_for_status()
         await self._complete()
@@ -110,7 +115,9 @@ class Viewer:
             found = re.findall(rf"object-id='([^']+)'[^>]*>\s*<{element}\b([^>]*)>", said)
             if found:
                 name, attributes = found[0]
-                return name, json.loads(wish.value) if wish.value else _value(element, attributes, round_)
+                return name, json.loads(wish.value) if wish.value else _value(
+                    element, attributes, round_
+                )
         raise SystemExit(f"the page has none of {wish.element or ', '.join(ELEMENTS)}")
 
 
@@ -128,10 +135,15 @@ def _value(element: str, attributes: str, round_: int) -> object:
 
 async def visit(address: str, viewers: int, rounds: int, wish: Wish) -> list[Viewer]:
     """All arrive at once; all click at once, round by round."""
-    crowd = [Viewer(n, httpx.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False)) for n in range(viewers)]
+    crowd = [
+        Viewer(n, httpx.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False))
+        for n in range(viewers)
+    ]
     await asyncio.gather(*(_noting(viewer, viewer.arrive()) for viewer in crowd))
     for round_ in range(rounds):
-        await asyncio.gather(*(_noting(viewer, viewer.click(wish, round_)) for viewer in crowd if viewer.page))
+        await asyncio.gather(
+            *(_noting(viewer, viewer.click(wish, round_)) for viewer in crowd if viewer.page)
+        )
     return crowd
 
 
@@ -161,7 +173,14 @@ def seconds(values: list[float]) -> tuple[str, str, str]:
     if not values:
         return "-", "-", "-"
     ranked = sorted(values)
-    return tuple(f"{v:.2f}" for v in (statistics.median(ranked), ranked[max(0, -(-95 * len(ranked) // 100) - 1)], ranked[-1]))  # type: ignore[return-value]
+    return tuple(
+        f"{v:.2f}"
+        for v in (
+            statistics.median(ranked),
+            ranked[max(0, -(-95 * len(ranked) // 100) - 1)],
+            ranked[-1],
+        )
+    )  # type: ignore[return-value]
 
 
 def started(said: Path, server: "subprocess.Popen[bytes]") -> str:
@@ -188,13 +207,26 @@ def main() -> None:
     parser.add_argument("published")
     parser.add_argument("--viewers", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--element", help=f"what is clicked (default: the first of {', '.join(ELEMENTS)})")
+    parser.add_argument(
+        "--element", help=f"what is clicked (default: the first of {', '.join(ELEMENTS)})"
+    )
     parser.add_argument("--value", help="its value, as JSON")
     wish = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         said = Path(folder) / "said.txt"
-        words = [wish.published, str(wish.notebook), f"{folder}/state", f"{folder}/access.jsonl", TOKEN]
-        with said.open("wb") as errors, subprocess.Popen([sys.executable, "-c", SERVE, *words], stderr=errors, stdout=errors) as server:
+        words = [
+            wish.published,
+            str(wish.notebook),
+            f"{folder}/state",
+            f"{folder}/access.jsonl",
+            TOKEN,
+        ]
+        with (
+            said.open("wb") as errors,
+            subprocess.Popen(
+                [sys.executable, "-c", SERVE, *words], stderr=errors, stdout=errors
+            ) as server,
+        ):
             try:
                 address = started(said, server)
                 idle = memory(server.pid, "VmRSS")
@@ -209,12 +241,21 @@ async def _measured(address: str, wish: argparse.Namespace, idle: float, pid: in
     await leave(crowd)
     errors = [error for viewer in crowd for error in viewer.errors]
     pages, clicks = [v.page for v in crowd if v.page], [c for v in crowd for c in v.clicks]
-    print(f"{wish.viewers} viewers at once, {wish.rounds} rounds in which all click at once; {wish.notebook.name}")
+    print(
+        f"{wish.viewers} viewers at once, {wish.rounds} rounds in which all click at once; {wish.notebook.name}"
+    )
     print(f"{'':22}{'count':>8}{'median s':>10}{'p95 s':>8}{'most s':>8}")
     for name, values in (("page complete", pages), ("click answered", clicks)):
-        print(f"{name:22}{len(values):8}" + "".join(f"{text:>{width}}" for text, width in zip(seconds(values), (10, 8, 8), strict=True)))
+        print(
+            f"{name:22}{len(values):8}"
+            + "".join(
+                f"{text:>{width}}" for text, width in zip(seconds(values), (10, 8, 8), strict=True)
+            )
+        )
     print(f"errors                {len(errors):8}   {'; '.join(sorted(set(errors)))[:200]}")
-    print(f"server's memory       {idle:.0f} MB idle, {open_:.0f} MB with {len(pages)} open, {memory(pid, 'VmHWM'):.0f} MB at most")
+    print(
+        f"server's memory       {idle:.0f} MB idle, {open_:.0f} MB with {len(pages)} open, {memory(pid, 'VmHWM'):.0f} MB at most"
+    )
 
 
 if __name__ == "__main__":

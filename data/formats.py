@@ -23,15 +23,70 @@ FOCUS = (
         "BillingPeriodEnd",
         "BillingPeriodStart",
     ),
-    *("ChargeCategory", "ChargeClass", "ChargeDescription", "ChargeFrequency", "ChargePeriodEnd", "ChargePeriodStart"),
-    *("CommitmentDiscountCategory", "CommitmentDiscountId", "CommitmentDiscountName", "CommitmentDiscountStatus", "CommitmentDiscountType"),
-    *("ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "InvoiceIssuerName", "ListCost"),
-    *("ListUnitPrice", "PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "RegionId", "RegionName"),
-    *("ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "SkuId", "SkuPriceId", "SubAccountId"),
-    *("SubAccountName", "Tags", "x_CostCategories", "x_Discounts", "x_Operation", "x_ServiceCode", "x_UsageType"),
+    *(
+        "ChargeCategory",
+        "ChargeClass",
+        "ChargeDescription",
+        "ChargeFrequency",
+        "ChargePeriodEnd",
+        "ChargePeriodStart",
+    ),
+    *(
+        "CommitmentDiscountCategory",
+        "CommitmentDiscountId",
+        "CommitmentDiscountName",
+        "CommitmentDiscountStatus",
+        "CommitmentDiscountType",
+    ),
+    *(
+        "ConsumedQuantity",
+        "ConsumedUnit",
+        "ContractedCost",
+        "ContractedUnitPrice",
+        "EffectiveCost",
+        "InvoiceIssuerName",
+        "ListCost",
+    ),
+    *(
+        "ListUnitPrice",
+        "PricingCategory",
+        "PricingQuantity",
+        "PricingUnit",
+        "ProviderName",
+        "PublisherName",
+        "RegionId",
+        "RegionName",
+    ),
+    *(
+        "ResourceId",
+        "ResourceName",
+        "ResourceType",
+        "ServiceCategory",
+        "ServiceName",
+        "SkuId",
+        "SkuPriceId",
+        "SubAccountId",
+    ),
+    *(
+        "SubAccountName",
+        "Tags",
+        "x_CostCategories",
+        "x_Discounts",
+        "x_Operation",
+        "x_ServiceCode",
+        "x_UsageType",
+    ),
 )
 NUMBERS = {
-    *("BilledCost", "ConsumedQuantity", "ContractedCost", "ContractedUnitPrice", "EffectiveCost", "ListCost", "ListUnitPrice"),
+    *(
+        "BilledCost",
+        "ConsumedQuantity",
+        "ContractedCost",
+        "ContractedUnitPrice",
+        "EffectiveCost",
+        "ListCost",
+        "ListUnitPrice",
+    ),
     "PricingQuantity",
 }
 ISSUER = "Amazon Web Services, Inc."
@@ -43,10 +98,37 @@ REGION_NAMES = {
     "ap-southeast-2": "Asia Pacific (Sydney)",
 }
 SUMMARIES = (
-    *("Bump base image", "Upgrade runtime", "Refactor handlers", "Move configuration into one file", "Translate new pages"),
-    *("Rotate signing key", "Fix flaky test", "Add dashboard", "Tidy logging", "Update dependencies", "Rename fields", "Cache headers"),
-    *("Small speed-up", "Feature toggle clean-up", "Drop old endpoint", "Validate postcodes", "Raise connection pool to 40", "Typo"),
-    *("Log order ids", "Retry webhook once on 502", "Warm cache after start", "Support new address form", "Add idempotency key"),
+    *(
+        "Bump base image",
+        "Upgrade runtime",
+        "Refactor handlers",
+        "Move configuration into one file",
+        "Translate new pages",
+    ),
+    *(
+        "Rotate signing key",
+        "Fix flaky test",
+        "Add dashboard",
+        "Tidy logging",
+        "Update dependencies",
+        "Rename fields",
+        "Cache headers",
+    ),
+    *(
+        "Small speed-up",
+        "Feature toggle clean-up",
+        "Drop old endpoint",
+        "Validate postcodes",
+        "Raise connection pool to 40",
+        "Typo",
+    ),
+    *(
+        "Log order ids",
+        "Retry webhook once on 502",
+        "Warm cache after start",
+        "Support new address form",
+        "Add idempotency key",
+    ),
 )
 HOSTILE = (  # what a stranger can write into a title; the app has to show it as text
     "<img src=x onerror=alert(1)>",
@@ -70,16 +152,28 @@ def uuid(*parts: object) -> str:
 # ---------------------------------------------------------------- billing
 
 
-def billing(company: Company, run: Run, axis: tuple[datetime, int], lost: Incident | None) -> pl.DataFrame:
+def billing(
+    company: Company, run: Run, axis: tuple[datetime, int], lost: Incident | None
+) -> pl.DataFrame:
     """Line items, one account's up to its own last billed hour. axis: first hour and how many hours there are."""
     first, hours = axis
-    billed = {account: hours - lag for (account, _), lag in zip(company.accounts, company.lags, strict=True)}
+    billed = {
+        account: hours - lag
+        for (account, _), lag in zip(company.accounts, company.lags, strict=True)
+    }
     frames = []
     for k, m in enumerate(run.meters):
         on = np.flatnonzero(run.usage[k, : billed[m.account]] > 0)
         if on.size:
-            frames += _lines(company, m, (on, run.usage[k, on], run.covered[k, on], run.price[k, on]), (first, lost))
-    rows = pl.concat([*frames, _fees(company, first, billed[company.accounts[0][0]])], how="diagonal_relaxed")
+            frames += _lines(
+                company,
+                m,
+                (on, run.usage[k, on], run.covered[k, on], run.price[k, on]),
+                (first, lost),
+            )
+    rows = pl.concat(
+        [*frames, _fees(company, first, billed[company.accounts[0][0]])], how="diagonal_relaxed"
+    )
     month = pl.col("ChargePeriodStart").dt.truncate("1mo")
     whole_month = pl.col("ChargeFrequency") == "Recurring"
     rows = rows.with_columns(
@@ -91,7 +185,9 @@ def billing(company: Company, run: Run, axis: tuple[datetime, int], lost: Incide
         ProviderName=pl.lit("AWS"),
         PublisherName=pl.lit(ISSUER),
         InvoiceIssuerName=pl.lit(ISSUER),
-        ChargePeriodEnd=pl.when(whole_month).then(month.dt.offset_by("1mo")).otherwise(pl.col("ChargePeriodStart") + pl.duration(hours=1)),
+        ChargePeriodEnd=pl.when(whole_month)
+        .then(month.dt.offset_by("1mo"))
+        .otherwise(pl.col("ChargePeriodStart") + pl.duration(hours=1)),
         PricingQuantity=pl.col("ConsumedQuantity"),
         PricingUnit=pl.col("ConsumedUnit"),
         ContractedCost=pl.when(pl.col("ChargeCategory") == "Usage")
@@ -99,19 +195,33 @@ def billing(company: Company, run: Run, axis: tuple[datetime, int], lost: Incide
         .otherwise(pl.col("BilledCost")),
         RegionName=pl.col("RegionId").replace(REGION_NAMES),
     )
-    missing = [pl.lit(None, dtype=pl.Float64 if c in NUMBERS else pl.String).alias(c) for c in FOCUS if c not in rows.columns]
+    missing = [
+        pl.lit(None, dtype=pl.Float64 if c in NUMBERS else pl.String).alias(c)
+        for c in FOCUS
+        if c not in rows.columns
+    ]
     return rows.with_columns(missing).with_columns(pl.col(sorted(NUMBERS)).round(9)).select(FOCUS)
 
 
-def _lines(company: Company, m: Meter, values: tuple[np.ndarray, ...], context: tuple[datetime, Incident | None]) -> list[pl.DataFrame]:
+def _lines(
+    company: Company,
+    m: Meter,
+    values: tuple[np.ndarray, ...],
+    context: tuple[datetime, Incident | None],
+) -> list[pl.DataFrame]:
     """A meter's hours: on demand, under the savings plan, and the plan's own fee."""
     on, usage, covered, demanded = values
     first, lost = context
     tags = _tags(m)
-    gone = lost.start if lost is not None and m.service in {lost.service, *lost.also} else on[-1] + 1
+    gone = (
+        lost.start if lost is not None and m.service in {lost.service, *lost.also} else on[-1] + 1
+    )
     hours = pl.Series([first + timedelta(hours=int(t)) for t in on], dtype=pl.Datetime("ms"))
     out = []
-    for quantity, price, plan in ((usage - covered, demanded, False), (covered, m.covered_price, True)):
+    for quantity, price, plan in (
+        (usage - covered, demanded, False),
+        (covered, m.covered_price, True),
+    ):
         cost = np.round(quantity * price, 9)
         frame = pl.DataFrame(
             {
@@ -126,7 +236,9 @@ def _lines(company: Company, m: Meter, values: tuple[np.ndarray, ...], context: 
         if frame.height:
             used = _instances(frame.with_columns(**_columns(company, m, plan=plan)), m)
             if m.follows == "credit":  # a credit is money without a quantity
-                used = used.with_columns(ChargeCategory=pl.lit("Credit"), ConsumedQuantity=pl.lit(None, dtype=pl.Float64))
+                used = used.with_columns(
+                    ChargeCategory=pl.lit("Credit"), ConsumedQuantity=pl.lit(None, dtype=pl.Float64)
+                )
             out += [used, _plan_fee(used)] if plan else [used]
     return out
 
@@ -137,7 +249,9 @@ def _columns(company: Company, m: Meter, *, plan: bool) -> dict[str, pl.Expr]:
     sku = ident(m.line, m.region)[:12].upper()
     listed = float(f"{m.price / (1 - company.discount):.6g}")
     texts = {
-        "AvailabilityZone": f"{m.region}{'abc'[len(m.service or '') % 3]}" if m.line in {"large", "xlarge", "2xlarge", "t3"} else None,
+        "AvailabilityZone": f"{m.region}{'abc'[len(m.service or '') % 3]}"
+        if m.line in {"large", "xlarge", "2xlarge", "t3"}
+        else None,
         "ChargeCategory": "Usage",
         "ChargeDescription": f"${listed:.6g} per {m.unit} - {m.usage_type}",
         "ChargeFrequency": "Usage-Based",
@@ -160,7 +274,9 @@ def _columns(company: Company, m: Meter, *, plan: bool) -> dict[str, pl.Expr]:
         "CommitmentDiscountType": "Compute Savings Plan" if plan else None,
     }
     numbers = {"ListUnitPrice": listed, "ContractedUnitPrice": m.price}
-    return {k: pl.lit(v, dtype=pl.String) for k, v in texts.items()} | {k: pl.lit(v) for k, v in numbers.items()}
+    return {k: pl.lit(v, dtype=pl.String) for k, v in texts.items()} | {
+        k: pl.lit(v) for k, v in numbers.items()
+    }
 
 
 def _plan(company: Company) -> str:
@@ -189,7 +305,11 @@ def _plan_fee(used: pl.DataFrame) -> pl.DataFrame:
         "x_UsageType": "ComputeSP:1yrNoUpfront",
     }
     return used.select(
-        *keep, BilledCost="EffectiveCost", EffectiveCost=pl.lit(0.0), ListCost=pl.lit(0.0), **{k: pl.lit(v) for k, v in texts.items()}
+        *keep,
+        BilledCost="EffectiveCost",
+        EffectiveCost=pl.lit(0.0),
+        ListCost=pl.lit(0.0),
+        **{k: pl.lit(v) for k, v in texts.items()},
     )
 
 
@@ -198,19 +318,28 @@ def _instances(rows: pl.DataFrame, m: Meter) -> pl.DataFrame:
     if m.resource is None or not m.resource.startswith("asg:"):
         return rows.with_columns(ResourceId=pl.lit(m.resource, dtype=pl.String))
     count = pl.col("ConsumedQuantity").round().cast(pl.Int64).clip(1)
-    each = [pl.col(c) / pl.col("n") for c in ("ConsumedQuantity", "EffectiveCost", "BilledCost", "ListCost")]
+    each = [
+        pl.col(c) / pl.col("n")
+        for c in ("ConsumedQuantity", "EffectiveCost", "BilledCost", "ListCost")
+    ]
     spread = rows.with_columns(n=count, i=pl.int_ranges(0, count)).explode("i").with_columns(each)
     day = pl.col("ChargePeriodStart").dt.date().cast(pl.String)
     name = pl.concat_str([pl.lit(f"{m.service}-"), day, pl.lit("-"), pl.col("i").cast(pl.String)])
     keys = spread.select(name.alias("k")).unique(maintain_order=True)["k"].to_list()
     ids = {k: f"i-0{ident(k)[:16]}" for k in keys}
-    return spread.with_columns(ResourceId=name.replace_strict(ids, return_dtype=pl.String)).drop("n", "i")
+    return spread.with_columns(ResourceId=name.replace_strict(ids, return_dtype=pl.String)).drop(
+        "n", "i"
+    )
 
 
 def _tags(m: Meter) -> str:
     if m.tag_key is None or (m.service is None and m.team is None):
         return "{}"
-    tags = {"env": "prod", **({m.tag_key: m.service} if m.service else {}), **({"team": m.team} if m.team else {})}
+    tags = {
+        "env": "prod",
+        **({m.tag_key: m.service} if m.service else {}),
+        **({"team": m.team} if m.team else {}),
+    }
     centre = int(ident(m.team or "")[:4], 16)
     if m.team is not None and centre % 5:
         tags["cost-center" if centre % 2 else "CostCenter"] = f"cc-{4100 + centre % 900}"
@@ -220,22 +349,59 @@ def _tags(m: Meter) -> str:
 def _fees(company: Company, first: datetime, billed: int) -> pl.DataFrame:
     """Tax and support at the start of each month, a refund, and a small credit every hour."""
     last, rows = first + timedelta(hours=billed), []
-    for month in sorted({(first + timedelta(hours=t)).replace(day=1, hour=0) for t in range(billed)}):
+    for month in sorted(
+        {(first + timedelta(hours=t)).replace(day=1, hour=0) for t in range(billed)}
+    ):
         monthly = (
             ("AWS Support (Business)", "Purchase", 1240.0),
             ("Amazon Elastic Compute Cloud", "Tax", 610.4),
             ("AWS Lambda", "Tax", 212.9),
         )
-        rows += [(max(month, first), service, category, None, "Recurring", cost) for service, category, cost in monthly]
+        rows += [
+            (max(month, first), service, category, None, "Recurring", cost)
+            for service, category, cost in monthly
+        ]
     refund = first + timedelta(hours=int(0.35 * billed))
-    rows.append((refund, "Amazon Relational Database Service", "Adjustment", "Correction", "One-Time", -84.2))
-    rows += [(first + timedelta(hours=t), "Amazon Simple Storage Service", "Credit", None, "Usage-Based", -0.31) for t in range(billed)]
+    rows.append(
+        (
+            refund,
+            "Amazon Relational Database Service",
+            "Adjustment",
+            "Correction",
+            "One-Time",
+            -84.2,
+        )
+    )
+    rows += [
+        (
+            first + timedelta(hours=t),
+            "Amazon Simple Storage Service",
+            "Credit",
+            None,
+            "Usage-Based",
+            -0.31,
+        )
+        for t in range(billed)
+    ]
     names = ("ServiceName", "ChargeCategory", "ChargeClass", "ChargeFrequency")
-    schema: dict[str, pl.DataType] = {"ChargePeriodStart": pl.Datetime("ms"), **{n: pl.String() for n in names}, "BilledCost": pl.Float64()}
+    schema: dict[str, pl.DataType] = {
+        "ChargePeriodStart": pl.Datetime("ms"),
+        **{n: pl.String() for n in names},
+        "BilledCost": pl.Float64(),
+    }
     frame = pl.DataFrame([r for r in rows if r[0] < last], schema=schema, orient="row")
     account, name = company.accounts[0]
-    texts = {"SubAccountId": account, "SubAccountName": name, "Tags": "{}", "ServiceCategory": "Other"}
-    return frame.with_columns(EffectiveCost="BilledCost", ListCost="BilledCost", **{k: pl.lit(v) for k, v in texts.items()})
+    texts = {
+        "SubAccountId": account,
+        "SubAccountName": name,
+        "Tags": "{}",
+        "ServiceCategory": "Other",
+    }
+    return frame.with_columns(
+        EffectiveCost="BilledCost",
+        ListCost="BilledCost",
+        **{k: pl.lit(v) for k, v in texts.items()},
+    )
 
 
 ORDER = (
@@ -293,23 +459,41 @@ def _parquet(rows: pl.DataFrame, file: Path) -> None:
 def signals(run: Run, axis: tuple[datetime, int]) -> pl.DataFrame:
     """calls, retries, errors, bytes by edge, capacity by service, up to the end."""
     first, hours = axis
-    times = pl.Series([first + timedelta(hours=t) for t in range(hours)], dtype=pl.Datetime("us")).dt.replace_time_zone("UTC")
+    times = pl.Series(
+        [first + timedelta(hours=t) for t in range(hours)], dtype=pl.Datetime("us")
+    ).dt.replace_time_zone("UTC")
 
     def column(service: str, caller: str | None, metric: str, values: np.ndarray) -> pl.DataFrame:
-        names = {"service": pl.lit(service), "caller": pl.lit(caller, dtype=pl.String), "metric": pl.lit(metric)}
-        return pl.DataFrame({"time": times, "value": values}).with_columns(**names).filter(pl.col("value") > 0)
+        names = {
+            "service": pl.lit(service),
+            "caller": pl.lit(caller, dtype=pl.String),
+            "metric": pl.lit(metric),
+        }
+        return (
+            pl.DataFrame({"time": times, "value": values})
+            .with_columns(**names)
+            .filter(pl.col("value") > 0)
+        )
 
     parts = []
-    for (caller, service), calls in sorted(run.calls.items(), key=lambda x: (x[0][1], x[0][0] or "")):
+    for (caller, service), calls in sorted(
+        run.calls.items(), key=lambda x: (x[0][1], x[0][0] or "")
+    ):
         again = run.retries.get((caller, service))
         rows = {"calls": calls}
         if again is not None:
             size = 400 + int(ident(caller, service)[:3], 16)
-            rows |= {"retries": again, "errors": np.round(again * 1.05), "bytes": np.round(calls * size)}
+            rows |= {
+                "retries": again,
+                "errors": np.round(again * 1.05),
+                "bytes": np.round(calls * size),
+            }
         elif caller is None:
             rows["errors"] = np.round(calls * 0.002)
         parts += [column(service, caller, metric, values) for metric, values in rows.items()]
-    parts += [column(name, None, "capacity", values) for name, values in sorted(run.instances.items())]
+    parts += [
+        column(name, None, "capacity", values) for name, values in sorted(run.instances.items())
+    ]
     return pl.concat(parts).select("time", "service", "caller", "metric", "value")
 
 
@@ -318,7 +502,9 @@ def signals(run: Run, axis: tuple[datetime, int]) -> pl.DataFrame:
 Records = list[dict[str, object]]
 
 
-def deployed(company: Company, service: str, time: datetime, actor: str, summary: str, **more: object) -> dict[str, object]:
+def deployed(
+    company: Company, service: str, time: datetime, actor: str, summary: str, **more: object
+) -> dict[str, object]:
     """A CDEvents service event."""
     verb = str(more.pop("verb", "deployed"))
     custom = {
@@ -350,13 +536,25 @@ def deployed(company: Company, service: str, time: datetime, actor: str, summary
     }
 
 
-def called(company: Company, what: tuple[str, str], time: datetime, who: tuple[str, str], **more: object) -> dict[str, object]:
+def called(
+    company: Company, what: tuple[str, str], time: datetime, who: tuple[str, str], **more: object
+) -> dict[str, object]:
     """A CloudTrail record. what: (service, API call); who: (person or session, role)."""
     (source, event), (session, role) = what, who
-    account, region = str(more.pop("account", company.accounts[0][0])), str(more.pop("region", company.regions[0]))
-    name = f"{session}@{company.name}.example" if session in {p for p, _ in company.people} else session
+    account, region = (
+        str(more.pop("account", company.accounts[0][0])),
+        str(more.pop("region", company.regions[0])),
+    )
+    name = (
+        f"{session}@{company.name}.example"
+        if session in {p for p, _ in company.people}
+        else session
+    )
     principal = f"AROA{ident(company.name, role)[:16].upper()}"
-    agent = {"terraform-apply": "APN/1.0 HashiCorp/1.0 Terraform/1.9.5", "github-actions-deploy": "Boto3/1.35.10"}
+    agent = {
+        "terraform-apply": "APN/1.0 HashiCorp/1.0 Terraform/1.9.5",
+        "github-actions-deploy": "Boto3/1.35.10",
+    }
     return {
         "eventVersion": "1.11",
         "userIdentity": {
@@ -372,7 +570,10 @@ def called(company: Company, what: tuple[str, str], time: datetime, who: tuple[s
                     "accountId": account,
                     "userName": role,
                 },
-                "attributes": {"creationDate": f"{time:%Y-%m-%dT%H:%M:%SZ}", "mfaAuthenticated": "false"},
+                "attributes": {
+                    "creationDate": f"{time:%Y-%m-%dT%H:%M:%SZ}",
+                    "mfaAuthenticated": "false",
+                },
             },
         },
         "eventTime": f"{time:%Y-%m-%dT%H:%M:%SZ}",
@@ -399,42 +600,88 @@ SSO = "AWSReservedSSO_PowerUserAccess_41c7be02"
 def released(company: Company, s: Service, time: datetime) -> dict[str, object]:
     """What a deployment's pipeline leaves in CloudTrail."""
     what: tuple[str, str]
-    what, asked = ("lambda", "UpdateFunctionCode20150331v2"), {"functionName": f"{s.name}-fn", "publish": True}
+    what, asked = (
+        ("lambda", "UpdateFunctionCode20150331v2"),
+        {"functionName": f"{s.name}-fn", "publish": True},
+    )
     if s.runtime == "fargate":
-        what, asked = ("ecs", "UpdateService"), {"cluster": "prod", "service": s.name, "forceNewDeployment": True}
+        what, asked = (
+            ("ecs", "UpdateService"),
+            {"cluster": "prod", "service": s.name, "forceNewDeployment": True},
+        )
     if s.runtime == "ec2":
-        what, asked = ("codedeploy", "CreateDeployment"), {"applicationName": s.name, "deploymentGroupName": "prod"}
+        what, asked = (
+            ("codedeploy", "CreateDeployment"),
+            {"applicationName": s.name, "deploymentGroupName": "prod"},
+        )
     who = (f"run-{int(ident(s.name, time)[:8], 16)}", "github-actions-deploy")
     return called(company, what, time, who, account=s.account, region=s.region, asked=asked)
 
 
-def ordinary(company: Company, axis: tuple[datetime, int], rng: np.random.Generator) -> tuple[Records, Records]:
+def ordinary(
+    company: Company, axis: tuple[datetime, int], rng: np.random.Generator
+) -> tuple[Records, Records]:
     """Hundreds of changes that cost nothing, and reads that change nothing: CDEvents and CloudTrail records."""
     first, hours = axis
     events, records = _deployments(company, axis, rng)
     for s in (s for s in company.services if s.name != company.newcomer):
         for t in np.flatnonzero(rng.random(hours) < 0.11 / 24):
             what, asked = _routine(s, int(rng.integers(9)))
-            time, who = _working(first, int(t), rng), (_person(company, s.team, rng), SSO if rng.random() < 0.7 else "terraform-apply")
-            records.append(called(company, what, time, who, account=s.account, region=s.region, asked=asked))
-    reads = (("ec2", "DescribeInstances"), ("ce", "GetCostAndUsage"), ("logs", "DescribeLogGroups"), ("s3", "ListBuckets"))
+            time, who = (
+                _working(first, int(t), rng),
+                (_person(company, s.team, rng), SSO if rng.random() < 0.7 else "terraform-apply"),
+            )
+            records.append(
+                called(company, what, time, who, account=s.account, region=s.region, asked=asked)
+            )
+    reads = (
+        ("ec2", "DescribeInstances"),
+        ("ce", "GetCostAndUsage"),
+        ("logs", "DescribeLogGroups"),
+        ("s3", "ListBuckets"),
+    )
     for t in np.flatnonzero(rng.random(hours) < 0.09):
-        time, n = first + timedelta(hours=int(t), minutes=int(rng.integers(60))), int(rng.integers(len(reads)))
-        records.append(called(company, reads[n], time, (_person(company, None, rng), SSO), read=True))
+        time, n = (
+            first + timedelta(hours=int(t), minutes=int(rng.integers(60))),
+            int(rng.integers(len(reads))),
+        )
+        records.append(
+            called(company, reads[n], time, (_person(company, None, rng), SSO), read=True)
+        )
     groups = [s for s in company.services if s.runtime == "ec2"]
     for t in np.flatnonzero(rng.random(hours) < 0.07 * bool(groups)):
-        s, time = groups[int(rng.integers(len(groups)))], first + timedelta(hours=int(t), minutes=int(rng.integers(60)))
-        tag = {"resourceType": "instance", "tags": [{"key": "aws:autoscaling:groupName", "value": f"{s.name}-nodes"}]}
-        asked = {"instancesSet": {"items": [{"minCount": 1, "maxCount": 1}]}, "tagSpecificationSet": {"items": [tag]}}
+        s, time = (
+            groups[int(rng.integers(len(groups)))],
+            first + timedelta(hours=int(t), minutes=int(rng.integers(60))),
+        )
+        tag = {
+            "resourceType": "instance",
+            "tags": [{"key": "aws:autoscaling:groupName", "value": f"{s.name}-nodes"}],
+        }
+        asked = {
+            "instancesSet": {"items": [{"minCount": 1, "maxCount": 1}]},
+            "tagSpecificationSet": {"items": [tag]},
+        }
         answered = {"instancesSet": {"items": [{"instanceId": f"i-0{ident(s.name, time)[:16]}"}]}}
         who = ("AutoScaling", "AWSServiceRoleForAutoScaling")
         records.append(
-            called(company, ("ec2", "RunInstances"), time, who, account=s.account, region=s.region, asked=asked, answered=answered)
+            called(
+                company,
+                ("ec2", "RunInstances"),
+                time,
+                who,
+                account=s.account,
+                region=s.region,
+                asked=asked,
+                answered=answered,
+            )
         )
     return events, records
 
 
-def _deployments(company: Company, axis: tuple[datetime, int], rng: np.random.Generator) -> tuple[Records, Records]:
+def _deployments(
+    company: Company, axis: tuple[datetime, int], rng: np.random.Generator
+) -> tuple[Records, Records]:
     """Each service ships every few days; half of the deployments leave a CloudTrail record too."""
     first, hours = axis
     events, records, titles = Records(), Records(), 0
@@ -444,8 +691,14 @@ def _deployments(company: Company, axis: tuple[datetime, int], rng: np.random.Ge
             if rng.random() < 0.04 or (titles < len(HOSTILE) and len(events) % 23 == 11):
                 title, titles = HOSTILE[titles % len(HOSTILE)], titles + 1
             staging = rng.random() < 0.15
-            more = {"environment": "staging"} if staging else {"ticket": f"{s.team[:3].upper()}-{int(rng.integers(1000, 9999))}"}
-            events.append(deployed(company, s.name, time, _person(company, s.team, rng), title, **more))
+            more = (
+                {"environment": "staging"}
+                if staging
+                else {"ticket": f"{s.team[:3].upper()}-{int(rng.integers(1000, 9999))}"}
+            )
+            events.append(
+                deployed(company, s.name, time, _person(company, s.team, rng), title, **more)
+            )
             if not staging and rng.random() < 0.5:
                 records.append(released(company, s, time - timedelta(minutes=1)))
     return events, records
@@ -461,12 +714,21 @@ def _routine(s: Service, n: int) -> tuple[tuple[str, str], dict[str, object]]:
         (("secretsmanager", "RotateSecret"), {"secretId": f"{s.name}/db"}),
         (("ssm", "PutParameter"), {"name": f"/prod/{s.name}/feature", "overwrite": True}),
         (("ec2", "AuthorizeSecurityGroupIngress"), {"groupId": f"sg-0{ident(s.name)[:8]}"}),
-        (("lambda", "UpdateFunctionConfiguration20150331v2"), {"functionName": fn, "environment": {}})
+        (
+            ("lambda", "UpdateFunctionConfiguration20150331v2"),
+            {"functionName": fn, "environment": {}},
+        )
         if s.runtime == "lambda"
-        else (("application-autoscaling", "PutScalingPolicy"), {"resourceId": f"service/prod/{s.name}", "policyName": f"{s.name}-cpu"}),
+        else (
+            ("application-autoscaling", "PutScalingPolicy"),
+            {"resourceId": f"service/prod/{s.name}", "policyName": f"{s.name}-cpu"},
+        ),
         (
             ("tagging", "TagResources"),
-            {"resourceARNList": [f"arn:aws:logs:{s.region}:{s.account}:log-group:{group}"], "tags": {"env": "prod"}},
+            {
+                "resourceARNList": [f"arn:aws:logs:{s.region}:{s.account}:log-group:{group}"],
+                "tags": {"env": "prod"},
+            },
         ),
         (("ec2", "CreateSnapshot"), {"volumeId": f"vol-0{ident(s.name, 'v')[:12]}"}),
     )
@@ -474,7 +736,11 @@ def _routine(s: Service, n: int) -> tuple[tuple[str, str], dict[str, object]]:
 
 
 def _person(company: Company, team: str | None, rng: np.random.Generator) -> str:
-    members = [p for p, t in company.people if t == team] if team is not None and rng.random() < 0.8 else [p for p, _ in company.people]
+    members = (
+        [p for p, t in company.people if t == team]
+        if team is not None and rng.random() < 0.8
+        else [p for p, _ in company.people]
+    )
     return members[int(rng.integers(len(members)))]
 
 
@@ -490,11 +756,17 @@ def _working(first: datetime, t: int, rng: np.random.Generator) -> datetime:
 USUAL_LAG = 6  # minutes; the sample company's records do not leave the hour of what they did
 
 
-def of_incident(company: Company, i: Incident, first: datetime) -> tuple[Records, Records, list[str]]:
+def of_incident(
+    company: Company, i: Incident, first: datetime
+) -> tuple[Records, Records, list[str]]:
     """The records that an incident leaves: events, API calls, and the ids of the decision (not of what ended it)."""
     if i.person is None:
         return [], [], []
-    begin = first + timedelta(hours=i.start, minutes=max(0, i.minute - 6) if i.lag == USUAL_LAG else i.minute - i.lag, seconds=17)
+    begin = first + timedelta(
+        hours=i.start,
+        minutes=max(0, i.minute - 6) if i.lag == USUAL_LAG else i.minute - i.lag,
+        seconds=17,
+    )
     events, records = _begins(company, i, begin)
     ids = [str(e["context"]["id"]) for e in events] + [str(r["eventID"]) for r in records]  # type: ignore[index]
     if i.end is not None:
@@ -517,10 +789,21 @@ def _begins(company: Company, i: Incident, begin: datetime) -> tuple[Records, Re
     person, home = str(i.person), company.service(i.service)
     if i.sort in TITLES:
         caller = company.service(i.caller or i.service)
-        event = deployed(company, caller.name, begin, person, TITLES[i.sort], ticket=f"MG-{1000 + i.start}")
+        event = deployed(
+            company, caller.name, begin, person, TITLES[i.sort], ticket=f"MG-{1000 + i.start}"
+        )
         return [event], [released(company, caller, begin - timedelta(minutes=1))]
     if i.sort == "planned_launch":
-        return [deployed(company, i.service, begin, person, "Open the winter catalogue", planned=_plan_of(i, begin))], []
+        return [
+            deployed(
+                company,
+                i.service,
+                begin,
+                person,
+                "Open the winter catalogue",
+                planned=_plan_of(i, begin),
+            )
+        ], []
     if i.sort == "cross_region":
         new = company.service(company.newcomer)
         asked = {"functionName": f"{new.name}-fn", "memorySize": 1024, "runtime": "python3.12"}
@@ -546,16 +829,28 @@ def _plan_of(i: Incident, begin: datetime) -> dict[str, object]:
     }
 
 
-def _api_call(company: Company, i: Incident, home: Service, time: datetime, *, undone: bool = False) -> dict[str, object]:
+def _api_call(
+    company: Company, i: Incident, home: Service, time: datetime, *, undone: bool = False
+) -> dict[str, object]:
     """A decision that only CloudTrail saw; undone: the call that takes it back."""
     place: dict[str, object] = {"account": home.account, "region": home.region}
     person = str(i.person)
     if i.sort == "autoscaler":
-        asked: dict[str, object] = {"minCapacity": home.floor if undone else int(i.size), "maxCapacity": 2 * int(i.size)}
+        asked: dict[str, object] = {
+            "minCapacity": home.floor if undone else int(i.size),
+            "maxCapacity": 2 * int(i.size),
+        }
         what = ("application-autoscaling", "RegisterScalableTarget")
-        target = {"serviceNamespace": "ecs", "resourceId": f"service/prod/{i.service}", "scalableDimension": "ecs:service:DesiredCount"}
+        target = {
+            "serviceNamespace": "ecs",
+            "resourceId": f"service/prod/{i.service}",
+            "scalableDimension": "ecs:service:DesiredCount",
+        }
         if home.runtime == "ec2":
-            what, target = ("autoscaling", "UpdateAutoScalingGroup"), {"autoScalingGroupName": f"{i.service}-nodes"}
+            what, target = (
+                ("autoscaling", "UpdateAutoScalingGroup"),
+                {"autoScalingGroupName": f"{i.service}-nodes"},
+            )
             asked = {"minSize": asked["minCapacity"], "maxSize": asked["maxCapacity"]}
         return called(company, what, time, (person, SSO), asked={**target, **asked}, **place)
     if i.sort in {"memory", "nodes", "target", "storage_ramp"}:
@@ -563,23 +858,58 @@ def _api_call(company: Company, i: Incident, home: Service, time: datetime, *, u
         return called(company, what, time, (person, SSO), asked=asked, **place)
     if i.sort == "cron_frequency":
         rate = _rate(home.every, 1 if undone else round(i.size))
-        asked = {"name": str(i.caller).removeprefix("schedule:"), "scheduleExpression": rate, "state": "ENABLED"}
+        asked = {
+            "name": str(i.caller).removeprefix("schedule:"),
+            "scheduleExpression": rate,
+            "state": "ENABLED",
+        }
         return called(company, ("events", "PutRule"), time, (person, SSO), asked=asked, **place)
     if i.sort == "tag_loss":
-        lost = [m.resource for m in company.meters if m.service in {i.service, *i.also} and m.resource and m.resource.startswith("arn:")]
+        lost = [
+            m.resource
+            for m in company.meters
+            if m.service in {i.service, *i.also} and m.resource and m.resource.startswith("arn:")
+        ]
         asked = {
             "resourceARNList": sorted(set(lost)),
-            "tagKeys": ["service", "app", "app.kubernetes.io/name", "team", "cost-center", "CostCenter"],
+            "tagKeys": [
+                "service",
+                "app",
+                "app.kubernetes.io/name",
+                "team",
+                "cost-center",
+                "CostCenter",
+            ],
         }
-        return called(company, ("tagging", "UntagResources"), time, (person, "terraform-apply"), asked=asked, **place)
+        return called(
+            company,
+            ("tagging", "UntagResources"),
+            time,
+            (person, "terraform-apply"),
+            asked=asked,
+            **place,
+        )
     machine = next(m for m in company.meters if m.only == "unowned")
-    asked = {"instanceType": machine.usage_type.split(":")[1], "instancesSet": {"items": [{"minCount": 1, "maxCount": 1}]}}
+    asked = {
+        "instanceType": machine.usage_type.split(":")[1],
+        "instancesSet": {"items": [{"minCount": 1, "maxCount": 1}]},
+    }
     answered = {"instancesSet": {"items": [{"instanceId": machine.resource}]}}
     where = {"account": machine.account, "region": machine.region}
-    return called(company, ("ec2", "RunInstances"), time, (person, SSO), asked=asked, answered=answered, **where)
+    return called(
+        company,
+        ("ec2", "RunInstances"),
+        time,
+        (person, SSO),
+        asked=asked,
+        answered=answered,
+        **where,
+    )
 
 
-def _setting(company: Company, i: Incident, *, undone: bool) -> tuple[tuple[str, str], dict[str, object]]:
+def _setting(
+    company: Company, i: Incident, *, undone: bool
+) -> tuple[tuple[str, str], dict[str, object]]:
     """A setting of one service that somebody changed by hand: the API call and its parameters."""
     s = company.service(i.service)
     if i.sort == "memory":
@@ -589,22 +919,49 @@ def _setting(company: Company, i: Incident, *, undone: bool) -> tuple[tuple[str,
         }
     if i.sort == "nodes":
         m = next(m for m in company.meters if m.service == s.name and m.line == i.line)
-        what = ("rds", "CreateDBInstance") if i.line == "db-hours" else ("elasticache", "ModifyReplicationGroupShardConfiguration")
+        what = (
+            ("rds", "CreateDBInstance")
+            if i.line == "db-hours"
+            else ("elasticache", "ModifyReplicationGroupShardConfiguration")
+        )
         named = "dBInstanceIdentifier" if i.line == "db-hours" else "replicationGroupId"
-        return what, {named: str(m.resource).split(":")[-1], "nodeGroupCount": 2 if undone else int(i.size)}
+        return what, {
+            named: str(m.resource).split(":")[-1],
+            "nodeGroupCount": 2 if undone else int(i.size),
+        }
     if i.sort == "storage_ramp":
         if i.line == "bucket-storage":
             return ("s3", "DeleteBucketLifecycle"), {"bucketName": f"{company.name}-{s.name}-files"}
-        return ("dynamodb", "UpdateTimeToLive"), {"tableName": f"{s.name}-main", "timeToLiveSpecification": {"enabled": False}}
-    asked = {"policyName": f"{s.name}-cpu", "policyType": "TargetTrackingScaling", "targetValue": 70.0 if undone else round(70 / i.size, 1)}
+        return ("dynamodb", "UpdateTimeToLive"), {
+            "tableName": f"{s.name}-main",
+            "timeToLiveSpecification": {"enabled": False},
+        }
+    asked = {
+        "policyName": f"{s.name}-cpu",
+        "policyType": "TargetTrackingScaling",
+        "targetValue": 70.0 if undone else round(70 / i.size, 1),
+    }
     if s.runtime == "ec2":
-        return ("autoscaling", "PutScalingPolicy"), {"autoScalingGroupName": f"{s.name}-nodes", **asked}
-    return ("application-autoscaling", "PutScalingPolicy"), {"serviceNamespace": "ecs", "resourceId": f"service/prod/{s.name}", **asked}
+        return ("autoscaling", "PutScalingPolicy"), {
+            "autoScalingGroupName": f"{s.name}-nodes",
+            **asked,
+        }
+    return ("application-autoscaling", "PutScalingPolicy"), {
+        "serviceNamespace": "ecs",
+        "resourceId": f"service/prod/{s.name}",
+        **asked,
+    }
 
 
 def _rate(every: int, times: int) -> str:
     if every == 24:
-        return "cron(0 2 * * ? *)" if times == 1 else f"rate({24 // times} hours)" if times < 24 else "rate(1 hour)"
+        return (
+            "cron(0 2 * * ? *)"
+            if times == 1
+            else f"rate({24 // times} hours)"
+            if times < 24
+            else "rate(1 hour)"
+        )
     return "rate(1 hour)" if times == 1 else f"rate({60 // times} minutes)"
 
 
@@ -613,11 +970,19 @@ def _ends(company: Company, i: Incident, time: datetime) -> tuple[Records, Recor
     if i.sort in TITLES or i.sort == "cross_region":
         name = company.newcomer if i.sort == "cross_region" else i.caller or i.service
         title = f"Revert: {TITLES.get(i.sort, 'first version')}"
-        return [deployed(company, name, time, str(i.person), title, verb="rolledback")], [released(company, company.service(name), time)]
-    return ([], []) if i.sort == "planned_launch" else ([], [_api_call(company, i, company.service(i.service), time, undone=True)])
+        return [deployed(company, name, time, str(i.person), title, verb="rolledback")], [
+            released(company, company.service(name), time)
+        ]
+    return (
+        ([], [])
+        if i.sort == "planned_launch"
+        else ([], [_api_call(company, i, company.service(i.service), time, undone=True)])
+    )
 
 
-def write_changes(events: Sequence[dict[str, object]], records: Sequence[dict[str, object]], folder: Path) -> None:
+def write_changes(
+    events: Sequence[dict[str, object]], records: Sequence[dict[str, object]], folder: Path
+) -> None:
     """CDEvents by month; CloudTrail by account, region and day, as it is delivered."""
     by_month, by_file = defaultdict(list), defaultdict(list)
     for e in events:
@@ -626,14 +991,33 @@ def write_changes(events: Sequence[dict[str, object]], records: Sequence[dict[st
         by_file[r["recipientAccountId"], r["awsRegion"], str(r["eventTime"])[:10]].append(r)
     (folder / "changes").mkdir(parents=True, exist_ok=True)
     for month, part in sorted(by_month.items()):
-        lines = [json.dumps(e, separators=(",", ":")) for e in sorted(part, key=lambda e: (e["context"]["timestamp"], e["context"]["id"]))]
+        lines = [
+            json.dumps(e, separators=(",", ":"))
+            for e in sorted(part, key=lambda e: (e["context"]["timestamp"], e["context"]["id"]))
+        ]
         (folder / "changes" / f"{month}.jsonl").write_text("\n".join(lines) + "\n")
     for (account, region, day), part in sorted(by_file.items()):
-        place = folder / "cloudtrail" / "AWSLogs" / account / "CloudTrail" / region / day[:4] / day[5:7] / day[8:]
+        place = (
+            folder
+            / "cloudtrail"
+            / "AWSLogs"
+            / account
+            / "CloudTrail"
+            / region
+            / day[:4]
+            / day[5:7]
+            / day[8:]
+        )
         place.mkdir(parents=True, exist_ok=True)
         name = f"{account}_CloudTrail_{region}_{day.replace('-', '')}T2355Z_{ident(account, region, day)[:16].upper()}.json.gz"
-        body = json.dumps({"Records": sorted(part, key=lambda r: (r["eventTime"], r["eventID"]))}, separators=(",", ":")).encode()
-        with (place / name).open("wb") as stream, gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+        body = json.dumps(
+            {"Records": sorted(part, key=lambda r: (r["eventTime"], r["eventID"]))},
+            separators=(",", ":"),
+        ).encode()
+        with (
+            (place / name).open("wb") as stream,
+            gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed,
+        ):
             packed.write(body)
 
 
@@ -648,22 +1032,33 @@ def write_catalog(company: Company, folder: Path) -> None:
     for k, team in enumerate(company.teams):
         notes = f"\n    slack.com/channel: '#{team}-oncall'" if k != 3 else " {}"
         profile = f"spec:\n  type: team\n  children: []\n  profile:\n    displayName: {team.title()}\n    email: {team}{mail}\n"
-        entities.append(f"{kinds}Group\nmetadata:\n  name: {team}\n  annotations:{notes}\n{profile}")
+        entities.append(
+            f"{kinds}Group\nmetadata:\n  name: {team}\n  annotations:{notes}\n{profile}"
+        )
     for person, team in company.people:
         profile = f"profile:\n    displayName: {person.replace('.', ' ').title()}\n    email: {person}{mail}\n"
-        entities.append(f"{kinds}User\nmetadata:\n  name: {person}\nspec:\n  {profile}  memberOf:\n  - {team}\n")
+        entities.append(
+            f"{kinds}User\nmetadata:\n  name: {person}\nspec:\n  {profile}  memberOf:\n  - {team}\n"
+        )
     (folder / "catalog" / "org.yaml").write_text("---\n".join(entities))
     components = []
     for s in (s for k, s in enumerate(company.services) if k % 6 != 5):
-        deps = "".join(f"  - component:default/{e.service}\n" for e in company.edges if e.caller == s.name)
+        deps = "".join(
+            f"  - component:default/{e.service}\n" for e in company.edges if e.caller == s.name
+        )
         source = f"backstage.io/source-location: url:https://git.{company.name}.example/platform/services/{s.name}/"
         spec = f"spec:\n  type: service\n  lifecycle: production\n  owner: group:default/{s.team}\n"
         depends = f"  dependsOn:\n{deps}" if deps else ""
-        components.append(f"{kinds}Component\nmetadata:\n  name: {s.name}\n  annotations:\n    {source}\n{spec}{depends}")
+        components.append(
+            f"{kinds}Component\nmetadata:\n  name: {s.name}\n  annotations:\n    {source}\n{spec}{depends}"
+        )
     (folder / "catalog" / "catalog-info.yaml").write_text("---\n".join(components))
     owners = [f"/services/{s.name}/ @{company.name}/{s.team}" for s in company.services]
     (folder / "CODEOWNERS").write_text(
-        "\n".join(["# the last line that matches wins", f"* @{company.name}/{company.teams[-1]}", *owners]) + "\n"
+        "\n".join(
+            ["# the last line that matches wins", f"* @{company.name}/{company.teams[-1]}", *owners]
+        )
+        + "\n"
     )
 
 

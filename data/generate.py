@@ -21,8 +21,28 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import polars as pl
 from company import NAMES, Company, Meter, draw
-from formats import CONFIG, billing, of_incident, ordinary, signals, write_billing, write_catalog, write_changes
-from incidents import GROWN, MORE, SORTS, Incident, Noise, Run, draw_noise, run, schedule_of, with_incident_meters
+from formats import (
+    CONFIG,
+    billing,
+    of_incident,
+    ordinary,
+    signals,
+    write_billing,
+    write_catalog,
+    write_changes,
+)
+from incidents import (
+    GROWN,
+    MORE,
+    SORTS,
+    Incident,
+    Noise,
+    Run,
+    draw_noise,
+    run,
+    schedule_of,
+    with_incident_meters,
+)
 
 HERE = Path(__file__).parent
 END = datetime(2026, 11, 20, 6)  # noqa: DTZ001  naive UTC, as bills spell it
@@ -42,7 +62,12 @@ KINDS = {
     "price_rise": "unit_price",
     "credit_end": "unmetered",
 }
-VERDICTS = {"demand": "growth", "unit_price": "price", "unlinked_usage": "mixed", "unmetered": "accounting"}
+VERDICTS = {
+    "demand": "growth",
+    "unit_price": "price",
+    "unlinked_usage": "mixed",
+    "unmetered": "accounting",
+}
 
 
 @dataclass(frozen=True)
@@ -54,18 +79,29 @@ class Settings:
     services: int = 15  # without the one that an incident brings
     incidents: tuple[str, ...] = SORTS
     recorded: bool = True  # whether the decisions behind the incidents left any record
-    untagged: int = 1  # services of one team that lose their tags, where tag_loss is among the incidents
+    untagged: int = (
+        1  # services of one team that lose their tags, where tag_loss is among the incidents
+    )
 
     def __post_init__(self) -> None:
         """Only what can be simulated."""
         if unknown := set(self.incidents) - {*SORTS, *MORE}:
-            raise ValueError(f"no such incident: {', '.join(sorted(unknown))}; there are {', '.join((*SORTS, *MORE))}")
+            raise ValueError(
+                f"no such incident: {', '.join(sorted(unknown))}; there are {', '.join((*SORTS, *MORE))}"
+            )
         if not 10 <= self.services <= 30 or self.days < 14:
             raise ValueError("a company has 10 to 30 services and at least 14 days")
 
     def chance(self, purpose: int) -> np.random.Generator:
         """The random numbers for one purpose; other settings give others."""
-        return np.random.default_rng([self.seed, self.services, zlib.crc32(",".join(sorted(self.incidents)).encode()), purpose])
+        return np.random.default_rng(
+            [
+                self.seed,
+                self.services,
+                zlib.crc32(",".join(sorted(self.incidents)).encode()),
+                purpose,
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -90,16 +126,27 @@ def simulate(settings: Settings = Settings()) -> Simulation:
     """The company by the hour, with all of its incidents."""
     hours = settings.days * 24
     first = END - timedelta(hours=hours)
-    name = NAMES[0] if settings == Settings() else NAMES[(settings.seed + len(settings.incidents)) % len(NAMES)]
+    name = (
+        NAMES[0]
+        if settings == Settings()
+        else NAMES[(settings.seed + len(settings.incidents)) % len(NAMES)]
+    )
     plain = draw(settings.chance(1), settings.services, name)
-    incidents = schedule_of(plain, hours, (first.hour, settings.untagged), settings.chance(2), settings.incidents)
+    incidents = schedule_of(
+        plain, hours, (first.hour, settings.untagged), settings.chance(2), settings.incidents
+    )
     if not settings.recorded:
         incidents = tuple(replace(i, person=None) for i in incidents)
     company = with_incident_meters(plain, incidents)
     noise = draw_noise(company, hours, (first.weekday(), first.hour), settings.chance(3))
     whole = run(company, incidents, noise)
-    made = Simulation(settings, company, incidents, noise, whole, first, hours, hours - max(company.lags))
-    return replace(made, incidents=tuple(_foreseen(made, i) if i.sort == "planned_launch" else i for i in incidents))
+    made = Simulation(
+        settings, company, incidents, noise, whole, first, hours, hours - max(company.lags)
+    )
+    return replace(
+        made,
+        incidents=tuple(_foreseen(made, i) if i.sort == "planned_launch" else i for i in incidents),
+    )
 
 
 def _foreseen(s: Simulation, i: Incident) -> Incident:
@@ -122,11 +169,16 @@ def answers(s: Simulation, bill: pl.DataFrame) -> dict[str, object]:
         "as_of": _iso(end),
         "data_start": _iso(s.first),
         "billed_through": _iso(billed),
-        "billed_through_by_account": {account: _iso(end - timedelta(hours=lag)) for (account, _), lag in lags},
+        "billed_through_by_account": {
+            account: _iso(end - timedelta(hours=lag)) for (account, _), lag in lags
+        },
         "rows": bill.height,
         "total_effective_cost": round(float(bill["EffectiveCost"].sum()), 2),
         "total_billed_cost": round(float(bill["BilledCost"].sum()), 2),
-        "bursts": [{"service": b.service, "start": _at(s, b.start), "end": _at(s, b.end), "times": b.times} for b in s.noise.bursts],
+        "bursts": [
+            {"service": b.service, "start": _at(s, b.start), "end": _at(s, b.end), "times": b.times}
+            for b in s.noise.bursts
+        ],
         "incidents": [_answer(s, i) for i in s.incidents],
     }
 
@@ -136,7 +188,9 @@ def _answer(s: Simulation, i: Incident) -> dict[str, object]:
     by_meter = excess[:, : s.billed].sum(axis=1)
     events, records, ids = of_incident(s.company, i, s.first)
     rows = rows_of(s.company, i, by_meter)
-    made = s.company.service(i.caller if i.caller and not i.caller.startswith("schedule:") else i.service)
+    made = s.company.service(
+        i.caller if i.caller and not i.caller.startswith("schedule:") else i.service
+    )
     if i.sort == "cross_region":
         made = s.company.service(s.company.newcomer)
     return {
@@ -147,7 +201,10 @@ def _answer(s: Simulation, i: Incident) -> dict[str, object]:
         "end": None if i.end is None else _at(s, i.end),
         "status": "running" if i.end is None else "ended",
         "excess_cost": round(sum(float(str(r["cost_change"])) for r in rows), 2),
-        "unbilled": {"hours": s.hours - s.billed, "excess_cost": round(float(excess[:, s.billed :].sum()), 2)},
+        "unbilled": {
+            "hours": s.hours - s.billed,
+            "excess_cost": round(float(excess[:, s.billed :].sum()), 2),
+        },
         "behaviour": rows,
         "verdict": VERDICTS.get(KINDS[i.sort], "inefficiency") if i.sort in KINDS else None,
         "planned": i.sort == "planned_launch" and i.foreseen == 1.0 and i.person is not None,
@@ -192,20 +249,34 @@ def _owner(company: Company, i: Incident, by_meter: np.ndarray) -> dict[str, str
 
 def rows_of(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[str, object]]:
     """Which behaviour rows the dollars stand on."""
-    pairs = [(m, float(d)) for m, d in zip(company.meters, by_meter, strict=True) if abs(d) >= 0.005]
+    pairs = [
+        (m, float(d)) for m, d in zip(company.meters, by_meter, strict=True) if abs(d) >= 0.005
+    ]
     total, kind = round(sum(d for _, d in pairs), 2), KINDS.get(i.sort)
 
     def row(service: str | None, dollars: float, **more: object) -> dict[str, object]:
-        return {"kind": kind, "service": service, "caller": None, "usage_type": None, "cost_change": round(dollars, 2)} | more
+        return {
+            "kind": kind,
+            "service": service,
+            "caller": None,
+            "usage_type": None,
+            "cost_change": round(dollars, 2),
+        } | more
 
     if kind in {"capacity", "unit_price", "usage_per_call"} or i.sort == "payload":
-        return sorted((row(m.service, d, usage_type=m.usage_type) for m, d in pairs), key=lambda r: -float(str(r["cost_change"])))
+        return sorted(
+            (row(m.service, d, usage_type=m.usage_type) for m, d in pairs),
+            key=lambda r: -float(str(r["cost_change"])),
+        )
     if kind == "unlinked_usage":
         return [row(None, total, usage_type=pairs[0][0].usage_type)]
     if kind == "cross_region":
         line, bytes_ = next((m, d) for m, d in pairs if m.follows == "edge")
         edge = {"kind": "fan_out", "caller": i.caller}
-        return [row(line.service, bytes_, usage_type=line.usage_type), row(company.newcomer, total - round(bytes_, 2), **edge)]
+        return [
+            row(line.service, bytes_, usage_type=line.usage_type),
+            row(company.newcomer, total - round(bytes_, 2), **edge),
+        ]
     if kind == "unmetered":
         return [row(None, total)]
     return [row(i.service, total, caller=i.caller)] if kind else []
@@ -213,10 +284,17 @@ def rows_of(company: Company, i: Incident, by_meter: np.ndarray) -> list[dict[st
 
 def _cells(meters: tuple[Meter, ...], by_meter: np.ndarray) -> list[dict[str, object]]:
     """The same dollars by what the bill says, largest first."""
-    most = sorted(((float(d), m) for d, m in zip(by_meter, meters, strict=True) if abs(d) >= 1), key=lambda x: -abs(x[0]))
+    most = sorted(
+        ((float(d), m) for d, m in zip(by_meter, meters, strict=True) if abs(d) >= 1),
+        key=lambda x: -abs(x[0]),
+    )
     names = ("service", "usage_type", "region", "account")
     columns = ("service", "x_UsageType", "RegionId", "SubAccountId")
-    return [{c: getattr(m, n) for c, n in zip(columns, names, strict=True)} | {"excess_cost": round(d, 2)} for d, m in most]
+    return [
+        {c: getattr(m, n) for c, n in zip(columns, names, strict=True)}
+        | {"excess_cost": round(d, 2)}
+        for d, m in most
+    ]
 
 
 def _at(s: Simulation, hour: int) -> str:
@@ -254,7 +332,9 @@ def write(s: Simulation, out: Path) -> dict[str, object]:
 
 def _write_signals(frame: pl.DataFrame, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    months = frame.with_columns(month=pl.col("time").dt.strftime("%Y-%m")).partition_by("month", as_dict=True, include_key=False)
+    months = frame.with_columns(month=pl.col("time").dt.strftime("%Y-%m")).partition_by(
+        "month", as_dict=True, include_key=False
+    )
     for (month,), part in sorted(months.items()):
         ordered = part.sort("metric", "service", "caller", "time")
         ordered.write_parquet(folder / f"{month}.parquet", compression="zstd", compression_level=12)
@@ -262,7 +342,9 @@ def _write_signals(frame: pl.DataFrame, folder: Path) -> None:
 
 def main() -> None:
     """Make it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=Settings.seed)
     parser.add_argument("--out", type=Path, default=HERE / "sample")
     parser.add_argument("--days", type=int, default=Settings.days)

@@ -57,7 +57,9 @@ def running(*words: str) -> Iterator[str]:
 
 def picture(browser: Browser, address: str, file: Path, height: int) -> None:
     """The top of a page, once its charts are drawn."""
-    context = browser.new_context(viewport={"width": WIDTH, "height": height}, device_scale_factor=1.5, color_scheme="light")
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": height}, device_scale_factor=1.5, color_scheme="light"
+    )
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector(".cw h1")
@@ -71,17 +73,26 @@ def picture(browser: Browser, address: str, file: Path, height: int) -> None:
 def main() -> None:
     """Make all three."""
     with tempfile.TemporaryDirectory() as place:
-        workspace = Path(shutil.copytree(SAMPLE, Path(place) / "marigold", ignore=shutil.ignore_patterns("lake")))
+        workspace = Path(
+            shutil.copytree(SAMPLE, Path(place) / "marigold", ignore=shutil.ignore_patterns("lake"))
+        )
         ingest(read_workspace(workspace))
         lake, published = cw.open_lake(workspace), Path(place) / "published"
         spikes = cw.find_spikes(lake)
         cases = [cw.publish(cw.investigate(lake, spike), published) for spike in spikes["spike_id"]]
-        retries = next(k for k, title in enumerate(spikes["title"]) if title.startswith("retries against"))
+        retries = next(
+            k for k, title in enumerate(spikes["title"]) if title.startswith("retries against")
+        )
         written = cw.write_postmortem(cases[retries], Path(place) / "postmortem")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
             with running("app", str(workspace), "--headless") as address:
-                picture(browser, f"{address}/?show={spikes['spike_id'][retries]}", DOCS / "investigate.png", 1500)
+                picture(
+                    browser,
+                    f"{address}/?show={spikes['spike_id'][retries]}",
+                    DOCS / "investigate.png",
+                    1500,
+                )
             with running("serve", str(published), "--state", str(Path(place) / "state")) as address:
                 picture(browser, address, DOCS / "leadership.png", 1250)
             picture(browser, (written / "postmortem.html").as_uri(), DOCS / "postmortem.png", 1350)

@@ -32,7 +32,10 @@ SECTIONS = {
     **dict(_source_sections()),
     "[mapping]": config.Mapping,
     "[watch]": config.Watch,
-    **{f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c for c in typing.get_args(config.Channel)},
+    **{
+        f"[[watch.channels]] kind {c.__struct_config__.tag!r}": c
+        for c in typing.get_args(config.Channel)
+    },
 }
 
 
@@ -75,7 +78,9 @@ def _words(parameter: click.Parameter) -> str:
 def _sections() -> Iterator[str]:
     for name, struct in SECTIONS.items():
         said = (
-            inspect.cleandoc(struct.__doc__ or "").split(": ", 1) if (struct.__doc__ or "").startswith("[") else ["", struct.__doc__ or ""]
+            inspect.cleandoc(struct.__doc__ or "").split(": ", 1)
+            if (struct.__doc__ or "").startswith("[")
+            else ["", struct.__doc__ or ""]
         )
         words = _sentence(said[1]) if len(said) > 1 else ""
         fields = [f for f in msgspec.structs.fields(struct) if f.name != "format"]
@@ -104,13 +109,19 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
     if field.required:
         return "must be given"
     value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()  # type: ignore[operator,misc]
-    words = [f"`{v}`" for v in value] if isinstance(value, tuple) else [f"`{str(value).lower() if isinstance(value, bool) else value}`"]
+    words = (
+        [f"`{v}`" for v in value]
+        if isinstance(value, tuple)
+        else [f"`{str(value).lower() if isinstance(value, bool) else value}`"]
+    )
     return "" if value in (None, (), {}) else ", ".join(words)
 
 
 def _tables() -> Iterator[str]:
     for table in sorted(all_tables(), key=lambda t: t.name):
-        rows = [(f"`{c.name}`", _type(str(c.dtype)), c.unit, c.meaning, c.origin) for c in table.columns]
+        rows = [
+            (f"`{c.name}`", _type(str(c.dtype)), c.unit, c.meaning, c.origin) for c in table.columns
+        ]
         yield f"### {table.name}\n\n{_sentence(table.meaning)}\n\n{_table(('column', 'type', 'unit', 'meaning', 'origin'), rows)}"
 
 
@@ -120,7 +131,13 @@ def all_tables() -> list[tables.Table]:
 
 
 def _type(dtype: str) -> str:
-    known = {"String": "text", "Float64": "number", "Int64": "whole number", "Boolean": "true, false", "List(String)": "list of texts"}
+    known = {
+        "String": "text",
+        "Float64": "number",
+        "Int64": "whole number",
+        "Boolean": "true, false",
+        "List(String)": "list of texts",
+    }
     return known.get(dtype, "time" if dtype.startswith("Datetime") else dtype.lower())
 
 
@@ -131,7 +148,10 @@ def _sentence(words: str) -> str:
 
 def _table(names: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = [list(names)]
-    lines += [["---"] * len(lines[0]), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    lines += [
+        ["---"] * len(lines[0]),
+        *([cell.replace("|", "\\|") for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

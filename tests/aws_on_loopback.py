@@ -23,7 +23,9 @@ REGION = "eu-west-1"
 @contextmanager
 def moto_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[str]:
     """The address of a fresh moto, and an environment in which boto3 finds it and nothing else."""
-    server = pytest.importorskip("moto.server", reason="moto is a development dependency and is absent")
+    server = pytest.importorskip(
+        "moto.server", reason="moto is a development dependency and is absent"
+    )
     usual_configuration(monkeypatch, folder)
     moto = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
@@ -61,7 +63,11 @@ def moto_process() -> Iterator[str]:
     """A moto in a process of its own: some calls of Delta hold the interpreter while they wait for S3."""
     pytest.importorskip("moto.server", reason="moto is a development dependency and is absent")
     with subprocess.Popen(
-        [sys.executable, "-c", APART], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", APART],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdin
         assert process.stdout
@@ -81,7 +87,13 @@ def use_moto(monkeypatch: pytest.MonkeyPatch, folder: Path, address: str) -> Non
 
 def usual_configuration(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Planted credentials in the environment; no file and no metadata service of this machine counts."""
-    for name in ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ENDPOINT_URL"):
+    for name in (
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_ROLE_ARN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_ENDPOINT_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
         "AWS_ACCESS_KEY_ID": KEY_ID,
@@ -110,7 +122,9 @@ def upload(s3: Any, name: str, folder: Path, prefix: str = "") -> int:
     """Every file of a folder under its own path. Returns how many."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     for file in files:
-        s3.put_object(Bucket=name, Key=prefix + file.relative_to(folder).as_posix(), Body=file.read_bytes())
+        s3.put_object(
+            Bucket=name, Key=prefix + file.relative_to(folder).as_posix(), Body=file.read_bytes()
+        )
     return len(files)
 
 
@@ -121,7 +135,9 @@ class Proxy:
     target: str
     cut: Callable[[int], int | None] = lambda _n: None
     requests: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, query
-    served: list[tuple[str, int, int]] = field(default_factory=list)  # path, first byte, bytes of the body
+    served: list[tuple[str, int, int]] = field(
+        default_factory=list
+    )  # path, first byte, bytes of the body
     address: str = ""
 
     @property
@@ -147,13 +163,22 @@ def proxy(target: str, cut: Callable[[int], int | None] = lambda _n: None) -> It
             content = answer.read()
             upstream.close()
             path, _, query = self.path.partition("?")
-            is_object = self.command == "GET" and path.count("/") > 1 and "list-type" not in query and answer.status in {200, 206}
+            is_object = (
+                self.command == "GET"
+                and path.count("/") > 1
+                and "list-type" not in query
+                and answer.status in {200, 206}
+            )
             with guard:
                 state.requests.append((self.command, path, query))
                 most = state.cut(len(state.served)) if is_object else None
                 kept = content if most is None else content[:most]
                 if is_object:
-                    first = (self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0]
+                    first = (
+                        (self.headers.get("Range") or "bytes=0-")
+                        .removeprefix("bytes=")
+                        .partition("-")[0]
+                    )
                     state.served.append((path, int(first), len(kept)))
             self.send_response_only(answer.status)
             for name, value in answer.getheaders():

@@ -187,7 +187,9 @@ def sample_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the sample company with its lake, of this worker's own."""
     make = functools.partial(_answered, SAMPLE)
     made = made_once(tmp_path_factory, f"company-{SAMPLE.name}", make)
-    return shutil.copytree(made, tmp_path_factory.mktemp("sample") / "marigold", ignore=shutil.ignore_patterns(ANSWER))
+    return shutil.copytree(
+        made, tmp_path_factory.mktemp("sample") / "marigold", ignore=shutil.ignore_patterns(ANSWER)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,8 @@ def drawn_case() -> Case:
         lake_version=7,
         spike=spike(),
         drivers=rows(
-            tables.DRIVERS, {"where": '{"service": "store", "RegionId": "eu-west-1"}', "cost_change": 180.0}
+            tables.DRIVERS,
+            {"where": '{"service": "store", "RegionId": "eu-west-1"}', "cost_change": 180.0},
         ),
         drivers_remainder=20.0,
         behaviour=rows(
@@ -60,22 +61,46 @@ def drawn_case() -> Case:
         behaviour_remainder=0.0,
         triggers=rows(
             tables.TRIGGERS,
-            change(1, also=["again"], probability=0.7, reasons=["20 min before", "names store"], ticket="OPS-1"),
+            change(
+                1,
+                also=["again"],
+                probability=0.7,
+                reasons=["20 min before", "names store"],
+                ticket="OPS-1",
+            ),
             change(2, also=None, probability=0.05, reasons=["40 min before"], summary=None),
         ),
         no_recorded_change=0.25,
         planned=False,
         owners=rows(
             tables.OWNERS,
-            {"role": "owner", "service": "store", "team": "data", "contact": "#data", "source": "tags"},
-            {"role": "owner_then", "service": "store", "team": "shop", "source": "tags", "until": START},
+            {
+                "role": "owner",
+                "service": "store",
+                "team": "data",
+                "contact": "#data",
+                "source": "tags",
+            },
+            {
+                "role": "owner_then",
+                "service": "store",
+                "team": "shop",
+                "source": "tags",
+                "until": START,
+            },
             {"role": "decided_by", "service": "webhooks", "team": "hooks", "actor": "dana"},
             {"role": "budget_owner", "team": "cloud", "source": "account"},
         ),
         timeline=rows(
             tables.TIMELINE,
             *(
-                {"hour": hour, "actual_cost": 100.0 * k, "expected_cost": 50.0, "estimated": k == 3, "state": "final"}
+                {
+                    "hour": hour,
+                    "actual_cost": 100.0 * k,
+                    "expected_cost": 50.0,
+                    "estimated": k == 3,
+                    "state": "final",
+                }
                 for k, hour in enumerate(hours, start=1)
             ),
         ),
@@ -90,7 +115,14 @@ def drawn_case() -> Case:
         calls=rows(
             tables.CALLS,
             *(
-                {"hour": hour, "service": "store", "caller": "webhooks", "calls": 900.0, "retries": 300.0, "expected_calls": 600.0}
+                {
+                    "hour": hour,
+                    "service": "store",
+                    "caller": "webhooks",
+                    "calls": 900.0,
+                    "retries": 300.0,
+                    "expected_calls": 600.0,
+                }
                 for hour in hours
             ),
         ),
@@ -101,16 +133,28 @@ def drawn_case() -> Case:
             change(3, delivery="log", kind="scaling", automated=True),
         ),
         dependencies=rows(
-            tables.DEPENDENCIES, {"path": ["webhooks", "store", "Amazon DynamoDB"], "cost_change": 160.0}
+            tables.DEPENDENCIES,
+            {"path": ["webhooks", "store", "Amazon DynamoDB"], "cost_change": 160.0},
         ),
         coverage=rows(
             tables.COVERAGE,
-            {"source": "cost", "from": START - HOUR, "to": START, "gaps": ["one"], "cannot_rule_out": "a resource without a name"},
+            {
+                "source": "cost",
+                "from": START - HOUR,
+                "to": START,
+                "gaps": ["one"],
+                "cannot_rule_out": "a resource without a name",
+            },
             {"source": "changes", "from": None, "to": None, "gaps": None, "cannot_rule_out": None},
         ),
         clocks=rows(
             tables.CLOCKS,
-            {"what": "bill", "happened_at": START, "known_at": START + HOUR, "words": "one hour later"},
+            {
+                "what": "bill",
+                "happened_at": START,
+                "known_at": START + HOUR,
+                "words": "one hour later",
+            },
         ),
     )
     return replace(case, headline=headline(case))

@@ -13,7 +13,12 @@ from costwhy.case.opened import Published
 from costwhy.show import html, leadership
 from costwhy.show.html import Fact
 
-GAP = {"where": '{"RegionId": "eu-west-1"}', "cost": 12.5, "likely_team": "data", "source": "account"}
+GAP = {
+    "where": '{"RegionId": "eu-west-1"}',
+    "cost": 12.5,
+    "likely_team": "data",
+    "source": "account",
+}
 LOST = {
     "when": START,
     "service": "store",
@@ -25,7 +30,13 @@ LOST = {
     "summary": "Untag",
     "actor": "dana",
 }
-VERDICT = {"spike_id": "one", "verdict": "not_ours", "note": "see search", "who": "dana", "at": START}
+VERDICT = {
+    "spike_id": "one",
+    "verdict": "not_ours",
+    "note": "see search",
+    "who": "dana",
+    "at": START,
+}
 
 
 def board(*cases: Case, company: dict[str, object] | None = None) -> leadership.Board:
@@ -44,7 +55,12 @@ def nowcast(service: str | None, error: float) -> dict[str, object]:
 def parts(case: Case | None = None) -> dict[str, Markup]:
     """The parts by name."""
     case = case or drawn_case()
-    over = Case(**{**vars(case), "spike": spike(end=START + timedelta(hours=2), status="ended", nowcast_hours=0)})
+    over = Case(
+        **{
+            **vars(case),
+            "spike": spike(end=START + timedelta(hours=2), status="ended", nowcast_hours=0),
+        }
+    )
     unknown = Case(**{
         **vars(case),
         "triggers": tables.TRIGGERS.empty(),
@@ -77,12 +93,15 @@ def parts(case: Case | None = None) -> dict[str, Markup]:
         "verdicts": html.verdicts(rows(tables.VERDICTS, VERDICT)),
         "verdicts-none": html.verdicts(tables.VERDICTS.empty()),
         "estimates": html.estimates(
-            rows(tables.NOWCAST, nowcast(None, -2.0), nowcast("store", 3.0), nowcast("web", 0.0)), currency
+            rows(tables.NOWCAST, nowcast(None, -2.0), nowcast("store", 3.0), nowcast("web", 0.0)),
+            currency,
         ),
         "estimates-none": html.estimates(tables.NOWCAST.empty(), currency),
         "lost-tags": html.lost_tags(rows(tables.LOST_TAGS, LOST), currency),
         "gap": html.gap(12.5, 0.02, pl.DataFrame([GAP]), currency),
-        "board": html.board("Marigold", leadership.headline(everything), leadership.facts(everything)),
+        "board": html.board(
+            "Marigold", leadership.headline(everything), leadership.facts(everything)
+        ),
         "facts": html.board("Marigold", "words", [Fact("name", "value", "note")]),
         "not-published": html.not_published(others=True),
         "nothing-published": html.not_published(others=False),

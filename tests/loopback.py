@@ -89,7 +89,9 @@ def open_metrics(samples: Iterable[Sample]) -> str:
     families: dict[str, list[str]] = {}
     for name, labels, values in samples:
         quoted = ",".join(f'{k}="{v}"' for k, v in labels.items())
-        families.setdefault(name, []).extend(f"{name}{{{quoted}}} {value!r} {at}" for at, value in values)
+        families.setdefault(name, []).extend(
+            f"{name}{{{quoted}}} {value!r} {at}" for at, value in values
+        )
     return "\n".join(line for lines in families.values() for line in lines) + "\n# EOF\n"
 
 
@@ -98,14 +100,25 @@ def prometheus_server(folder: Path, text: str, *more: str) -> Iterator[str]:
     """A real Prometheus over back-filled OpenMetrics text. Yields its address."""
     (folder / "metrics.txt").write_text(text)
     (folder / "prometheus.yml").write_text("global: {}\n")
-    fill = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet", str(folder / "metrics.txt"), str(folder / "data")]
+    fill = [
+        "promtool",
+        "tsdb",
+        "create-blocks-from",
+        "openmetrics",
+        "--quiet",
+        str(folder / "metrics.txt"),
+        str(folder / "data"),
+    ]
     subprocess.run(fill, check=True, capture_output=True, timeout=120)
     port = free_port()
     command = [
         "prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data", "--storage.tsdb.retention.time=100y",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=error", *more,
     ]  # fmt: skip
-    with (folder / "log.txt").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log, cwd=folder) as process:
+    with (
+        (folder / "log.txt").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, cwd=folder) as process,
+    ):
         try:
             url = f"http://127.0.0.1:{port}"
             _await_ready(url, process, folder / "log.txt")

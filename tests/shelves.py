@@ -60,10 +60,24 @@ def serving(published: Path, state: Path) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "costwhy.cli", "serve", str(published), "--port", str(port), "--state", str(state), "--token-env", "T"]
+    command = [
+        sys.executable,
+        "-m",
+        "costwhy.cli",
+        "serve",
+        str(published),
+        "--port",
+        str(port),
+        "--state",
+        str(state),
+        "--token-env",
+        "T",
+    ]
     command += ["--log", str(state / "access.log")]
     state.mkdir(parents=True, exist_ok=True)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, "T": TOKEN}) as app:
+    with subprocess.Popen(
+        command, stderr=subprocess.DEVNULL, env={**os.environ, "T": TOKEN}
+    ) as app:
         try:
             yield _ready(Served(f"http://127.0.0.1:{port}", published, state), app)
         finally:

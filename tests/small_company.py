@@ -40,7 +40,9 @@ class Line:
     team: str | None = "shop"
     product: str = "AWS Lambda"
     tagged_until: int = HOURS
-    committed: Array = field(default_factory=lambda: 0 * ALL)  # units that a commitment holds; what is used of them costs half
+    committed: Array = field(
+        default_factory=lambda: 0 * ALL
+    )  # units that a commitment holds; what is used of them costs half
 
 
 @dataclass(frozen=True)
@@ -64,11 +66,22 @@ class SmallCompany:
     def __init__(self, seed: int = 1) -> None:
         rng = np.random.default_rng(seed)
         hours = np.arange(HOURS)
-        season = (1 + 0.4 * np.sin(2 * np.pi * (hours - 8) / 24)) * np.where(hours // 24 % 7 >= 5, 0.8, 1.0)
+        season = (1 + 0.4 * np.sin(2 * np.pi * (hours - 8) / 24)) * np.where(
+            hours // 24 % 7 >= 5, 0.8, 1.0
+        )
         self.lag = 0
-        self.demand = {name: 10_000 * season * rng.lognormal(0, 0.01, HOURS) for name in ("web", "mobile")}
-        self.fan_out = {("api", "web"): 2 * ALL, ("api", "mobile"): 1 * ALL, ("db", "api"): 3 * ALL, ("search", "web"): 1 * ALL}
-        self.retries = {edge: np.full(HOURS, 1.02) for edge in self.fan_out}  # attempts for each first attempt
+        self.demand = {
+            name: 10_000 * season * rng.lognormal(0, 0.01, HOURS) for name in ("web", "mobile")
+        }
+        self.fan_out = {
+            ("api", "web"): 2 * ALL,
+            ("api", "mobile"): 1 * ALL,
+            ("db", "api"): 3 * ALL,
+            ("search", "web"): 1 * ALL,
+        }
+        self.retries = {
+            edge: np.full(HOURS, 1.02) for edge in self.fan_out
+        }  # attempts for each first attempt
         self.runs = {("report", "schedule:nightly"): np.where(hours % 24 == 2, 40.0, 0.0)}
         self.lines = {
             "web": Line("web", "Lambda-GB-Second", "GB-Second", 0.0005 * ALL, per_call=1 * ALL),  # $5 an hour at 10,000 calls
@@ -84,7 +97,9 @@ class SmallCompany:
     def calls(self) -> dict[tuple[str, str | None], Array]:
         """Attempts on every edge, callers before those whom they call."""
         handled = dict(self.demand)
-        out: dict[tuple[str, str | None], Array] = {(name, None): calls for name, calls in self.demand.items()}
+        out: dict[tuple[str, str | None], Array] = {
+            (name, None): calls for name, calls in self.demand.items()
+        }
         for (service, caller), each in self.fan_out.items():
             out[service, caller] = handled[caller] * each * self.retries[service, caller]
             handled[service] = handled.get(service, 0) + out[service, caller]
@@ -101,21 +116,39 @@ class SmallCompany:
 
     def usage(self, line: Line) -> Array:
         """Quantity of a line by the hour."""
-        return line.fixed if line.service is None else line.per_call * self.handled(line.service) + line.fixed
+        return (
+            line.fixed
+            if line.service is None
+            else line.per_call * self.handled(line.service) + line.fixed
+        )
 
     def lake(self) -> MemoryLake:
         """What reading its files would give."""
         parts = [p for line in self.lines.values() for p in self._rows(line)]
-        bill = pl.concat(parts).with_columns(series_id=pl.struct(tables.DIMENSION_NAMES).hash().reinterpret(signed=True))
+        bill = pl.concat(parts).with_columns(
+            series_id=pl.struct(tables.DIMENSION_NAMES).hash().reinterpret(signed=True)
+        )
         seen = bill.group_by("hour").agg(records=pl.len()).with_columns(source=pl.lit("cost"))
         day = pl.col("hour").dt.truncate("1d").alias("day")
         empty = {t.name: t.empty() for t in (tables.CHANGES, tables.CATALOG, tables.SET_ASIDE)}
         return MemoryLake(
             {
                 **empty,
-                "series": tables.SERIES.fit(bill.select("series_id", *tables.DIMENSION_NAMES).unique("series_id", maintain_order=True)),
-                "hourly": tables.HOURLY.fit(bill.select("billing_period", "hour", "series_id", *tables.MEASURE_NAMES, rows=pl.lit(1))),
-                "daily": tables.DAILY.fit(bill.group_by("billing_period", day, "series_id").agg(pl.col(tables.MEASURE_NAMES).sum())),
+                "series": tables.SERIES.fit(
+                    bill.select("series_id", *tables.DIMENSION_NAMES).unique(
+                        "series_id", maintain_order=True
+                    )
+                ),
+                "hourly": tables.HOURLY.fit(
+                    bill.select(
+                        "billing_period", "hour", "series_id", *tables.MEASURE_NAMES, rows=pl.lit(1)
+                    )
+                ),
+                "daily": tables.DAILY.fit(
+                    bill.group_by("billing_period", day, "series_id").agg(
+                        pl.col(tables.MEASURE_NAMES).sum()
+                    )
+                ),
                 "signals": self._signals(),
                 "seen": tables.SEEN.fit(seen),
             },
@@ -137,16 +170,30 @@ class SmallCompany:
         cost = line.flat if line.flat is not None else usage * line.price
         named = {"ProviderName": "AWS", "SubAccountId": "1", "RegionId": "eu-west-1", "ServiceName": line.product, "x_UsageType": line.usage_type,
                  "ChargeCategory": line.category, "ConsumedUnit": line.unit, "PricingCategory": "Standard"}  # fmt: skip
-        frame = pl.DataFrame({"hour": hours(), "EffectiveCost": cost, "ConsumedQuantity": None if line.flat is not None else usage})
+        frame = pl.DataFrame(
+            {
+                "hour": hours(),
+                "EffectiveCost": cost,
+                "ConsumedQuantity": None if line.flat is not None else usage,
+            }
+        )
         frame = frame.head(HOURS - self.lag).with_columns(
-            *(pl.lit(named.get(name), dtype=pl.String).alias(name) for name in tables.DIMENSION_NAMES),
+            *(
+                pl.lit(named.get(name), dtype=pl.String).alias(name)
+                for name in tables.DIMENSION_NAMES
+            ),
             *(pl.col("EffectiveCost").alias(name) for name in ("BilledCost", "ListCost")),
             pl.col("ConsumedQuantity").cast(pl.Float64),
             billing_period=pl.col("hour").dt.strftime("%Y-%m"),
         )
         tags = {"service": line.service, "team": line.team}
-        kept = frame.head(line.tagged_until).with_columns(pl.lit(v, dtype=pl.String).alias(k) for k, v in tags.items())
-        return [part.filter(pl.col("EffectiveCost") != 0) for part in (kept, frame.slice(line.tagged_until))]
+        kept = frame.head(line.tagged_until).with_columns(
+            pl.lit(v, dtype=pl.String).alias(k) for k, v in tags.items()
+        )
+        return [
+            part.filter(pl.col("EffectiveCost") != 0)
+            for part in (kept, frame.slice(line.tagged_until))
+        ]
 
     def _signals(self) -> pl.DataFrame:
         rows = []

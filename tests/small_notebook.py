@@ -34,7 +34,10 @@ def _(Path, json, mo):
 
 @app.cell
 def _(cases, html, meta, mo, request):
-    _rows = "".join(f"<li>{html.escape(case)}: {html.escape(found['title'])}</li>" for case, found in cases.items())
+    _rows = "".join(
+        f"<li>{html.escape(case)}: {html.escape(found['title'])}</li>"
+        for case, found in cases.items()
+    )
     mo.Html(
         f"<h1>{len(cases)} cases for {html.escape(meta['who'])}</h1><ul id='cases'>{_rows}</ul><p id='told'>{len(request.cookies)} cookies</p>"
     )
@@ -51,16 +54,25 @@ def _(cases, mo):
 @app.cell
 def _(cases, clicks, html, mo, picked):
     _dollars = cases.get(picked.value, {}).get("dollars", [0])
-    mo.Html(f"<p id='answer'>{html.escape(str(picked.value))}: {sum(_dollars)} dollars, counted {clicks.value}</p>")
+    mo.Html(
+        f"<p id='answer'>{html.escape(str(picked.value))}: {sum(_dollars)} dollars, counted {clicks.value}</p>"
+    )
 
 
 @app.cell
 def _(alt, cases, mo, picked, pl):
-    _frame = pl.DataFrame({"hour": range(len(cases[picked.value]["dollars"])), "dollars": cases[picked.value]["dollars"]})
+    _frame = pl.DataFrame(
+        {
+            "hour": range(len(cases[picked.value]["dollars"])),
+            "dollars": cases[picked.value]["dollars"],
+        }
+    )
     _base = alt.Chart(_frame).encode(alt.X("hour:O"), alt.Y("dollars:Q"))
     _pick = alt.selection_point(name="pick", fields=["hour"], on="click", empty=False, toggle=False)
     chart = mo.ui.altair_chart(
-        (_base.mark_bar().add_params(_pick) + _base.mark_rule()).properties(width=400), chart_selection=False, legend_selection=False
+        (_base.mark_bar().add_params(_pick) + _base.mark_rule()).properties(width=400),
+        chart_selection=False,
+        legend_selection=False,
     )
     mo.vstack([chart, mo.ui.table(_frame, pagination=True, page_size=3, selection=None)])
     return (chart,)

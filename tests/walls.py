@@ -61,13 +61,21 @@ class Noting:
             (b"server", b"x"),
             (b"location", b"https://evil.example"),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-type", b"text/html")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, (b"content-type", b"text/html")],
+            }
+        )
         await send({"type": "http.response.body", "body": f"<p>{NOTEBOOK}</p>".encode()})
 
     async def _socket(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": f"see ./@file/{SHOWN} of {scope['meta']['case']}"})
+        await send(
+            {"type": "websocket.send", "text": f"see ./@file/{SHOWN} of {scope['meta']['case']}"}
+        )
         self.open += 1
         while (await receive())["type"] != "websocket.disconnect":
             pass
@@ -105,7 +113,13 @@ class Site:
     def origin(self) -> str:
         return f"http://{self.host}"
 
-    def ask(self, method: str, target: str, headers: dict[str, str] | None = None, body: bytes | None = None) -> Reply:
+    def ask(
+        self,
+        method: str,
+        target: str,
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
         """Send exactly this; Host is the site's own unless given, and an empty one is left out."""
         headers = {"Host": self.host, **(headers or {})}
         if method == "POST":
@@ -137,7 +151,9 @@ class Site:
         from urllib.parse import urlencode
 
         body = urlencode({"name": name, "secret": secret, "next": there}).encode()
-        return self.ask("POST", "/login", {"Content-Type": "application/x-www-form-urlencoded"}, body)
+        return self.ask(
+            "POST", "/login", {"Content-Type": "application/x-www-form-urlencoded"}, body
+        )
 
     def viewer(self) -> dict[str, str]:
         """Headers of somebody who has logged in with the token, by a cookie of his own."""
@@ -145,9 +161,16 @@ class Site:
         assert reply.status == 303
         return kept_cookie(reply)
 
-    def socket(self, query: str, headers: dict[str, str], path: str = "/ws", **wishes: Any) -> ClientConnection:
+    def socket(
+        self, query: str, headers: dict[str, str], path: str = "/ws", **wishes: Any
+    ) -> ClientConnection:
         wishes = {"origin": self.origin, **wishes}
-        return connect(f"ws://127.0.0.1:{self.port}{path}?{query}", additional_headers=headers, proxy=None, **wishes)
+        return connect(
+            f"ws://127.0.0.1:{self.port}{path}?{query}",
+            additional_headers=headers,
+            proxy=None,
+            **wishes,
+        )
 
     def opening(self, query: str, headers: dict[str, str], path: str = "/ws", **wishes: Any) -> int:
         """Status with which a WebSocket is opened (101; it is closed again) or refused."""
@@ -216,5 +239,7 @@ def until(true: Any, seconds: float = 15) -> None:
 def users_file(folder: Path, *names: str) -> Path:
     """A users' file in which everybody has the same password."""
     file = folder / "users.txt"
-    file.write_text("# who may look\n\n" + "".join(hash_line(name, PASSWORD) + "\n" for name in names))
+    file.write_text(
+        "# who may look\n\n" + "".join(hash_line(name, PASSWORD) + "\n" for name in names)
+    )
     return file

@@ -15,7 +15,9 @@ def adtributor(leaves: Leaves) -> list[Element]:
     """Elements of one dimension."""
     best: tuple[float, list[Element]] = (0.0, [])
     for k, values in enumerate(leaves.values):
-        before, after = (np.bincount(leaves.codes[k], v, len(values)) for v in (leaves.expected, leaves.actual))
+        before, after = (
+            np.bincount(leaves.codes[k], v, len(values)) for v in (leaves.expected, leaves.actual)
+        )
         chosen, surprise = _dimension(before, after)
         if surprise > best[0]:
             best = surprise, [{leaves.dimensions[k]: values[c]} for c in chosen]
@@ -27,7 +29,10 @@ def _dimension(before: Floats, after: Floats) -> tuple[list[int], float]:
     change = after.sum() - before.sum()
     if not change or not before.sum() or not after.sum():
         return [], 0.0
-    surprise, power = _surprise(before / before.sum(), after / after.sum()), (after - before) / change
+    surprise, power = (
+        _surprise(before / before.sum(), after / after.sum()),
+        (after - before) / change,
+    )
     chosen: list[int] = []
     for c in np.argsort(-surprise, kind="stable"):
         if power[c] > T_EEP:

@@ -22,7 +22,12 @@ class Leaves:
 
     def without(self, taken: npt.NDArray[np.bool_]) -> "Leaves":
         """The other leaves."""
-        return replace(self, codes=self.codes[:, ~taken], expected=self.expected[~taken], actual=self.actual[~taken])
+        return replace(
+            self,
+            codes=self.codes[:, ~taken],
+            expected=self.expected[~taken],
+            actual=self.actual[~taken],
+        )
 
     def element(self, dims: tuple[int, ...], leaf: int) -> Element:
         """The element of these dimensions to which a leaf belongs."""

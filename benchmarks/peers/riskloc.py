@@ -24,13 +24,20 @@ def riskloc(leaves: Leaves) -> list[Element]:
     sign = -1.0 if (leaves.actual - leaves.expected)[abnormal].sum() < 0 else 1.0
     least = T_PEP * sign * (leaves.actual - leaves.expected)[abnormal].sum()
     found: list[Element] = []
-    while leaves.actual.size and sign * (leaves.actual - leaves.expected)[abnormal].sum() >= max(least, 1e-9):
+    while leaves.actual.size and sign * (leaves.actual - leaves.expected)[abnormal].sum() >= max(
+        least, 1e-9
+    ):
         best = _search(leaves, (deviation, weight, abnormal), sign, least)
         if best is None:
             break
         dims, taken = best
         found.append(leaves.element(dims, int(np.flatnonzero(taken)[0])))
-        leaves, deviation, weight, abnormal = leaves.without(taken), deviation[~taken], weight[~taken], abnormal[~taken]
+        leaves, deviation, weight, abnormal = (
+            leaves.without(taken),
+            deviation[~taken],
+            weight[~taken],
+            abnormal[~taken],
+        )
     return found
 
 
@@ -73,9 +80,16 @@ def _risk(leaves: Leaves, of_leaves: tuple[Floats, Floats, np.ndarray], cell: np
     bad, good = (np.bincount(cell, weight * part, cells) for part in (abnormal, ~abnormal))
     both = (leaves.actual != 0) & (leaves.expected != 0)
     inside = cell[both]
-    expected, actual, count = (np.bincount(inside, v, cells) for v in (leaves.expected[both], leaves.actual[both], np.ones(inside.size)))
+    expected, actual, count = (
+        np.bincount(inside, v, cells)
+        for v in (leaves.expected[both], leaves.actual[both], np.ones(inside.size))
+    )
     factor = np.divide(actual, expected, out=np.zeros(cells), where=expected != 0)
-    spread = np.bincount(inside, np.abs(_deviation(leaves.expected[both] * factor[inside], leaves.actual[both])), cells)
+    spread = np.bincount(
+        inside,
+        np.abs(_deviation(leaves.expected[both] * factor[inside], leaves.actual[both])),
+        cells,
+    )
     whole = np.bincount(inside, np.abs(deviation[both]), cells)
     low = np.where(count > 0, np.divide(spread, whole, out=np.zeros(cells), where=whole != 0), 0.0)
     return bad / (bad + good + 1) - low

@@ -67,7 +67,9 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Import a public name when it is first used, so that `costwhy --help` need not load DuckDB."""
     if name not in _MODULES:
-        raise AttributeError(f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(
+            f"module 'costwhy' has no attribute {name!r}; it has {', '.join(__all__)}"
+        )
     return getattr(import_module(f"costwhy.{_MODULES[name]}"), name)
 
 

@@ -222,28 +222,28 @@ def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(file, error) from error
     except _WrongKeyError as error:
-        todo = f"{error.advice}see the README, *On your own bill*"
-        raise ConfigError(f"{file} is wrong", found=str(error), todo=todo) from error
+        fix = f"{error.advice}see the README, *On your own bill*"
+        raise ConfigError(f"{file} is wrong", found=str(error), fix=fix) from error
     tables: dict[str, Any] = {**others, **sections}
     return Workspace(**tables, folder=file.resolve().parent)
 
 
 def _not_toml(file: Path, error: ValueError) -> ConfigError:
     return ConfigError(
-        f"{file} is not TOML", found=str(error), todo="correct it, and save it as UTF-8"
+        f"{file} is not TOML", found=str(error), fix="correct it, and save it as UTF-8"
     )
 
 
 def absent(place: str | Path) -> ConfigError:
     """That there is no workspace: no such folder, or no costwhy.toml in it."""
-    todo = f"name a folder with a {FILE_NAME}, or try `costwhy demo`"
+    fix = f"name a folder with a {FILE_NAME}, or try `costwhy demo`"
     if Path(place).is_dir():
         return ConfigError(
-            f"there is no {FILE_NAME} in {place}", found="a folder without it", todo=todo
+            f"there is no {FILE_NAME} in {place}", found="a folder without it", fix=fix
         )
     kind = "file" if Path(place).name == FILE_NAME else "folder"
     found = f"nothing at {Path(place).absolute()}"
-    return ConfigError(f"there is no {kind} {place}", found=found, todo=todo)
+    return ConfigError(f"there is no {kind} {place}", found=found, fix=fix)
 
 
 # ---------------------------------------------------------------- what is wrong, and what is meant

@@ -20,9 +20,9 @@ class CostwhyError(Exception):
 
     exit_code = 1
 
-    def __init__(self, wrong: str, *, found: str = "", todo: str = "") -> None:
-        self.wrong, self.found, self.todo = wrong, found, todo
-        parts = [wrong, f"Found: {found}" if found else "", f"To do: {todo}" if todo else ""]
+    def __init__(self, problem: str, *, found: str = "", fix: str = "") -> None:
+        self.problem, self.found, self.fix = problem, found, fix
+        parts = [problem, f"Found: {found}" if found else "", f"To do: {fix}" if fix else ""]
         super().__init__("\n".join(part for part in parts if part))
 
 

@@ -8,7 +8,9 @@ from costwhy.errors import InputError
 SHOWN = 300
 """Characters that are shown of what the other side said."""
 _LEAST_SECRET = 4
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+")
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
+)
 
 
 def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
@@ -37,7 +39,7 @@ def currency_code(code: object, place: object) -> str:
     raise InputError(
         f"the currency in {place} is not a code of ISO 4217",
         found=repr(code)[:SHOWN],
-        todo="write its three capital letters, such as USD",
+        fix="write its three capital letters, such as USD",
     )
 
 

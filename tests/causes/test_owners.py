@@ -30,7 +30,15 @@ TABLE = "arn:aws:dynamodb:eu-west-1:1:table/db-main"
 
 
 def entity(kind: str, name: str, **more: object) -> dict[str, object]:
-    return {"delivery": "test", "source": "backstage", "kind": kind, "name": name, "depends_on": [], "member_of": [], **more}
+    return {
+        "delivery": "test",
+        "source": "backstage",
+        "kind": kind,
+        "name": name,
+        "depends_on": [],
+        "member_of": [],
+        **more,
+    }
 
 
 def line(pattern: str, owner: str) -> dict[str, object]:
@@ -38,14 +46,36 @@ def line(pattern: str, owner: str) -> dict[str, object]:
 
 
 def change(name: str, time: datetime, **more: object) -> dict[str, object]:
-    said = {"delivery": "test", "change_id": name, "time": time, "source": "cloudtrail", "kind": "deploy", "environment": "production"}
-    return {**said, "account": "1", "actor": "dana@acme.example", "actor_kind": "person", "automated": False, "summary": name, **more}
+    said = {
+        "delivery": "test",
+        "change_id": name,
+        "time": time,
+        "source": "cloudtrail",
+        "kind": "deploy",
+        "environment": "production",
+    }
+    return {
+        **said,
+        "account": "1",
+        "actor": "dana@acme.example",
+        "actor_kind": "person",
+        "automated": False,
+        "summary": name,
+        **more,
+    }
 
 
-def with_records(lake: MemoryLake, catalog: list[dict[str, Any]] | None = None, changes: list[dict[str, Any]] | None = None) -> MemoryLake:
+def with_records(
+    lake: MemoryLake,
+    catalog: list[dict[str, Any]] | None = None,
+    changes: list[dict[str, Any]] | None = None,
+) -> MemoryLake:
     """The lake with these catalogue entities and changes; each line of the bill gets one resource: TABLE on those of db."""
     series = lake.frames["series"]
-    names = series.select("series_id", ResourceId=pl.when(pl.col("x_UsageType") == "ReadRequestUnits").then(pl.lit(TABLE)))
+    names = series.select(
+        "series_id",
+        ResourceId=pl.when(pl.col("x_UsageType") == "ReadRequestUnits").then(pl.lit(TABLE)),
+    )
     daily = lake.frames["daily"].drop("ResourceId").join(names, on="series_id")
     frames = {
         **lake.frames,
@@ -67,7 +97,13 @@ def untagged() -> tuple[SmallCompany, list[dict[str, Any]]]:
     company.lines["db"] = changed(company.lines["db"], tagged_until=ONSET)
     call = change("untag-1", BEGAN + timedelta(minutes=7), kind="tag", event="tagging.amazonaws.com:UntagResources", resource=TABLE,
                   summary="UntagResources db-main")  # fmt: skip
-    other = change("tag-2", BEGAN - timedelta(hours=2), kind="tag", event="tagging.amazonaws.com:TagResources", resource="elsewhere-main")
+    other = change(
+        "tag-2",
+        BEGAN - timedelta(hours=2),
+        kind="tag",
+        event="tagging.amazonaws.com:TagResources",
+        resource="elsewhere-main",
+    )
     return company, [other, call]
 
 
@@ -75,20 +111,41 @@ def untagged() -> tuple[SmallCompany, list[dict[str, Any]]]:
 
 
 def test_the_catalogue_comes_before_tags():
-    lake = with_records(SmallCompany().lake(), [entity("component", "db", owner="storage"), entity("group", "storage", contact="#storage")])
+    lake = with_records(
+        SmallCompany().lake(),
+        [
+            entity("component", "db", owner="storage"),
+            entity("group", "storage", contact="#storage"),
+        ],
+    )
     owner = asked(lake).owner("db")
-    assert (owner.team, owner.contact, owner.source) == ("storage", "#storage", "backstage")  # the tags say data
-    assert (asked(lake).owner("api").team, asked(lake).owner("api").source) == ("shop", "tags")  # which the catalogue does not know
+    assert (owner.team, owner.contact, owner.source) == (
+        "storage",
+        "#storage",
+        "backstage",
+    )  # the tags say data
+    assert (asked(lake).owner("api").team, asked(lake).owner("api").source) == (
+        "shop",
+        "tags",
+    )  # which the catalogue does not know
 
 
 def test_each_source_answers_where_those_before_it_are_silent():
     company = SmallCompany()
     company.lines["search"] = changed(company.lines["search"], team=None)
-    made = change("made-1", FIRST + timedelta(days=1), kind="create", service="search", event="ecs.amazonaws.com:CreateService")
+    made = change(
+        "made-1",
+        FIRST + timedelta(days=1),
+        kind="create",
+        service="search",
+        event="ecs.amazonaws.com:CreateService",
+    )
     people = [entity("user", "dana", email="dana@acme.example", member_of=["finders"])]
     paths = [line("/services/search/", "code-team")]
 
-    def answer(catalog: list[dict[str, Any]], changes: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+    def answer(
+        catalog: list[dict[str, Any]], changes: list[dict[str, Any]]
+    ) -> tuple[str | None, str | None]:
         owner = asked(with_records(company.lake(), catalog, changes)).owner("search")
         return owner.team, owner.source
 
@@ -107,18 +164,43 @@ def test_the_most_frequent_team_of_an_account_needs_half_of_its_lines():
 
 def test_a_resource_without_tags_is_asked_of_its_creator():
     company = SmallCompany()
-    company.lines["db"] = changed(company.lines["db"], service=None, team=None, fixed=1e5 * from_hour(0, 1.0))
+    company.lines["db"] = changed(
+        company.lines["db"], service=None, team=None, fixed=1e5 * from_hour(0, 1.0)
+    )
     made = [
-        change("late", FIRST + timedelta(days=3), kind="create", resource=TABLE, actor="lee@acme.example"),
-        change("made", FIRST + timedelta(days=1), kind="create", resource=TABLE, event="dynamodb.amazonaws.com:CreateTable"),
-        change("machine", FIRST, kind="create", resource=TABLE, actor="lee@acme.example", automated=True),
+        change(
+            "late",
+            FIRST + timedelta(days=3),
+            kind="create",
+            resource=TABLE,
+            actor="lee@acme.example",
+        ),
+        change(
+            "made",
+            FIRST + timedelta(days=1),
+            kind="create",
+            resource=TABLE,
+            event="dynamodb.amazonaws.com:CreateTable",
+        ),
+        change(
+            "machine",
+            FIRST,
+            kind="create",
+            resource=TABLE,
+            actor="lee@acme.example",
+            automated=True,
+        ),
     ]
     people = [
-        entity("user", name, email=f"{name}@acme.example", member_of=[team]) for name, team in (("dana", "makers"), ("lee", "others"))
+        entity("user", name, email=f"{name}@acme.example", member_of=[team])
+        for name, team in (("dana", "makers"), ("lee", "others"))
     ]
     _, _, items = nobody_owns(with_records(company.lake(), people, made))
     [item] = [r for r in items.to_dicts() if TABLE in r["where"]]
-    assert (item["likely_team"], item["source"]) == ("makers", "created by dana@acme.example")  # the first person, no machine
+    assert (item["likely_team"], item["source"]) == (
+        "makers",
+        "created by dana@acme.example",
+    )  # the first person, no machine
 
 
 WORKSPACE = '[workspace]\nname = "acme"\ncurrency = "USD"\n[mapping]\nowners = {order}\n'
@@ -127,12 +209,19 @@ WORKSPACE = '[workspace]\nname = "acme"\ncurrency = "USD"\n[mapping]\nowners = {
 def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
     (tmp_path / "costwhy.toml").write_text(WORKSPACE.format(order='["tags", "catalog"]'))
     mapping = read_workspace(tmp_path).mapping
-    lake = with_records(SmallCompany().lake(), [entity("component", "db", owner="storage"), entity("component", "new", owner="storage")])
+    lake = with_records(
+        SmallCompany().lake(),
+        [entity("component", "db", owner="storage"), entity("component", "new", owner="storage")],
+    )
 
     class Configured(MemoryLake):
         config = {"mapping": {"owners": list(mapping.owners)}}
 
-    ordered = analyse(Configured(**{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered")).directory
+    ordered = analyse(
+        Configured(
+            **{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered"
+        )
+    ).directory
     assert ordered.order == ("tags", "catalog")
     assert ordered.owner("db").source == "tags"
     assert ordered.owner("new").source == "backstage"
@@ -140,7 +229,13 @@ def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("order", "said"), [('["tags", "gossip"]', "gossip"), ('["tags", "tags"]', "twice"), ('"tags"', "array"), ('[["tags"]]', "str")]
+    ("order", "said"),
+    [
+        ('["tags", "gossip"]', "gossip"),
+        ('["tags", "tags"]', "twice"),
+        ('"tags"', "array"),
+        ('[["tags"]]', "str"),
+    ],
 )
 def test_a_word_that_is_no_source_is_one_clear_error(tmp_path: Path, order: str, said: str):
     (tmp_path / "costwhy.toml").write_text(WORKSPACE.format(order=order))
@@ -157,7 +252,13 @@ def test_a_contact_is_the_teams_then_the_services_then_a_members():
     member = entity("user", "kim", email="kim@acme.example", member_of=["data"])
     said = [
         asked(with_records(SmallCompany().lake(), catalog)).owner("db").contact
-        for catalog in ([group, service, member], [mail, service, member], [service, member], [member], [])
+        for catalog in (
+            [group, service, member],
+            [mail, service, member],
+            [service, member],
+            [member],
+            [],
+        )
     ]
     assert said == ["#data", "data@acme.example", "PDB1", "kim@acme.example", None]
 
@@ -178,8 +279,12 @@ def retagged(lake: MemoryLake, hour: datetime, team: str) -> MemoryLake:
     mine = series.filter(pl.col("service") == "db")
     twins = mine.with_columns(series_id=pl.col("series_id") ^ 1, team=pl.lit(team))
     later = pl.col("series_id").is_in(mine["series_id"].implode()) & (pl.col("hour") >= hour)
-    hourly = hourly.with_columns(series_id=pl.when(later).then(pl.col("series_id") ^ 1).otherwise("series_id"))
-    return replace(lake, frames={**lake.frames, "series": pl.concat([series, twins]), "hourly": hourly})
+    hourly = hourly.with_columns(
+        series_id=pl.when(later).then(pl.col("series_id") ^ 1).otherwise("series_id")
+    )
+    return replace(
+        lake, frames={**lake.frames, "series": pl.concat([series, twins]), "hourly": hourly}
+    )
 
 
 def test_who_owned_it_then_and_who_owns_it_now_are_two_answers():
@@ -187,7 +292,11 @@ def test_who_owned_it_then_and_who_owns_it_now_are_two_answers():
     lake = retagged(moved_house().lake(), handed, "storage")
     directory = analyse(lake).directory
     then, now = directory.owner("db", at=BEGAN), directory.owner("db")
-    assert (then.team, then.since, then.until) == ("data", None, handed)  # since before the first bill
+    assert (then.team, then.since, then.until) == (
+        "data",
+        None,
+        handed,
+    )  # since before the first bill
     assert (now.team, now.since, now.until) == ("storage", handed, None)
     changed_hands = owner_then(directory, now, BEGAN)
     assert changed_hands is not None
@@ -202,7 +311,15 @@ def test_a_case_tells_who_ran_it_when_it_began():
     assert case.owner_then is None
     past = tables.OWNERS.fit(
         pl.DataFrame(
-            [{"role": "owner_then", "service": "db", "team": "<b>old", "source": "tags", "until": BEGAN}],
+            [
+                {
+                    "role": "owner_then",
+                    "service": "db",
+                    "team": "<b>old",
+                    "source": "tags",
+                    "until": BEGAN,
+                }
+            ],
             schema_overrides={"until": tables.TIME},
         )
     )
@@ -215,7 +332,10 @@ def test_a_case_tells_who_ran_it_when_it_began():
 
 def test_the_catalogue_of_that_time_says_who_owned_it_then():
     before, after = (
-        tables.CATALOG.fit(pl.DataFrame([entity("component", "db", owner=o)], schema=tables.CATALOG.schema)) for o in ("old", "new")
+        tables.CATALOG.fit(
+            pl.DataFrame([entity("component", "db", owner=o)], schema=tables.CATALOG.schema)
+        )
+        for o in ("old", "new")
     )
     first, second = BEGAN - timedelta(days=20), BEGAN + timedelta(days=2)
     directory = asked(SmallCompany().lake(), catalog=after, past=((first, before), (second, after)))
@@ -228,16 +348,26 @@ def test_the_catalogue_of_that_time_says_who_owned_it_then():
 
 
 def test_a_catalogue_that_came_later_is_no_proof_that_the_owner_changed():
-    state = tables.CATALOG.fit(pl.DataFrame([entity("component", "db", owner="storage")], schema=tables.CATALOG.schema))
-    directory = asked(SmallCompany().lake(), catalog=state, past=((BEGAN + timedelta(days=3), state),))
-    assert owner_then(directory, directory.owner("db"), BEGAN) is None  # tags said data then, and say data still
+    state = tables.CATALOG.fit(
+        pl.DataFrame([entity("component", "db", owner="storage")], schema=tables.CATALOG.schema)
+    )
+    directory = asked(
+        SmallCompany().lake(), catalog=state, past=((BEGAN + timedelta(days=3), state),)
+    )
+    assert (
+        owner_then(directory, directory.owner("db"), BEGAN) is None
+    )  # tags said data then, and say data still
 
 
 def test_a_lake_tells_what_its_catalogue_said_before(tmp_path: Path):
     about = About("acme", "USD")
     for owner in ("old", "old", "new"):
-        rows = tables.CATALOG.fit(pl.DataFrame([entity("component", "db", owner=owner)], schema=tables.CATALOG.schema))
-        seen = tables.SEEN.fit(pl.DataFrame([{"delivery": f"{owner}", "source": "cost", "records": 1}]))
+        rows = tables.CATALOG.fit(
+            pl.DataFrame([entity("component", "db", owner=owner)], schema=tables.CATALOG.schema)
+        )
+        seen = tables.SEEN.fit(
+            pl.DataFrame([{"delivery": f"{owner}", "source": "cost", "records": 1}])
+        )
         write(tmp_path, about, {"catalog": Replacement(rows), "seen": Replacement(seen)})
     history = open_lake(tmp_path).history("catalog")
     assert [state["owner"].to_list() for _, state in history][-1] == ["new"]
@@ -251,13 +381,31 @@ def test_a_lake_tells_what_its_catalogue_said_before(tmp_path: Path):
 def test_who_runs_it_who_changed_it_and_who_pays_are_kept_apart():
     company = SmallCompany()
     company.retries["db", "api"] *= from_hour(ONSET, 2.5)
-    people = [entity("user", "dana", email="dana@acme.example", member_of=["payments"]), entity("group", "payments", contact="#pay")]
-    deployed = change("deploy-1", BEGAN - timedelta(minutes=20), service="api", source="cdevents", event="dev.cdevents.service.deployed")
+    people = [
+        entity("user", "dana", email="dana@acme.example", member_of=["payments"]),
+        entity("group", "payments", contact="#pay"),
+    ]
+    deployed = change(
+        "deploy-1",
+        BEGAN - timedelta(minutes=20),
+        service="api",
+        source="cdevents",
+        event="dev.cdevents.service.deployed",
+    )
     lake = with_records(company.lake(), people, [deployed])
     paying = lake.frames["series"].with_columns(budget_owner=pl.lit("cc-4711"))
     [spike] = explain(replace(lake, frames={**lake.frames, "series": paying}))["spikes"]
-    assert (spike["owner"]["service"], spike["owner"]["team"], spike["owner"]["source"]) == ("db", "data", "tags")
-    assert spike["decided_by"] == {"service": "api", "actor": "dana@acme.example", "team": "payments", "contact": "#pay"}
+    assert (spike["owner"]["service"], spike["owner"]["team"], spike["owner"]["source"]) == (
+        "db",
+        "data",
+        "tags",
+    )
+    assert spike["decided_by"] == {
+        "service": "api",
+        "actor": "dana@acme.example",
+        "team": "payments",
+        "contact": "#pay",
+    }
     assert spike["budget_owner"] == {"name": "cc-4711", "source": "tags"}
 
 
@@ -266,7 +414,9 @@ def test_who_runs_it_who_changed_it_and_who_pays_are_kept_apart():
 
 def test_unowned_spend_is_still_shown():
     company = SmallCompany()
-    company.lines["db"] = changed(company.lines["db"], service=None, team=None, fixed=1e5 * from_hour(0, 1.0))  # $5 an hour, 1e5 x $0.00005
+    company.lines["db"] = changed(
+        company.lines["db"], service=None, team=None, fixed=1e5 * from_hour(0, 1.0)
+    )  # $5 an hour, 1e5 x $0.00005
     gap = explain(with_records(company.lake()))["ownership_gap"]
     assert gap["cost"] == pytest.approx(5 * 24 * 30, abs=0.01)
     assert [item["where"] for item in gap["items"]] == [{"ResourceId": TABLE}]
@@ -277,12 +427,19 @@ def test_tags_lost_say_when_after_which_change_and_how_much_since():
     company, changes = untagged()
     lake = with_records(company.lake(), changes=changes)
     [row] = lost_tags(lake).to_dicts()
-    assert (row["when"], row["service"], row["team"], row["resources"]) == (BEGAN, "db", "data", [TABLE])
+    assert (row["when"], row["service"], row["team"], row["resources"]) == (
+        BEGAN,
+        "db",
+        "data",
+        [TABLE],
+    )
     assert (row["change_id"], row["actor"]) == ("untag-1", "dana@acme.example")
     assert row["cost_since"] == pytest.approx(company.cost("db")[ONSET:].sum(), abs=0.01)
     assert row["age_days"] == DAYS - ONSET / 24  # 42 - 30 = 12
     said = lost_sentence(row, "USD")
-    assert said.text.startswith("Ownership of 1 resource of data (db) disappeared at 00:00 on 7 October, after this change (UntagResources")
+    assert said.text.startswith(
+        "Ownership of 1 resource of data (db) disappeared at 00:00 on 7 October, after this change (UntagResources"
+    )
     assert said.text.endswith("since, 12 days ago.")
     assert said.evidence == "untag-1"
     assert any("untag-1" in text for text in gap_lines(explain(lake), [row]))
@@ -306,7 +463,9 @@ def test_hostile_names_are_escaped():
     evil = "<script>alert(1)</script>\u202e"
     company, changes = untagged()
     company.lines["db"] = changed(company.lines["db"], team=evil)
-    lake = with_records(company.lake(), changes=[{**c, "summary": evil, "actor": evil} for c in changes])
+    lake = with_records(
+        company.lake(), changes=[{**c, "summary": evil, "actor": evil} for c in changes]
+    )
     shown = html.lost_tags(lost_tags(lake), "USD") + html.gap(*nobody_owns(lake), "USD")
     assert "&lt;script&gt;" in shown
     assert "<script" not in shown
@@ -315,7 +474,11 @@ def test_hostile_names_are_escaped():
 
 def test_a_published_case_keeps_who_ran_it_then(tmp_path: Path):
     lake = retagged(moved_house().lake(), BEGAN + timedelta(days=5), "storage")
-    case = next(c for c in (investigate(lake, s) for s in find_spikes(lake)["spike_id"].to_list()) if c.owner_then is not None)
+    case = next(
+        c
+        for c in (investigate(lake, s) for s in find_spikes(lake)["spike_id"].to_list())
+        if c.owner_then is not None
+    )
     folder = publish(case, tmp_path)
     assert verify(folder)
     kept = open_case(folder).case.owners

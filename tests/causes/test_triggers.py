@@ -15,7 +15,9 @@ ONSET = datetime(2026, 10, 14, 3, tzinfo=UTC)
 SERVICES = frozenset({"checkout", "inventory", "search", "jobs"})
 
 
-def change(name: str, hours_before: float, service: str | None, kind: str = "deploy", **more: object) -> dict[str, object]:
+def change(
+    name: str, hours_before: float, service: str | None, kind: str = "deploy", **more: object
+) -> dict[str, object]:
     return {
         "delivery": "test",
         "change_id": name,
@@ -33,11 +35,21 @@ def change(name: str, hours_before: float, service: str | None, kind: str = "dep
 
 def recorded(*changes: dict[str, object]):
     """These changes, and what is usual: each service deployed every other day for two months, long before."""
-    usual = [change(f"usual-{s}-{k}", 24 * (6 + 2 * k), s) for s in sorted(SERVICES) for k in range(30)]
-    return find_known_changes(tables.CHANGES.fit(pl.DataFrame([*usual, *changes], schema=tables.CHANGES.schema)), SERVICES)
+    usual = [
+        change(f"usual-{s}-{k}", 24 * (6 + 2 * k), s) for s in sorted(SERVICES) for k in range(30)
+    ]
+    return find_known_changes(
+        tables.CHANGES.fit(pl.DataFrame([*usual, *changes], schema=tables.CHANGES.schema)), SERVICES
+    )
 
 
-def suspicion(kind: str, service: str | None, caller: str | None = None, usage_type: str | None = None, **more: object) -> Onset:
+def suspicion(
+    kind: str,
+    service: str | None,
+    caller: str | None = None,
+    usage_type: str | None = None,
+    **more: object,
+) -> Onset:
     """One behaviour row that began at ONSET; checkout calls inventory, search calls checkout."""
     said = {
         "rates": (MovedRate(kind, service, caller, usage_type, 1.0),),
@@ -53,7 +65,9 @@ def suspicion(kind: str, service: str | None, caller: str | None = None, usage_t
 
 
 def chances(said: RankedTriggers) -> dict[str, float]:
-    return dict(said.triggers.select("change_id", "probability").iter_rows()) | {"none": said.no_recorded_change}
+    return dict(said.triggers.select("change_id", "probability").iter_rows()) | {
+        "none": said.no_recorded_change
+    }
 
 
 RETRIES = suspicion("retries", "inventory", "checkout")
@@ -61,27 +75,53 @@ RETRIES = suspicion("retries", "inventory", "checkout")
 
 def test_a_deploy_after_the_spike_is_not_evidence():
     """checkout deploys   03:00 - 20 min   and   03:00 + 2 h;   checkout's retries grew at 03:00"""
-    said = chances(rank_triggers(recorded(change("before", 1 / 3, "checkout"), change("after", -2.0, "checkout")), RETRIES))
+    said = chances(
+        rank_triggers(
+            recorded(change("before", 1 / 3, "checkout"), change("after", -2.0, "checkout")),
+            RETRIES,
+        )
+    )
     assert "after" not in said
     assert said["before"] > 0.8
 
 
 def test_the_same_service_deploy_of_the_day_before_does_not_win_over_the_retry_change():
     """checkout deploys the day before, and a retry setting of checkout is changed 10 minutes before"""
-    setting = change("retry-setting", 1 / 6, "checkout", "config", source="cloudtrail", event="ssm.amazonaws.com:PutParameter")
-    said = chances(rank_triggers(recorded(change("day-before", 20.0, "checkout"), setting), RETRIES))
+    setting = change(
+        "retry-setting",
+        1 / 6,
+        "checkout",
+        "config",
+        source="cloudtrail",
+        event="ssm.amazonaws.com:PutParameter",
+    )
+    said = chances(
+        rank_triggers(recorded(change("day-before", 20.0, "checkout"), setting), RETRIES)
+    )
     assert said["retry-setting"] > 0.8
-    assert said.get("day-before", 0.0) < said["retry-setting"] / 5  # under half a per cent it is not listed
+    assert (
+        said.get("day-before", 0.0) < said["retry-setting"] / 5
+    )  # under half a per cent it is not listed
 
 
 def test_the_caller_who_amplified_comes_before_the_service_that_pays():
-    said = chances(rank_triggers(recorded(change("caller", 0.5, "checkout"), change("payer", 0.5, "inventory")), RETRIES))
+    said = chances(
+        rank_triggers(
+            recorded(change("caller", 0.5, "checkout"), change("payer", 0.5, "inventory")), RETRIES
+        )
+    )
     assert said["caller"] > 2 * said["payer"]
 
 
 def test_two_deploys_minutes_apart_on_the_same_service_share_the_certainty():
     said = chances(
-        rank_triggers(recorded(change("one", 0.20, "checkout", actor="a@x"), change("two", 0.25, "checkout", actor="b@x")), RETRIES)
+        rank_triggers(
+            recorded(
+                change("one", 0.20, "checkout", actor="a@x"),
+                change("two", 0.25, "checkout", actor="b@x"),
+            ),
+            RETRIES,
+        )
     )
     assert said["one"] == pytest.approx(said["two"], rel=0.1)
     assert max(said["one"], said["two"]) < 0.6
@@ -90,10 +130,13 @@ def test_two_deploys_minutes_apart_on_the_same_service_share_the_certainty():
 def test_a_change_that_was_taken_back_when_the_spike_ended_counts_more():
     """checkout and inventory were deployed together; inventory was rolled back when the pulse ended"""
     back = change("back", -30.0, "inventory", "rollback")
-    pulse = suspicion("usage_per_call", "inventory", usage_type="GB", end=ONSET + timedelta(hours=30))
+    pulse = suspicion(
+        "usage_per_call", "inventory", usage_type="GB", end=ONSET + timedelta(hours=30)
+    )
     rows = (change("kept", 0.5, "inventory", actor="a@x"), back)
     with_end, without = (
-        chances(rank_triggers(recorded(*rows), s)) for s in (pulse, suspicion("usage_per_call", "inventory", usage_type="GB"))
+        chances(rank_triggers(recorded(*rows), s))
+        for s in (pulse, suspicion("usage_per_call", "inventory", usage_type="GB"))
     )
     assert with_end["none"] < without["none"]
 
@@ -101,7 +144,12 @@ def test_a_change_that_was_taken_back_when_the_spike_ended_counts_more():
 @pytest.mark.parametrize(
     ("kind", "usage_type", "fits", "does_not"),
     [
-        ("schedule", None, ("schedule", "events.amazonaws.com:PutRule"), ("scaling", "ecs.amazonaws.com:UpdateService")),
+        (
+            "schedule",
+            None,
+            ("schedule", "events.amazonaws.com:PutRule"),
+            ("scaling", "ecs.amazonaws.com:UpdateService"),
+        ),
         (
             "capacity",
             "BoxUsage",
@@ -123,24 +171,44 @@ def test_a_change_that_was_taken_back_when_the_spike_ended_counts_more():
     ],
 )
 def test_a_change_that_can_do_it_comes_before_one_that_cannot(kind, usage_type, fits, does_not):
-    rows = [change(n, 0.5, "jobs", k, source="cloudtrail", event=e) for n, (k, e) in (("fits", fits), ("does_not", does_not))]
-    said = chances(rank_triggers(recorded(*rows), suspicion(kind, "jobs", "schedule:jobs" if kind == "schedule" else None, usage_type)))
+    rows = [
+        change(n, 0.5, "jobs", k, source="cloudtrail", event=e)
+        for n, (k, e) in (("fits", fits), ("does_not", does_not))
+    ]
+    said = chances(
+        rank_triggers(
+            recorded(*rows),
+            suspicion(kind, "jobs", "schedule:jobs" if kind == "schedule" else None, usage_type),
+        )
+    )
     assert said["fits"] > 3 * said["does_not"]
 
 
 def test_a_deploy_to_staging_moves_no_production_bill():
-    said = chances(rank_triggers(recorded(change("staging", 0.2, "checkout", environment="staging")), RETRIES))
+    said = chances(
+        rank_triggers(recorded(change("staging", 0.2, "checkout", environment="staging")), RETRIES)
+    )
     assert said["none"] > said["staging"]
 
 
 def test_traffic_that_grows_by_itself_has_no_recorded_change():
-    said = chances(rank_triggers(recorded(change("deploy", 0.2, "search")), suspicion("demand", "search")))
+    said = chances(
+        rank_triggers(recorded(change("deploy", 0.2, "search")), suspicion("demand", "search"))
+    )
     assert said["none"] > 0.8
 
 
 def test_an_announced_launch_is_believed():
-    plan = {"planned_reason": "launch", "planned_cost_per_day": 100.0, "planned_until": ONSET + timedelta(days=9)}
-    said = chances(rank_triggers(recorded(change("launch", 3.0, "search", **plan)), suspicion("demand", "search")))
+    plan = {
+        "planned_reason": "launch",
+        "planned_cost_per_day": 100.0,
+        "planned_until": ONSET + timedelta(days=9),
+    }
+    said = chances(
+        rank_triggers(
+            recorded(change("launch", 3.0, "search", **plan)), suspicion("demand", "search")
+        )
+    )
     assert said["launch"] > 0.8
 
 
@@ -155,7 +223,10 @@ def test_a_machine_that_nobody_tagged_is_found_by_its_own_id():
         after='{"instanceId":"i-0abc1234def567890"}',
     )
     found = suspicion(
-        "unlinked_usage", None, usage_type="BoxUsage:p3", resources=frozenset({"arn:aws:ec2:eu-west-1:1:instance/i-0abc1234def567890"})
+        "unlinked_usage",
+        None,
+        usage_type="BoxUsage:p3",
+        resources=frozenset({"arn:aws:ec2:eu-west-1:1:instance/i-0abc1234def567890"}),
     )
     said = rank_triggers(recorded(made, change("other", 0.2, "search")), found)
     assert said.triggers["change_id"][0] == "run"
@@ -164,9 +235,25 @@ def test_a_machine_that_nobody_tagged_is_found_by_its_own_id():
 
 def test_the_first_change_of_a_new_service_comes_before_its_second():
     first = change("first", 0.9, "jobs")
-    second = change("second", 0.3, "jobs", "config", source="cloudtrail", event="rds.amazonaws.com:ModifyDBParameterGroup")
-    everything = find_known_changes(tables.CHANGES.fit(pl.DataFrame([first, second], schema=tables.CHANGES.schema)), SERVICES)
-    said = chances(rank_triggers(everything, suspicion("cross_region", "search", usage_type="Out-Bytes", newborn=frozenset({"jobs"}))))
+    second = change(
+        "second",
+        0.3,
+        "jobs",
+        "config",
+        source="cloudtrail",
+        event="rds.amazonaws.com:ModifyDBParameterGroup",
+    )
+    everything = find_known_changes(
+        tables.CHANGES.fit(pl.DataFrame([first, second], schema=tables.CHANGES.schema)), SERVICES
+    )
+    said = chances(
+        rank_triggers(
+            everything,
+            suspicion(
+                "cross_region", "search", usage_type="Out-Bytes", newborn=frozenset({"jobs"})
+            ),
+        )
+    )
     assert said["first"] > 0.5
     assert said.get("second", 0.0) < said["first"] / 2
 
@@ -190,14 +277,19 @@ def test_a_deployment_event_and_the_call_that_it_left_are_one_trigger_told_by_th
 
 def test_probabilities_and_no_recorded_change_never_exceed_one_and_are_never_nan():
     rng = np.random.default_rng(3)
-    rows = [change(f"c{k}", float(rng.uniform(-5, 80)), str(rng.choice(sorted(SERVICES)))) for k in range(200)]
+    rows = [
+        change(f"c{k}", float(rng.uniform(-5, 80)), str(rng.choice(sorted(SERVICES))))
+        for k in range(200)
+    ]
     said = rank_triggers(recorded(*rows), RETRIES)
     total = said.triggers["probability"].sum() + said.no_recorded_change
     assert 0.5 < total <= 1.0 + 1e-9
 
 
 def test_with_no_change_at_all_no_recorded_change_is_certain():
-    assert rank_triggers(find_known_changes(tables.CHANGES.empty(), SERVICES), RETRIES).no_recorded_change == pytest.approx(1.0)
+    assert rank_triggers(
+        find_known_changes(tables.CHANGES.empty(), SERVICES), RETRIES
+    ).no_recorded_change == pytest.approx(1.0)
 
 
 def test_automation_that_writes_every_minute_is_no_decision():
@@ -206,6 +298,10 @@ def test_automation_that_writes_every_minute_is_no_decision():
 
 
 def test_reasons_are_sentences_with_numbers():
-    reasons = rank_triggers(recorded(change("c", 41 / 60, "checkout")), RETRIES).triggers["reasons"][0].to_list()
+    reasons = (
+        rank_triggers(recorded(change("c", 41 / 60, "checkout")), RETRIES)
+        .triggers["reasons"][0]
+        .to_list()
+    )
     assert reasons[0] == "41 min before the onset"
     assert reasons[1] == "changed checkout, the caller whose retries grew; a deploy fits retries"

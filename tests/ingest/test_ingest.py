@@ -33,7 +33,9 @@ def workspace(tmp_path: Path) -> Path:
     """Two good rows of 1.50, and a file for each of the other sources to spoil."""
     (tmp_path / "billing").mkdir()
     (tmp_path / "costwhy.toml").write_text(TOML)
-    (tmp_path / "billing" / "a.csv").write_text("\n".join([HEAD, row(), row("2026-10-01 01:00:00")]) + "\n")
+    (tmp_path / "billing" / "a.csv").write_text(
+        "\n".join([HEAD, row(), row("2026-10-01 01:00:00")]) + "\n"
+    )
     return tmp_path
 
 
@@ -57,21 +59,30 @@ def test_a_changed_file_restates_its_period(workspace: Path) -> None:
 
 
 def test_a_row_in_another_currency_is_set_aside_and_never_summed(workspace: Path) -> None:
-    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(), row(cost="7", currency="EUR")]) + "\n")
+    (workspace / "billing" / "a.csv").write_text(
+        "\n".join([HEAD, row(), row(cost="7", currency="EUR")]) + "\n"
+    )
     report = ingest(read_workspace(workspace))
     assert (cost(workspace), report.rows_set_aside) == (1.5, 1)
-    assert open_lake(workspace).table("set_aside")["reason"].to_list() == ["in EUR, the workspace is in USD"]
+    assert open_lake(workspace).table("set_aside")["reason"].to_list() == [
+        "in EUR, the workspace is in USD"
+    ]
 
 
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
         ("not a time,,2026-10-01,USD,1,1,S3,", "the charge period is missing or no time"),
-        ("2026-10-01T00:00:00Z,,2026-10-01,USD,many,1,S3,", "EffectiveCost is missing or no number"),
+        (
+            "2026-10-01T00:00:00Z,,2026-10-01,USD,many,1,S3,",
+            "EffectiveCost is missing or no number",
+        ),
         ("2026-10-01T00:00:00Z,,2026-10-01,USD,nan,1,S3,", "EffectiveCost is missing or no number"),
     ],
 )
-def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(workspace: Path, bad: str, reason: str) -> None:
+def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(
+    workspace: Path, bad: str, reason: str
+) -> None:
     (workspace / "billing" / "a.csv").write_text(f"{HEAD}\n{row()}\n{bad}\n")
     assert ingest(read_workspace(workspace)).rows_set_aside == 1
     assert cost(workspace) == 1.5
@@ -80,21 +91,31 @@ def test_a_row_that_cannot_be_read_is_set_aside_with_its_reason(workspace: Path,
 
 def test_an_empty_folder_is_one_clear_error_and_nothing_is_written(workspace: Path) -> None:
     (workspace / "billing" / "a.csv").unlink()
-    with pytest.raises(ConfigError, match=r"`cost\[0\].path`: there is nothing to read at path 'billing/'\nFound: no file that ends") as caught:
+    with pytest.raises(
+        ConfigError,
+        match=r"`cost\[0\].path`: there is nothing to read at path 'billing/'\nFound: no file that ends",
+    ) as caught:
         ingest(read_workspace(workspace))
     assert caught.value.exit_code == 3
     assert not (workspace / "lake").exists()
 
 
 def test_a_missing_column_is_named(workspace: Path) -> None:
-    (workspace / "billing" / "a.csv").write_text("ChargePeriodStart,BillingCurrency\n2026-10-01,USD\n")
+    (workspace / "billing" / "a.csv").write_text(
+        "ChargePeriodStart,BillingCurrency\n2026-10-01,USD\n"
+    )
     with pytest.raises(SourceError, match="column EffectiveCost is missing"):
         ingest(read_workspace(workspace))
 
 
 def test_a_truncated_parquet_file_leaves_the_lake_as_before(workspace: Path) -> None:
     good = pl.DataFrame(
-        {"ChargePeriodStart": ["2026-11-01T00:00:00Z"], "BillingCurrency": ["USD"], "EffectiveCost": [2.0], "BilledCost": [2.0]}
+        {
+            "ChargePeriodStart": ["2026-11-01T00:00:00Z"],
+            "BillingCurrency": ["USD"],
+            "EffectiveCost": [2.0],
+            "BilledCost": [2.0],
+        }
     )
     good.write_parquet(workspace / "billing" / "b.parquet")
     ingest(read_workspace(workspace))
@@ -129,15 +150,22 @@ def test_a_file_that_is_only_broken_is_an_input_error(workspace: Path) -> None:
             "catalog/a.yaml",
             "backstage",
             b"a: &a [x,x]\n"
-            + b"".join(b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (98 + k, 98 + k, *[97 + k] * 8) for k in range(12)),
+            + b"".join(
+                b"%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n" % (98 + k, 98 + k, *[97 + k] * 8)
+                for k in range(12)
+            ),
             "",
         ),
     ],
     ids=["clock without zone", "no JSON", "YAML bomb"],
 )
-def test_hostile_records_are_set_aside_and_the_rest_goes_on(workspace: Path, name: str, form: str, spoil: bytes, reason: str) -> None:
+def test_hostile_records_are_set_aside_and_the_rest_goes_on(
+    workspace: Path, name: str, form: str, spoil: bytes, reason: str
+) -> None:
     section = "owners" if form == "backstage" else "changes"
-    (workspace / "costwhy.toml").write_text(TOML + f'[[{section}]]\nformat = "{form}"\npath = "{name.split("/", maxsplit=1)[0]}/"\n')
+    (workspace / "costwhy.toml").write_text(
+        TOML + f'[[{section}]]\nformat = "{form}"\npath = "{name.split("/", maxsplit=1)[0]}/"\n'
+    )
     (workspace / name).parent.mkdir()
     (workspace / name).write_bytes(spoil)
     report = ingest(read_workspace(workspace))
@@ -147,9 +175,13 @@ def test_hostile_records_are_set_aside_and_the_rest_goes_on(workspace: Path, nam
 
 
 def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Path) -> None:
-    (workspace / "costwhy.toml").write_text(TOML + '[[changes]]\nformat = "cloudtrail"\npath = "trail/"\n')
+    (workspace / "costwhy.toml").write_text(
+        TOML + '[[changes]]\nformat = "cloudtrail"\npath = "trail/"\n'
+    )
     (workspace / "trail").mkdir()
-    (workspace / "trail" / "a.json.gz").write_bytes(gzip.compress(b'{"Records":[' + b" " * (300 << 20)))
+    (workspace / "trail" / "a.json.gz").write_bytes(
+        gzip.compress(b'{"Records":[' + b" " * (300 << 20))
+    )
     with pytest.raises(SourceError, match="larger than 256 MB"):
         ingest(read_workspace(workspace))
     assert not (workspace / "lake" / "snapshots").exists()
@@ -158,15 +190,33 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Pat
 @pytest.mark.parametrize(
     ("text", "path"),
     [
-        (TOML.replace('currency = "USD"', "currency = 5"), "`workspace.currency`: Expected `str`, got `int`"),
-        (TOML.replace("USD", "usd"), "`workspace.currency` is 'usd': write the three capital letters of ISO 4217"),
-        (TOML.replace("format", "fromat"), r"`cost\[0\].format` is missing; there are fromat, path"),
-        (TOML.replace("path", "pth"), r"`cost\[0\].pth` is no key here\nTo do: write one of format, path \(did you mean path"),
+        (
+            TOML.replace('currency = "USD"', "currency = 5"),
+            "`workspace.currency`: Expected `str`, got `int`",
+        ),
+        (
+            TOML.replace("USD", "usd"),
+            "`workspace.currency` is 'usd': write the three capital letters of ISO 4217",
+        ),
+        (
+            TOML.replace("format", "fromat"),
+            r"`cost\[0\].format` is missing; there are fromat, path",
+        ),
+        (
+            TOML.replace("path", "pth"),
+            r"`cost\[0\].pth` is no key here\nTo do: write one of format, path \(did you mean path",
+        ),
         (TOML.replace('path = "billing/"', ""), r"`cost\[0\].path` is missing"),
-        (TOML + "[mapping]\nteam_tag = []", r"`mapping.team_tag` is no key here\nTo do: write one of service_tags, team_tags"),
+        (
+            TOML + "[mapping]\nteam_tag = []",
+            r"`mapping.team_tag` is no key here\nTo do: write one of service_tags, team_tags",
+        ),
         (TOML + "[[changes]]\nformat = 3", r"`changes\[0\].format` is 3"),
         ("changes = 3\n" + TOML, "`changes`: Expected `array`, got `int`"),
-        (TOML.replace('"focus"', '"fokus"'), r'`cost\[0\].format` is .fokus.\nTo do: write one of focus, cur2, cur'),
+        (
+            TOML.replace('"focus"', '"fokus"'),
+            r"`cost\[0\].format` is .fokus.\nTo do: write one of focus, cur2, cur",
+        ),
         ("[workspace", "not TOML"),
     ],
 )
@@ -180,7 +230,9 @@ def test_money_is_exact_for_each_period_and_cost_column(sample_workspace: Path) 
     lake = open_lake(sample_workspace)
     files = pl.concat(
         [
-            pl.read_parquet(f).select("BillingPeriodStart", "EffectiveCost", "BilledCost", "ListCost")
+            pl.read_parquet(f).select(
+                "BillingPeriodStart", "EffectiveCost", "BilledCost", "ListCost"
+            )
             for f in SAMPLE.glob("billing/data/*/*.parquet")
         ]
     )
@@ -191,14 +243,19 @@ def test_money_is_exact_for_each_period_and_cost_column(sample_workspace: Path) 
     )
     for table in ("hourly", "daily"):
         cube = (
-            lake.table(table).group_by("billing_period").agg(pl.col("EffectiveCost", "BilledCost", "ListCost").sum()).sort("billing_period")
+            lake.table(table)
+            .group_by("billing_period")
+            .agg(pl.col("EffectiveCost", "BilledCost", "ListCost").sum())
+            .sort("billing_period")
         )
         for name in ("EffectiveCost", "BilledCost", "ListCost"):
             assert (cube[name] - true[name]).abs().max() < 0.005
-    assert lake.table("overview")["EffectiveCost"].sum() == pytest.approx(true["EffectiveCost"].sum(), abs=0.005)
+    assert lake.table("overview")["EffectiveCost"].sum() == pytest.approx(
+        true["EffectiveCost"].sum(), abs=0.005
+    )
 
 
 def test_every_error_is_one_of_the_tree() -> None:
     assert issubclass(ConfigError, CostwhyError)
-    assert json.dumps(str(ConfigError("a", found="b", todo="c"))) == '"a\\nFound: b\\nTo do: c"'
+    assert json.dumps(str(ConfigError("a", found="b", fix="c"))) == '"a\\nFound: b\\nTo do: c"'
     assert shutil.which("python3")

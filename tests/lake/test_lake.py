@@ -20,7 +20,14 @@ HOUR = datetime(2026, 10, 1, tzinfo=UTC)
 
 def bill(delivery: str, *costs: float) -> pl.DataFrame:
     rows = [
-        {"delivery": delivery, "billing_period": "2026-10", "hour": HOUR, "series_id": n, "EffectiveCost": c} for n, c in enumerate(costs)
+        {
+            "delivery": delivery,
+            "billing_period": "2026-10",
+            "hour": HOUR,
+            "series_id": n,
+            "EffectiveCost": c,
+        }
+        for n, c in enumerate(costs)
     ]
     return pl.DataFrame(rows)
 
@@ -30,7 +37,9 @@ def total(lake: Lake) -> float:
 
 
 def test_what_is_written_is_read_back_with_the_table_s_types(tmp_path):
-    version = write(tmp_path, ABOUT, {"hourly": Replacement(bill("focus:billing:2026-10", 1.5, 2.5))})
+    version = write(
+        tmp_path, ABOUT, {"hourly": Replacement(bill("focus:billing:2026-10", 1.5, 2.5))}
+    )
     lake = open_lake(tmp_path)
     assert (version, lake.version, lake.workspace, lake.currency) == (1, 1, "acme", "USD")
     assert lake.table("hourly").schema == BY_NAME["hourly"].schema
@@ -46,7 +55,11 @@ def test_a_table_that_was_never_written_is_empty_and_typed(tmp_path):
 
 
 def test_a_delivery_is_replaced_whole_and_others_stay(tmp_path):
-    write(tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill("october", 1.0, 2.0), bill("november", 10.0)]))})
+    write(
+        tmp_path,
+        ABOUT,
+        {"hourly": Replacement(pl.concat([bill("october", 1.0, 2.0), bill("november", 10.0)]))},
+    )
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", 5.0), ("october",))})
     assert total(open_lake(tmp_path)) == 5.0 + 10.0
 
@@ -61,15 +74,23 @@ def test_a_pinned_version_still_reads_the_old_numbers(tmp_path):
 
 
 def test_one_write_replaces_one_delivery_and_adds_another(tmp_path):
-    write(tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill("october", 1.0), bill("gone", 100.0)]))})
+    write(
+        tmp_path,
+        ABOUT,
+        {"hourly": Replacement(pl.concat([bill("october", 1.0), bill("gone", 100.0)]))},
+    )
     both = pl.concat([bill("october", 2.0), bill("november", 10.0)])
     write(tmp_path, ABOUT, {"hourly": Replacement(both, ("gone",))})
     assert total(open_lake(tmp_path)) == 2.0 + 10.0
 
 
-@pytest.mark.parametrize("name", ["o'hara's bill", "a'); DELETE --", 'say "x"', "ü/名:2026-10", "back\\slash", "100%_"])
+@pytest.mark.parametrize(
+    "name", ["o'hara's bill", "a'); DELETE --", 'say "x"', "ü/名:2026-10", "back\\slash", "100%_"]
+)
 def test_a_delivery_s_name_is_never_read_as_sql(tmp_path, name):
-    write(tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill(name, 1.0), bill("other", 10.0)]))})
+    write(
+        tmp_path, ABOUT, {"hourly": Replacement(pl.concat([bill(name, 1.0), bill("other", 10.0)]))}
+    )
     write(tmp_path, ABOUT, {"hourly": Replacement(bill(name, 2.0), (name,))})
     assert total(open_lake(tmp_path)) == 2.0 + 10.0
 
@@ -103,9 +124,19 @@ def test_nothing_new_makes_no_version(tmp_path):
 
 
 def test_a_table_without_changes_keeps_its_delta_version(tmp_path):
-    write(tmp_path, ABOUT, {"hourly": Replacement(bill("a", 1.0)), "series": Replacement(pl.DataFrame({"series_id": [1]}))})
+    write(
+        tmp_path,
+        ABOUT,
+        {
+            "hourly": Replacement(bill("a", 1.0)),
+            "series": Replacement(pl.DataFrame({"series_id": [1]})),
+        },
+    )
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("b", 1.0))})
-    first, second = (json.loads((tmp_path / "snapshots" / f"{n:012d}.json").read_text())["tables"] for n in (1, 2))
+    first, second = (
+        json.loads((tmp_path / "snapshots" / f"{n:012d}.json").read_text())["tables"]
+        for n in (1, 2)
+    )
     assert first["series"] == second["series"]
     assert first["hourly"] < second["hourly"]
 
@@ -113,19 +144,25 @@ def test_a_table_without_changes_keeps_its_delta_version(tmp_path):
 def test_old_versions_stay_readable_past_delta_s_checkpoints(tmp_path):
     for n in range(12):
         write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", float(n)), ("october",))})
-    assert [total(open_lake(tmp_path, version=n + 1)) for n in range(12)] == [float(n) for n in range(12)]
+    assert [total(open_lake(tmp_path, version=n + 1)) for n in range(12)] == [
+        float(n) for n in range(12)
+    ]
 
 
 def test_duckdb_gets_the_files_of_the_version(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", 1.0, 2.0))})
     with duckdb.connect() as connection:
-        row = connection.execute("SELECT sum(EffectiveCost) FROM read_parquet(?)", [open_lake(tmp_path).files("hourly")]).fetchone()
+        row = connection.execute(
+            "SELECT sum(EffectiveCost) FROM read_parquet(?)", [open_lake(tmp_path).files("hourly")]
+        ).fetchone()
     assert row == (3.0,)
 
 
 def test_a_workspace_its_toml_and_the_lake_s_folder_open_the_same_lake(tmp_path):
-    (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "acme"\ncurrency = "USD"\n[lake]\npath = "deep/lake"\n')
+    (tmp_path / "costwhy.toml").write_text(
+        '[workspace]\nname = "acme"\ncurrency = "USD"\n[lake]\npath = "deep/lake"\n'
+    )
     write(tmp_path / "deep" / "lake", ABOUT, {"hourly": Replacement(bill("october", 1.0))})
     places = [tmp_path, tmp_path / "costwhy.toml", tmp_path / "deep" / "lake", str(tmp_path)]
     assert {open_lake(place).place for place in places} == {str(tmp_path / "deep" / "lake")}

@@ -37,7 +37,11 @@ def _aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moto_apart: str) -> No
 
 def bill(delivery: str, *costs: float) -> pl.DataFrame:
     hour = datetime(2026, 10, 1, tzinfo=UTC)
-    return BY_NAME["hourly"].fit(pl.DataFrame({"delivery": delivery, "hour": [hour] * len(costs), "EffectiveCost": list(costs)}))
+    return BY_NAME["hourly"].fit(
+        pl.DataFrame(
+            {"delivery": delivery, "hour": [hour] * len(costs), "EffectiveCost": list(costs)}
+        )
+    )
 
 
 def total(version: int | None = None) -> float:
@@ -86,7 +90,9 @@ def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.Monk
 
     def take_over(name: str) -> None:
         if name == "after hourly":
-            boto3.client("s3").put_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock", Body=b"mine now")
+            boto3.client("s3").put_object(
+                Bucket="lakes-of-tests", Key="acme/lake/writer.lock", Body=b"mine now"
+            )
 
     monkeypatch.setattr(checkpoint, "step", take_over)
     with pytest.raises(LakeError, match="was taken over by another costwhy"):
@@ -100,8 +106,18 @@ def test_a_writer_who_lives_keeps_his_lease(monkeypatch: pytest.MonkeyPatch) -> 
     """Renewed every few milliseconds: the lease that is there is never the one that was taken."""
     monkeypatch.setattr(on_s3, "BEAT", 0.005)
     with on_s3.lease(PLACE, 1.0) as still_ours:
-        first, until = boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")["ETag"], time.monotonic() + 20
-        while boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")["ETag"] == first:
+        first, until = (
+            boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")[
+                "ETag"
+            ],
+            time.monotonic() + 20,
+        )
+        while (
+            boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")[
+                "ETag"
+            ]
+            == first
+        ):
             assert time.monotonic() < until
             time.sleep(0.005)
         still_ours()
@@ -115,9 +131,15 @@ def _action(method: str, query: str) -> str:
     return "s3:DeleteObject" if method == "DELETE" or query.startswith("delete") else "s3:PutObject"
 
 
-def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Seen on the wire, for Delta asks S3 itself."""
-    block = re.search(r"```json\n((?:(?!```).)*CostwhyLake.*?)```", (ROOT / "docs" / "aws.md").read_text(), re.DOTALL)
+    block = re.search(
+        r"```json\n((?:(?!```).)*CostwhyLake.*?)```",
+        (ROOT / "docs" / "aws.md").read_text(),
+        re.DOTALL,
+    )
     assert block
     stated = {s["Sid"]: s["Action"] for s in json.loads(block[1])["Statement"]}
     reading = {stated["CostwhyLakeList"], stated["CostwhyLakeRead"]}
@@ -127,7 +149,9 @@ def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(monkeypa
             write(PLACE, ABOUT, {"hourly": Replacement(bill("october", cost))})
         written, wire.requests = wire.requests, []
         assert total() == 2.0
-    assert {_action(method, query) for method, _, query in written} == reading | set(stated["CostwhyLakeWrite"])
+    assert {_action(method, query) for method, _, query in written} == reading | set(
+        stated["CostwhyLakeWrite"]
+    )
     assert {_action(method, query) for method, _, query in wire.requests} == reading
 
 
@@ -138,11 +162,15 @@ def test_a_version_is_created_once() -> None:
     assert json.loads(on_s3.Snapshots(PLACE).text(7)) == {"a": 1}
 
 
-def test_a_lake_that_cannot_be_reached_is_exit_code_4_and_a_missing_bucket_3(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lake_that_cannot_be_reached_is_exit_code_4_and_a_missing_bucket_3(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with pytest.raises(LakeError, match="there is no bucket nobody-has-it"):
         open_lake("s3://nobody-has-it/lake")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(aws, "CONFIG", aws.CONFIG.merge(aws.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(
+        aws, "CONFIG", aws.CONFIG.merge(aws.Config(retries={"total_max_attempts": 1}))
+    )
     with pytest.raises(UnreachableError) as caught:
         open_lake(PLACE)
     assert_nothing_planted(str(caught.value))
@@ -154,14 +182,18 @@ def test_a_workspace_with_sources_and_lake_on_s3(tmp_path: Path) -> None:
     client = boto3.client("s3")
     client.put_object(Bucket="lakes-of-tests", Key="bills/a.csv", Body=f"{head}\n{line}\n".encode())
     text = f'[workspace]\nname = "acme"\ncurrency = "USD"\n[lake]\npath = "{PLACE}"\n'
-    (tmp_path / "costwhy.toml").write_text(text + '[[cost]]\nformat = "focus"\npath = "s3://lakes-of-tests/bills/"\n')
+    (tmp_path / "costwhy.toml").write_text(
+        text + '[[cost]]\nformat = "focus"\npath = "s3://lakes-of-tests/bills/"\n'
+    )
     first = ingest(read_workspace(tmp_path))
     again = ingest(read_workspace(tmp_path))
     assert (first.version, again.version, again.read) == (1, 1, 0)
     assert open_lake(tmp_path).place == PLACE
     assert total() == 1.5
     for key in names():
-        content = client.get_object(Bucket="lakes-of-tests", Key=key if key.startswith("bills") else f"acme/lake/{key}")["Body"].read()
+        content = client.get_object(
+            Bucket="lakes-of-tests", Key=key if key.startswith("bills") else f"acme/lake/{key}"
+        )["Body"].read()
         assert_nothing_planted(content.decode("latin-1"))
     assert not (tmp_path / "s3:").exists()
 

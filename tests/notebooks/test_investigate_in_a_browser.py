@@ -40,8 +40,19 @@ def running(workspace: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "costwhy.cli", "app", str(workspace), "--headless", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as app:
+    command = [
+        sys.executable,
+        "-m",
+        "costwhy.cli",
+        "app",
+        str(workspace),
+        "--headless",
+        "--port",
+        str(port),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as app:
         try:
             yield _ready(f"http://127.0.0.1:{port}", app)
         finally:
@@ -79,7 +90,10 @@ def visit(request: pytest.FixtureRequest, browser: Browser, address: str) -> Ite
 
 def headline_has(page: Page, amount: str) -> None:
     """Wait until the answer line starts with this amount."""
-    page.wait_for_function("amount => (document.querySelector('.cw h1')?.innerText || '').startsWith(amount)", arg=amount)
+    page.wait_for_function(
+        "amount => (document.querySelector('.cw h1')?.innerText || '').startsWith(amount)",
+        arg=amount,
+    )
 
 
 def amount(spikes: pl.DataFrame, row: int) -> str:
@@ -88,13 +102,17 @@ def amount(spikes: pl.DataFrame, row: int) -> str:
     return money(r["excess_cost"] + r["nowcast_excess_cost"])
 
 
-def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_numbers(visit: Visit, sample_lake: Lake) -> None:
+def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_numbers(
+    visit: Visit, sample_lake: Lake
+) -> None:
     spikes, page = find_spikes(sample_lake), visit.page
     headline_has(page, amount(spikes, 0))
     _pick_by_list(page, row=3)
     headline_has(page, amount(spikes, 3))
     assert spikes["spike_id"][3] in page.url, "what is shown lives in the URL"
-    retries = next(k for k, title in enumerate(spikes["title"]) if title.startswith("retries against"))
+    retries = next(
+        k for k, title in enumerate(spikes["title"]) if title.startswith("retries against")
+    )
     _pick_by_chart(page, spikes, retries)
     headline_has(page, amount(spikes, retries))
     facts = page.locator(".cw .facts").first.inner_text()
@@ -102,7 +120,9 @@ def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_number
     assert "ended" in facts
     assert visit.complaints == []
     assert visit.elsewhere == [], "no request leaves the machine"
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing hangs over the edge"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "nothing hangs over the edge"
+    )
 
 
 def test_the_url_opens_the_same_spike_again(visit: Visit, sample_lake: Lake) -> None:
@@ -114,7 +134,9 @@ def test_the_url_opens_the_same_spike_again(visit: Visit, sample_lake: Lake) -> 
     assert visit.complaints == []
 
 
-def test_what_an_owner_says_is_kept_and_without_a_name_it_says_why_not(sample_workspace: Path, tmp_path: Path, browser: Browser) -> None:
+def test_what_an_owner_says_is_kept_and_without_a_name_it_says_why_not(
+    sample_workspace: Path, tmp_path: Path, browser: Browser
+) -> None:
     workspace = shutil.copytree(sample_workspace, tmp_path / "marigold")
     with running(workspace) as own, browser.new_context() as context:
         context.set_default_timeout(PATIENCE)
@@ -131,7 +153,9 @@ def test_what_an_owner_says_is_kept_and_without_a_name_it_says_why_not(sample_wo
             if page.get_by_role("cell", name="dana <b>oncall</b>").count():
                 break
         page.get_by_role("cell", name="dana <b>oncall</b>").first.wait_for()
-        page.wait_for_function("() => [...document.querySelectorAll('.cw td')].some(cell => cell.innerText === 'fixing')")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('.cw td')].some(cell => cell.innerText === 'fixing')"
+        )
         lake = open_lake(workspace)
         assert set(said(lake).select("spike_id", "verdict", "who").rows()) == {
             (find_spikes(lake)["spike_id"][0], "fixing", "dana <b>oncall</b>")

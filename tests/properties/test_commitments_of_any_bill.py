@@ -28,9 +28,13 @@ def test_the_lesser_of_what_is_held_and_used_is_what_was_covered(seed: int) -> N
 @given(seeds)
 def test_a_commitment_that_stands_still_is_one_number_however_usage_moves(seed: int) -> None:
     usage, covered = bill(seed, np.full(HOURS, 10.0))
-    for found, beside, most in zip(committed(usage, covered), on_demand(usage, covered), covered.max(axis=1), strict=True):
+    for found, beside, most in zip(
+        committed(usage, covered), on_demand(usage, covered), covered.max(axis=1), strict=True
+    ):
         assert np.ptp(found) == 0
-        assert found[0] == (10.0 if beside.any() else most)  # never outgrown: no more is known than that it held the highest hour
+        assert found[0] == (
+            10.0 if beside.any() else most
+        )  # never outgrown: no more is known than that it held the highest hour
 
 
 @given(seeds, st.integers(24, HOURS - 24))

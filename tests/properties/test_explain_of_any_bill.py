@@ -14,13 +14,22 @@ from costwhy import tables
 from costwhy.case.document import explain
 
 FEW = settings(max_examples=6, deadline=None)
-MONEY = ("expected_cost", "actual_cost", "excess_cost", "cost_per_hour_now", "month_end_excess_cost")
+MONEY = (
+    "expected_cost",
+    "actual_cost",
+    "excess_cost",
+    "cost_per_hour_now",
+    "month_end_excess_cost",
+)
 
 
 def company(seed: int) -> SmallCompany:
     """One incident of a kind, an hour and a size by chance."""
     rng = np.random.default_rng(seed)
-    made, times = SmallCompany(seed), from_hour(int(rng.integers(400, HOURS - 30)), float(rng.uniform(1.6, 3.0)))
+    made, times = (
+        SmallCompany(seed),
+        from_hour(int(rng.integers(400, HOURS - 30)), float(rng.uniform(1.6, 3.0))),
+    )
     match int(rng.integers(4)):
         case 0:
             made.retries["db", "api"] *= times
@@ -62,19 +71,33 @@ def test_rows_of_the_bill_cut_in_two_change_nothing(seed):
 def test_in_another_currency_the_same_is_found_and_every_amount_scales(seed, rate):
     lake = company(seed).lake()
     money = ("EffectiveCost", "BilledCost", "ListCost")
-    one, two = explain(lake), explain(other(lake, hourly=lake.table("hourly").with_columns(pl.col(money) * rate)))
+    one, two = (
+        explain(lake),
+        explain(other(lake, hourly=lake.table("hourly").with_columns(pl.col(money) * rate))),
+    )
     assert one["spikes"]
     assert rows_of(two) == rows_of(one)
     for mine, theirs in zip(one["spikes"], two["spikes"], strict=True):
-        assert [theirs[name] for name in MONEY] == pytest.approx([mine[name] * rate for name in MONEY], abs=0.011 * max(1.0, rate))
+        assert [theirs[name] for name in MONEY] == pytest.approx(
+            [mine[name] * rate for name in MONEY], abs=0.011 * max(1.0, rate)
+        )
 
 
 @FEW
 @given(st.integers(0, 10_000), st.permutations(["web", "mobile", "api", "db", "search", "report"]))
 def test_services_of_other_names_are_told_by_their_names_and_nothing_else_changes(seed, order):
     lake = company(seed).lake()
-    names = {old: f"zz-{new}" for old, new in zip(["web", "mobile", "api", "db", "search", "report"], order, strict=True)}
+    names = {
+        old: f"zz-{new}"
+        for old, new in zip(["web", "mobile", "api", "db", "search", "report"], order, strict=True)
+    }
     signals = lake.table("signals").with_columns(pl.col("service", "caller").replace(names))
-    renamed = other(lake, signals=signals, series=lake.table("series").with_columns(pl.col("service").replace(names)))
-    expected = [(*r[:4], names.get(r[4], r[4]), names.get(r[5], r[5]), r[6]) for r in rows_of(explain(lake))]
+    renamed = other(
+        lake,
+        signals=signals,
+        series=lake.table("series").with_columns(pl.col("service").replace(names)),
+    )
+    expected = [
+        (*r[:4], names.get(r[4], r[4]), names.get(r[5], r[5]), r[6]) for r in rows_of(explain(lake))
+    ]
     assert rows_of(explain(renamed)) == expected

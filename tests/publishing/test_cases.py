@@ -15,8 +15,8 @@ from costwhy.case.opened import FRAMES, SUMS, digests
 from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
 from costwhy.lake.lake import Lake
-from costwhy.publishing.recompute import investigate_again
 from costwhy.publishing.publish import preview
+from costwhy.publishing.recompute import investigate_again
 from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated
 
@@ -30,7 +30,9 @@ def one(shelf: Path, tmp_path: Path) -> Path:
 
 def test_a_published_case_says_what_the_investigation_said(shelf: Path, sample_lake: Lake) -> None:
     for published in published_cases(shelf):
-        assert published.about["document"] == json.loads(json.dumps(document(cw.investigate(sample_lake, published.name))))
+        assert published.about["document"] == json.loads(
+            json.dumps(document(cw.investigate(sample_lake, published.name)))
+        )
 
 
 def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -> None:
@@ -41,18 +43,28 @@ def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -
 
 
 def test_opening_a_case_needs_no_lake(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
+    monkeypatch.setattr(
+        "costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake")
+    )
     opened, again = cw.open_case(one).case, investigate_again(one)
     assert opened.spike == again.spike
     for name in FRAMES:
         assert getattr(opened, name).equals(getattr(again, name)), name
 
 
-def test_a_case_keeps_its_part_of_the_data_and_not_the_company(shelf: Path, sample_lake: Lake) -> None:
+def test_a_case_keeps_its_part_of_the_data_and_not_the_company(
+    shelf: Path, sample_lake: Lake
+) -> None:
     company = sample_lake.table("series").height
-    smallest = min(pl.read_parquet(p.folder / "inputs" / "meters.parquet").height for p in published_cases(shelf))
+    smallest = min(
+        pl.read_parquet(p.folder / "inputs" / "meters.parquet").height
+        for p in published_cases(shelf)
+    )
     assert smallest == 1, "the machine that nobody owns is one meter"
-    assert all(pl.read_parquet(p.folder / "inputs" / "meters.parquet").height < company for p in published_cases(shelf))
+    assert all(
+        pl.read_parquet(p.folder / "inputs" / "meters.parquet").height < company
+        for p in published_cases(shelf)
+    )
 
 
 def test_publishing_again_replaces_the_case_whole(one: Path, sample_lake: Lake) -> None:
@@ -101,7 +113,9 @@ def test_a_number_changed_with_all_its_digests_is_found_by_running_it_again(one:
 
 def test_data_changed_with_all_their_digests_are_found_by_running_them_again(one: Path) -> None:
     hours = one / "inputs" / "meter_hours.parquet"
-    pl.read_parquet(hours).with_columns(pl.col("cost") * 1.01, pl.col("usage") * 1.01).write_parquet(hours)
+    pl.read_parquet(hours).with_columns(
+        pl.col("cost") * 1.01, pl.col("usage") * 1.01
+    ).write_parquet(hours)
     (one / SUMS).write_text("".join(f"{digest}  {name}\n" for name, digest in digests(one).items()))
     with pytest.raises(DifferenceError, match="comes out"):
         cw.verify(one)
@@ -113,7 +127,9 @@ def test_a_file_that_is_missing_is_named(one: Path) -> None:
         cw.verify(one)
 
 
-def test_verify_exits_5_on_a_difference_3_on_no_case_and_0_else(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_exits_5_on_a_difference_3_on_no_case_and_0_else(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", str(one)]) == 0
     assert main(["verify", str(one / "nowhere")]) == 3
     (one / "case.md").write_text("something else")
@@ -128,7 +144,9 @@ def test_what_the_provider_restated_since_is_told_by_month(one: Path, sample_lak
     pl.read_parquet(hours).with_columns(pl.col("cost") * 1.1).write_parquet(hours)
     rows = restated(one, sample_lake)
     assert rows.height > 0
-    assert rows.select((pl.col("then") / pl.col("now")).mean()).item() == pytest.approx(1.1, rel=1e-3)
+    assert rows.select((pl.col("then") / pl.col("now")).mean()).item() == pytest.approx(
+        1.1, rel=1e-3
+    )
 
 
 # ---------------------------------------------------------------- names taken out
@@ -136,27 +154,49 @@ def test_what_the_provider_restated_since_is_told_by_month(one: Path, sample_lak
 
 def test_no_name_that_was_taken_out_is_left_anywhere(sample_lake: Lake, tmp_path: Path) -> None:
     spikes = cw.find_spikes(sample_lake)["spike_id"].to_list()
-    people = sample_lake.table("catalog").filter(pl.col("kind") == "user")["email"].drop_nulls().to_list()
+    people = (
+        sample_lake.table("catalog")
+        .filter(pl.col("kind") == "user")["email"]
+        .drop_nulls()
+        .to_list()
+    )
     accounts = sample_lake.table("series")["SubAccountId"].drop_nulls().unique().to_list()
     for spike in spikes[:4]:
-        place = cw.publish(cw.investigate(sample_lake, spike), tmp_path, redact=("accounts", "resources", "people"))
+        place = cw.publish(
+            cw.investigate(sample_lake, spike), tmp_path, redact=("accounts", "resources", "people")
+        )
         texts = [f.read_bytes() for f in place.rglob("*") if f.suffix in {".json", ".md"}]
         texts += [pl.read_parquet(f).write_ndjson().encode() for f in place.rglob("*.parquet")]
         whole = b"\n".join(texts).lower()
-        assert [x for x in (*people, *accounts, *(p.split("@")[0] for p in people)) if x.lower().encode() in whole] == []
+        assert [
+            x
+            for x in (*people, *accounts, *(p.split("@")[0] for p in people))
+            if x.lower().encode() in whole
+        ] == []
         assert b"arn:aws" not in whole
 
 
-def test_what_one_publication_took_out_the_next_does_not_bring_back(sample_lake: Lake, tmp_path: Path) -> None:
+def test_what_one_publication_took_out_the_next_does_not_bring_back(
+    sample_lake: Lake, tmp_path: Path
+) -> None:
     first, second, third = cw.find_spikes(sample_lake)["spike_id"].to_list()[:3]
-    people = sample_lake.table("catalog").filter(pl.col("kind") == "user")["email"].drop_nulls().to_list()
+    people = (
+        sample_lake.table("catalog")
+        .filter(pl.col("kind") == "user")["email"]
+        .drop_nulls()
+        .to_list()
+    )
 
     def named() -> list[str]:
         return [p for p in people if p in (tmp_path / "company.json").read_text(encoding="utf-8")]
 
     cw.publish(cw.investigate(sample_lake, first), tmp_path)
     assert named() != []  # one of them created what nobody owns
-    cw.publish(cw.investigate(sample_lake, second, as_of=datetime(2026, 11, 18, tzinfo=UTC)), tmp_path, redact=("people",))
+    cw.publish(
+        cw.investigate(sample_lake, second, as_of=datetime(2026, 11, 18, tzinfo=UTC)),
+        tmp_path,
+        redact=("people",),
+    )
     assert named() == []  # an older look, which replaces nothing else
     cw.publish(cw.investigate(sample_lake, third), tmp_path)
     assert named() == []
@@ -164,11 +204,25 @@ def test_what_one_publication_took_out_the_next_does_not_bring_back(sample_lake:
 
 def test_taking_names_out_changes_no_number(sample_lake: Lake, tmp_path: Path) -> None:
     spike = cw.find_spikes(sample_lake)["spike_id"][2]
-    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).about["document"]
-    masked = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people"))).about["document"]
-    for key in ("excess_cost", "nowcast", "behaviour_remainder", "no_recorded_change", "cost_per_hour_now"):
+    plain = cw.open_case(cw.publish(cw.investigate(sample_lake, spike), tmp_path / "plain")).about[
+        "document"
+    ]
+    masked = cw.open_case(
+        cw.publish(
+            cw.investigate(sample_lake, spike), tmp_path / "masked", redact=("accounts", "people")
+        )
+    ).about["document"]
+    for key in (
+        "excess_cost",
+        "nowcast",
+        "behaviour_remainder",
+        "no_recorded_change",
+        "cost_per_hour_now",
+    ):
         assert plain[key] == masked[key], key
-    assert [t["probability"] for t in plain["triggers"]] == [t["probability"] for t in masked["triggers"]]
+    assert [t["probability"] for t in plain["triggers"]] == [
+        t["probability"] for t in masked["triggers"]
+    ]
     cw.verify(tmp_path / "masked" / spike)
 
 
@@ -176,8 +230,12 @@ def test_the_same_name_has_the_same_mask_and_another_key_gives_another() -> None
     """dana@acme.example and dana are one person; an ARN and its last part are one resource."""
     one = Redaction(frozenset({"people", "resources"}), b"key", people=frozenset({"dana"}))
     assert one.text("by dana@acme.example") == one.text("by dana")
-    assert one.text("i-0abc12345678").endswith(one.text("arn:aws:ec2:eu-west-1:1:instance/i-0abc12345678"))
-    assert one.text("dana") != Redaction(frozenset({"people"}), b"other", people=frozenset({"dana"})).text("dana")
+    assert one.text("i-0abc12345678").endswith(
+        one.text("arn:aws:ec2:eu-west-1:1:instance/i-0abc12345678")
+    )
+    assert one.text("dana") != Redaction(
+        frozenset({"people"}), b"other", people=frozenset({"dana"})
+    ).text("dana")
     assert one.text("bandana") == "bandana"
 
 
@@ -187,8 +245,12 @@ def test_an_unknown_kind_of_name_is_refused() -> None:
 
 
 def test_the_preview_says_what_leaves_and_writes_nothing(sample_lake: Lake, tmp_path: Path) -> None:
-    rows = preview(cw.investigate(sample_lake, cw.find_spikes(sample_lake)["spike_id"][2]), ("people",))
-    actors = rows.filter((pl.col("table") == "changes") & (pl.col("column") == "actor")).row(0, named=True)
+    rows = preview(
+        cw.investigate(sample_lake, cw.find_spikes(sample_lake)["spike_id"][2]), ("people",)
+    )
+    actors = rows.filter((pl.col("table") == "changes") & (pl.col("column") == "actor")).row(
+        0, named=True
+    )
     assert 0 < actors["masked"] <= actors["values"]
     assert actors["example"].startswith("person-")
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from shelves import TOKEN, Served, serving, published_cases
+from shelves import TOKEN, Served, published_cases, serving
 from visits import Visit, visiting
 
 from costwhy.case.opened import SUMS, digests
@@ -39,7 +39,10 @@ def visit(request: pytest.FixtureRequest, browser: Browser, served: Served) -> I
 
 def heading(page: Page, words: str) -> None:
     """Wait until a heading says this."""
-    page.wait_for_function("words => [...document.querySelectorAll('.cw h1')].some(h => h.innerText.includes(words))", arg=words)
+    page.wait_for_function(
+        "words => [...document.querySelectorAll('.cw h1')].some(h => h.innerText.includes(words))",
+        arg=words,
+    )
 
 
 @BOTH
@@ -48,7 +51,11 @@ def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served
     page.goto(f"{served.address}/login#{TOKEN}")
     heading(page, "an hour more than expected")
     facts = page.locator(".cw .facts").first.inner_text()
-    open_now = sum(float(str(p.case.spike["cost_per_hour_now"])) for p in cases if p.case.spike["status"] == "running")
+    open_now = sum(
+        float(str(p.case.spike["cost_per_hour_now"]))
+        for p in cases
+        if p.case.spike["status"] == "running"
+    )
     assert f"{money(open_now)} an hour" in facts
     assert "Nobody owns" in facts
     names = {headline(p.case) for p in cases}
@@ -67,7 +74,9 @@ def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served
     assert len(shown) >= len(names) - 1, "the first one is shown without a click"
     assert visit.complaints == []
     assert visit.elsewhere == []
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "nothing hangs over the edge"
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), (
+        "nothing hangs over the edge"
+    )
 
 
 def test_a_link_opens_one_case_and_nothing_of_any_other(visit: Visit, served: Served) -> None:
@@ -84,19 +93,29 @@ def test_a_link_opens_one_case_and_nothing_of_any_other(visit: Visit, served: Se
     assert "an hour more than expected" not in text
 
 
-def test_an_address_of_a_case_that_is_not_published_shows_no_other_one(visit: Visit, served: Served) -> None:
+def test_an_address_of_a_case_that_is_not_published_shows_no_other_one(
+    visit: Visit, served: Served
+) -> None:
     visit.page.goto(f"{served.address}/login#{TOKEN}")
     heading(visit.page, "an hour more than expected")
     visit.page.goto(f"{served.address}/?case=20260101T00-nothing-of-it")
     visit.page.get_by_role("heading", name="This case is not published here.").wait_for()
     shown = visit.page.locator(".cw h1").all_inner_texts()
-    assert [words for words in shown if words in {headline(p.case) for p in published_cases(served.published)}] == []
+    assert [
+        words
+        for words in shown
+        if words in {headline(p.case) for p in published_cases(served.published)}
+    ] == []
 
 
-def test_who_has_neither_token_nor_link_sees_a_login_and_no_word_of_a_case(visit: Visit, served: Served) -> None:
+def test_who_has_neither_token_nor_link_sees_a_login_and_no_word_of_a_case(
+    visit: Visit, served: Served
+) -> None:
     visit.page.goto(served.address)
     visit.page.get_by_label("Token").wait_for()
-    assert all(headline(p.case) not in visit.page.content() for p in published_cases(served.published))
+    assert all(
+        headline(p.case) not in visit.page.content() for p in published_cases(served.published)
+    )
 
 
 def test_a_revoked_link_opens_nothing(visit: Visit, served: Served) -> None:

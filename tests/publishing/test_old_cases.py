@@ -63,10 +63,14 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 
 @pytest.mark.parametrize("currency", [HOSTILE, "usd", "USDX", "US", "", "USD\n", 7, ["USD"]])
-def test_a_currency_is_three_capital_letters_wherever_a_case_is_read(case: Path, currency: object) -> None:
+def test_a_currency_is_three_capital_letters_wherever_a_case_is_read(
+    case: Path, currency: object
+) -> None:
     spoil(case, "currency", currency)
     for read in (cw.open_case, lambda place: leadership.open_board(str(place.parent))):
-        with pytest.raises(InputError, match="the currency in .*case.json is not a code of ISO 4217"):
+        with pytest.raises(
+            InputError, match="the currency in .*case.json is not a code of ISO 4217"
+        ):
             read(case)
 
 
@@ -92,7 +96,9 @@ def test_the_evidence_and_the_company_have_a_currency_too(case: Path) -> None:
         ("remainders.drivers", None, "no 'drivers'"),
     ],
 )
-def test_a_case_json_that_is_not_one_of_ours_says_what_is_wrong(case: Path, name: str, value: object, words: str) -> None:
+def test_a_case_json_that_is_not_one_of_ours_says_what_is_wrong(
+    case: Path, name: str, value: object, words: str
+) -> None:
     spoil(case, name, value)
     with pytest.raises(InputError, match="is not one of costwhy's") as raised:
         cw.open_case(case)

@@ -42,7 +42,9 @@ def written(case: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.browser
 @pytest.mark.parametrize("width", [1280, 375])
-def test_the_page_opens_from_a_file_with_the_network_off(written: Path, browser: Browser, width: int) -> None:
+def test_the_page_opens_from_a_file_with_the_network_off(
+    written: Path, browser: Browser, width: int
+) -> None:
     page_file = written / "postmortem.html"
     assert page_file.stat().st_size < LARGEST
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
@@ -56,7 +58,9 @@ def test_the_page_opens_from_a_file_with_the_network_off(written: Path, browser:
     assert errors == []
     drawn = page.locator(".chart svg").count()
     assert drawn == page.locator(".chart").count() >= 6
-    marks = page.evaluate("[...document.querySelectorAll('.chart svg')].map(s => s.querySelectorAll('path[d]').length)")
+    marks = page.evaluate(
+        "[...document.querySelectorAll('.chart svg')].map(s => s.querySelectorAll('path[d]').length)"
+    )
     assert min(marks) > 0, "every chart has marks"
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.locator("#chart-timeline svg").scroll_into_view_if_needed()
@@ -76,17 +80,29 @@ def test_the_page_opens_from_a_file_with_the_network_off(written: Path, browser:
 @pytest.mark.parametrize("share", [1.0, 0.14, 0.0])
 def test_a_share_stands_on_one_line(case: Path, browser: Browser, width: int, share: float) -> None:
     opened = cw.open_case(case).case
-    certain = replace(opened, triggers=opened.triggers.with_columns(probability=pl.lit(share)), no_recorded_change=1.0 - share)
+    certain = replace(
+        opened,
+        triggers=opened.triggers.with_columns(probability=pl.lit(share)),
+        no_recorded_change=1.0 - share,
+    )
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.set_content(html.STYLE + html.triggers(certain))
-    sizes = page.evaluate("[...document.querySelectorAll('.change b')].map(b => [b.getClientRects().length, b.offsetWidth])")
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.change b')].map(b => [b.getClientRects().length, b.offsetWidth])"
+    )
     page.close()
     assert len(sizes) >= 2
-    assert all(lines == 1 and wide <= 60 for lines, wide in sizes), sizes  # within its column of 60 pixels
+    assert all(lines == 1 and wide <= 60 for lines, wide in sizes), (
+        sizes
+    )  # within its column of 60 pixels
 
 
-@pytest.mark.parametrize(("also", "words"), [(["a"], ", with 1 more record<"), (["a", "b"], ", with 2 more records<")])
-def test_records_of_the_same_decision_are_counted_in_the_right_number(case: Path, also: list[str], words: str) -> None:
+@pytest.mark.parametrize(
+    ("also", "words"), [(["a"], ", with 1 more record<"), (["a", "b"], ", with 2 more records<")]
+)
+def test_records_of_the_same_decision_are_counted_in_the_right_number(
+    case: Path, also: list[str], words: str
+) -> None:
     opened = cw.open_case(case).case
     first = opened.triggers.head(1).with_columns(also=pl.Series([also], dtype=pl.List(pl.String)))
     assert words in html.triggers(replace(opened, triggers=first))
@@ -118,15 +134,23 @@ def test_costwhys_own_parts_are_made_anew_and_the_rest_stays_where_it_was() -> N
 
 
 def test_html_that_people_or_commits_write_is_shown_as_text(case: Path) -> None:
-    told = written_parts("## Notes\n\n<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://elsewhere/z.png)\n")
+    told = written_parts(
+        "## Notes\n\n<script>alert(1)</script> [x](javascript:alert(1)) ![y](http://elsewhere/z.png)\n"
+    )
     assert "<script>" not in told["Notes"]
     assert 'href="javascript' not in told["Notes"]
     assert "<img" not in told["Notes"]
     opened = cw.open_case(case).case
     hostile = opened.triggers.with_columns(
-        summary=pl.lit("</script><script>alert(1)</script>"), actor=pl.lit("<img src=x onerror=alert(1)>")
+        summary=pl.lit("</script><script>alert(1)</script>"),
+        actor=pl.lit("<img src=x onerror=alert(1)>"),
     )
-    page = offline_page(replace(opened, triggers=hostile), chart_specs(opened), {}, "</footer><script>alert(2)</script>")
+    page = offline_page(
+        replace(opened, triggers=hostile),
+        chart_specs(opened),
+        {},
+        "</footer><script>alert(2)</script>",
+    )
     assert "<script>alert" not in page
     assert "<img src=x" not in page
 
@@ -151,15 +175,29 @@ def test_the_pins_are_exact_and_name_the_wheel_beside_them(written: Path) -> Non
         assert "costwhy/case/case.py" in archive.namelist()
 
 
-def test_the_notebook_runs_in_a_fresh_environment_of_its_own_pins_and_gives_the_same_numbers(written: Path, tmp_path: Path) -> None:
+def test_the_notebook_runs_in_a_fresh_environment_of_its_own_pins_and_gives_the_same_numbers(
+    written: Path, tmp_path: Path
+) -> None:
     if shutil.which("uv") is None:
         pytest.skip("no uv on this machine's path")
     folder = shutil.copytree(written, tmp_path / "elsewhere")
-    clean = {k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT"}}
+    clean = {
+        k: v for k, v in os.environ.items() if k not in {"VIRTUAL_ENV", "PYTHONPATH", "UV_PROJECT"}
+    }
     done = subprocess.run(
-        ["uv", "run", "--no-project", "postmortem.py"], cwd=folder, env=clean, capture_output=True, text=True, timeout=600, check=False
+        ["uv", "run", "--no-project", "postmortem.py"],
+        cwd=folder,
+        env=clean,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
-    if done.returncode and re.search(r"[Cc]ould not connect|network|dns error|registry", done.stderr) and not os.environ.get("CI"):
+    if (
+        done.returncode
+        and re.search(r"[Cc]ould not connect|network|dns error|registry", done.stderr)
+        and not os.environ.get("CI")
+    ):
         pytest.skip(f"no package registry: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     assert headline(cw.open_case(written / "case").case) in done.stdout

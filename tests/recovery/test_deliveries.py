@@ -18,7 +18,9 @@ from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 
-TOML = '[workspace]\nname = "acme"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "billing/"\n'
+TOML = (
+    '[workspace]\nname = "acme"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "billing/"\n'
+)
 CHANGES = '\n[[changes]]\nformat = "cdevents"\npath = "changes/*.jsonl"\n'
 SIGNALS = '\n[[signals]]\nformat = "signals"\npath = "signals/"\n'
 CATALOG = '\n[[owners]]\nformat = "backstage"\npath = "catalog/"\n'
@@ -33,13 +35,29 @@ def workspace(folder: Path, more: str = "", toml: str = TOML) -> Path:
 def bill(file: Path, month: str, *costs: float, currency: str = "USD") -> Path:
     """One line item an hour from the first of the month."""
     first = datetime.fromisoformat(f"{month}-01").replace(tzinfo=UTC)
-    same = {"BillingPeriodStart": first, "BillingPeriodEnd": first + timedelta(days=30), "BillingCurrency": currency}
-    same |= {"ServiceName": "AWS Lambda", "ChargeCategory": "Usage", "SubAccountId": "1", "x_UsageType": "Request"}
-    same |= {"ConsumedQuantity": 1.0, "ConsumedUnit": "Requests", "Tags": json.dumps({"service": "checkout", "squad": "blue"})}
+    same = {
+        "BillingPeriodStart": first,
+        "BillingPeriodEnd": first + timedelta(days=30),
+        "BillingCurrency": currency,
+    }
+    same |= {
+        "ServiceName": "AWS Lambda",
+        "ChargeCategory": "Usage",
+        "SubAccountId": "1",
+        "x_UsageType": "Request",
+    }
+    same |= {
+        "ConsumedQuantity": 1.0,
+        "ConsumedUnit": "Requests",
+        "Tags": json.dumps({"service": "checkout", "squad": "blue"}),
+    }
     names = ("BilledCost", "EffectiveCost", "ListCost", "ContractedCost")
     hours = [first + timedelta(hours=n) for n in range(len(costs) + 1)]
     rows = [
-        same | {"ChargePeriodStart": hours[n], "ChargePeriodEnd": hours[n + 1]} | dict.fromkeys(names, cost) for n, cost in enumerate(costs)
+        same
+        | {"ChargePeriodStart": hours[n], "ChargePeriodEnd": hours[n + 1]}
+        | dict.fromkeys(names, cost)
+        for n, cost in enumerate(costs)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     frame = pl.DataFrame(rows)
@@ -48,7 +66,16 @@ def bill(file: Path, month: str, *costs: float, currency: str = "USD") -> Path:
 
 
 def period(folder: Path, month: str, *costs: float, part: int = 1, export: str = "") -> Path:
-    return bill(folder / "billing" / export / "data" / f"BILLING_PERIOD={month}" / f"acme-{part:05d}.snappy.parquet", month, *costs)
+    return bill(
+        folder
+        / "billing"
+        / export
+        / "data"
+        / f"BILLING_PERIOD={month}"
+        / f"acme-{part:05d}.snappy.parquet",
+        month,
+        *costs,
+    )
 
 
 def run(folder: Path) -> IngestReport:
@@ -60,13 +87,29 @@ def total(folder: Path, table: str = "hourly", version: int | None = None) -> fl
 
 
 def by_delivery(folder: Path, table: str = "hourly") -> dict[str, float]:
-    return dict(open_lake(folder).table(table).group_by("delivery").agg(pl.col("EffectiveCost").sum()).iter_rows())
+    return dict(
+        open_lake(folder)
+        .table(table)
+        .group_by("delivery")
+        .agg(pl.col("EffectiveCost").sum())
+        .iter_rows()
+    )
 
 
 def event(identity: str) -> str:
-    context = {"version": "0.4.1", "id": identity, "source": "/ci", "type": "dev.cdevents.service.deployed.0.2.0"}
+    context = {
+        "version": "0.4.1",
+        "id": identity,
+        "source": "/ci",
+        "type": "dev.cdevents.service.deployed.0.2.0",
+    }
     content = {"environment": {"id": "production"}}
-    return json.dumps({"context": context | {"timestamp": "2026-10-01T01:00:00Z"}, "subject": {"id": "checkout", "content": content}})
+    return json.dumps(
+        {
+            "context": context | {"timestamp": "2026-10-01T01:00:00Z"},
+            "subject": {"id": "checkout", "content": content},
+        }
+    )
 
 
 def write(file: Path, *lines: str) -> Path:
@@ -76,7 +119,11 @@ def write(file: Path, *lines: str) -> Path:
 
 
 def signal_file(file: Path, *rows: tuple[str, float]) -> Path:
-    return write(file, "time,service,caller,metric,value", *(f"{time},checkout,,calls,{value}" for time, value in rows))
+    return write(
+        file,
+        "time,service,caller,metric,value",
+        *(f"{time},checkout,,calls,{value}" for time, value in rows),
+    )
 
 
 # ---------------------------------------------------------------- bills
@@ -92,7 +139,10 @@ def test_each_period_is_a_delivery_in_every_cost_table(tmp_path):
         assert by_delivery(tmp_path, table) == wanted, table
     assert set(open_lake(tmp_path).table("seen")["delivery"]) == set(wanted)
     assert (report.version, report.read, report.skipped, report.rows) == (1, 2, 0, 3)
-    assert report.totals.select("billing_period", "EffectiveCost").rows() == [("2026-09", 3.0), ("2026-10", 10.0)]
+    assert report.totals.select("billing_period", "EffectiveCost").rows() == [
+        ("2026-09", 3.0),
+        ("2026-10", 10.0),
+    ]
 
 
 def test_the_same_input_of_every_sort_twice_changes_nothing(tmp_path):
@@ -137,7 +187,10 @@ def test_files_without_a_period_in_their_path_are_grouped_by_the_period_of_their
     bill(tmp_path / "billing/october.csv", "2026-10", 10.0)
     run(tmp_path)
     for table in COST_TABLES:
-        assert by_delivery(tmp_path, table) == {"focus:billing:2026-09": 3.0, "focus:billing:2026-10": 10.0}, table
+        assert by_delivery(tmp_path, table) == {
+            "focus:billing:2026-09": 3.0,
+            "focus:billing:2026-10": 10.0,
+        }, table
     seen = open_lake(tmp_path).table("seen").group_by("delivery").agg(pl.col("records").sum())
     assert dict(seen.iter_rows()) == {"focus:billing:2026-09": 2, "focus:billing:2026-10": 1}
     old.unlink()
@@ -154,7 +207,10 @@ def test_two_exports_of_the_same_month_do_not_replace_each_other(tmp_path):
     run(tmp_path)
     period(tmp_path, "2026-10", 2.0, export="payer-a")
     run(tmp_path)
-    assert by_delivery(tmp_path) == {"focus:billing:payer-a/2026-10": 2.0, "focus:billing:payer-b/2026-10": 10.0}
+    assert by_delivery(tmp_path) == {
+        "focus:billing:payer-a/2026-10": 2.0,
+        "focus:billing:payer-b/2026-10": 10.0,
+    }
 
 
 def test_another_mapping_of_tags_reads_the_bills_anew(tmp_path):
@@ -164,7 +220,9 @@ def test_another_mapping_of_tags_reads_the_bills_anew(tmp_path):
     workspace(tmp_path, '\n[mapping]\nservice_tags = ["squad"]\n')
     run(tmp_path)
     lake = open_lake(tmp_path)
-    assert lake.table("hourly").join(lake.table("series"), on="series_id")["service"].to_list() == ["blue"]
+    assert lake.table("hourly").join(lake.table("series"), on="series_id")["service"].to_list() == [
+        "blue"
+    ]
     assert lake.config["mapping"]["service_tags"] == ["squad"]
 
 
@@ -197,16 +255,24 @@ def test_a_period_with_a_file_that_cannot_be_read_stays_as_it_was_delivered_befo
     period(tmp_path, "2026-10", 10.0, part=1)
     bad = period(tmp_path, "2026-10", 5.0, part=2)
     run(tmp_path)
-    period(tmp_path, "2026-10", 100.0, part=1)  # a restatement, of which the second file is truncated
+    period(
+        tmp_path, "2026-10", 100.0, part=1
+    )  # a restatement, of which the second file is truncated
     bad.write_bytes(bad.read_bytes()[:200])
     period(tmp_path, "2026-11", 1.0)
     report = run(tmp_path)
-    assert total(tmp_path) == 15.0 + 1.0  # October as before, November new; never 100 + 1, half a month
+    assert (
+        total(tmp_path) == 15.0 + 1.0
+    )  # October as before, November new; never 100 + 1, half a month
     assert "acme-00002.snappy.parquet" in report.messages[0]
-    assert open_lake(tmp_path).table("set_aside")["delivery"].to_list() == ["focus:billing:2026-10:unreadable"]
+    assert open_lake(tmp_path).table("set_aside")["delivery"].to_list() == [
+        "focus:billing:2026-10:unreadable"
+    ]
 
 
-def test_a_file_that_still_cannot_be_read_makes_no_new_version_is_said_again_and_is_healed_by_a_good_one(tmp_path):
+def test_a_file_that_still_cannot_be_read_makes_no_new_version_is_said_again_and_is_healed_by_a_good_one(
+    tmp_path,
+):
     workspace(tmp_path)
     period(tmp_path, "2026-10", 10.0)
     period(tmp_path, "2026-11", 5.0).write_bytes(b"PAR1 no more")
@@ -217,7 +283,9 @@ def test_a_file_that_still_cannot_be_read_makes_no_new_version_is_said_again_and
     report = run(tmp_path)
     assert (total(tmp_path), report.messages) == (15.0, ())
     assert open_lake(tmp_path).table("set_aside").is_empty()
-    assert not [name for name in open_lake(tmp_path).table("deliveries")["delivery"] if "unreadable" in name]
+    assert not [
+        name for name in open_lake(tmp_path).table("deliveries")["delivery"] if "unreadable" in name
+    ]
 
 
 def test_where_nothing_of_a_source_can_be_read_no_other_source_is_written_either(tmp_path):
@@ -254,7 +322,12 @@ def test_a_delivery_all_in_another_currency_does_not_empty_the_month(tmp_path):
 def test_a_changes_file_that_breaks_keeps_what_it_said_before(tmp_path):
     workspace(tmp_path, '\n[[changes]]\nformat = "cloudtrail"\npath = "trail/"\n')
     period(tmp_path, "2026-10", 10.0)
-    record = {"eventTime": "2026-10-01T01:00:00Z", "eventSource": "lambda.amazonaws.com", "eventName": "UpdateX", "readOnly": False}
+    record = {
+        "eventTime": "2026-10-01T01:00:00Z",
+        "eventSource": "lambda.amazonaws.com",
+        "eventName": "UpdateX",
+        "readOnly": False,
+    }
     record |= {"recipientAccountId": "1", "userIdentity": {"type": "IAMUser", "userName": "dana"}}
     (tmp_path / "trail").mkdir()
     for name in ("a", "b"):
@@ -286,9 +359,13 @@ def test_a_changed_file_of_changes_replaces_its_rows_and_no_others(tmp_path):
 def test_a_signal_bucket_that_two_files_give_counts_once(tmp_path):
     workspace(tmp_path, SIGNALS)
     period(tmp_path, "2026-10", 10.0)
-    signal_file(tmp_path / "signals/a.csv", ("2026-10-01T22:00:00Z", 5), ("2026-10-01T23:00:00Z", 7))
+    signal_file(
+        tmp_path / "signals/a.csv", ("2026-10-01T22:00:00Z", 5), ("2026-10-01T23:00:00Z", 7)
+    )
     run(tmp_path)
-    signal_file(tmp_path / "signals/b.csv", ("2026-10-01T23:00:00Z", 7), ("2026-10-02T00:00:00Z", 9))
+    signal_file(
+        tmp_path / "signals/b.csv", ("2026-10-01T23:00:00Z", 7), ("2026-10-02T00:00:00Z", 9)
+    )
     run(tmp_path)
     assert open_lake(tmp_path).table("signals")["value"].sum() == 5 + 7 + 9
 
@@ -310,8 +387,14 @@ def test_a_user_s_groups_are_found_in_other_files_and_a_component_that_is_delete
     period(tmp_path, "2026-10", 10.0)
     head = "apiVersion: backstage.io/v1alpha1\nkind: {}\nmetadata: {{name: {}}}\nspec: {}\n"
     write(tmp_path / "catalog/user.yaml", head.format("User", "dana", "{}"))
-    write(tmp_path / "catalog/group.yaml", head.format("Group", "supply", "{type: team, children: [], members: [dana]}"))
-    old = write(tmp_path / "catalog/old.yaml", head.format("Component", "old", "{type: service, lifecycle: production, owner: supply}"))
+    write(
+        tmp_path / "catalog/group.yaml",
+        head.format("Group", "supply", "{type: team, children: [], members: [dana]}"),
+    )
+    old = write(
+        tmp_path / "catalog/old.yaml",
+        head.format("Component", "old", "{type: service, lifecycle: production, owner: supply}"),
+    )
     run(tmp_path)
     catalog = open_lake(tmp_path).table("catalog")
     assert catalog.filter(pl.col("name") == "dana")["member_of"].to_list() == [["supply"]]
@@ -328,7 +411,10 @@ def test_a_user_s_groups_are_found_in_other_files_and_a_component_that_is_delete
     [
         ('\n[[cost]]\nformat = "focus"\npath = "missing/"\n', r"cost\[1\].path"),
         ('\n[[cost]]\nformat = "focus"\npath = "empty/"\n', r"cost\[1\].path"),
-        ('\n[[cost]]\nformat = "focus"\npath = "billing/data/"\n', r"cost\[1\].path"),  # the same files twice
+        (
+            '\n[[cost]]\nformat = "focus"\npath = "billing/data/"\n',
+            r"cost\[1\].path",
+        ),  # the same files twice
         ('\n[[cost]]\nformat = "focus"\npath = "gs://bucket/x"\n', r"cost\[1\].path"),
         ('\n[[changes]]\nformat = "cloudtrail"\npath = "missing/"\n', r"changes\[0\].path"),
         ('\n[[signals]]\nformat = "signals"\n', r"signals\[0\].path"),
@@ -395,7 +481,9 @@ def test_a_thousand_small_files_take_seconds(tmp_path):
     assert run(tmp_path).read == 1001
     ended = os.times()
     assert open_lake(tmp_path).table("changes")["change_id"].n_unique() == 1000
-    assert ended.user + ended.system - began.user - began.system < 20  # CPU seconds; about 3 when this was written
+    assert (
+        ended.user + ended.system - began.user - began.system < 20
+    )  # CPU seconds; about 3 when this was written
 
 
 @pytest.mark.parametrize("company", COMPANIES[:2])
@@ -403,6 +491,9 @@ def test_a_company_is_read_to_the_cent_in_every_cost_table(tmp_path, company):
     folder = tmp_path / "company"
     copied(company, folder)
     assert run(folder).rows_set_aside == 0
-    wanted = sum(float(pl.read_parquet(file)["EffectiveCost"].sum()) for file in (folder / "billing").rglob("*.parquet"))
+    wanted = sum(
+        float(pl.read_parquet(file)["EffectiveCost"].sum())
+        for file in (folder / "billing").rglob("*.parquet")
+    )
     for table in COST_TABLES:
         assert total(folder, table) == pytest.approx(wanted, abs=0.01), table

@@ -18,7 +18,13 @@ from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import About, open_lake, write
 
 ABOUT = About("acme", "USD")
-STEPS = ("after hourly", "after overview", "after deliveries", "before the snapshot", "before the link")
+STEPS = (
+    "after hourly",
+    "after overview",
+    "after deliveries",
+    "before the snapshot",
+    "before the link",
+)
 KILLED = 137
 WRITER = """
 import os, sys
@@ -37,7 +43,9 @@ put(Path({place!r}), {cost})
 def bill(delivery: str, cost: float) -> dict[str, Replacement]:
     """Three tables that must agree: two series of `cost` each in hourly, their sum in overview, and again in deliveries."""
     hour = datetime(2026, 10, 1, tzinfo=UTC)
-    hourly = [{"delivery": delivery, "hour": hour, "series_id": n, "EffectiveCost": cost} for n in (1, 2)]
+    hourly = [
+        {"delivery": delivery, "hour": hour, "series_id": n, "EffectiveCost": cost} for n in (1, 2)
+    ]
     overview = [{"delivery": delivery, "hour": hour, "EffectiveCost": 2 * cost}]
     read = [{"delivery": delivery, "digest": str(cost), "EffectiveCost": 2 * cost}]
     rows = {"hourly": hourly, "overview": overview, "deliveries": read}
@@ -50,21 +58,36 @@ def put(place: Path, cost: float, delivery: str = "october") -> int:
 
 def totals(place: Path, version: int | None = None) -> tuple[float, float, float]:
     lake = open_lake(place, version)
-    return tuple(float(lake.table(name)["EffectiveCost"].sum()) for name in ("hourly", "overview", "deliveries"))
+    return tuple(
+        float(lake.table(name)["EffectiveCost"].sum())
+        for name in ("hourly", "overview", "deliveries")
+    )
 
 
 def kill_writer(place: Path, step: str, cost: float) -> None:
-    code = WRITER.format(here=str(Path(__file__).parent), step=step, action=f"os._exit({KILLED})", place=str(place), cost=cost)
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=60)
+    code = WRITER.format(
+        here=str(Path(__file__).parent),
+        step=step,
+        action=f"os._exit({KILLED})",
+        place=str(place),
+        cost=cost,
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, timeout=60
+    )
     assert done.returncode == KILLED, done.stderr.decode()
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_killed_writer_leaves_the_last_good_version_whole_and_the_next_goes_on_from_it(tmp_path, step):
+def test_a_killed_writer_leaves_the_last_good_version_whole_and_the_next_goes_on_from_it(
+    tmp_path, step
+):
     put(tmp_path, 1.0)
     put(tmp_path, 10.0, "november")
     kill_writer(tmp_path, step, 50.0)
-    assert totals(tmp_path) == (2.0 + 20.0,) * 3  # october 2 x 1.0, november 2 x 10.0, nothing of the 50.0
+    assert (
+        totals(tmp_path) == (2.0 + 20.0,) * 3
+    )  # october 2 x 1.0, november 2 x 10.0, nothing of the 50.0
     assert open_lake(tmp_path).versions() == [1, 2]
     assert put(tmp_path, 3.0) == 3  # what the killed writer left is no version
     assert totals(tmp_path) == (6.0 + 20.0,) * 3
@@ -73,7 +96,9 @@ def test_a_killed_writer_leaves_the_last_good_version_whole_and_the_next_goes_on
 
 
 @pytest.mark.parametrize("step", ["after hourly", "before the link"])
-def test_a_first_writer_that_is_killed_leaves_no_lake_and_does_not_hinder_the_second(tmp_path, step):
+def test_a_first_writer_that_is_killed_leaves_no_lake_and_does_not_hinder_the_second(
+    tmp_path, step
+):
     kill_writer(tmp_path, step, 50.0)
     assert not list((tmp_path / "snapshots").glob("*.json"))
     assert put(tmp_path, 1.0) == 1
@@ -102,7 +127,13 @@ def test_sigkill_frees_the_lock_at_once(tmp_path):
     put(tmp_path, 1.0)
     flag = tmp_path / "holding"
     action = f"Path({str(flag)!r}).touch(); import time; time.sleep(60)"
-    code = WRITER.format(here=str(Path(__file__).parent), step="after hourly", action=action, place=str(tmp_path), cost=50.0)
+    code = WRITER.format(
+        here=str(Path(__file__).parent),
+        step="after hourly",
+        action=action,
+        place=str(tmp_path),
+        cost=50.0,
+    )
     writer = subprocess.Popen([sys.executable, "-c", code])
     until = time.monotonic() + 60
     while not flag.exists() and time.monotonic() < until:

@@ -21,7 +21,9 @@ for cost in range({first}, {last}):
 
 
 def writer(place: Path, first: int, last: int, delivery: str) -> subprocess.Popen[bytes]:
-    code = WRITER.format(here=str(Path(__file__).parent), first=first, last=last, place=str(place), delivery=delivery)
+    code = WRITER.format(
+        here=str(Path(__file__).parent), first=first, last=last, place=str(place), delivery=delivery
+    )
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE)
 
 
@@ -33,7 +35,9 @@ def test_a_reader_never_sees_half_of_a_replaced_period(tmp_path):
             seen.add(totals(tmp_path))
         assert other.returncode == 0, other.stderr.read().decode() if other.stderr else ""
     seen.add(totals(tmp_path))
-    assert seen <= {(2.0 * cost,) * 3 for cost in range(1, 2 + ROUNDS)}  # all three tables agree, whatever was caught
+    assert seen <= {
+        (2.0 * cost,) * 3 for cost in range(1, 2 + ROUNDS)
+    }  # all three tables agree, whatever was caught
     assert totals(tmp_path) == (2.0 * (1 + ROUNDS),) * 3
     assert len(seen) > 1
 

@@ -25,7 +25,9 @@ def test_a_line_says_when_who_what_and_the_answer() -> None:
 
 
 def test_what_a_terminal_obeys_is_not_in_a_line() -> None:
-    text = line(Entry("GET\n", "/\x1b[2J\r\n\u202e/x", 404, "10.0.0.7\n", "ada\x9b\u2028mallory"), NOON)
+    text = line(
+        Entry("GET\n", "/\x1b[2J\r\n\u202e/x", 404, "10.0.0.7\n", "ada\x9b\u2028mallory"), NOON
+    )
     assert text.isascii()
     assert text.count("\n") == 0
     said = json.loads(text)
@@ -40,7 +42,12 @@ def test_long_lines_are_cut() -> None:
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [("/link/abc.def?x=1", "/link/..."), ("/link", "/link/..."), ("/x/" + "s" * 49, "/x/..."), ("/assets/index.js", "/assets/index.js")],
+    [
+        ("/link/abc.def?x=1", "/link/..."),
+        ("/link", "/link/..."),
+        ("/x/" + "s" * 49, "/x/..."),
+        ("/assets/index.js", "/assets/index.js"),
+    ],
 )
 def test_what_may_be_a_secret_is_not_shown(path: str, shown: str) -> None:
     assert harmless_path(path) == shown
@@ -50,11 +57,15 @@ def test_the_file_is_its_owners(tmp_path: Path) -> None:
     log = AccessLog(tmp_path / "access.jsonl")
     for status in (200, 404):
         log.write(Entry("GET", "/", status, "::1"))
-    assert [json.loads(text)["status"] for text in (tmp_path / "access.jsonl").read_text().splitlines()] == [200, 404]
+    assert [
+        json.loads(text)["status"] for text in (tmp_path / "access.jsonl").read_text().splitlines()
+    ] == [200, 404]
     assert stat.S_IMODE((tmp_path / "access.jsonl").stat().st_mode) == 0o600
 
 
-def test_a_log_that_cannot_be_written_is_told_of_and_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_cannot_be_written_is_told_of_and_ends_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     AccessLog(tmp_path / "nowhere" / "access.jsonl").write(Entry("GET", "/", 200, "::1"))
     assert "could not be written (No such file or directory)" in capsys.readouterr().err
     AccessLog().write(Entry("GET", "/", 200, "::1"))

@@ -24,7 +24,11 @@ def _tomorrow() -> datetime:
 
 
 def _forged(key: bytes, **changes: object) -> str:
-    return str(signer(key, "link").dumps({"i": "abcdefgh", "c": "alpha", "u": int(time.time()) + 60, "n": "board", **changes}))
+    return str(
+        signer(key, "link").dumps(
+            {"i": "abcdefgh", "c": "alpha", "u": int(time.time()) + 60, "n": "board", **changes}
+        )
+    )
 
 
 def test_a_link_opens_its_one_case_and_says_for_whom_it_was_made(site: Site) -> None:
@@ -35,10 +39,20 @@ def test_a_link_opens_its_one_case_and_says_for_whom_it_was_made(site: Site) -> 
     assert site.ask("GET", "/?case=beta", holder).status == 200
     with site.socket(SESSION + "&case=beta", holder) as page:
         assert page.recv().endswith(" of alpha")
-        assert site.ask("POST", "/api/kernel/function_call", {**holder, "Marimo-Session-Id": "s_abc123"}, b'{"case": "beta"}').status == 200
+        assert (
+            site.ask(
+                "POST",
+                "/api/kernel/function_call",
+                {**holder, "Marimo-Session-Id": "s_abc123"},
+                b'{"case": "beta"}',
+            ).status
+            == 200
+        )
     metas = [scope["meta"] for scope in site.app.scopes]
     assert len(metas) == 3
-    assert all((meta["case"], meta["who"]) == ("alpha", "link: the board") for meta in metas), "whatever the browser asks for"
+    assert all((meta["case"], meta["who"]) == ("alpha", "link: the board") for meta in metas), (
+        "whatever the browser asks for"
+    )
 
 
 def test_a_link_can_be_opened_again_until_its_date(site: Site) -> None:
@@ -64,17 +78,25 @@ def test_an_altered_link_is_refused(site: Site) -> None:
     _, text = make_link(site.key, "alpha", _tomorrow())
     _, beta = make_link(site.key, "beta", _tomorrow())
     body, _, signature = text.rpartition(".")
-    wrong = [
+    problem = [
         beta.rpartition(".")[0] + "." + signature,  # another case under this signature
         body + "." + signature[:-2] + "AA",
         body,
         body[:-4] + "." + signature,
         text + "x",
         text.swapcase(),
-        str(signer(b"another key of 32 bytes or more..", "link").dumps({"i": "abcdefgh", "c": "beta", "u": 9999999999, "n": ""})),
-        str(signer(site.key, "cookie").dumps({"i": "abcdefgh", "c": "beta", "u": 9999999999, "n": ""})),
+        str(
+            signer(b"another key of 32 bytes or more..", "link").dumps(
+                {"i": "abcdefgh", "c": "beta", "u": 9999999999, "n": ""}
+            )
+        ),
+        str(
+            signer(site.key, "cookie").dumps(
+                {"i": "abcdefgh", "c": "beta", "u": 9999999999, "n": ""}
+            )
+        ),
     ]
-    for link in wrong:
+    for link in problem:
         reply = site.ask("GET", f"/link/{link}")
         assert (reply.status, reply.headers["Set-Cookie"]) == (403, None), link
     assert site.app.reached == []
@@ -84,7 +106,10 @@ def test_revoking_ends_the_link_its_cookies_and_open_pages_and_nobody_elses(site
     link, text = make_link(site.key, "alpha", _tomorrow())
     _, other = make_link(site.key, "alpha", _tomorrow())
     holder, remaining = (kept_cookie(site.ask("GET", f"/link/{t}")) for t in (text, other))
-    with site.socket(SESSION, holder) as page, site.socket("session_id=s_other1", remaining) as second:
+    with (
+        site.socket(SESSION, holder) as page,
+        site.socket("session_id=s_other1", remaining) as second,
+    ):
         page.recv(), second.recv()
         assert revoke(site.key, f"https://costs.example.com/link/{text}", site.revoked) == link.id
         with pytest.raises(ConnectionClosedError) as ended:
@@ -92,11 +117,21 @@ def test_revoking_ends_the_link_its_cookies_and_open_pages_and_nobody_elses(site
         assert ended.value.rcvd.code == 3000
         with pytest.raises(TimeoutError):
             second.recv(timeout=0.5)
-        assert site.ask("POST", "/api/kernel/function_call", {**holder, "Marimo-Session-Id": "s_abc123"}, b"{}").status == 401
+        assert (
+            site.ask(
+                "POST",
+                "/api/kernel/function_call",
+                {**holder, "Marimo-Session-Id": "s_abc123"},
+                b"{}",
+            ).status
+            == 401
+        )
     assert [site.ask("GET", "/", who).status for who in (holder, remaining)] == [303, 200]
     assert site.ask("GET", f"/link/{text}").status == 403
     until(lambda: site.app.open == 0)
-    ended_line = [json.loads(line) for line in site.log.read_text().splitlines() if '"status": 3000' in line]
+    ended_line = [
+        json.loads(line) for line in site.log.read_text().splitlines() if '"status": 3000' in line
+    ]
     assert [line["who"] for line in ended_line] == ["link: link"]
 
 
@@ -127,7 +162,11 @@ def test_a_list_that_cannot_be_read_refuses_every_link(site: Site, tmp_path: Pat
 def test_who_sees_all_cases_stays_so_when_opening_a_link(site: Site) -> None:
     _, text = make_link(site.key, "alpha", _tomorrow())
     reply = site.ask("GET", f"/link/{text}", site.viewer())
-    assert (reply.status, reply.headers["Location"], reply.headers["Set-Cookie"]) == (303, "/?case=alpha", None)
+    assert (reply.status, reply.headers["Location"], reply.headers["Set-Cookie"]) == (
+        303,
+        "/?case=alpha",
+        None,
+    )
 
 
 def test_a_link_holder_may_log_in_for_more(site: Site) -> None:
@@ -140,7 +179,12 @@ def test_a_link_holder_may_log_in_for_more(site: Site) -> None:
 def test_a_links_cookie_lives_no_longer_than_the_link_nor_than_a_login(site: Site) -> None:
     for seconds, least, most in ((100, 95, 100), (10**7, 12 * 3600 - 5, 12 * 3600)):
         _, text = make_link(site.key, "alpha", datetime.now(UTC) + timedelta(seconds=seconds))
-        age = site.ask("GET", f"/link/{text}").headers["Set-Cookie"].partition("Max-Age=")[2].partition(";")[0]
+        age = (
+            site.ask("GET", f"/link/{text}")
+            .headers["Set-Cookie"]
+            .partition("Max-Age=")[2]
+            .partition(";")[0]
+        )
         assert least <= int(age) <= most
 
 
@@ -151,7 +195,9 @@ def test_links_work_beside_a_proxys_login(tmp_path: Path) -> None:
         assert site.ask("GET", "/", holder).status == 200
         assert site.app.scopes[-1]["meta"]["case"] == "alpha"
         site.ask("GET", "/", {**holder, "X-User": "ada"})
-        assert site.app.scopes[-1]["meta"]["case"] is None, "the proxy's word counts before the cookie"
+        assert site.app.scopes[-1]["meta"]["case"] is None, (
+            "the proxy's word counts before the cookie"
+        )
 
 
 @pytest.mark.parametrize("case", ["", "../x", "a/b", "a b", ".hidden", "a" * 201, "x\n"])
@@ -178,7 +224,14 @@ def test_only_a_link_or_its_id_is_revoked(tmp_path: Path) -> None:
 
 def test_the_link_is_not_in_the_access_log(site: Site) -> None:
     _, text = make_link(site.key, "alpha", _tomorrow())
-    for path in (f"/link/{text}", f"/links/{text}", f"//link/{text}", f"/{text}", f"/link/{text}/x", f"/?link={text}"):
+    for path in (
+        f"/link/{text}",
+        f"/links/{text}",
+        f"//link/{text}",
+        f"/{text}",
+        f"/link/{text}/x",
+        f"/?link={text}",
+    ):
         site.ask("GET", path)
     written = site.log.read_text()
     assert text.rpartition(".")[2] not in written

@@ -50,7 +50,9 @@ class Served:
         return IdList(self.folder / "published" / REVOKED)
 
     def get(self, path: str) -> tuple[int, str]:
-        request = urllib.request.Request(self.address + path, headers={"Authorization": f"Bearer {TOKEN}"})
+        request = urllib.request.Request(
+            self.address + path, headers={"Authorization": f"Bearer {TOKEN}"}
+        )
         try:
             with urllib.request.urlopen(request, timeout=20) as reply:
                 return reply.status, reply.read().decode()
@@ -66,10 +68,23 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     for case, dollars in DOLLARS.items():
         (folder / "published" / case).mkdir(parents=True)
-        (folder / "published" / case / "case.json").write_text(json.dumps({"title": f"title of {case}", "dollars": dollars}))
-    words = [str(folder / "published"), str(NOTEBOOK), str(folder / "state"), str(folder / "access.jsonl"), TOKEN]
+        (folder / "published" / case / "case.json").write_text(
+            json.dumps({"title": f"title of {case}", "dollars": dollars})
+        )
+    words = [
+        str(folder / "published"),
+        str(NOTEBOOK),
+        str(folder / "state"),
+        str(folder / "access.jsonl"),
+        TOKEN,
+    ]
     said = folder / "said.txt"
-    with said.open("w") as errors, subprocess.Popen([sys.executable, "-c", SERVE, *words], stderr=errors, stdout=errors) as server:
+    with (
+        said.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", SERVE, *words], stderr=errors, stdout=errors
+        ) as server,
+    ):
         try:
             until(lambda: server.poll() is not None or "(Ctrl+C ends it)" in said.read_text(), 60)
             found = re.search(r"http://\S+", said.read_text())
@@ -105,9 +120,16 @@ def test_the_page_tells_no_path_and_no_code(served: Served) -> None:
 
 def test_the_session_sends_no_code_and_no_path(served: Served) -> None:
     address = served.address.replace("http", "ws") + "/ws?session_id=s_plain1"
-    with connect(address, origin=served.address, additional_headers={"Authorization": f"Bearer {TOKEN}"}, proxy=None) as page:
+    with connect(
+        address,
+        origin=served.address,
+        additional_headers={"Authorization": f"Bearer {TOKEN}"},
+        proxy=None,
+    ) as page:
         messages = []
-        while not messages or not ("completed-run" in messages[-1] and "hour none" in "".join(messages)):
+        while not messages or not (
+            "completed-run" in messages[-1] and "hour none" in "".join(messages)
+        ):
             messages.append(str(page.recv(timeout=60)))
     said = "".join(messages)
     assert "2 cases for viewer" in said
@@ -138,9 +160,17 @@ def test_no_source_and_no_file_is_served(served: Served, path: str) -> None:
 def test_every_asset_of_marimo_has_a_name_that_the_wall_knows(served: Served) -> None:
     import marimo
 
-    files = [file for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*") if file.is_file()]
+    files = [
+        file
+        for file in (Path(marimo.__file__).parent / "_static" / "assets").rglob("*")
+        if file.is_file()
+    ]
     assert len(files) > 100
-    assert [file.name for file in files if not methods(f"/assets/{file.name}") or file.parent.name != "assets"] == []
+    assert [
+        file.name
+        for file in files
+        if not methods(f"/assets/{file.name}") or file.parent.name != "assets"
+    ] == []
     assert served.get("/assets/none.js") == (404, "Not Found\n")
 
 
@@ -148,16 +178,27 @@ def test_an_answer_of_another_session_is_not_to_be_had(served: Served) -> None:
     """A link's holder who knows the id of a viewer's session, which marimo would let him take over."""
     holder = _opened(served, served.link("alpha"))
     address = served.address.replace("http", "ws") + "/ws?session_id=s_viewer"
-    with connect(address, origin=served.address, additional_headers={"Authorization": f"Bearer {TOKEN}"}, proxy=None) as page:
+    with connect(
+        address,
+        origin=served.address,
+        additional_headers={"Authorization": f"Bearer {TOKEN}"},
+        proxy=None,
+    ) as page:
         page.recv(timeout=60)
         with pytest.raises(Exception, match="403"):
-            connect(address, origin=served.address, additional_headers={"Cookie": holder}, proxy=None)
+            connect(
+                address, origin=served.address, additional_headers={"Cookie": holder}, proxy=None
+            )
 
 
 def test_a_holders_session_never_names_another_case(served: Served) -> None:
-    address = served.address.replace("http", "ws") + "/ws?session_id=s_holder&case=beta&published=/etc"
+    address = (
+        served.address.replace("http", "ws") + "/ws?session_id=s_holder&case=beta&published=/etc"
+    )
     holder, said = _opened(served, served.link("alpha")), ""
-    with connect(address, origin=served.address, additional_headers={"Cookie": holder}, proxy=None) as page:
+    with connect(
+        address, origin=served.address, additional_headers={"Cookie": holder}, proxy=None
+    ) as page:
         while "hour none" not in said:
             said += str(page.recv(timeout=60))
         chosen = json.dumps({"objectIds": _dropdown(said), "values": [["beta"]]}).encode()
@@ -212,11 +253,15 @@ def visit(browser: Browser, served: Served) -> Iterator[Visit]:
 
 
 def says(page: Page, where: str, text: str) -> None:
-    page.wait_for_function("([w, t]) => (document.querySelector(w)?.innerText || '').includes(t)", arg=[where, text])
+    page.wait_for_function(
+        "([w, t]) => (document.querySelector(w)?.innerText || '').includes(t)", arg=[where, text]
+    )
 
 
 @pytest.mark.browser
-def test_a_viewer_logs_in_with_the_token_and_everything_on_the_page_works(visit: Visit, served: Served) -> None:
+def test_a_viewer_logs_in_with_the_token_and_everything_on_the_page_works(
+    visit: Visit, served: Served
+) -> None:
     page = visit.page
     page.goto(served.address + "/?case=alpha")
     page.get_by_label("Token").fill(TOKEN)
@@ -226,7 +271,9 @@ def test_a_viewer_logs_in_with_the_token_and_everything_on_the_page_works(visit:
     says(page, "#answer", "alpha: 10 dollars, counted 0")  # 1 + 2 + 3 + 4
     page.get_by_role("button", name="count").click()
     says(page, "#answer", "counted 1")
-    page.locator("marimo-vega canvas, marimo-vega svg.marks").first.wait_for()  # its data are gone once another chart takes its place
+    page.locator(
+        "marimo-vega canvas, marimo-vega svg.marks"
+    ).first.wait_for()  # its data are gone once another chart takes its place
     page.locator("select").first.select_option("beta")
     says(page, "#answer", "beta: 100 dollars")
     _click_a_bar(page)
@@ -253,7 +300,9 @@ def _click_a_bar(page: Page) -> None:
 
 
 @pytest.mark.browser
-def test_the_token_after_a_hash_logs_in_and_leaves_the_address(visit: Visit, served: Served) -> None:
+def test_the_token_after_a_hash_logs_in_and_leaves_the_address(
+    visit: Visit, served: Served
+) -> None:
     visit.page.goto(f"{served.address}/login#{TOKEN}")
     says(visit.page, "#cases", "title of alpha")
     assert TOKEN not in visit.page.url

@@ -23,8 +23,16 @@ def test_a_logged_in_viewer_comes_through(site: Site) -> None:
     with site.socket(SESSION, cookie) as page:
         assert page.recv() == f"see ./@file/{SHOWN} of None"
         assert site.ask("GET", f"/@file/{SHOWN}", cookie).status == 200
-        assert site.ask("POST", CALL, {**cookie, "Marimo-Session-Id": "s_abc123"}, b'{"a": 1}').status == 200
-    assert site.app.reached == [("GET", "/"), ("WEBSOCKET", "/ws"), ("GET", f"/@file/{SHOWN}"), ("POST", CALL)]
+        assert (
+            site.ask("POST", CALL, {**cookie, "Marimo-Session-Id": "s_abc123"}, b'{"a": 1}').status
+            == 200
+        )
+    assert site.app.reached == [
+        ("GET", "/"),
+        ("WEBSOCKET", "/ws"),
+        ("GET", f"/@file/{SHOWN}"),
+        ("POST", CALL),
+    ]
     assert site.app.bodies[-1] == b'{"a": 1}'
 
 
@@ -39,7 +47,15 @@ def test_a_stranger_gets_the_login_page_and_nothing_else(site: Site) -> None:
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1", "127.0.0.1:1", "costs.example.com.evil.example", "costs.example.com:8443", "", "user@costs.example.com"],
+    [
+        "evil.example",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "costs.example.com.evil.example",
+        "costs.example.com:8443",
+        "",
+        "user@costs.example.com",
+    ],
 )
 @pytest.mark.parametrize("path", ["/", "/login", "/assets/index.js"])
 def test_a_forged_host_is_refused(site: Site, host: str, path: str) -> None:
@@ -104,7 +120,9 @@ def _marimo_routes(routes: Sequence[BaseRoute], before: str = "") -> set[tuple[s
     """Method and path of each route of the installed marimo, also of those that a newer one adds."""
     found: set[tuple[str, str]] = set()
     for route in routes:
-        assert isinstance(route, Mount | Route | WebSocketRoute), f"marimo has a new kind of route: {route}"
+        assert isinstance(route, Mount | Route | WebSocketRoute), (
+            f"marimo has a new kind of route: {route}"
+        )
         path = before + re.sub(r"\{[^}]*\}", "1-x", route.path)
         if isinstance(route, Mount):
             found |= {("GET", path + "/x/y"), *_marimo_routes(route.routes or [], path)}
@@ -118,7 +136,12 @@ def _marimo_routes(routes: Sequence[BaseRoute], before: str = "") -> set[tuple[s
 def test_of_all_routes_of_marimo_only_what_a_page_needs_reaches_it(site: Site) -> None:
     routes, cookie = _marimo_routes(build_routes()), site.viewer()
     assert len(routes) > 80, "the walk sees marimo's routes"
-    assert {("POST", CALL), ("WEBSOCKET", "/ws"), ("POST", "/api/kernel/execute"), ("GET", "/sse")} <= routes
+    assert {
+        ("POST", CALL),
+        ("WEBSOCKET", "/ws"),
+        ("POST", "/api/kernel/execute"),
+        ("GET", "/sse"),
+    } <= routes
     with site.socket(SESSION, cookie):
         for method, path in sorted(routes):
             _try(site, method, path, {**cookie, "Marimo-Session-Id": "s_abc123"})
@@ -137,9 +160,13 @@ def _try(site: Site, method: str, path: str, headers: dict[str, str]) -> None:
     if method == "WEBSOCKET":
         assert site.opening(SESSION, headers, path=path) == (101 if path == "/ws" else 403)
         return
-    reply = site.ask(method, path, headers, b"{}" if method in {"POST", "PUT", "PATCH", "DELETE"} else None)
+    reply = site.ask(
+        method, path, headers, b"{}" if method in {"POST", "PUT", "PATCH", "DELETE"} else None
+    )
     fine = path in {"/", "/health", "/public-files-sw.js", *CALLS}
-    assert reply.status == 200 if fine else reply.status in {403, 404, 405}, f"{method} {path} is answered with {reply.status}"
+    assert reply.status == 200 if fine else reply.status in {403, 404, 405}, (
+        f"{method} {path} is answered with {reply.status}"
+    )
 
 
 def test_the_icons_are_marimos_and_the_only_files_for_strangers(site: Site) -> None:
@@ -149,32 +176,78 @@ def test_the_icons_are_marimos_and_the_only_files_for_strangers(site: Site) -> N
     assert all("user" not in scope and "meta" not in scope for scope in site.app.scopes)
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "POST", "QUERY"])
+@pytest.mark.parametrize(
+    "method",
+    ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "POST", "QUERY"],
+)
 def test_a_page_is_only_got(site: Site, method: str) -> None:
     for headers in ({}, {"X-HTTP-Method-Override": "GET"}):
-        assert site.ask(method, "/", {**site.viewer(), "Origin": site.origin, **headers}).status in {400, 405}
+        assert site.ask(
+            method, "/", {**site.viewer(), "Origin": site.origin, **headers}
+        ).status in {400, 405}
     assert site.ask("GET", CALL, {**site.viewer(), "X-HTTP-Method-Override": "POST"}).status == 405
     assert site.app.reached == []
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "", "http://127.0.0.1", "https://costs.example.com", "http://localhost.evil.example"]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "",
+        "http://127.0.0.1",
+        "https://costs.example.com",
+        "http://localhost.evil.example",
+    ],
 )
 def test_another_sites_page_calls_nothing(site: Site, origin: str) -> None:
     cookie = site.viewer()
     with site.socket(SESSION, cookie):
         for path in (*sorted(CALLS), "/login", "/logout"):
-            assert site.ask("POST", path, {**cookie, "Origin": origin, "Marimo-Session-Id": "s_abc123"}, b"{}").status == 403
+            assert (
+                site.ask(
+                    "POST",
+                    path,
+                    {**cookie, "Origin": origin, "Marimo-Session-Id": "s_abc123"},
+                    b"{}",
+                ).status
+                == 403
+            )
     assert site.app.reached == [("WEBSOCKET", "/ws")]
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", None, "http://127.0.0.1", "https://costs.example.com", "file://"])
-def test_a_websocket_from_another_site_or_from_nowhere_is_refused(site: Site, origin: str | None) -> None:
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        None,
+        "http://127.0.0.1",
+        "https://costs.example.com",
+        "file://",
+    ],
+)
+def test_a_websocket_from_another_site_or_from_nowhere_is_refused(
+    site: Site, origin: str | None
+) -> None:
     assert site.opening(SESSION, site.viewer(), origin=origin) == 403
     assert site.app.reached == []
 
 
-@pytest.mark.parametrize("path", ["/", "/ws/", "/ws_sync", "/terminal/ws", "/lsp/pylsp", "/%77s", "//ws", "/api/kernel/ws", "/sse"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/ws/",
+        "/ws_sync",
+        "/terminal/ws",
+        "/lsp/pylsp",
+        "/%77s",
+        "//ws",
+        "/api/kernel/ws",
+        "/sse",
+    ],
+)
 def test_only_the_pages_own_websocket_is_opened(site: Site, path: str) -> None:
     assert site.opening(SESSION, site.viewer(), path=path) == 403
     assert site.app.reached == []
@@ -198,7 +271,11 @@ def test_a_websocket_has_one_session_and_chooses_no_notebook(site: Site, query: 
 
 
 def test_a_websocket_without_a_login_is_refused(site: Site) -> None:
-    for headers in ({}, {"Cookie": "costwhy=made.up"}, {"Authorization": "Bearer wrong-token-wrong-token"}):
+    for headers in (
+        {},
+        {"Cookie": "costwhy=made.up"},
+        {"Authorization": "Bearer wrong-token-wrong-token"},
+    ):
         assert site.opening(SESSION, headers) == 403
     assert site.app.reached == []
 
@@ -208,8 +285,12 @@ def test_the_session_of_another_is_neither_taken_over_nor_clicked_in(site: Site)
     with site.socket(SESSION, ada):
         assert site.opening(SESSION, eve) == 403
         for session in ("s_abc123", "s_unknown", "", "s_abc123\t"):
-            assert site.ask("POST", CALL, {**eve, "Marimo-Session-Id": session}, b"{}").status == 403
-    assert site.opening(SESSION, eve) == 403  # also after ada has gone: marimo keeps the session a while
+            assert (
+                site.ask("POST", CALL, {**eve, "Marimo-Session-Id": session}, b"{}").status == 403
+            )
+    assert (
+        site.opening(SESSION, eve) == 403
+    )  # also after ada has gone: marimo keeps the session a while
     assert site.app.reached == [("WEBSOCKET", "/ws")]
 
 
@@ -234,9 +315,21 @@ def test_a_body_over_its_bound_is_refused(site: Site) -> None:
     cookie = {**site.viewer(), "Marimo-Session-Id": "s_abc123"}
     with site.socket(SESSION, cookie):
         assert site.ask("POST", CALL, cookie, b"x" * (256 * 1024)).status == 200
-        assert site.ask("POST", CALL, {**cookie, "Content-Length": "262145"}).status == 413  # 256 KiB and a byte, only announced
-        chunks = b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _ in range(17)) + b"0\r\n\r\n"  # 17 x 16 KiB
-        assert site.ask("POST", CALL, {**cookie, "Transfer-Encoding": "chunked", "Content-Length": ""}, chunks).status == 413
+        assert (
+            site.ask("POST", CALL, {**cookie, "Content-Length": "262145"}).status == 413
+        )  # 256 KiB and a byte, only announced
+        chunks = (
+            b"".join(b"4000\r\n" + b"x" * 0x4000 + b"\r\n" for _ in range(17)) + b"0\r\n\r\n"
+        )  # 17 x 16 KiB
+        assert (
+            site.ask(
+                "POST",
+                CALL,
+                {**cookie, "Transfer-Encoding": "chunked", "Content-Length": ""},
+                chunks,
+            ).status
+            == 413
+        )
         assert site.ask("POST", "/login", {"Content-Length": "4097"}).status == 413
     assert site.app.reached == [("WEBSOCKET", "/ws"), ("POST", CALL)]
 
@@ -251,7 +344,9 @@ def test_a_body_that_does_not_come_is_not_waited_for(site: Site) -> None:
 def test_a_request_hidden_in_another_is_no_request(site: Site) -> None:
     """Content-Length and Transfer-Encoding together: whichever of them a proxy believed, here it is refused and the line is closed."""
     head = f"POST /login HTTP/1.1\r\nHost: {site.host}\r\nOrigin: {site.origin}\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
-    hidden = f"0\r\n\r\nGET / HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    hidden = (
+        f"0\r\n\r\nGET / HTTP/1.1\r\nHost: {site.host}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    )
     with socket.create_connection(("127.0.0.1", site.port), timeout=10) as line:
         line.sendall((head + hidden).encode())
         answers = b"".join(iter(lambda: line.recv(65536), b""))
@@ -264,7 +359,9 @@ def test_nothing_of_the_app_gets_out_but_its_page(site: Site) -> None:
     cookie = site.viewer()
     page = site.ask("GET", "/", {**cookie, "Origin": "https://evil.example"})
     assert page.body == f"<p>{NOTEBOOK.name}</p>".encode(), "no path of this machine"
-    assert not {"access-control-allow-origin", "set-cookie", "server", "location"} & {name.lower() for name in page.headers}
+    assert not {"access-control-allow-origin", "set-cookie", "server", "location"} & {
+        name.lower() for name in page.headers
+    }
     failed = site.ask("GET", "/?fail", cookie)
     assert (failed.status, failed.body) == (500, b"Internal Server Error\n")
     assert site.ask("GET", "/?away", cookie).status == 404
@@ -285,7 +382,11 @@ def test_no_secret_reaches_the_app(site: Site) -> None:
         assert {name for name, _ in scope["headers"]} <= {b"host", b"accept-language"}
         assert scope["meta"]["case"] is None
         assert scope["meta"]["who"] == "viewer"
-        assert scope["user"] == {"username": "viewer", "display_name": "viewer", "is_authenticated": True}
+        assert scope["user"] == {
+            "username": "viewer",
+            "display_name": "viewer",
+            "is_authenticated": True,
+        }
 
 
 @pytest.mark.parametrize("path", ["/", "/login", "/health", "/nowhere", "/assets/index.js"])
@@ -294,7 +395,11 @@ def test_every_answer_carries_its_policy(site: Site, path: str) -> None:
     policy = str(headers["Content-Security-Policy"])
     assert "frame-ancestors 'none'" in policy
     assert "'unsafe-inline'" not in policy.replace("style-src 'self' 'unsafe-inline'", "")
-    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"], headers["Server"]) == ("nosniff", "same-origin", None)
+    assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"], headers["Server"]) == (
+        "nosniff",
+        "same-origin",
+        None,
+    )
     assert "no-store" in headers["Cache-Control"] or path == "/assets/index.js"
 
 

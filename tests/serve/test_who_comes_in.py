@@ -36,7 +36,9 @@ def test_the_token_opens_and_its_cookie_is_kept_from_scripts(site: Site) -> None
     assert (reply.status, reply.headers["Location"]) == (303, "/?case=alpha")
     value, *attributes = reply.headers["Set-Cookie"].split("; ")
     assert re.fullmatch(r"costwhy=[\w.-]+", value)
-    [seconds] = [int(text.removeprefix("Max-Age=")) for text in attributes if text.startswith("Max-Age=")]
+    [seconds] = [
+        int(text.removeprefix("Max-Age=")) for text in attributes if text.startswith("Max-Age=")
+    ]
     assert 43_190 <= seconds <= 43_200, "12 hours are 43,200 seconds"
     assert set(attributes) == {f"Max-Age={seconds}", "Path=/", "HttpOnly", "SameSite=lax"}
     assert TOKEN not in reply.headers["Set-Cookie"]
@@ -44,7 +46,12 @@ def test_the_token_opens_and_its_cookie_is_kept_from_scripts(site: Site) -> None
 
 
 def test_under_https_the_cookie_is_sent_over_https_only(site: Site) -> None:
-    reply = site.ask("POST", "/login", {"Host": "costs.example.com", "Origin": "https://costs.example.com"}, f"secret={TOKEN}".encode())
+    reply = site.ask(
+        "POST",
+        "/login",
+        {"Host": "costs.example.com", "Origin": "https://costs.example.com"},
+        f"secret={TOKEN}".encode(),
+    )
     assert reply.status == 303
     assert {"HttpOnly", "SameSite=lax", "Secure"} <= set(reply.headers["Set-Cookie"].split("; "))
     assert reply.headers["Strict-Transport-Security"] == "max-age=31536000"
@@ -55,7 +62,9 @@ def test_a_bearer_token_opens_without_a_cookie(site: Site) -> None:
     assert site.opening(SESSION, {"Authorization": f"Bearer {TOKEN}"}) == 101
 
 
-@pytest.mark.parametrize("secret", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ü" * 20, "\x00"])
+@pytest.mark.parametrize(
+    "secret", ["", "wrong", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "ü" * 20, "\x00"]
+)
 def test_another_token_does_not_open(site: Site, secret: str) -> None:
     reply = site.log_in(secret)
     assert reply.status == 401
@@ -69,7 +78,9 @@ def test_guessing_is_slowed_down_also_when_all_guesses_come_at_once(site: Site) 
         replies = list(crowd.map(lambda n: site.log_in(f"guess number {n}").status, range(40)))
     assert (replies.count(401), replies.count(429)) == (30, 10)
     assert site.log_in(TOKEN).status == 429, "who has guessed waits, also with the right one"
-    guesses = [site.ask("GET", "/", {"Authorization": f"Bearer guess-{n}"}).status for n in range(31)]
+    guesses = [
+        site.ask("GET", "/", {"Authorization": f"Bearer guess-{n}"}).status for n in range(31)
+    ]
     assert guesses == [303] * 31
     assert site.ask("GET", "/", {"Authorization": f"Bearer {TOKEN}"}).status == 303
 
@@ -109,7 +120,7 @@ def test_the_login_page_cannot_be_written_into(site: Site) -> None:
 def test_an_altered_cookie_is_nobodys(site: Site) -> None:
     cookie = site.viewer()["Cookie"]
     body, _, signature = cookie.rpartition(".")
-    wrong = [
+    problem = [
         body + "." + signature[::-1],
         body + "x." + signature,
         body + ".",
@@ -118,14 +129,16 @@ def test_an_altered_cookie_is_nobodys(site: Site) -> None:
         f"costwhy={TOKEN}",
         cookie + "; " + cookie.replace("costwhy=", "costwhy=x"),
     ]
-    for text in wrong:
+    for text in problem:
         assert site.ask("GET", "/", {"Cookie": text}).status == 303, text
 
 
 def test_a_link_is_no_cookie_and_a_cookie_no_link(site: Site) -> None:
     _, text = make_link(site.key, "alpha", datetime.now(UTC) + timedelta(days=1))
     assert site.ask("GET", "/", {"Cookie": f"costwhy={text}"}).status == 303
-    assert site.ask("GET", "/link/" + site.viewer()["Cookie"].removeprefix("costwhy=")).status == 403
+    assert (
+        site.ask("GET", "/link/" + site.viewer()["Cookie"].removeprefix("costwhy=")).status == 403
+    )
 
 
 def test_a_cookie_ends_at_its_time_and_its_page_with_it(site: Site) -> None:
@@ -156,7 +169,9 @@ def test_logging_out_ends_copies_of_the_cookie_and_open_pages(site: Site) -> Non
     assert [site.ask("GET", "/", who).status for who in (ada, bob)] == [303, 200]
 
 
-def test_two_processes_of_one_state_folder_share_logins_and_logouts(site: Site, tmp_path: Path) -> None:
+def test_two_processes_of_one_state_folder_share_logins_and_logouts(
+    site: Site, tmp_path: Path
+) -> None:
     with wall(tmp_path, Auth(token=TOKEN)) as other:
         cookie = site.viewer()
         assert other.ask("GET", "/", cookie).status == 200
@@ -164,7 +179,9 @@ def test_two_processes_of_one_state_folder_share_logins_and_logouts(site: Site, 
         assert other.ask("GET", "/", cookie).status == 303
 
 
-def test_a_new_token_or_another_secret_ends_old_cookies(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_token_or_another_secret_ends_old_cookies(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cookie = site.viewer()
     with wall(tmp_path, Auth(token=TOKEN)) as again:
         assert again.ask("GET", "/", cookie).status == 200, "a restart ends nobody"
@@ -181,7 +198,7 @@ def test_a_new_token_or_another_secret_ends_old_cookies(site: Site, tmp_path: Pa
 def test_users_log_in_by_name_and_password(tmp_path: Path) -> None:
     with wall(tmp_path, Auth(users=users_file(tmp_path, "ada", "bob")), watch=0.1) as site:
         assert b'name="name"' in site.ask("GET", "/login").body
-        wrong = [
+        problem = [
             ("ada", "wrong password"),
             ("bob", ""),
             ("eve", PASSWORD),
@@ -189,7 +206,7 @@ def test_users_log_in_by_name_and_password(tmp_path: Path) -> None:
             ("ada\n", PASSWORD),
             ("# who may look", PASSWORD),
         ]
-        assert [site.log_in(secret, name).status for name, secret in wrong] == [401] * 6
+        assert [site.log_in(secret, name).status for name, secret in problem] == [401] * 6
         reply = site.log_in(PASSWORD, "ada")
         assert reply.status == 303
         assert site.ask("GET", "/", kept_cookie(reply)).status == 200
@@ -201,15 +218,23 @@ def test_who_is_taken_out_of_the_file_or_has_a_new_password_is_out_at_once(tmp_p
     file = users_file(tmp_path, "ada", "bob", "cyd")
     with wall(tmp_path, Auth(users=file), watch=0.1) as site:
         cookies = {name: kept_cookie(site.log_in(PASSWORD, name)) for name in ("ada", "bob", "cyd")}
-        lines = [line for line in file.read_text().splitlines() if not line.startswith(("ada:", "bob:"))]
+        lines = [
+            line for line in file.read_text().splitlines() if not line.startswith(("ada:", "bob:"))
+        ]
         with site.socket(SESSION, cookies["ada"]) as page:
             page.recv()
             file.write_text("\n".join([*lines, hash_line("bob", "another password")]) + "\n")
             with pytest.raises(ConnectionClosedError):
                 page.recv(timeout=10)
-        assert [site.ask("GET", "/", cookie).status for cookie in cookies.values()] == [303, 303, 200]
+        assert [site.ask("GET", "/", cookie).status for cookie in cookies.values()] == [
+            303,
+            303,
+            200,
+        ]
         file.write_text("broken")
-        assert site.ask("GET", "/", cookies["cyd"]).status == 303, "a file that cannot be read lets nobody in"
+        assert site.ask("GET", "/", cookies["cyd"]).status == 303, (
+            "a file that cannot be read lets nobody in"
+        )
 
 
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(tmp_path: Path) -> None:
@@ -255,10 +280,16 @@ def test_a_hash_line_is_salted_and_belongs_to_one_password() -> None:
 )
 def test_a_users_file_with_a_wrong_line_is_refused_by_its_number(tmp_path: Path, text: str) -> None:
     file = tmp_path / "users.txt"
-    file.write_text(hash_line("ada", PASSWORD) + "\n" + hash_line("ada", PASSWORD) + "\n" if text == "twice" else text)
+    file.write_text(
+        hash_line("ada", PASSWORD) + "\n" + hash_line("ada", PASSWORD) + "\n"
+        if text == "twice"
+        else text
+    )
     with pytest.raises(ConfigError) as error:
         read_users(file)
-    assert ("line 2" if text == "twice" else "line 1" if text.startswith("ada") else "users.txt") in str(error.value)
+    assert (
+        "line 2" if text == "twice" else "line 1" if text.startswith("ada") else "users.txt"
+    ) in str(error.value)
     assert "secret" not in str(error.value)
 
 
@@ -268,7 +299,12 @@ def test_attempts_are_counted_by_name_over_all_addresses_too() -> None:
     assert attempts.take("bob") == 0
     attempts.reset("ada")
     assert attempts.take("ada") == 0
-    until(lambda: attempts.take("ada") == 0 and attempts.take("ada") == 0 and attempts.take("ada") == 0, 5)
+    until(
+        lambda: (
+            attempts.take("ada") == 0 and attempts.take("ada") == 0 and attempts.take("ada") == 0
+        ),
+        5,
+    )
 
 
 def test_one_guesser_has_one_network() -> None:
@@ -281,17 +317,25 @@ def test_one_guesser_has_one_network() -> None:
 
 def test_a_listed_proxy_says_who_it_is(tmp_path: Path) -> None:
     with wall(tmp_path, PROXY) as site:
-        sent = {"X-Forwarded-User": "ada@example.com", "X-Forwarded-For": "6.6.6.6, 10.1.2.3", "X-Forwarded-Proto": "https"}
+        sent = {
+            "X-Forwarded-User": "ada@example.com",
+            "X-Forwarded-For": "6.6.6.6, 10.1.2.3",
+            "X-Forwarded-Proto": "https",
+        }
         assert site.ask("GET", "/", sent).status == 200
         assert site.opening(SESSION, sent) == 101
         assert {scope["meta"]["who"] for scope in site.app.scopes} == {"ada@example.com"}
-        assert site.app.scopes[0]["client"][0] == "10.1.2.3", "what the proxy saw, not what its client claimed"
+        assert site.app.scopes[0]["client"][0] == "10.1.2.3", (
+            "what the proxy saw, not what its client claimed"
+        )
         assert site.ask("GET", "/").status == 401
         assert site.ask("GET", "/login").status == 401
         assert site.log_in(TOKEN).status == 404
 
 
-@pytest.mark.parametrize("name", ["X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X-FORWARDED-USER"])
+@pytest.mark.parametrize(
+    "name", ["X-Forwarded-User", "x-forwarded-user", "X_Forwarded_User", "X-FORWARDED-USER"]
+)
 def test_the_proxys_header_from_another_address_is_nobodys_word(tmp_path: Path, name: str) -> None:
     with wall(tmp_path, replace(PROXY, proxies=("10.9.8.7", "192.168.0.0/16"))) as site:
         for extra in (
@@ -312,7 +356,10 @@ def test_a_doubled_empty_or_unprintable_name_is_nobodys(tmp_path: Path) -> None:
     with wall(tmp_path, PROXY) as site:
         for name in (" ", "a" * 201, "\u202eada".encode().decode("latin-1"), "\xff"):
             assert site.ask("GET", "/", {"X-Forwarded-User": name}).status == 401
-        assert site.ask("GET", "/", {"X-Forwarded-User": "ada", "x-forwarded-user": "root"}).status == 401
+        assert (
+            site.ask("GET", "/", {"X-Forwarded-User": "ada", "x-forwarded-user": "root"}).status
+            == 401
+        )
         assert site.app.reached == []
 
 
@@ -327,7 +374,9 @@ def test_without_a_way_to_log_in_everybody_on_this_machine_is_a_viewer(tmp_path:
     with wall(tmp_path, Auth()) as site:
         assert site.ask("GET", "/").status == 200
         assert site.ask("GET", "/login").headers["Location"] == "/"
-        assert site.ask("GET", "/", {"Host": "rebound.example"}).status == 403, "no other name is this machine"
+        assert site.ask("GET", "/", {"Host": "rebound.example"}).status == 403, (
+            "no other name is this machine"
+        )
         assert site.opening(SESSION, {}, origin="https://evil.example") == 403
 
 
@@ -372,7 +421,11 @@ def test_an_unclear_record_is_refused_in_plain_words(auth: Auth, words: str) -> 
 
 
 def test_sites_are_written_as_browsers_write_them() -> None:
-    options = ServeOptions(Auth(token=TOKEN), "0.0.0.0", sites=("HTTPS://Costs.Example.com:443/", "http://[2001:db8::1]:8080"))
+    options = ServeOptions(
+        Auth(token=TOKEN),
+        "0.0.0.0",
+        sites=("HTTPS://Costs.Example.com:443/", "http://[2001:db8::1]:8080"),
+    )
     assert read_sites(options, 8080) == {
         "costs.example.com": "https://costs.example.com",
         "[2001:db8::1]:8080": "http://[2001:db8::1]:8080",
@@ -392,7 +445,9 @@ def test_sites_are_written_as_browsers_write_them() -> None:
         read_sites(replace(options, sites=()), 8080)
 
 
-def test_the_secret_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_secret_key_is_made_once_and_only_its_owner_reads_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("COSTWHY_SECRET", raising=False)
     state = tmp_path / "deep" / "state"
     with ThreadPoolExecutor(8) as crowd:
@@ -430,4 +485,9 @@ def test_a_visitor_of_a_proxy_cannot_be_made_by_a_cookie(tmp_path: Path) -> None
         cookie = site.viewer()
     with wall(tmp_path, PROXY) as site:
         assert site.ask("GET", "/", cookie).status == 401
-        assert site.ask("GET", "/", site.cookie(Visitor("ada", None, "k" * 16, time.time() + 60, proof="x"))).status == 401
+        assert (
+            site.ask(
+                "GET", "/", site.cookie(Visitor("ada", None, "k" * 16, time.time() + 60, proof="x"))
+            ).status
+            == 401
+        )

@@ -4,7 +4,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-
 from costwhy.show.cache import Cache
 
 PATIENCE = 30

@@ -77,9 +77,16 @@ def test_all_charts_of_a_case_have_one_time_axis() -> None:
 def test_a_behaviour_has_its_colour_in_every_chart() -> None:
     case = drawn_case()
     bars = spec(charts.moved(chart_data.moved(case)))["layer"][0]["encoding"]["color"]["scale"]
-    assert dict(zip(bars["domain"], bars["range"], strict=True)) == {k: b.colour for k, b in BY_KIND.items()}
-    areas = spec(charts.ledger(chart_data.ledger(case), AXIS))["layer"][0]["encoding"]["color"]["scale"]
-    assert areas["domain"] == ["webhooks’ retries against store", "traffic from outside to webhooks"]
+    assert dict(zip(bars["domain"], bars["range"], strict=True)) == {
+        k: b.colour for k, b in BY_KIND.items()
+    }
+    areas = spec(charts.ledger(chart_data.ledger(case), AXIS))["layer"][0]["encoding"]["color"][
+        "scale"
+    ]
+    assert areas["domain"] == [
+        "webhooks’ retries against store",
+        "traffic from outside to webhooks",
+    ]
     assert areas["range"] == [BY_KIND[RETRIES].colour, BY_KIND[DEMAND].colour]
 
 
@@ -105,7 +112,9 @@ def test_calls_show_retries_what_would_have_been_and_what_was() -> None:
     ]
 
 
-@pytest.mark.parametrize(("picked", "lit"), [("change-1", ["change-1"]), (None, []), ("no such", [])])
+@pytest.mark.parametrize(
+    ("picked", "lit"), [("change-1", ["change-1"]), (None, []), ("no such", [])]
+)
 def test_the_picked_change_is_lit(picked: str | None, lit: list[str]) -> None:
     chart = charts.changes(chart_data.changes(drawn_case()), AXIS, picked)
     marks, light = spec(chart)["layer"]
@@ -116,7 +125,9 @@ def test_the_picked_change_is_lit(picked: str | None, lit: list[str]) -> None:
 
 def test_the_spend_chart_has_a_band_to_click_for_every_spike_short_ones_on_top() -> None:
     hours = [START - 100 * HOUR + k * HOUR for k in range(201)]
-    overview = pl.DataFrame({"hour": hours, "actual_cost": 5.0, "expected_cost": 4.0, "estimated": False})
+    overview = pl.DataFrame(
+        {"hour": hours, "actual_cost": 5.0, "expected_cost": 4.0, "estimated": False}
+    )
     short = spike(spike_id="short", end=START + HOUR, status="ended")
     listed = pl.DataFrame([vars(short), vars(spike())], schema=tables.SPIKES.schema)
     chart = charts.spend(overview, listed, "short")
@@ -130,15 +141,27 @@ def test_the_spend_chart_has_a_band_to_click_for_every_spike_short_ones_on_top()
     assert charts.spend(overview, listed.head(0), None).to_dict()["layer"]
 
 
-@pytest.mark.parametrize("hours", [1, charts.FEW_POINTS, charts.FEW_POINTS + 1, 3 * charts.FEW_POINTS])
+@pytest.mark.parametrize(
+    "hours", [1, charts.FEW_POINTS, charts.FEW_POINTS + 1, 3 * charts.FEW_POINTS]
+)
 def test_a_series_of_any_length_is_thinned_to_what_a_chart_can_hold(hours: int) -> None:
     times = [START + k * HOUR for k in range(hours)]
-    frame = pl.DataFrame({"hour": times, "actual_cost": 1.0, "expected_cost": 1.0, "estimated": False, "state": "final"})
+    frame = pl.DataFrame(
+        {
+            "hour": times,
+            "actual_cost": 1.0,
+            "expected_cost": 1.0,
+            "estimated": False,
+            "state": "final",
+        }
+    )
     assert 0 < len(data(charts.timeline(frame, START))) <= charts.FEW_POINTS
 
 
 def test_shares_colour_verdicts_and_no_team() -> None:
-    frame = pl.DataFrame({"name": ["Inefficiency", "data"], "dollars": [9.0, 1.0], "now": 0.0, "cases": 1})
+    frame = pl.DataFrame(
+        {"name": ["Inefficiency", "data"], "dollars": [9.0, 1.0], "now": 0.0, "cases": 1}
+    )
     scale = spec(charts.shares(frame, "EUR"))["layer"][0]["encoding"]["color"]["scale"]
     assert scale["domain"] == ["Inefficiency", "data"]
     assert scale["range"] == [charts.EXCESS, charts.ACTUAL]
@@ -146,17 +169,31 @@ def test_shares_colour_verdicts_and_no_team() -> None:
 
 
 def test_days_fill_only_what_lies_above_the_expected_line() -> None:
-    frame = pl.DataFrame({"hour": [START, START + 24 * HOUR], "actual_cost": [9.0, 3.0], "expected_cost": 5.0})
+    frame = pl.DataFrame(
+        {"hour": [START, START + 24 * HOUR], "actual_cost": [9.0, 3.0], "expected_cost": 5.0}
+    )
     assert [row["top"] for row in data(charts.days(frame))] == [9.0, 5.0]
 
 
 def test_an_estimate_outside_its_interval_is_red() -> None:
-    frame = pl.DataFrame({"day": [START], "estimated_cost": 100.0, "billed_cost": 120.0, "low": 90.0, "high": 110.0, "inside": False})
+    frame = pl.DataFrame(
+        {
+            "day": [START],
+            "estimated_cost": 100.0,
+            "billed_cost": 120.0,
+            "low": 90.0,
+            "high": 110.0,
+            "inside": False,
+        }
+    )
     chart = charts.estimates(frame)
     [row] = data(chart)
     assert (row["off"], row["least"], row["most"]) == (20.0, -10.0, 10.0)
     colour = spec(chart)["layer"][1]["encoding"]["color"]
-    assert (colour["condition"]["test"], colour["condition"]["value"]) == ("datum.inside", charts.ACTUAL)
+    assert (colour["condition"]["test"], colour["condition"]["value"]) == (
+        "datum.inside",
+        charts.ACTUAL,
+    )
     assert colour["value"] == charts.EXCESS
 
 

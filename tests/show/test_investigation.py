@@ -55,7 +55,10 @@ def test_without_spikes_a_url_shows_nothing() -> None:
         ({"pick": None}, None),
         ({"drag": {"hour": [MS, MS + 5 * HOUR]}}, "20261021T09/20261021T14"),
         ({"drag": {"hour": [MS + 59_000, MS + 5 * HOUR + 59_000]}}, "20261021T09/20261021T14"),
-        ({"drag": {"hour": ["2026-10-21T09:30:00+02:00", "2026-10-21T14:00:00"]}}, "20261021T07/20261021T14"),
+        (
+            {"drag": {"hour": ["2026-10-21T09:30:00+02:00", "2026-10-21T14:00:00"]}},
+            "20261021T07/20261021T14",
+        ),
         ({"drag": {"hour": [MS, MS + HOUR]}}, None),
         ({"drag": {"hour": [MS, MS + HOUR]}, "pick": {"spike_id": ["third"]}}, "third"),
         ({"drag": {"hour": [MS + 5 * HOUR, MS]}}, None),
@@ -65,7 +68,9 @@ def test_without_spikes_a_url_shows_nothing() -> None:
         ({"drag": {"hour": 7}}, None),
     ],
 )
-def test_a_click_is_a_known_spike_and_a_drag_of_two_hours_is_a_window(selections: object, found: str | None) -> None:
+def test_a_click_is_a_known_spike_and_a_drag_of_two_hours_is_a_window(
+    selections: object, found: str | None
+) -> None:
     assert investigation.clicked(selections, SPIKES) == found  # type: ignore[arg-type]
 
 
@@ -79,7 +84,9 @@ def test_a_click_is_a_known_spike_and_a_drag_of_two_hours_is_a_window(selections
         (None, -1, "first"),
     ],
 )
-def test_the_neighbour_at_an_end_is_the_other_end(shown: str | None, step: int, next_one: str) -> None:
+def test_the_neighbour_at_an_end_is_the_other_end(
+    shown: str | None, step: int, next_one: str
+) -> None:
     assert investigation.neighbour(shown, SPIKES, step) == next_one
 
 
@@ -119,5 +126,7 @@ def test_the_selection_is_the_row_of_what_is_shown() -> None:
 def test_a_case_without_a_lake_takes_no_verdict() -> None:
     case = drawn_case()
     assert not investigation.is_spike(case)
-    assert investigation.say(case, {"verdict": "fixing", "note": "", "who": "dana"}).startswith("Only")
+    assert investigation.say(case, {"verdict": "fixing", "note": "", "who": "dana"}).startswith(
+        "Only"
+    )
     assert investigation.verdicts_table(case).is_empty()

@@ -17,7 +17,9 @@ HOUR = timedelta(hours=1)
 
 def case(name: str, **values: object) -> Case:
     """The drawn case under another name."""
-    return replace(drawn_case(), spike=spike(**{"spike_id": name, "title": f"case {name}"} | values))
+    return replace(
+        drawn_case(), spike=spike(**{"spike_id": name, "title": f"case {name}"} | values)
+    )
 
 
 RUNNING = case("running", cost_per_hour_now=9.0)
@@ -28,7 +30,12 @@ FALL = case("fall", end=START + HOUR, status="ended", cost_per_hour_now=0.0, exc
 
 def test_running_cases_come_first_by_dollars_an_hour_then_ended_ones_by_cost() -> None:
     cases = board(FALL, SLOW, ENDED, RUNNING).cases
-    assert [p.name for p in sorted(cases, key=leadership._rank)] == ["running", "slow", "ended", "fall"]
+    assert [p.name for p in sorted(cases, key=leadership._rank)] == [
+        "running",
+        "slow",
+        "ended",
+        "fall",
+    ]
 
 
 def test_the_headline_counts_what_runs_and_names_what_costs_most_a_day() -> None:
@@ -61,7 +68,10 @@ def test_shares_are_the_rises_by_name_largest_first() -> None:
     nobody = replace(SLOW, owners=tables.OWNERS.empty(), planned=True)
     everything = board(RUNNING, nobody, FALL)
     by = {title: leadership.shares(everything, title).rows() for title in leadership.SHARES}
-    assert by["Growth or inefficiency"] == [("Inefficiency", 210.0, 9.0, 1), ("Traffic growth", 100.0, 2.0, 1)]
+    assert by["Growth or inefficiency"] == [
+        ("Inefficiency", 210.0, 9.0, 1),
+        ("Traffic growth", 100.0, 2.0, 1),
+    ]
     assert by["Planned or not"] == [("Not planned", 210.0, 9.0, 1), ("Planned", 100.0, 2.0, 1)]
     assert by["By who runs it"] == [("data", 210.0, 9.0, 1), ("nobody is recorded", 100.0, 2.0, 1)]
 
@@ -83,14 +93,25 @@ def test_the_row_that_is_picked_is_its_case() -> None:
     ("wanted", "shown"),
     [("ended", "ended"), ("", "running"), (None, "running"), ("secret", None), (["ended"], None)],
 )
-def test_a_url_shows_a_case_that_the_viewer_may_see_or_none(wanted: object, shown: str | None) -> None:
+def test_a_url_shows_a_case_that_the_viewer_may_see_or_none(
+    wanted: object, shown: str | None
+) -> None:
     assert leadership.first_case(board(RUNNING, ENDED), wanted) == shown
     assert leadership.first_case(board(), None) is None
 
 
 def test_the_company_is_read_as_it_was_published() -> None:
-    day = {"day": "2026-10-20T00:00:00Z", "actual_cost": 10, "expected_cost": 9.5, "estimated": False}
-    company = {"days": [day], "nobody_owns": {"cost": 5, "share": 0.1, "items": [GAP]}, "currency": "EUR"}
+    day = {
+        "day": "2026-10-20T00:00:00Z",
+        "actual_cost": 10,
+        "expected_cost": 9.5,
+        "estimated": False,
+    }
+    company = {
+        "days": [day],
+        "nobody_owns": {"cost": 5, "share": 0.1, "items": [GAP]},
+        "currency": "EUR",
+    }
     empty = board(company=company)
     assert empty.currency == "EUR"
     assert leadership.days(empty).select("actual_cost", "expected_cost").rows() == [(10.0, 9.5)]
@@ -102,9 +123,13 @@ def test_the_company_is_read_as_it_was_published() -> None:
     assert leadership.gap(board()) is None
 
 
-def test_a_page_is_written_once_and_again_after_the_case_was_published_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_is_written_once_and_again_after_the_case_was_published_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     written: list[str] = []
-    monkeypatch.setattr(leadership, "_case_page", lambda case: written.append(case.spike.title) or "page")
+    monkeypatch.setattr(
+        leadership, "_case_page", lambda case: written.append(case.spike.title) or "page"
+    )
     [published] = board(case("once")).cases
     assert [leadership.case_page(published) for _ in range(3)] == ["page"] * 3
     assert len(written) == 1

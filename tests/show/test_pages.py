@@ -6,9 +6,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import drawn_pages as pages
 import polars as pl
 import pytest
-import drawn_pages as pages
 from drawn_case import drawn_case
 
 from costwhy import templates
@@ -17,8 +17,6 @@ from costwhy.case.opened import FRAMES
 from costwhy.publishing.offline_page import offline_page
 from costwhy.show import html
 from costwhy.show.chart_specs import chart_specs
-
-
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCE = Path(templates.__file__).parent
@@ -51,12 +49,22 @@ def hostile_case() -> Case:
     case = drawn_case()
     texts = {
         name: frame.with_columns(
-            *(pl.lit(HOSTILE).alias(c) for c, t in frame.schema.items() if t == pl.String and c not in {"kind", "where", "role"}),
-            *(pl.lit([HOSTILE]).alias(c) for c, t in frame.schema.items() if t == pl.List(pl.String)),
+            *(
+                pl.lit(HOSTILE).alias(c)
+                for c, t in frame.schema.items()
+                if t == pl.String and c not in {"kind", "where", "role"}
+            ),
+            *(
+                pl.lit([HOSTILE]).alias(c)
+                for c, t in frame.schema.items()
+                if t == pl.List(pl.String)
+            ),
         )
         for name, frame in ((name, getattr(case, name)) for name in FRAMES)
     }
-    where = pl.DataFrame({"where": ['{"service": "' + HOSTILE.replace('"', "") + '"}'], "cost_change": [1.0]})
+    where = pl.DataFrame(
+        {"where": ['{"service": "' + HOSTILE.replace('"', "") + '"}'], "cost_change": [1.0]}
+    )
     changes = texts["changes"].with_columns(kind=pl.lit(HOSTILE))
     triggers = texts["triggers"].with_columns(kind=pl.lit(HOSTILE))
     spike = replace(case.spike, title=HOSTILE, status=HOSTILE, spike_id=HOSTILE)
@@ -128,10 +136,14 @@ def test_only_these_values_are_declared_to_be_html() -> None:
         text = file.read_text(encoding="utf-8")
         assert re.search(r"\|\s*safe\b|autoescape", text) is None, file.name
     counted = {
-        file.relative_to(SOURCE).as_posix(): len(re.findall(r"\bMarkup\((?!\))", file.read_text(encoding="utf-8")))
+        file.relative_to(SOURCE).as_posix(): len(
+            re.findall(r"\bMarkup\((?!\))", file.read_text(encoding="utf-8"))
+        )
         for file in SOURCE.rglob("*.py")
     }
-    assert {name: count for name, count in counted.items() if count and "serve/" not in name} == SAFE
+    assert {
+        name: count for name, count in counted.items() if count and "serve/" not in name
+    } == SAFE
 
 
 def test_templates_escape_and_know_their_names() -> None:

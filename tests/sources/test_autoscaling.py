@@ -40,30 +40,53 @@ def test_what_an_alarm_scaled_is_automated_and_what_a_user_asked_for_is_not(tmp_
     rows = autoscaling.read([put(tmp_path, activity(), activity("a2", BY_USER))]).rows
     assert rows.columns == [name for name in CHANGES.schema if name != "delivery"]
     assert rows.select("kind", "automated", "actor", "before", "after").rows() == [
-        ("scaling", True, "autoscaling.amazonaws.com", '{"desired_capacity":2}', '{"desired_capacity":3}'),
+        (
+            "scaling",
+            True,
+            "autoscaling.amazonaws.com",
+            '{"desired_capacity":2}',
+            '{"desired_capacity":3}',
+        ),
         ("scaling", False, None, '{"desired_capacity":3}', '{"desired_capacity":7}'),
     ]
     first = rows.row(0, named=True)
     assert first["time"] == datetime(2026, 10, 14, 3, 0, 12, 345_000, tzinfo=UTC)
-    assert (first["resource"], first["account"], first["region"]) == ("web-nodes", "111", "eu-west-1")
+    assert (first["resource"], first["account"], first["region"]) == (
+        "web-nodes",
+        "111",
+        "eu-west-1",
+    )
 
 
 def test_application_auto_scaling_names_the_ecs_service(tmp_path):
     mine = {"ActivityId": "b", "ResourceId": "service/prod/cart", "StartTime": "2026-10-14T05:00:12+02:00", "Cause": "monitor alarm",
             "Description": "Setting desired count to 9."}  # fmt: skip
     row = autoscaling.read([put(tmp_path, mine, key="ScalingActivities")]).rows.row(0, named=True)
-    assert (row["service"], row["resource"], row["after"]) == ("cart", "service/prod/cart", '{"desired_capacity":9}')
+    assert (row["service"], row["resource"], row["after"]) == (
+        "cart",
+        "service/prod/cart",
+        '{"desired_capacity":9}',
+    )
     assert row["time"].hour == 3
 
 
 def test_failed_and_repeated_activities_are_seen_and_are_no_changes(tmp_path):
-    reading = autoscaling.read([put(tmp_path, activity(), activity(), activity("f", StatusCode="Failed"))])
+    reading = autoscaling.read(
+        [put(tmp_path, activity(), activity(), activity("f", StatusCode="Failed"))]
+    )
     assert (reading.rows.height, reading.seen["records"].sum()) == (1, 3)
 
 
 def test_a_broken_activity_does_not_take_the_others_with_it(tmp_path):
-    bad = [activity("x", StartTime="2026-10-14T03:00:12"), {"ActivityId": 5}, None, activity("y", Cause=7)]
-    reading = autoscaling.read([put(tmp_path, *bad, activity("good", Cause="<script>" + "z" * 5_000_000))])
+    bad = [
+        activity("x", StartTime="2026-10-14T03:00:12"),
+        {"ActivityId": 5},
+        None,
+        activity("y", Cause=7),
+    ]
+    reading = autoscaling.read(
+        [put(tmp_path, *bad, activity("good", Cause="<script>" + "z" * 5_000_000))]
+    )
     assert reading.rows["change_id"].to_list() == ["good"]
     assert "<script>" in reading.rows["summary"][0]
     assert len(reading.rows["summary"][0]) <= 501

@@ -15,7 +15,16 @@ import boto3
 import msgspec
 import polars as pl
 import pytest
-from aws_on_loopback import KEY_ID, REGION, SECRET, assert_nothing_planted, bucket, moto_server, upload, usual_configuration
+from aws_on_loopback import (
+    KEY_ID,
+    REGION,
+    SECRET,
+    assert_nothing_planted,
+    bucket,
+    moto_server,
+    upload,
+    usual_configuration,
+)
 from botocore.stub import ANY, Stubber
 from conftest import ROOT, SAMPLE
 from polars.testing import assert_frame_equal
@@ -37,7 +46,10 @@ DAY = date(2026, 10, 14)
 MIDNIGHT = datetime(2026, 10, 14, tzinfo=UTC)
 NOW = MIDNIGHT + timedelta(hours=20, minutes=30)
 HOUR = timedelta(hours=1)
-IAM = {"monitoring": "cloudwatch", "tagging": "tag"}  # where IAM has another name than the signature
+IAM = {
+    "monitoring": "cloudwatch",
+    "tagging": "tag",
+}  # where IAM has another name than the signature
 ACTIONS = {"ListObjectsV2": "ListBucket"}
 
 
@@ -87,13 +99,23 @@ def event(text: str) -> dict[str, Any]:
     return {"EventId": "e", "CloudTrailEvent": text}
 
 
-def test_looked_up_events_become_the_rows_of_the_log_files(stubs: dict[str, Stubber], tmp_path: Path) -> None:
-    records = [record("e1", MIDNIGHT + HOUR), record("e2", MIDNIGHT + 2 * HOUR, readOnly=True), record("e3", NOW, errorCode="AccessDenied")]
+def test_looked_up_events_become_the_rows_of_the_log_files(
+    stubs: dict[str, Stubber], tmp_path: Path
+) -> None:
+    records = [
+        record("e1", MIDNIGHT + HOUR),
+        record("e2", MIDNIGHT + 2 * HOUR, readOnly=True),
+        record("e3", NOW, errorCode="AccessDenied"),
+    ]
     pages = [[json.dumps(r) for r in records[:2]], [json.dumps(records[2]), "{broken"]]
     stub = stubs["cloudtrail"]
     asked = {"StartTime": MIDNIGHT, "EndTime": NOW - timedelta(seconds=1), "MaxResults": 50}
-    stub.add_response("lookup_events", {"Events": [event(t) for t in pages[0]], "NextToken": "more"}, asked)
-    stub.add_response("lookup_events", {"Events": [event(t) for t in pages[1]]}, asked | {"NextToken": "more"})
+    stub.add_response(
+        "lookup_events", {"Events": [event(t) for t in pages[0]], "NextToken": "more"}, asked
+    )
+    stub.add_response(
+        "lookup_events", {"Events": [event(t) for t in pages[1]]}, asked | {"NextToken": "more"}
+    )
     ((day, reading),) = cloudtrail_api.read(request())
     log = tmp_path / "log.json"
     log.write_text(json.dumps({"Records": records}))
@@ -102,24 +124,36 @@ def test_looked_up_events_become_the_rows_of_the_log_files(stubs: dict[str, Stub
     assert reading.rows["change_id"].to_list() == ["e1"]
     assert_frame_equal(reading.rows, same.rows)
     assert_frame_equal(reading.seen, same.seen.filter(pl.col("hour") < NOW))
-    assert reading.set_aside.select("file", "place").rows() == [("CloudTrail eu-west-1 2026-10-14", "event 4")]
+    assert reading.set_aside.select("file", "place").rows() == [
+        ("CloudTrail eu-west-1 2026-10-14", "event 4")
+    ]
 
 
 def test_an_event_counts_on_its_own_day_only(stubs: dict[str, Stubber]) -> None:
-    late = json.dumps(record("e9", MIDNIGHT + timedelta(days=1)))  # a second after the end that was asked for
-    stubs["cloudtrail"].add_response("lookup_events", {"Events": [event(late)]}, {"StartTime": ANY, "EndTime": ANY, "MaxResults": 50})
+    late = json.dumps(
+        record("e9", MIDNIGHT + timedelta(days=1))
+    )  # a second after the end that was asked for
+    stubs["cloudtrail"].add_response(
+        "lookup_events",
+        {"Events": [event(late)]},
+        {"StartTime": ANY, "EndTime": ANY, "MaxResults": 50},
+    )
     ((_, reading),) = cloudtrail_api.read(request(until=MIDNIGHT + timedelta(days=2)))
     assert reading.rows.height == reading.seen.height == 0
 
 
-def test_cloudtrail_is_asked_no_more_than_twice_a_second(stubs: dict[str, Stubber], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cloudtrail_is_asked_no_more_than_twice_a_second(
+    stubs: dict[str, Stubber], monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock, starts = [100.0], []
 
     def sleep(seconds: float) -> None:
         clock[0] += seconds
         starts.append(clock[0])
 
-    monkeypatch.setattr(cloudtrail_api, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0]))
+    monkeypatch.setattr(
+        cloudtrail_api, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0])
+    )
     monkeypatch.setattr(cloudtrail_api, "PER_SECOND", 2)
     for n in range(5):
         answer: dict[str, Any] = {"Events": []} | ({"NextToken": f"{n}"} if n < 4 else {})
@@ -142,7 +176,9 @@ def activity(identity: str, time: datetime, **more: Any) -> dict[str, Any]:
     } | more
 
 
-def test_scaling_activities_become_the_rows_of_the_files(stubs: dict[str, Stubber], tmp_path: Path) -> None:
+def test_scaling_activities_become_the_rows_of_the_files(
+    stubs: dict[str, Stubber], tmp_path: Path
+) -> None:
     arn = "arn:aws:autoscaling:eu-west-1:111:autoScalingGroup:uuid:autoScalingGroupName/web-nodes"
     group = activity("a1", MIDNIGHT + HOUR, AutoScalingGroupARN=arn)
     before = activity("a0", MIDNIGHT - HOUR)
@@ -151,7 +187,9 @@ def test_scaling_activities_become_the_rows_of_the_files(stubs: dict[str, Stubbe
         "Description": "Setting desired count to 9.", "Cause": "monitor alarm", "StartTime": MIDNIGHT + 2 * HOUR, "StatusCode": "Successful",
     }  # fmt: skip
     stubs["autoscaling"].add_response(
-        "describe_scaling_activities", {"Activities": [group, before], "NextToken": "more"}, {"IncludeDeletedGroups": True}
+        "describe_scaling_activities",
+        {"Activities": [group, before], "NextToken": "more"},
+        {"IncludeDeletedGroups": True},
     )
     stubs["autoscaling"].add_response(
         "describe_scaling_activities",
@@ -160,7 +198,9 @@ def test_scaling_activities_become_the_rows_of_the_files(stubs: dict[str, Stubbe
     )
     for name in autoscaling_api.NAMESPACES:
         answer = {"ScalingActivities": [task] if name == "ecs" else []}
-        stubs["application-autoscaling"].add_response("describe_scaling_activities", answer, {"ServiceNamespace": name})
+        stubs["application-autoscaling"].add_response(
+            "describe_scaling_activities", answer, {"ServiceNamespace": name}
+        )
     ((_, reading),) = autoscaling_api.read(request())
     file = tmp_path / "a.json"
     file.write_bytes(msgspec.json.encode({"Activities": [group], "ScalingActivities": [task]}))
@@ -176,7 +216,11 @@ def test_scaling_activities_become_the_rows_of_the_files(stubs: dict[str, Stubbe
 
 
 def edge(reference: int, calls: int, errors: int = 0, faults: int = 0) -> dict[str, Any]:
-    summary = {"TotalCount": calls, "ErrorStatistics": {"TotalCount": errors}, "FaultStatistics": {"TotalCount": faults}}
+    summary = {
+        "TotalCount": calls,
+        "ErrorStatistics": {"TotalCount": errors},
+        "FaultStatistics": {"TotalCount": faults},
+    }
     return {"ReferenceId": reference, "SummaryStatistics": summary}
 
 
@@ -184,14 +228,35 @@ def test_the_service_graph_becomes_calls_and_errors_on_edges(stubs: dict[str, St
     """client -> cart (100, 3 failed), cart -> stock (50 + 7), cart -> cart (its own two nodes) is no call."""
     nodes = [
         {"ReferenceId": 0, "Type": "client", "Name": "cart", "Edges": [edge(1, 100, 1, 2)]},
-        {"ReferenceId": 1, "Type": "AWS::Lambda", "Name": "cart", "Edges": [edge(2, 100), edge(3, 50)]},
-        {"ReferenceId": 2, "Type": "AWS::Lambda::Function", "Name": "cart", "Edges": [edge(3, 7, 1)]},
+        {
+            "ReferenceId": 1,
+            "Type": "AWS::Lambda",
+            "Name": "cart",
+            "Edges": [edge(2, 100), edge(3, 50)],
+        },
+        {
+            "ReferenceId": 2,
+            "Type": "AWS::Lambda::Function",
+            "Name": "cart",
+            "Edges": [edge(3, 7, 1)],
+        },
         {"ReferenceId": 3, "Type": "AWS::ECS::Container", "Name": "stock", "Edges": []},
     ]
     for hour in range(3):  # 00:00 to 02:30
-        window = {"StartTime": MIDNIGHT + hour * HOUR, "EndTime": min(MIDNIGHT + (hour + 1) * HOUR, MIDNIGHT + 2.5 * HOUR)}
-        stubs["xray"].add_response("get_service_graph", {"Services": nodes[:2] if hour == 1 else [], "NextToken": "t"}, window)
-        stubs["xray"].add_response("get_service_graph", {"Services": nodes[2:] if hour == 1 else []}, window | {"NextToken": "t"})
+        window = {
+            "StartTime": MIDNIGHT + hour * HOUR,
+            "EndTime": min(MIDNIGHT + (hour + 1) * HOUR, MIDNIGHT + 2.5 * HOUR),
+        }
+        stubs["xray"].add_response(
+            "get_service_graph",
+            {"Services": nodes[:2] if hour == 1 else [], "NextToken": "t"},
+            window,
+        )
+        stubs["xray"].add_response(
+            "get_service_graph",
+            {"Services": nodes[2:] if hour == 1 else []},
+            window | {"NextToken": "t"},
+        )
     ((_, reading),) = xray.read(request(until=MIDNIGHT + 2.5 * HOUR))
     assert reading.rows.drop("buckets").rows() == [
         (MIDNIGHT + HOUR, "cart", None, "calls", 100.0),
@@ -199,7 +264,9 @@ def test_the_service_graph_becomes_calls_and_errors_on_edges(stubs: dict[str, St
         (MIDNIGHT + HOUR, "cart", None, "errors", 3.0),
         (MIDNIGHT + HOUR, "stock", "cart", "errors", 1.0),
     ]
-    assert reading.seen.select("source", "hour", "records").rows() == [("signals", MIDNIGHT + HOUR, 4)]
+    assert reading.seen.select("source", "hour", "records").rows() == [
+        ("signals", MIDNIGHT + HOUR, 4)
+    ]
 
 
 # ---------------------------------------------------------------- CloudWatch and tags
@@ -208,7 +275,15 @@ def test_the_service_graph_becomes_calls_and_errors_on_edges(stubs: dict[str, St
 def put(namespace: str, metric: str, values: dict[int, float], **dimensions: str) -> None:
     """Values by hour of the day."""
     named = [{"Name": name, "Value": value} for name, value in dimensions.items()]
-    data = [{"MetricName": metric, "Dimensions": named, "Timestamp": MIDNIGHT + n * HOUR, "Value": value} for n, value in values.items()]
+    data = [
+        {
+            "MetricName": metric,
+            "Dimensions": named,
+            "Timestamp": MIDNIGHT + n * HOUR,
+            "Value": value,
+        }
+        for n, value in values.items()
+    ]
     boto3.client("cloudwatch").put_metric_data(Namespace=namespace, MetricData=data)
 
 
@@ -220,27 +295,47 @@ def test_metrics_become_signals_of_the_service_that_the_tags_name() -> None:
     sqs.create_queue(QueueName="mail", tags={"colour": "blue"})
     for queue, received in (("orders", 10.0), ("mail", 4.0)):
         put("AWS/SQS", "NumberOfMessagesReceived", {3: received, 4: received}, QueueName=queue)
-        put("AWS/SQS", "NumberOfMessagesDeleted", {3: received - 3, 4: received + 1}, QueueName=queue)
+        put(
+            "AWS/SQS",
+            "NumberOfMessagesDeleted",
+            {3: received - 3, 4: received + 1},
+            QueueName=queue,
+        )
     put("AWS/SQS", "NumberOfMessagesReceived", {3: 99.0}, QueueName="orders", Other="dimension")
     ((_, reading),) = cloudwatch.read(request(), ("sqs",), ("service", "app"))
     assert reading.rows.columns == long_table.read([]).rows.columns
-    got = {(hour.hour, service, metric): value for hour, service, _, metric, value, _ in reading.rows.rows()}
+    got = {
+        (hour.hour, service, metric): value
+        for hour, service, _, metric, value, _ in reading.rows.rows()
+    }
     assert got == {
         (3, "checkout", "calls"): 10, (3, "checkout", "retries"): 3, (4, "checkout", "calls"): 10, (4, "checkout", "retries"): 0,
         (3, "mail", "calls"): 4, (3, "mail", "retries"): 3, (4, "mail", "calls"): 4, (4, "mail", "retries"): 0,
     }  # fmt: skip
-    assert reading.seen.select("hour", "records").rows() == [(MIDNIGHT + 3 * HOUR, 4), (MIDNIGHT + 4 * HOUR, 4)]
+    assert reading.seen.select("hour", "records").rows() == [
+        (MIDNIGHT + 3 * HOUR, 4),
+        (MIDNIGHT + 4 * HOUR, 4),
+    ]
 
 
 @pytest.mark.usefixtures("moto")
 def test_the_same_requests_under_two_presets_count_once() -> None:
     """The load balancer counts 100, the function behind it 98: the first preset in the list counts, here the balancer."""
-    put("AWS/ApplicationELB", "RequestCount", {3: 100.0}, LoadBalancer="app/front/1f", TargetGroup="targetgroup/resize/2e")
+    put(
+        "AWS/ApplicationELB",
+        "RequestCount",
+        {3: 100.0},
+        LoadBalancer="app/front/1f",
+        TargetGroup="targetgroup/resize/2e",
+    )
     put("AWS/Lambda", "Invocations", {3: 98.0}, FunctionName="resize")
     put("AWS/Lambda", "ConcurrentExecutions", {3: 5.0}, FunctionName="resize")
     for presets, calls in ((("alb", "lambda"), 100.0), (("lambda", "alb"), 98.0)):
         ((_, reading),) = cloudwatch.read(request(), presets, ("service",))
-        assert reading.rows.select("service", "metric", "value").rows() == [("resize", "calls", calls), ("resize", "capacity", 5.0)]
+        assert reading.rows.select("service", "metric", "value").rows() == [
+            ("resize", "calls", calls),
+            ("resize", "capacity", 5.0),
+        ]
 
 
 @pytest.mark.usefixtures("moto")
@@ -265,7 +360,10 @@ def test_tags_are_found_by_the_last_part_of_an_arn() -> None:
     tags = aws_tags.read(REGION, ["dynamodb", "sqs"])
     assert tags == {("dynamodb", "table/carts"): {"app": "cart"}}
     assert aws_tags.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
-    assert aws_tags.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == ("lambda", "function:a")
+    assert aws_tags.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == (
+        "lambda",
+        "function:a",
+    )
 
 
 def test_a_call_asks_for_500_series_and_100800_points_at_most(stubs: dict[str, Stubber]) -> None:
@@ -274,12 +372,20 @@ def test_a_call_asks_for_500_series_and_100800_points_at_most(stubs: dict[str, S
     stub = stubs["cloudwatch"]
     measures = [m.metric for series in PRESETS["costwhy"] for m in series.measures]
     for n, metric in enumerate(measures):
-        found = [{"Namespace": "costwhy", "MetricName": metric, "Dimensions": d} for d in names] if n == 5 else []
-        stub.add_response("list_metrics", {"Metrics": found}, {"Namespace": "costwhy", "MetricName": metric})
+        found = (
+            [{"Namespace": "costwhy", "MetricName": metric, "Dimensions": d} for d in names]
+            if n == 5
+            else []
+        )
+        stub.add_response(
+            "list_metrics", {"Metrics": found}, {"Namespace": "costwhy", "MetricName": metric}
+        )
     asked: list[tuple[int, float]] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
-        asked.append((len(params["MetricDataQueries"]), (params["EndTime"] - params["StartTime"]) / HOUR))
+        asked.append(
+            (len(params["MetricDataQueries"]), (params["EndTime"] - params["StartTime"]) / HOUR)
+        )
 
     stub.client.meta.events.register("provide-client-params.cloudwatch.GetMetricData", note)
     for _ in range(9):
@@ -291,26 +397,54 @@ def test_a_call_asks_for_500_series_and_100800_points_at_most(stubs: dict[str, S
     assert max(count * hours for count, hours in asked) <= 100_800
 
 
-def test_a_series_that_cloudwatch_could_not_give_is_an_error_not_silence(stubs: dict[str, Stubber]) -> None:
+def test_a_series_that_cloudwatch_could_not_give_is_an_error_not_silence(
+    stubs: dict[str, Stubber],
+) -> None:
     stub = stubs["cloudwatch"]
-    series = [{"Namespace": "costwhy", "MetricName": "calls", "Dimensions": [{"Name": "service", "Value": "a"}]}]
+    series = [
+        {
+            "Namespace": "costwhy",
+            "MetricName": "calls",
+            "Dimensions": [{"Name": "service", "Value": "a"}],
+        }
+    ]
     for n in range(10):
         stub.add_response("list_metrics", {"Metrics": series if n == 5 else []})
-    result = {"Id": "m0", "Label": "calls", "Timestamps": [], "Values": [], "StatusCode": "InternalError"}
+    result = {
+        "Id": "m0",
+        "Label": "calls",
+        "Timestamps": [],
+        "Values": [],
+        "StatusCode": "InternalError",
+    }
     stub.add_response("get_metric_data", {"MetricDataResults": [result]})
     with pytest.raises(UnreachableError, match="could not give calls"):
         list(cloudwatch.read(request(), ("costwhy",)))
 
 
 @pytest.mark.parametrize(("last", "values"), [("Complete", [3.0, 4.0]), ("PartialData", None)])
-def test_partial_data_is_completed_by_more_pages_or_is_an_error(last: str, values: list[float] | None, stubs: dict[str, Stubber]) -> None:
+def test_partial_data_is_completed_by_more_pages_or_is_an_error(
+    last: str, values: list[float] | None, stubs: dict[str, Stubber]
+) -> None:
     stub, hour = stubs["cloudwatch"], timedelta(hours=1)
-    series = [{"Namespace": "costwhy", "MetricName": "calls", "Dimensions": [{"Name": "service", "Value": "a"}]}]
+    series = [
+        {
+            "Namespace": "costwhy",
+            "MetricName": "calls",
+            "Dimensions": [{"Name": "service", "Value": "a"}],
+        }
+    ]
     for n in range(10):
         stub.add_response("list_metrics", {"Metrics": series if n == 5 else []})
     asked = request()
     start = datetime.combine(asked.days[0], datetime.min.time(), UTC)
-    result = {"Id": "m0", "Label": "calls", "Timestamps": [start], "Values": [3.0], "StatusCode": "PartialData"}
+    result = {
+        "Id": "m0",
+        "Label": "calls",
+        "Timestamps": [start],
+        "Values": [3.0],
+        "StatusCode": "PartialData",
+    }
     more = result | {"Timestamps": [start + hour], "Values": [4.0], "StatusCode": last}
     stub.add_response("get_metric_data", {"MetricDataResults": [result], "NextToken": "more"})
     stub.add_response("get_metric_data", {"MetricDataResults": [more]})
@@ -318,7 +452,10 @@ def test_partial_data_is_completed_by_more_pages_or_is_an_error(last: str, value
         with pytest.raises(UnreachableError, match=r"could not give calls\nFound: PartialData"):
             list(cloudwatch.read(asked, ("costwhy",)))
     else:
-        assert next(iter(cloudwatch.read(asked, ("costwhy",))))[1].rows.sort("hour")["value"].to_list() == values
+        assert (
+            next(iter(cloudwatch.read(asked, ("costwhy",))))[1].rows.sort("hour")["value"].to_list()
+            == values
+        )
 
 
 def test_every_preset_names_dimensions_that_it_has() -> None:
@@ -328,7 +465,9 @@ def test_every_preset_names_dimensions_that_it_has() -> None:
             assert not series.caller or series.caller in series.dimensions
             assert {m.becomes for m in series.measures} <= set(long_table.METRICS)
             if series.resource:
-                assert "{" not in series.resource[1].format_map(dict.fromkeys(series.dimensions, "x"))
+                assert "{" not in series.resource[1].format_map(
+                    dict.fromkeys(series.dimensions, "x")
+                )
 
 
 # ---------------------------------------------------------------- a company whose AWS answers
@@ -339,37 +478,68 @@ class Company:
     """The sample company behind AWS's APIs: botocore checks what is asked, and the answers come from its files."""
 
     records: list[dict[str, Any]] = field(default_factory=list)
-    series: dict[tuple[str, str, str | None], list[tuple[datetime, float]]] = field(default_factory=dict)
-    asked: list[tuple[str, str, datetime | None]] = field(default_factory=list)  # region, operation, start
+    series: dict[tuple[str, str, str | None], list[tuple[datetime, float]]] = field(
+        default_factory=dict
+    )
+    asked: list[tuple[str, str, datetime | None]] = field(
+        default_factory=list
+    )  # region, operation, start
     down: Callable[[str, str], bool] = lambda _service, _region: False
 
     def client(self, service: str, region: str | None = None) -> Any:
         """A real client whose requests are answered here."""
         client = boto3.client(service, region_name=region, config=aws.CONFIG)
         held: dict[str, Any] = {}
-        client.meta.events.register("provide-client-params", lambda params, **_: held.update(params=dict(params)))
-        client.meta.events.register("before-call", lambda model, **_: self.answer(service, region or "", model.name, held["params"]))
+        client.meta.events.register(
+            "provide-client-params", lambda params, **_: held.update(params=dict(params))
+        )
+        client.meta.events.register(
+            "before-call",
+            lambda model, **_: self.answer(service, region or "", model.name, held["params"]),
+        )
         return client
 
-    def answer(self, service: str, region: str, operation: str, params: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def answer(
+        self, service: str, region: str, operation: str, params: dict[str, Any]
+    ) -> tuple[Any, dict[str, Any]]:
         self.asked.append((region, operation, params.get("StartTime")))
         if self.down(service, region):
-            refusal = {"Error": {"Code": "AccessDeniedException", "Message": f"{KEY_ID} may not, secret {SECRET}"}, "ResponseMetadata": {}}
+            refusal = {
+                "Error": {
+                    "Code": "AccessDeniedException",
+                    "Message": f"{KEY_ID} may not, secret {SECRET}",
+                },
+                "ResponseMetadata": {},
+            }
             return SimpleNamespace(status_code=403), refusal
         return SimpleNamespace(status_code=200), getattr(self, f"_{operation}")(region, params)
 
     def _LookupEvents(self, region: str, params: dict[str, Any]) -> dict[str, Any]:
         first, last = (f"{params[name]:%Y-%m-%dT%H:%M:%SZ}" for name in ("StartTime", "EndTime"))
-        inside = [r for r in self.records if r["awsRegion"] == region and first <= r["eventTime"] <= last]
+        inside = [
+            r for r in self.records if r["awsRegion"] == region and first <= r["eventTime"] <= last
+        ]
         start = int(params.get("NextToken", 0))
         page = {"Events": [event(json.dumps(r)) for r in inside[start : start + 50]]}
         return page | ({"NextToken": str(start + 50)} if start + 50 < len(inside) else {})
 
     def _ListMetrics(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:
-        found = [(service, caller) for metric, service, caller in self.series if metric == params["MetricName"]]
-        listed = [{"service": service} | ({"caller": caller} if caller else {}) for service, caller in found]
+        found = [
+            (service, caller)
+            for metric, service, caller in self.series
+            if metric == params["MetricName"]
+        ]
+        listed = [
+            {"service": service} | ({"caller": caller} if caller else {})
+            for service, caller in found
+        ]
         named = [[{"Name": name, "Value": value} for name, value in one.items()] for one in listed]
-        return {"Metrics": [{"Namespace": "costwhy", "MetricName": params["MetricName"], "Dimensions": one} for one in named]}
+        return {
+            "Metrics": [
+                {"Namespace": "costwhy", "MetricName": params["MetricName"], "Dimensions": one}
+                for one in named
+            ]
+        }
 
     def _GetMetricData(self, _region: str, params: dict[str, Any]) -> dict[str, Any]:
         results = []
@@ -377,8 +547,15 @@ class Company:
             metric = query["MetricStat"]["Metric"]
             names = {d["Name"]: d["Value"] for d in metric["Dimensions"]}
             held = self.series[metric["MetricName"], names["service"], names.get("caller")]
-            points = [(time, value) for time, value in held if params["StartTime"] <= time < params["EndTime"]]
-            columns = {"Timestamps": [time for time, _ in points], "Values": [value for _, value in points]}
+            points = [
+                (time, value)
+                for time, value in held
+                if params["StartTime"] <= time < params["EndTime"]
+            ]
+            columns = {
+                "Timestamps": [time for time, _ in points],
+                "Values": [value for _, value in points],
+            }
             results.append({"Id": query["Id"], "StatusCode": "Complete", **columns})
         return {"MetricDataResults": results}
 
@@ -387,7 +564,11 @@ class Company:
 def company(monkeypatch: pytest.MonkeyPatch) -> Company:
     """One call a day in two regions, and a service with calls in every hour of five days."""
     days = [MIDNIGHT - timedelta(days=n) for n in range(5)]
-    records = [record(f"{region}-{day:%d}", day + HOUR, awsRegion=region) for day in days for region in (REGION, "us-east-1")]
+    records = [
+        record(f"{region}-{day:%d}", day + HOUR, awsRegion=region)
+        for day in days
+        for region in (REGION, "us-east-1")
+    ]
     hours = [(day + n * HOUR, 10.0) for day in days for n in range(24)]
     made = Company(records, {("calls", "cart", None): hours})
     monkeypatch.setattr(aws, "client", made.client)
@@ -402,7 +583,9 @@ METRICS = '[[signals]]\nformat = "cloudwatch"\npresets = ["costwhy"]\ndays = 4\n
 
 def workspace(folder: Path, *more: str) -> Path:
     head = "ChargePeriodStart,ChargePeriodEnd,BillingPeriodStart,BillingCurrency,EffectiveCost,BilledCost,ServiceName"
-    (folder / "bill.csv").write_text(f"{head}\n2026-10-14T00:00:00Z,,2026-10-01T00:00:00Z,USD,1,1,Amazon S3\n")
+    (folder / "bill.csv").write_text(
+        f"{head}\n2026-10-14T00:00:00Z,,2026-10-01T00:00:00Z,USD,1,1,Amazon S3\n"
+    )
     (folder / "costwhy.toml").write_text(HEAD + "".join(more or (BILL, TRAIL, METRICS)))
     return folder
 
@@ -411,7 +594,9 @@ def run(folder: Path, now: datetime = NOW) -> IngestReport:
     return ingest(read_workspace(folder), now=now)
 
 
-def test_days_are_deliveries_and_only_new_days_and_the_newest_two_are_asked_again(company: Company, tmp_path: Path) -> None:
+def test_days_are_deliveries_and_only_new_days_and_the_newest_two_are_asked_again(
+    company: Company, tmp_path: Path
+) -> None:
     folder = workspace(tmp_path)
     first = run(folder)
     lake = open_lake(folder)
@@ -424,11 +609,19 @@ def test_days_are_deliveries_and_only_new_days_and_the_newest_two_are_asked_agai
     company.asked.clear()
     again = run(folder)
     assert (again.version, again.read) == (first.version, 0), "nothing new, nothing written"
-    starts = {(region, start.day) for region, operation, start in company.asked if operation == "LookupEvents" and start}
+    starts = {
+        (region, start.day)
+        for region, operation, start in company.asked
+        if operation == "LookupEvents" and start
+    }
     assert starts == {(region, day) for region in (REGION, "us-east-1") for day in (13, 14)}
     company.asked.clear()
     run(folder, NOW + timedelta(days=2))  # the newest two that were read, and two new ones
-    starts = {(region, start.day) for region, operation, start in company.asked if operation == "LookupEvents" and start}
+    starts = {
+        (region, start.day)
+        for region, operation, start in company.asked
+        if operation == "LookupEvents" and start
+    }
     assert starts == {(region, day) for region in (REGION, "us-east-1") for day in (13, 14, 15, 16)}
     assert open_lake(folder).table("signals")["value"].sum() == 10 * 4 * 24
     assert open_lake(folder).table("changes").height == 2 * 4, "what is older than `days` stays"
@@ -440,11 +633,15 @@ def test_another_way_to_read_a_day_asks_for_it_again(company: Company, tmp_path:
     company.asked.clear()
     workspace(tmp_path, BILL, TRAIL, METRICS, '[mapping]\nservice_tags = ["squad"]\n')
     run(folder)
-    starts = {start.day for _, operation, start in company.asked if operation == "LookupEvents" and start}
+    starts = {
+        start.day for _, operation, start in company.asked if operation == "LookupEvents" and start
+    }
     assert starts == {11, 12, 13, 14}
 
 
-def test_a_region_that_costwhy_toml_no_longer_names_is_left_out(company: Company, tmp_path: Path) -> None:
+def test_a_region_that_costwhy_toml_no_longer_names_is_left_out(
+    company: Company, tmp_path: Path
+) -> None:
     assert company.records
     folder = workspace(tmp_path)
     run(folder)
@@ -454,11 +651,15 @@ def test_a_region_that_costwhy_toml_no_longer_names_is_left_out(company: Company
     assert "4 deliveries left out" in report.messages[-1]
 
 
-def test_a_source_that_is_down_is_said_and_the_rest_goes_on(company: Company, tmp_path: Path) -> None:
+def test_a_source_that_is_down_is_said_and_the_rest_goes_on(
+    company: Company, tmp_path: Path
+) -> None:
     folder = workspace(tmp_path)
     company.down = lambda service, region: service == "cloudwatch" or region == "us-east-1"
     report = run(folder)
-    assert [message.split(":")[0] for message in report.messages[:2]] == [  # before what is no fault
+    assert [
+        message.split(":")[0] for message in report.messages[:2]
+    ] == [  # before what is no fault
         "`changes[0]` could not be reached and stays as it was",
         "`signals[0]` could not be reached and stays as it was",
     ]
@@ -483,7 +684,9 @@ def test_where_nothing_can_be_reached_it_is_an_error_of_exit_code_4(
     assert not has_lake(folder)
 
 
-def test_without_a_region_the_one_of_the_configuration_is_asked(company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_region_the_one_of_the_configuration_is_asked(
+    company: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = workspace(tmp_path, BILL, METRICS)
     run(folder)
     assert {region for region, _, _ in company.asked} == {REGION}
@@ -498,20 +701,44 @@ def test_without_a_region_the_one_of_the_configuration_is_asked(company: Company
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (TRAIL.replace("eu-west-1", "evil.example/"), r"`changes\[0\].regions\[0\]`: Expected `str` matching regex"),
+        (
+            TRAIL.replace("eu-west-1", "evil.example/"),
+            r"`changes\[0\].regions\[0\]`: Expected `str` matching regex",
+        ),
         (TRAIL.replace("days = 4", "days = 91"), r"`changes\[0\].days`: Expected `int` <= 90"),
-        (METRICS.replace('"costwhy"', '"elb"'), r"`signals\[0\].presets\[0\]`: 'elb' is not allowed\nTo do: write one of costwhy, alb"),
-        (TRAIL + TRAIL, r"`changes\[0\]` and `changes\[1\]` name the same\nFound: cloudtrail:api:eu-west-1"),
+        (
+            METRICS.replace('"costwhy"', '"elb"'),
+            r"`signals\[0\].presets\[0\]`: 'elb' is not allowed\nTo do: write one of costwhy, alb",
+        ),
+        (
+            TRAIL + TRAIL,
+            r"`changes\[0\]` and `changes\[1\]` name the same\nFound: cloudtrail:api:eu-west-1",
+        ),
         (TRAIL + 'path = "x/"\n', r"`changes\[0\].path` and `api` exclude each other"),
-        (TRAIL.replace('"cloudtrail"', '"cdevents"'), r"`changes\[0\].api` is no key here\nTo do: write one of format, path"),
+        (
+            TRAIL.replace('"cloudtrail"', '"cdevents"'),
+            r"`changes\[0\].api` is no key here\nTo do: write one of format, path",
+        ),
         ('[[changes]]\nformat = "cloudtrail"\n', r"`changes\[0\].path` is missing"),
-        ('[[changes]]\nformat = "cloudtrail"\npath = "bill.csv"\ndays = 3\n', r"`changes\[0\].days` has no meaning for files"),
-        ('[[changes]]\nformat = "cdevents"\npath = "https://x.example/"\n', "only addresses on S3 can be read"),
+        (
+            '[[changes]]\nformat = "cloudtrail"\npath = "bill.csv"\ndays = 3\n',
+            r"`changes\[0\].days` has no meaning for files",
+        ),
+        (
+            '[[changes]]\nformat = "cdevents"\npath = "https://x.example/"\n',
+            "only addresses on S3 can be read",
+        ),
     ],
 )
-def test_a_wrong_entry_is_one_clear_error(company: Company, tmp_path: Path, more: str, message: str) -> None:
+def test_a_wrong_entry_is_one_clear_error(
+    company: Company, tmp_path: Path, more: str, message: str
+) -> None:
     assert company.records
-    with pytest.raises((ConfigError, SourceError), match=message) if "https" not in more else pytest.raises(Exception, match=message):
+    with (
+        pytest.raises((ConfigError, SourceError), match=message)
+        if "https" not in more
+        else pytest.raises(Exception, match=message)
+    ):
         run(workspace(tmp_path, BILL, more))
     assert not (tmp_path / "lake").exists()
 
@@ -519,7 +746,9 @@ def test_a_wrong_entry_is_one_clear_error(company: Company, tmp_path: Path, more
 # ---------------------------------------------------------------- the whole company
 
 
-def test_s3_and_the_apis_give_the_same_answers_as_the_files(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_and_the_apis_give_the_same_answers_as_the_files(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sample company twice: all in files; bills, events and catalogues on S3, CloudTrail and signals from the APIs.
 
     Log files say in their name when they were delivered, LookupEvents does not: in the first folder the names say nothing.
@@ -532,32 +761,53 @@ def test_s3_and_the_apis_give_the_same_answers_as_the_files(moto: str, tmp_path:
         log.rename(log.with_name(f"{n}.json.gz"))
     made = Company()
     places = sorted((plain / "cloudtrail").rglob("*.json.gz"))
-    made.records = [json.loads(bytes(raw)) for file in places for _, raw in files.read_records(file, ("Records",))]
+    made.records = [
+        json.loads(bytes(raw))
+        for file in places
+        for _, raw in files.read_records(file, ("Records",))
+    ]
     table = pl.concat([pl.read_parquet(f) for f in sorted((plain / "signals").glob("*.parquet"))])
-    for time, service, caller, metric, value in table.select("time", "service", "caller", "metric", "value").iter_rows():
+    for time, service, caller, metric, value in table.select(
+        "time", "service", "caller", "metric", "value"
+    ).iter_rows():
         made.series.setdefault((metric, service, caller), []).append((time, value))
 
     upload(bucket("marigold"), "marigold", plain, "acme/")
     regions = sorted({r["awsRegion"] for r in made.records})
     text = (SAMPLE / "costwhy.toml").read_text().replace('path = "', 'path = "s3://marigold/acme/')
     text = text.replace('"s3://marigold/acme/lake"', '"lake"')
-    text = text.replace('path = "s3://marigold/acme/cloudtrail/"', f"api = true\ndays = 60\nregions = {json.dumps(regions)}")
     text = text.replace(
-        'format = "signals"\npath = "s3://marigold/acme/signals/"', 'format = "cloudwatch"\npresets = ["costwhy"]\ndays = 60'
+        'path = "s3://marigold/acme/cloudtrail/"',
+        f"api = true\ndays = 60\nregions = {json.dumps(regions)}",
+    )
+    text = text.replace(
+        'format = "signals"\npath = "s3://marigold/acme/signals/"',
+        'format = "cloudwatch"\npresets = ["costwhy"]\ndays = 60',
     )
     asked.mkdir(parents=True)
     (asked / "costwhy.toml").write_text(text)
     real = aws.client
-    monkeypatch.setattr(aws, "client", lambda service, region=None: (real if service == "s3" else made.client)(service, region))
+    monkeypatch.setattr(
+        aws,
+        "client",
+        lambda service, region=None: (real if service == "s3" else made.client)(service, region),
+    )
 
     end = datetime.fromisoformat(max(r["eventTime"] for r in made.records)) + HOUR
     ingest(read_workspace(plain))
     report = ingest(read_workspace(asked), now=end)
     assert report.messages == ()
-    for name, key in (("signals", ["hour", "service", "caller", "metric"]), ("changes", ["change_id", "source"])):
-        one, other = (open_lake(folder).table(name).drop("delivery").sort(key) for folder in (plain, asked))
+    for name, key in (
+        ("signals", ["hour", "service", "caller", "metric"]),
+        ("changes", ["change_id", "source"]),
+    ):
+        one, other = (
+            open_lake(folder).table(name).drop("delivery").sort(key) for folder in (plain, asked)
+        )
         assert_frame_equal(one, other)
-    assert json.dumps(explain(open_lake(asked)), sort_keys=True) == json.dumps(explain(open_lake(plain)), sort_keys=True)
+    assert json.dumps(explain(open_lake(asked)), sort_keys=True) == json.dumps(
+        explain(open_lake(plain)), sort_keys=True
+    )
     for file in (f for f in asked.rglob("*") if f.is_file()):
         assert_nothing_planted(file.read_bytes().decode("latin-1"))
 
@@ -578,7 +828,9 @@ def policies() -> dict[str, set[str]]:
     return found
 
 
-def test_each_policy_allows_the_calls_that_are_made_and_no_other(moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_policy_allows_the_calls_that_are_made_and_no_other(
+    moto: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert moto
     made: set[str] = set()
     real = aws.client
@@ -591,17 +843,33 @@ def test_each_policy_allows_the_calls_that_are_made_and_no_other(moto: str, tmp_
             made.add(f"{IAM.get(name, name)}:{ACTIONS.get(model.name, model.name)}")
 
         client.meta.events.register("before-parameter-build", note)
-        if service in {"cloudtrail", "application-autoscaling"}:  # moto has no LookupEvents, and activities of groups only
-            client.meta.events.register("before-call", lambda **_: (SimpleNamespace(status_code=200), {}))
+        if service in {
+            "cloudtrail",
+            "application-autoscaling",
+        }:  # moto has no LookupEvents, and activities of groups only
+            client.meta.events.register(
+                "before-call", lambda **_: (SimpleNamespace(status_code=200), {})
+            )
         return client
 
-    bucket("least", **{"a/data/BILLING_PERIOD=2026-10/x.csv": b"x", "a/metadata/BILLING_PERIOD=2026-10/x-Manifest.json": b"{}"})
+    bucket(
+        "least",
+        **{
+            "a/data/BILLING_PERIOD=2026-10/x.csv": b"x",
+            "a/metadata/BILLING_PERIOD=2026-10/x-Manifest.json": b"{}",
+        },
+    )
     put("AWS/SQS", "NumberOfMessagesReceived", {3: 1.0}, QueueName="orders")
     monkeypatch.setattr(aws, "client", watched)
     calls: dict[str, set[str]] = {}
     s3_mirror.mirror("s3://least/a", tmp_path / "mirror")
     calls["S3"], made = made, set()
-    modules = {"CloudTrail": cloudtrail_api, "AutoScaling": autoscaling_api, "CloudWatch": cloudwatch, "XRay": xray}
+    modules = {
+        "CloudTrail": cloudtrail_api,
+        "AutoScaling": autoscaling_api,
+        "CloudWatch": cloudwatch,
+        "XRay": xray,
+    }
     for name, module in modules.items():
         list(module.read(request()))
         assert made == set(module.CALLS)

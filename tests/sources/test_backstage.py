@@ -49,7 +49,14 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("owner", "team"), [("team-a", "team-a"), ("default/team-a", "team-a"), ("user:guest", "guest"), ("~", None), ("[x]", None)]
+    ("owner", "team"),
+    [
+        ("team-a", "team-a"),
+        ("default/team-a", "team-a"),
+        ("user:guest", "guest"),
+        ("~", None),
+        ("[x]", None),
+    ],
 )
 def test_owner_references_are_plain_names(tmp_path, owner, team):
     assert one(tmp_path, "System", spec=f"{{owner: {owner!s}}}")["owner"] == team
@@ -62,7 +69,11 @@ def test_owner_references_are_plain_names(tmp_path, owner, team):
         ("acme.example/slack-channel: '#supply'", "s@a.example", "#supply"),
         ("pagerduty.com/service-id: PABC12", "s@a.example", "s@a.example"),
         ("pagerduty.com/service-id: PABC12", "", "PABC12"),
-        ("pagerduty.com/integration-key: deadbeef", "", "PagerDuty"),  # the key itself can open incidents
+        (
+            "pagerduty.com/integration-key: deadbeef",
+            "",
+            "PagerDuty",
+        ),  # the key itself can open incidents
         ("other: x", "", None),
     ],
 )
@@ -73,16 +84,41 @@ def test_the_contact_is_slack_then_mail_then_pagerduty(tmp_path, notes, mail, co
 
 
 def test_users_are_in_the_groups_that_either_side_names(tmp_path):
-    users = entity("User", "dana", "{memberOf: ['group:default/a'], profile: {email: d@a.example}}") + entity("User", "eli")
-    groups = entity("Group", "a", "{members: [dana]}") + entity("Group", "b", "{members: ['user:default/dana']}")
+    users = entity(
+        "User", "dana", "{memberOf: ['group:default/a'], profile: {email: d@a.example}}"
+    ) + entity("User", "eli")
+    groups = entity("Group", "a", "{members: [dana]}") + entity(
+        "Group", "b", "{members: ['user:default/dana']}"
+    )
     rows = backstage.read([put(tmp_path, groups, users)]).rows
-    assert rows.filter(kind="user").select("name", "member_of").rows() == [("dana", ["a", "b"]), ("eli", [])]
+    assert rows.filter(kind="user").select("name", "member_of").rows() == [
+        ("dana", ["a", "b"]),
+        ("eli", []),
+    ]
 
 
 def test_every_kind_has_its_place_and_locations_none(tmp_path):
-    kinds = ["Component", "API", "System", "Domain", "Resource", "Group", "User", "Location", "Template"]
+    kinds = [
+        "Component",
+        "API",
+        "System",
+        "Domain",
+        "Resource",
+        "Group",
+        "User",
+        "Location",
+        "Template",
+    ]
     reading = backstage.read([put(tmp_path, *(entity(kind) for kind in kinds))])
-    assert reading.rows["kind"].to_list() == ["component", "api", "system", "domain", "resource", "group", "user"]
+    assert reading.rows["kind"].to_list() == [
+        "component",
+        "api",
+        "system",
+        "domain",
+        "resource",
+        "group",
+        "user",
+    ]
     assert reading.set_aside.height == reading.seen.height == 0
 
 
@@ -112,7 +148,9 @@ def test_what_is_no_usable_entity_is_set_aside_and_the_others_are_read(tmp_path)
 
 
 def test_a_billion_laughs_are_refused_before_anything_is_built(tmp_path):
-    lines = ["---", "l0: &l0 lol"] + [f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 11)]
+    lines = ["---", "l0: &l0 lol"] + [
+        f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 9)}]" for n in range(1, 11)
+    ]
     reading = backstage.read([put(tmp_path, "\n".join(lines) + "\n", entity("Component"))])
     assert reading.rows["name"].to_list() == ["cart"]
     assert "aliases followed" in reading.set_aside["reason"][0]

@@ -49,11 +49,21 @@ def test_the_public_focus_sample_is_read_whole(
     assert (cube.rows, cube.rows_set_aside) == (sum(providers.values()), 0)
     assert cube.totals["BilledCost"].sum() == pytest.approx(dollars[0], abs=1e-9)
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(dollars[1], abs=1e-9)
-    rows = cube.hourly.join(cube.series, on="series_id").group_by("ProviderName").agg(pl.col("rows").sum())
+    rows = (
+        cube.hourly.join(cube.series, on="series_id")
+        .group_by("ProviderName")
+        .agg(pl.col("rows").sum())
+    )
     assert dict(rows.iter_rows()) == providers
-    kinds = cube.hourly.join(cube.series, on="series_id").group_by("ChargeCategory").agg(pl.col("rows").sum())
+    kinds = (
+        cube.hourly.join(cube.series, on="series_id")
+        .group_by("ChargeCategory")
+        .agg(pl.col("rows").sum())
+    )
     assert dict(kinds.iter_rows()) == categories
-    assert cube.series.filter(pl.col("service") == "BrightPathMatrix").height > 0, "tags in JSON text"
+    assert cube.series.filter(pl.col("service") == "BrightPathMatrix").height > 0, (
+        "tags in JSON text"
+    )
     assert "NULL" not in cube.series["RegionId"].to_list(), "the word NULL is null"
 
 
@@ -94,16 +104,28 @@ def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> N
     cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
     rows = cube.hourly.join(cube.series, on="series_id")
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(1.0 + 0.6 + 0.4 + 0.25 + 0.10)
-    by_kind = rows.group_by("ChargeCategory", "PricingCategory", "CommitmentDiscountStatus").agg(pl.col("EffectiveCost").sum().round(9))
+    by_kind = rows.group_by("ChargeCategory", "PricingCategory", "CommitmentDiscountStatus").agg(
+        pl.col("EffectiveCost").sum().round(9)
+    )
     assert set(by_kind.iter_rows()) == {("Usage", "Standard", None, 1.0), ("Usage", "Committed", "Used", 1.0), ("Adjustment", None, None, 0.0),
                                         ("Purchase", None, "Unused", 0.35)}  # fmt: skip
 
 
 def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> None:
-    cubes = [reduce_file(cur2(tmp_path, line_item_line_item_type=["Usage"] * n), cur.FORMAT.bill, Mapping(), "USD") for n in (1, 3)]
+    cubes = [
+        reduce_file(
+            cur2(tmp_path, line_item_line_item_type=["Usage"] * n), cur.FORMAT.bill, Mapping(), "USD"
+        )
+        for n in (1, 3)
+    ]
     assert cubes[0].series.equals(cubes[1].series)
     both = merge(cubes)
-    assert (both.series.height, both.hourly.height, both.hourly["rows"].sum(), both.hourly["EffectiveCost"].sum()) == (1, 1, 4, 4.0)
+    assert (
+        both.series.height,
+        both.hourly.height,
+        both.hourly["rows"].sum(),
+        both.hourly["EffectiveCost"].sum(),
+    ) == (1, 1, 4, 4.0)
 
 
 def test_only_the_newest_delivery_of_a_period_counts(tmp_path: Path) -> None:
@@ -113,16 +135,26 @@ def test_only_the_newest_delivery_of_a_period_counts(tmp_path: Path) -> None:
         (data / execution / "x-00001.csv").write_text("a\n")
     metadata.mkdir(parents=True)
     (metadata / "x-Manifest.json").write_text(
-        json.dumps({"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T00/x-00001.csv"]})
+        json.dumps(
+            {"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T00/x-00001.csv"]}
+        )
     )
-    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["2026-10-05T00"], "the manifest says which"
+    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == [
+        "2026-10-05T00"
+    ], "the manifest says which"
     (metadata / "x-Manifest.json").unlink()
-    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["2026-10-09T00"], "without one, the newest folder"
+    assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == [
+        "2026-10-09T00"
+    ], "without one, the newest folder"
 
 
 def test_files_of_no_known_layout_are_parts_of_one_whole(tmp_path: Path) -> None:
     for name in ("a.csv", "b.csv.gz", "c.parquet", "readme.txt"):
         (tmp_path / name).write_text("")
-    assert [f.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == ["a.csv", "b.csv.gz", "c.parquet"]
+    assert [f.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == [
+        "a.csv",
+        "b.csv.gz",
+        "c.parquet",
+    ]
     with pytest.raises(SourceError, match="nothing to read"):
         find_files("*.orc", tmp_path, focus.FORMAT.files)

@@ -59,7 +59,9 @@ READ = {
 
 def flat(row: dict) -> dict:
     """JSON as text, as CSV has it."""
-    return {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+    return {
+        name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()
+    }
 
 
 def put(folder: Path, *rows: dict | str, name: str = "changes.jsonl") -> Path:
@@ -106,8 +108,14 @@ def test_times_and_structs_of_parquet_are_read_as_they_are(tmp_path):
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_a_missing_id_is_made_of_the_content_and_is_the_same_everywhere(tmp_path, name):
     bare = {k: v for k, v in ROW.items() if k != "change_id"}
-    ids = read(tmp_path, bare, bare, bare | {"summary": "other"}, name=name).rows["change_id"].to_list()
-    assert ids[0] == "row-2aea6a636c73bf80298ea90457873732", "it never changes: triggers and verdicts cite it"
+    ids = (
+        read(tmp_path, bare, bare, bare | {"summary": "other"}, name=name)
+        .rows["change_id"]
+        .to_list()
+    )
+    assert ids[0] == "row-2aea6a636c73bf80298ea90457873732", (
+        "it never changes: triggers and verdicts cite it"
+    )
     assert len(ids) == len(set(ids)) == 2, "the same row twice is one change"
     again = read(tmp_path, bare | {"time": "2026-10-14T03:00:30Z"}, name="again.jsonl")
     assert again.rows["change_id"].to_list() == ids[:1], "another spelling of the same time"
@@ -116,7 +124,9 @@ def test_a_missing_id_is_made_of_the_content_and_is_the_same_everywhere(tmp_path
 def test_another_row_under_the_same_id_is_set_aside(tmp_path):
     reading = read(tmp_path, ROW, ROW, ROW | {"kind": "rollback"})
     assert reading.rows["kind"].to_list() == ["deploy"]
-    assert reasons(reading) == [("line 3", "another row has the same change_id: the first one counts")]
+    assert reasons(reading) == [
+        ("line 3", "another row has the same change_id: the first one counts")
+    ]
     assert reading.seen["records"].sum() == 3
 
 
@@ -131,7 +141,9 @@ def test_another_row_under_the_same_id_is_set_aside(tmp_path):
 )
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_a_row_that_cannot_be_read_is_set_aside_and_the_others_stay(tmp_path, change, reason, name):
-    reading = read(tmp_path, ROW, ROW | {"change_id": "c-2"} | change, ROW | {"change_id": "c-3"}, name=name)
+    reading = read(
+        tmp_path, ROW, ROW | {"change_id": "c-2"} | change, ROW | {"change_id": "c-3"}, name=name
+    )
     assert reading.rows["change_id"].to_list() == ["c-1", "c-3"]
     [(place, said)] = reasons(reading)
     assert place == {"jsonl": "line 2", "csv": "line 3", "parquet": "row 2"}[name[2:]]
@@ -141,13 +153,27 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_the_others_stay(tmp_path, ch
 @pytest.mark.parametrize(
     ("change", "reason", "lost"),
     [
-        ({"url": "javascript:alert(1)"}, "url is no web address: the change is kept without it", "url"),
-        ({"planned": {"reason": "launch"}}, "planned is incomplete, the change is kept without it", "planned_reason"),
-        ({"planned": "{broken"}, "planned is incomplete, the change is kept without it", "planned_reason"),
+        (
+            {"url": "javascript:alert(1)"},
+            "url is no web address: the change is kept without it",
+            "url",
+        ),
+        (
+            {"planned": {"reason": "launch"}},
+            "planned is incomplete, the change is kept without it",
+            "planned_reason",
+        ),
+        (
+            {"planned": "{broken"},
+            "planned is incomplete, the change is kept without it",
+            "planned_reason",
+        ),
         ({"kind": "upgrade"}, "the kind is none of deploy, config", None),
     ],
 )
-def test_a_part_that_cannot_be_used_is_left_out_and_the_change_stays(tmp_path, change, reason, lost):
+def test_a_part_that_cannot_be_used_is_left_out_and_the_change_stays(
+    tmp_path, change, reason, lost
+):
     reading = read(tmp_path, ROW | change)
     [row] = reading.rows.iter_rows(named=True)
     assert lost is None or row[lost] is None
@@ -164,7 +190,11 @@ def test_broken_lines_do_not_take_the_others_with_them(tmp_path):
 
 
 def test_columns_that_are_not_known_are_named(tmp_path):
-    reading = read(tmp_path, ROW | {"squad": "blue", "re\x1bgion": "eu"}, ROW | {"squad": "red", "change_id": "c-2"})
+    reading = read(
+        tmp_path,
+        ROW | {"squad": "blue", "re\x1bgion": "eu"},
+        ROW | {"squad": "red", "change_id": "c-2"},
+    )
     assert reading.notes == ("columns that are not known were left out: squad, re gion",)
     assert reading.rows.height == 2
 
@@ -181,12 +211,16 @@ def test_a_table_without_a_needed_column_is_set_aside_whole(tmp_path, missing, n
 
 def test_parquet_times_without_a_zone_are_set_aside_whole(tmp_path):
     reading = read(tmp_path, ROW | {"time": datetime(2026, 10, 14, 3)}, name="c.parquet")  # noqa: DTZ001
-    assert reasons(reading) == [(None, "its times have no zone: write `time` as a timestamp in UTC")]
+    assert reasons(reading) == [
+        (None, "its times have no zone: write `time` as a timestamp in UTC")
+    ]
 
 
 def test_a_csv_line_with_more_fields_than_the_header_is_set_aside(tmp_path):
     file = tmp_path / "c.csv"
-    file.write_text("time,kind,service\n2026-10-14T03:00:00Z,deploy,cart,more\n2026-10-14T04:00:00Z,config,\n")
+    file.write_text(
+        "time,kind,service\n2026-10-14T03:00:00Z,deploy,cart,more\n2026-10-14T04:00:00Z,config,\n"
+    )
     reading = long_table.read([file])
     assert reading.rows.select("kind", "service").rows() == [("config", None)]
     assert reasons(reading) == [("line 2", "the line has more fields than the header")]
@@ -194,7 +228,10 @@ def test_a_csv_line_with_more_fields_than_the_header_is_set_aside(tmp_path):
 
 def test_hostile_text_is_cut_and_cleaned(tmp_path):
     big = {"a": "x" * 5_000, "b": list(range(5_000))}
-    reading = read(tmp_path, ROW | {"summary": "<b>\x00\u202e" + "y" * 100_000, "actor": ["dana"], "after": big})
+    reading = read(
+        tmp_path,
+        ROW | {"summary": "<b>\x00\u202e" + "y" * 100_000, "actor": ["dana"], "after": big},
+    )
     [row] = reading.rows.iter_rows(named=True)
     assert row["summary"].startswith("<b>  y")
     assert len(row["summary"]) == 1001

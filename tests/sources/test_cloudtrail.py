@@ -21,10 +21,17 @@ DANA = "dana@acme.example"
 
 def role(name: str, session: str, **more: object) -> dict:
     arn = f"arn:aws:sts::111:assumed-role/{name}/{session}"
-    return {"type": "AssumedRole", "arn": arn, "sessionContext": {"sessionIssuer": {"userName": name}}, **more}
+    return {
+        "type": "AssumedRole",
+        "arn": arn,
+        "sessionContext": {"sessionIssuer": {"userName": name}},
+        **more,
+    }
 
 
-def record(event: str = "ec2.amazonaws.com:StopInstances", asked: object = None, **more: object) -> dict:
+def record(
+    event: str = "ec2.amazonaws.com:StopInstances", asked: object = None, **more: object
+) -> dict:
     source, name = event.split(":")
     return {
         "eventID": "e1",
@@ -146,7 +153,12 @@ def test_a_call_has_a_kind_and_says_its_decisive_values(tmp_path, event, asked, 
 )  # fmt: skip
 def test_the_person_is_named_where_the_record_names_one(tmp_path, identity, actor, kind, by):
     row = one(tmp_path, userIdentity=identity)
-    assert (row["actor"], row["actor_kind"], row["role"], row["automated"]) == (actor, kind, by, False)
+    assert (row["actor"], row["actor_kind"], row["role"], row["automated"]) == (
+        actor,
+        kind,
+        by,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -170,10 +182,25 @@ def test_what_cloudformation_does_for_a_person_is_that_persons_decision(tmp_path
 
 def test_our_service_is_taken_only_from_an_explicit_name(tmp_path):
     tags = {"tagSpecificationSet": {"items": [{"tags": [{"key": "app", "value": "cart"}]}]}}
-    assert one(tmp_path, "ecs.amazonaws.com:UpdateService", {"cluster": "prod", "service": "cart"})["service"] == "cart"
+    assert (
+        one(tmp_path, "ecs.amazonaws.com:UpdateService", {"cluster": "prod", "service": "cart"})[
+            "service"
+        ]
+        == "cart"
+    )
     assert one(tmp_path, "ec2.amazonaws.com:RunInstances", tags)["service"] == "cart"
-    assert one(tmp_path, "lambda.amazonaws.com:CreateFunction20150331", {"tags": {"service": "cart"}})["service"] == "cart"
-    assert one(tmp_path, "lambda.amazonaws.com:PublishVersion", {"functionName": "cart-handler"})["service"] is None
+    assert (
+        one(tmp_path, "lambda.amazonaws.com:CreateFunction20150331", {"tags": {"service": "cart"}})[
+            "service"
+        ]
+        == "cart"
+    )
+    assert (
+        one(tmp_path, "lambda.amazonaws.com:PublishVersion", {"functionName": "cart-handler"})[
+            "service"
+        ]
+        is None
+    )
 
 
 def test_all_touched_names_are_found_wherever_the_record_has_them():
@@ -188,14 +215,24 @@ def test_all_touched_names_are_found_wherever_the_record_has_them():
 
 
 def test_the_values_asked_for_are_kept_as_json_of_at_most_4_kb(tmp_path):
-    assert json.loads(one(tmp_path, asked={"name": "n", "value": 5})["after"]) == {"name": "n", "value": 5}
-    long = one(tmp_path, asked={"name": "n", "policy": "x" * 5_000_000, "many": list(range(100_000)), "min": 1})["after"]
+    assert json.loads(one(tmp_path, asked={"name": "n", "value": 5})["after"]) == {
+        "name": "n",
+        "value": 5,
+    }
+    long = one(
+        tmp_path,
+        asked={"name": "n", "policy": "x" * 5_000_000, "many": list(range(100_000)), "min": 1},
+    )["after"]
     assert len(long) <= 4096
     assert json.loads(long)["min"] == 1
 
 
 def test_markup_stays_text_and_control_characters_do_not_reach_a_terminal(tmp_path):
-    row = one(tmp_path, asked={"name": "<script>alert(1)</script>\x1b[31m\u202e"}, userIdentity=role("r", "\x07mallory"))
+    row = one(
+        tmp_path,
+        asked={"name": "<script>alert(1)</script>\x1b[31m\u202e"},
+        userIdentity=role("r", "\x07mallory"),
+    )
     assert row["resource"] == "<script>alert(1)</script> [31m "
     assert row["actor"] == " mallory"
 
@@ -221,7 +258,10 @@ def test_a_broken_record_does_not_take_the_others_with_it(tmp_path):
     assert reading.set_aside["record"].str.len_chars().max() <= 301
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8bbroken", b"{", b"no json", gzip.compress(b"x" * 100, mtime=0)[:20], b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x1f\x8bbroken", b"{", b"no json", gzip.compress(b"x" * 100, mtime=0)[:20], b"[" * 100_000],
+)
 def test_an_unreadable_file_is_set_aside_whole(tmp_path, content):
     bad = tmp_path / "bad.json.gz"
     bad.write_bytes(content)
@@ -236,12 +276,18 @@ def test_a_decompression_bomb_is_refused_at_the_limit(tmp_path, monkeypatch):
     assert bomb.stat().st_size < 100_000
     reading = cloudtrail.read([bomb])
     assert reading.rows.height == 0
-    assert reading.set_aside["reason"].to_list() == ["the file is larger than 10 MB when decompressed: split it"]
+    assert reading.set_aside["reason"].to_list() == [
+        "the file is larger than 10 MB when decompressed: split it"
+    ]
 
 
 def test_json_lines_and_plain_files_are_read_too(tmp_path):
     lines = tmp_path / "a.jsonl"
-    good = [json.dumps(record(eventID="a")), "{broken", json.dumps({"Records": [record(eventID="b"), record(eventID="c")]})]
+    good = [
+        json.dumps(record(eventID="a")),
+        "{broken",
+        json.dumps({"Records": [record(eventID="b"), record(eventID="c")]}),
+    ]
     lines.write_text("\n".join(good))
     empty = tmp_path / "empty.json"
     empty.write_text("")
@@ -284,7 +330,9 @@ def test_files_are_found_by_name_folder_and_glob(tmp_path):
         external(SHARED / "data", 1667, 391, 67, 6, id="shared"),
     ],
 )
-def test_of_real_write_events_those_that_succeeded_are_changes(place, records, writes, failed, tags):
+def test_of_real_write_events_those_that_succeeded_are_changes(
+    place, records, writes, failed, tags
+):
     reading = cloudtrail.read(find_files(".", place / "cloudtrail", cloudtrail.FORMAT.files))
     assert reading.seen["records"].sum() == records
     assert reading.rows.height == writes - failed  # these carry an errorCode

@@ -23,9 +23,7 @@ def rows(folder: Path, text: str):
 
 
 def test_patterns_owners_and_their_order_are_read(tmp_path):
-    text = (
-        "# comment\n\n*  @lumen/supply @lumen/other # why\n/docs/ docs@acme.example\n*.js @jane\n/apps/ plain-team\n/free/\nmy\\ file @x\n"
-    )
+    text = "# comment\n\n*  @lumen/supply @lumen/other # why\n/docs/ docs@acme.example\n*.js @jane\n/apps/ plain-team\n/free/\nmy\\ file @x\n"
     frame = rows(tmp_path, text)
     assert frame.columns == [name for name in CATALOG.schema if name != "delivery"]
     assert frame.select("kind", "name", "owner").rows() == [
@@ -74,7 +72,13 @@ def test_without_patterns_nobody_owns_a_path(tmp_path):
 
 
 def test_lines_that_are_no_patterns_are_set_aside(tmp_path):
-    text = "!x @a\n[Section] @b\n^[Optional]\n" + "y" * 501 + " @c\n" + "*a" * 13 + " @d\n<script> @<b>x\x1b[0m\n"
+    text = (
+        "!x @a\n[Section] @b\n^[Optional]\n"
+        + "y" * 501
+        + " @c\n"
+        + "*a" * 13
+        + " @d\n<script> @<b>x\x1b[0m\n"
+    )
     reading = codeowners.read([put(tmp_path, text)])
     assert reading.rows.select("name", "owner").rows() == [("<script>", "<b>x [0m")]
     assert reading.set_aside["place"].to_list() == [f"line {n}" for n in (1, 2, 3, 4, 5)]
@@ -102,7 +106,10 @@ def test_several_files_are_one_order_and_folders_are_searched(tmp_path):
         ("https://git.acme.example/platform/services/inventory/", "/services/inventory/"),
         ("https://github.com/acme/shop/pull/12", None),
         ("https://github.com/acme/shop/tree/main/services/cart", "/services/cart/"),
-        ("https://github.com/acme/shop/blob/main/services/cart/catalog-info.yaml", "/services/cart/"),
+        (
+            "https://github.com/acme/shop/blob/main/services/cart/catalog-info.yaml",
+            "/services/cart/",
+        ),
         ("https://gitlab.com/acme/group/shop/-/merge_requests/3", None),
         ("https://gitlab.acme.example/acme/shop/-/tree/main/services/cart", "/services/cart/"),
         ("https://git.acme.example/acme/shop/pulls/3", None),

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import boto3
 import pytest
-from aws_on_loopback import REGION, SECRET, assert_nothing_planted, bucket, moto_server, proxy, upload, usual_configuration
+from aws_on_loopback import (
+    REGION,
+    SECRET,
+    assert_nothing_planted,
+    bucket,
+    moto_server,
+    proxy,
+    upload,
+    usual_configuration,
+)
 from conftest import SAMPLE
 
 from costwhy.case.document import explain
@@ -31,7 +40,10 @@ HEAD = "ChargePeriodStart,ChargePeriodEnd,BillingPeriodStart,BillingCurrency,Eff
 @pytest.fixture(scope="module")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """moto's address."""
-    with pytest.MonkeyPatch.context() as patch, moto_server(patch, tmp_path_factory.mktemp("aws")) as address:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        moto_server(patch, tmp_path_factory.mktemp("aws")) as address,
+    ):
         yield address
 
 
@@ -46,18 +58,27 @@ def fresh(request: pytest.FixtureRequest) -> str:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {f.relative_to(folder).as_posix(): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file() and "s3:" in f.parts}
+    return {
+        f.relative_to(folder).as_posix(): f.read_bytes()
+        for f in sorted(folder.rglob("*"))
+        if f.is_file() and "s3:" in f.parts
+    }
 
 
 def bill(*costs: float, month: str = "2026-10") -> bytes:
-    rows = [f"{month}-01T{n:02}:00:00Z,,{month}-01T00:00:00Z,USD,{cost},{cost},Amazon S3" for n, cost in enumerate(costs)]
+    rows = [
+        f"{month}-01T{n:02}:00:00Z,,{month}-01T00:00:00Z,USD,{cost},{cost},Amazon S3"
+        for n, cost in enumerate(costs)
+    ]
     return "\n".join([HEAD, *rows, ""]).encode()
 
 
 def workspace(folder: Path, address: str, form: str = "focus", more: str = "") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     head = '[workspace]\nname = "acme"\ncurrency = "USD"\n'
-    (folder / "costwhy.toml").write_text(f'{head}[[cost]]\nformat = "{form}"\npath = "{address}"\n{more}')
+    (folder / "costwhy.toml").write_text(
+        f'{head}[[cost]]\nformat = "{form}"\npath = "{address}"\n{more}'
+    )
     return folder
 
 
@@ -70,17 +91,25 @@ def cost(place: Path) -> float:
 
 @pytest.mark.usefixtures("aws")
 def test_nothing_new_is_not_fetched_again(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    bucket(fresh(request), **{"in/a.csv": b"one", "in/deep/b.csv": b"three", "other/c.csv": b"not asked for"})
+    bucket(
+        fresh(request),
+        **{"in/a.csv": b"one", "in/deep/b.csv": b"three", "other/c.csv": b"not asked for"},
+    )
     address = f"s3://{fresh(request)}/in/"
     first = s3_mirror.mirror(address, tmp_path)
     assert (first.fetched, first.kept, first.removed, first.bytes) == (2, 0, 0, 3 + 5)
     again = s3_mirror.mirror(address, tmp_path)
     assert (again.fetched, again.kept, again.removed, again.bytes) == (0, 2, 0, 0)
-    assert files(tmp_path) == {f"s3:/{fresh(request)}/in/a.csv": b"one", f"s3:/{fresh(request)}/in/deep/b.csv": b"three"}
+    assert files(tmp_path) == {
+        f"s3:/{fresh(request)}/in/a.csv": b"one",
+        f"s3:/{fresh(request)}/in/deep/b.csv": b"three",
+    }
 
 
 @pytest.mark.usefixtures("aws")
-def test_only_what_changed_is_fetched_and_what_vanished_goes(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_only_what_changed_is_fetched_and_what_vanished_goes(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     client = bucket(fresh(request), **{"a.csv": b"one", "b.csv": b"two", "old/c.csv": b"gone soon"})
     s3_mirror.mirror(f"s3://{fresh(request)}", tmp_path)
     client.put_object(Bucket=fresh(request), Key="b.csv", Body=b"TWO")  # same size, another ETag
@@ -115,7 +144,15 @@ def test_an_address_is_a_bucket_a_prefix_an_object_or_a_glob(
 
 @pytest.mark.usefixtures("aws")
 def test_a_key_cannot_leave_the_folder(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    bucket(fresh(request), **{"in/ok.csv": b"x", "in/../../../evil.csv": b"x", f"in/{'n' * 300}.csv": b"x", "in/ok.csv/part.csv": b"x"})
+    bucket(
+        fresh(request),
+        **{
+            "in/ok.csv": b"x",
+            "in/../../../evil.csv": b"x",
+            f"in/{'n' * 300}.csv": b"x",
+            "in/ok.csv/part.csv": b"x",
+        },
+    )
     mirror = s3_mirror.mirror(f"s3://{fresh(request)}/in/", tmp_path / "mirror")
     assert (mirror.fetched, mirror.kept) == (1, 0)
     assert list(files(tmp_path)) == [f"mirror/s3:/{fresh(request)}/in/ok.csv"]
@@ -139,7 +176,9 @@ def test_an_archived_object_is_said_and_the_others_come(
 
         def get_object(**asked: object) -> object:
             if asked["Key"] == "b.csv":
-                raise client.exceptions.InvalidObjectState({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
+                raise client.exceptions.InvalidObjectState(
+                    {"Error": {"Code": "InvalidObjectState"}}, "GetObject"
+                )
             return get(**asked)
 
         client.get_object = get_object
@@ -166,7 +205,12 @@ def test_a_cut_transfer_goes_on_where_it_was_cut(
         mirror = s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
     assert list(files(tmp_path).values()) == [content]
     assert before.bytes == mirror.bytes == len(content), "nothing is read twice"
-    assert [first for _, first, _ in before.served] == [0, 2 * s3_mirror.CHUNK, 3 * s3_mirror.CHUNK, 6 * s3_mirror.CHUNK]
+    assert [first for _, first, _ in before.served] == [
+        0,
+        2 * s3_mirror.CHUNK,
+        3 * s3_mirror.CHUNK,
+        6 * s3_mirror.CHUNK,
+    ]
     assert (mirror.fetched, list((tmp_path / "partial").iterdir())) == (1, [])
 
 
@@ -197,20 +241,30 @@ def test_what_a_killed_run_had_fetched_is_not_fetched_again(
     with proxy(aws) as after:
         monkeypatch.setenv("AWS_ENDPOINT_URL", after.address)
         mirror = s3_mirror.mirror(f"s3://{fresh(request)}/big.bin", tmp_path)
-    assert after.served == [(f"/{fresh(request)}/big.bin", 3 * s3_mirror.CHUNK, 2 * s3_mirror.CHUNK)]
+    assert after.served == [
+        (f"/{fresh(request)}/big.bin", 3 * s3_mirror.CHUNK, 2 * s3_mirror.CHUNK)
+    ]
     assert mirror.bytes == 2 * s3_mirror.CHUNK
     assert list(files(tmp_path).values()) == [content]
 
 
-def test_a_killed_process_leaves_no_half_file(aws: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_half_file(
+    aws: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     content = os.urandom(6 * s3_mirror.CHUNK)
     bucket(fresh(request), **{f"{n}.bin": content for n in range(4)})
     code = f"from pathlib import Path; from costwhy.sources import s3_mirror; s3_mirror.mirror('s3://{fresh(request)}', Path({str(tmp_path)!r}))"
     with proxy(aws) as slow:
         gate = slow.requests
-        child = subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"AWS_ENDPOINT_URL": slow.address})
+        child = subprocess.Popen(
+            [sys.executable, "-c", code], env=os.environ | {"AWS_ENDPOINT_URL": slow.address}
+        )
         until = time.monotonic() + 60
-        while len([r for r in gate if r[1].endswith(".bin")]) < 2 and child.poll() is None and time.monotonic() < until:
+        while (
+            len([r for r in gate if r[1].endswith(".bin")]) < 2
+            and child.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.001)
         child.send_signal(signal.SIGKILL)
         child.wait()
@@ -239,7 +293,9 @@ def test_an_object_replaced_between_two_cuts_is_not_mixed(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_damaged_transfer_is_not_kept(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_transfer_is_not_kept(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bucket(fresh(request), **{"a.bin": b"content"})
     monkeypatch.setattr(s3_mirror, "_is_sound", lambda *_: False)
     with pytest.raises(UnreachableError, match="another checksum"):
@@ -260,7 +316,9 @@ def test_a_bucket_that_is_not_there_is_an_input_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_an_empty_prefix_is_an_error_and_the_mirror_stays(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_an_empty_prefix_is_an_error_and_the_mirror_stays(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     client = bucket(fresh(request), **{"in/a.csv": b"one"})
     s3_mirror.mirror(f"s3://{fresh(request)}/in/", tmp_path)
     client.delete_object(Bucket=fresh(request), Key="in/a.csv")
@@ -275,7 +333,11 @@ def test_a_service_that_is_down_is_unreachable_and_keeps_its_secrets(
     usual_configuration(monkeypatch, tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET.replace('/', '%2F')}@127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(remote_aws, "CONFIG", remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(
+        remote_aws,
+        "CONFIG",
+        remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})),
+    )
     caplog.set_level(logging.DEBUG)
     with pytest.raises(UnreachableError) as caught:
         s3_mirror.mirror("s3://some-bucket/x/", tmp_path / "mirror")
@@ -284,7 +346,9 @@ def test_a_service_that_is_down_is_unreachable_and_keeps_its_secrets(
     assert "planted" not in str(caught.value)
 
 
-def test_no_credentials_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usual_configuration(monkeypatch, tmp_path)
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name)
@@ -295,11 +359,19 @@ def test_no_credentials_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pyt
         s3_mirror.mirror("s3://some-bucket/x/", tmp_path / "mirror")
 
 
-def test_a_server_that_echoes_what_it_was_sent_gives_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_echoes_what_it_was_sent_gives_nothing_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usual_configuration(monkeypatch, tmp_path)
     echo = f"denied: AWS4-HMAC-SHA256 Credential={os.environ['AWS_ACCESS_KEY_ID']}/x, Signature=abc {os.environ['AWS_SESSION_TOKEN']} "
     error = remote_aws.ClientError(
-        {"Error": {"Code": "AccessDenied", "Message": echo + SECRET + " https://h/k?X-Amz-Signature=ff"}}, "GetObject"
+        {
+            "Error": {
+                "Code": "AccessDenied",
+                "Message": echo + SECRET + " https://h/k?X-Amz-Signature=ff",
+            }
+        },
+        "GetObject",
     )
     said = str(remote_aws.unreachable("it failed", error))
     assert_nothing_planted(said)
@@ -311,23 +383,39 @@ def test_a_server_that_echoes_what_it_was_sent_gives_nothing_away(tmp_path: Path
 
 @pytest.mark.usefixtures("aws")
 @pytest.mark.parametrize("layout", ["overwrite", "create new", "legacy"])
-def test_only_the_newest_delivery_of_a_period_is_fetched(request: pytest.FixtureRequest, tmp_path: Path, layout: str) -> None:
+def test_only_the_newest_delivery_of_a_period_is_fetched(
+    request: pytest.FixtureRequest, tmp_path: Path, layout: str
+) -> None:
     """Old delivery: 100. New delivery: 3 + 4 = 7, as the manifest names its files."""
     name = f"{fresh(request)[:40]}-{layout.replace(' ', '-')}"
-    data = {"overwrite": "pre//x/data/BILLING_PERIOD=2026-10/", "create new": "pre/x/data/BILLING_PERIOD=2026-10/2026-10-0"}.get(
-        layout, "pre/x/20261001-20261101/a"
-    )
+    data = {
+        "overwrite": "pre//x/data/BILLING_PERIOD=2026-10/",
+        "create new": "pre/x/data/BILLING_PERIOD=2026-10/2026-10-0",
+    }.get(layout, "pre/x/20261001-20261101/a")
     old, new = ("", "") if layout == "overwrite" else ("1T-abc/", "2T-def/")
-    manifest = {"legacy": "pre/x/20261001-20261101/x-Manifest.json"}.get(layout, "pre/x/metadata/BILLING_PERIOD=2026-10/x-Manifest.json")
+    manifest = {"legacy": "pre/x/20261001-20261101/x-Manifest.json"}.get(
+        layout, "pre/x/metadata/BILLING_PERIOD=2026-10/x-Manifest.json"
+    )
     named = [f"{data}{new}x-0000{n}.csv" for n in (1, 2)]
-    listed = {"reportKeys": named} if layout == "legacy" else {"dataFiles": [f"s3://{name}/{key}" for key in named]}
-    content = {named[0]: bill(3), named[1]: bill(0, 4), f"{data}{old}x-00009.csv": bill(100), manifest: json.dumps(listed).encode()}
+    listed = (
+        {"reportKeys": named}
+        if layout == "legacy"
+        else {"dataFiles": [f"s3://{name}/{key}" for key in named]}
+    )
+    content = {
+        named[0]: bill(3),
+        named[1]: bill(0, 4),
+        f"{data}{old}x-00009.csv": bill(100),
+        manifest: json.dumps(listed).encode(),
+    }
     bucket(name, **content)
     folder = workspace(tmp_path / "w", f"s3://{name}/pre/")
     ingest(read_workspace(folder))
     assert cost(folder) == 7.0
     here = [f.name for f in (folder / "lake.mirror").rglob("*.csv")]
-    assert sorted(here) == ["x-00001.csv", "x-00002.csv"], "the old delivery did not come over the network"
+    assert sorted(here) == ["x-00001.csv", "x-00002.csv"], (
+        "the old delivery did not come over the network"
+    )
 
 
 @pytest.mark.usefixtures("aws")
@@ -344,8 +432,12 @@ def test_a_manifest_whose_files_are_not_all_here_leaves_the_month_as_it_was(
     folder = workspace(tmp_path, f"s3://{name}/x/")
     ingest(read_workspace(folder))
     client.put_object(Bucket=name, Key=key(1), Body=bill(3))
-    client.put_object(Bucket=name, Key=manifest, Body=json.dumps({"dataFiles": [*named, named[0]]}).encode())
-    client.put_object(Bucket=name, Key="x/data/BILLING_PERIOD=2026-11/x-1.csv", Body=bill(1, month="2026-11"))
+    client.put_object(
+        Bucket=name, Key=manifest, Body=json.dumps({"dataFiles": [*named, named[0]]}).encode()
+    )
+    client.put_object(
+        Bucket=name, Key="x/data/BILLING_PERIOD=2026-11/x-1.csv", Body=bill(1, month="2026-11")
+    )
     message, *_ = ingest(read_workspace(folder)).messages
     assert "x-2.csv was set aside" in message
     assert cost(folder) == 100 + 1
@@ -356,7 +448,9 @@ def test_a_manifest_whose_files_are_not_all_here_leaves_the_month_as_it_was(
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_new_delivery_replaces_its_period_and_names_stay(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_new_delivery_replaces_its_period_and_names_stay(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     key = "x/data/BILLING_PERIOD=2026-{}/x-1.csv".format
     client = bucket(fresh(request), **{key(10): bill(1, 2), key(11): bill(5, month="2026-11")})
     folder = workspace(tmp_path, f"s3://{fresh(request)}/x/")
@@ -367,7 +461,9 @@ def test_a_new_delivery_replaces_its_period_and_names_stay(request: pytest.Fixtu
     assert (again.version, again.read, again.messages) == (first.version, 0, ())
     shutil.rmtree(folder / "lake.mirror")
     third = ingest(read_workspace(folder))
-    assert (third.version, third.read) == (first.version, 0), "mirrored anew, the names and digests are the same"
+    assert (third.version, third.read) == (first.version, 0), (
+        "mirrored anew, the names and digests are the same"
+    )
     client.put_object(Bucket=fresh(request), Key=key(10), Body=bill(1, 2, 4))
     assert ingest(read_workspace(folder)).read == 1
     assert cost(folder) == 1 + 2 + 4 + 5
@@ -377,7 +473,9 @@ def test_a_new_delivery_replaces_its_period_and_names_stay(request: pytest.Fixtu
 
 
 @pytest.mark.usefixtures("aws")
-def test_the_same_money_under_two_addresses_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_the_same_money_under_two_addresses_is_refused(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     bucket(fresh(request), **{"x/a.csv": bill(1)})
     more = f'[[cost]]\nformat = "focus"\npath = "s3://{fresh(request)}/"\n'
     folder = workspace(tmp_path, f"s3://{fresh(request)}/x/", more=more)
@@ -390,22 +488,38 @@ def test_a_source_that_is_down_keeps_its_deliveries_and_the_others_are_read(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket(fresh(request), **{"x/a.csv": bill(1, 2)})
-    folder = workspace(tmp_path, f"s3://{fresh(request)}/x/", more='[[changes]]\nformat = "cdevents"\npath = "changes/"\n')
+    folder = workspace(
+        tmp_path,
+        f"s3://{fresh(request)}/x/",
+        more='[[changes]]\nformat = "cdevents"\npath = "changes/"\n',
+    )
     (folder / "changes").mkdir()
     event = {
-        "context": {"id": "e1", "type": "dev.cdevents.service.deployed.0.2.0", "timestamp": "2026-10-01T01:00:00Z"},
+        "context": {
+            "id": "e1",
+            "type": "dev.cdevents.service.deployed.0.2.0",
+            "timestamp": "2026-10-01T01:00:00Z",
+        },
         "subject": {"id": "x"},
     }
     (folder / "changes" / "a.jsonl").write_text(json.dumps(event))
     ingest(read_workspace(folder))
-    (folder / "changes" / "a.jsonl").write_text(json.dumps(event | {"context": event["context"] | {"id": "e2"}}))
+    (folder / "changes" / "a.jsonl").write_text(
+        json.dumps(event | {"context": event["context"] | {"id": "e2"}})
+    )
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(remote_aws, "CONFIG", remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})))
+    monkeypatch.setattr(
+        remote_aws,
+        "CONFIG",
+        remote_aws.CONFIG.merge(remote_aws.Config(retries={"total_max_attempts": 1})),
+    )
     report = ingest(read_workspace(folder))
     assert "`cost[0]` could not be reached and stays as it was" in report.messages[0]
     assert cost(folder) == 3.0
     assert open_lake(folder).table("changes")["change_id"].to_list() == ["e2"]
-    (folder / "costwhy.toml").write_text((folder / "costwhy.toml").read_text().split("[[changes]]", maxsplit=1)[0])
+    (folder / "costwhy.toml").write_text(
+        (folder / "costwhy.toml").read_text().split("[[changes]]", maxsplit=1)[0]
+    )
     with pytest.raises(UnreachableError):  # nothing else is there to be read
         ingest(read_workspace(folder))
     assert cost(folder) == 3.0
@@ -422,7 +536,10 @@ def on_s3(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     upload(bucket("marigold-data"), "marigold-data", SAMPLE, "acme/")
     text = (SAMPLE / "costwhy.toml").read_text()
-    body, lake = text.replace('path = "', 'path = "s3://marigold-data/acme/'), 'path = "s3://marigold-data/acme/lake"'
+    body, lake = (
+        text.replace('path = "', 'path = "s3://marigold-data/acme/'),
+        'path = "s3://marigold-data/acme/lake"',
+    )
     (folder / "costwhy.toml").write_text(body.replace(lake, 'path = "lake"'))
     stream = (folder.parent / "log.txt").open("w")
     handler, root = logging.StreamHandler(stream), logging.getLogger()
@@ -439,7 +556,9 @@ def on_s3(aws: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_sample_company_on_s3_gets_the_same_answers(on_s3: Path, sample_lake: Lake) -> None:
-    assert json.dumps(explain(open_lake(on_s3)), sort_keys=True) == json.dumps(explain(sample_lake), sort_keys=True)
+    assert json.dumps(explain(open_lake(on_s3)), sort_keys=True) == json.dumps(
+        explain(sample_lake), sort_keys=True
+    )
 
 
 def test_the_sample_company_is_fetched_once(on_s3: Path) -> None:

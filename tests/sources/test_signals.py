@@ -19,12 +19,20 @@ THREE = datetime(2026, 10, 14, 3, tzinfo=UTC)
 
 def csv(folder: Path, text: str, name: str = "s.csv") -> Path:
     file = folder / name
-    file.write_bytes(gzip.compress((HEAD + text).encode()) if name.endswith(".gz") else (HEAD + text).encode())
+    file.write_bytes(
+        gzip.compress((HEAD + text).encode()) if name.endswith(".gz") else (HEAD + text).encode()
+    )
     return file
 
 
 def frame(**columns: object) -> pl.DataFrame:
-    whole = {"time": [THREE], "service": ["cart"], "caller": [None], "metric": ["calls"], "value": [5.0]} | columns
+    whole = {
+        "time": [THREE],
+        "service": ["cart"],
+        "caller": [None],
+        "metric": ["calls"],
+        "value": [5.0],
+    } | columns
     return pl.DataFrame(whole, schema_overrides={"caller": pl.String})
 
 
@@ -56,7 +64,9 @@ def test_finer_buckets_are_summed_to_the_hour_and_capacity_is_their_mean(tmp_pat
         (THREE, "cart", "web", "retries", 1.5, 1),
         (four, "cart", None, "calls", 40.0, 1),
     ]
-    assert reading.rows.schema == {name: kind for name, kind in SIGNALS.schema.items() if name != "delivery"}
+    assert reading.rows.schema == {
+        name: kind for name, kind in SIGNALS.schema.items() if name != "delivery"
+    }
     assert reading.seen.select("hour", "records").rows() == [(THREE, 6), (four, 1)]
     assert reasons(reading) == []
 
@@ -65,7 +75,9 @@ def test_an_hour_that_is_split_over_files_is_one_hour(tmp_path):
     first = csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,10\n", "a.csv")
     second = csv(tmp_path, "2026-10-14T03:30:00Z,cart,,calls,20\n", "b.csv.gz")
     third = parquet(tmp_path, frame(time=[datetime(2026, 10, 14, 3, 45, tzinfo=UTC)]))
-    assert long_table.read([first, second, third]).rows.rows() == [(THREE, "cart", None, "calls", 35.0, 3)]
+    assert long_table.read([first, second, third]).rows.rows() == [
+        (THREE, "cart", None, "calls", 35.0, 3)
+    ]
 
 
 def test_a_bucket_that_is_given_twice_counts_once(tmp_path):
@@ -73,7 +85,9 @@ def test_a_bucket_that_is_given_twice_counts_once(tmp_path):
     files = [csv(tmp_path, text, "a.csv"), csv(tmp_path, text, "b.csv")]
     reading = long_table.read(files)
     assert reading.rows.rows() == [(THREE, "cart", None, "calls", 11.0, 2)]
-    assert reading.set_aside.select("file", "place", "records").rows() == [(str(files[1]), "row 1", 2)]
+    assert reading.set_aside.select("file", "place", "records").rows() == [
+        (str(files[1]), "row 1", 2)
+    ]
     assert reading.seen["records"].sum() == 4
 
 
@@ -114,7 +128,11 @@ def test_a_file_that_cannot_be_used_is_set_aside_whole_and_the_others_are_read(t
     naive = parquet(tmp_path, frame(time=[datetime(2026, 10, 14, 3)]), "naive.parquet")
     numbers = parquet(tmp_path, frame(time=[1_760_000_000]), "numbers.parquet")
     lacking = parquet(tmp_path, frame().drop("caller"), "lacking.parquet")
-    no_parquet, empty, cut = tmp_path / "no.parquet", tmp_path / "empty.csv", tmp_path / "cut.csv.gz"
+    no_parquet, empty, cut = (
+        tmp_path / "no.parquet",
+        tmp_path / "empty.csv",
+        tmp_path / "cut.csv.gz",
+    )
     no_parquet.write_bytes(b"PAR1 no")
     empty.write_bytes(b"")
     cut.write_bytes(gzip.compress(HEAD.encode() * 9)[:-9])
@@ -140,14 +158,23 @@ def test_a_file_that_breaks_in_the_middle_does_not_take_the_others_with_it(tmp_p
 
 
 def test_times_in_another_zone_and_whole_numbers_are_understood(tmp_path):
-    oslo = pl.Series([THREE]).dt.convert_time_zone("Europe/Oslo").cast(pl.Datetime("ns", "Europe/Oslo"))
-    file = parquet(tmp_path, frame(time=oslo, value=[5], caller=pl.Series([None], dtype=pl.Null), row=[9], extra=["x"]))
+    oslo = (
+        pl.Series([THREE])
+        .dt.convert_time_zone("Europe/Oslo")
+        .cast(pl.Datetime("ns", "Europe/Oslo"))
+    )
+    file = parquet(
+        tmp_path,
+        frame(time=oslo, value=[5], caller=pl.Series([None], dtype=pl.Null), row=[9], extra=["x"]),
+    )
     assert long_table.read([file]).rows.rows() == [(THREE, "cart", None, "calls", 5.0, 1)]
 
 
 def test_a_csv_that_decompresses_beyond_the_limit_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(long_table, "MAX_CSV_BYTES", 2**20)
-    reading = long_table.read([csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,1\n" * 100_000, "bomb.csv.gz")])
+    reading = long_table.read(
+        [csv(tmp_path, "2026-10-14T03:00:00Z,cart,,calls,1\n" * 100_000, "bomb.csv.gz")]
+    )
     assert "when decompressed" in reading.set_aside["reason"][0]
 
 

@@ -25,7 +25,10 @@ MONTH = "2026-11-01T00:00:00Z,2026-12-01T00:00:00Z,Amazon EC2,Usage"
 def tiny(tmp_path: Path) -> Path:
     """Two hours of a bill in dollars, one in euros."""
     (tmp_path / "billing").mkdir()
-    rows = [f"1.0,1.0,{c},2026-11-20T0{h}:00:00Z,2026-11-20T0{h + 1}:00:00Z,{MONTH}" for h, c in enumerate(("USD", "USD", "EUR"))]
+    rows = [
+        f"1.0,1.0,{c},2026-11-20T0{h}:00:00Z,2026-11-20T0{h + 1}:00:00Z,{MONTH}"
+        for h, c in enumerate(("USD", "USD", "EUR"))
+    ]
     (tmp_path / "billing" / "a.csv").write_text("\n".join([HEAD, *rows]) + "\n")
     told = '[workspace]\nname = "tiny"\ncurrency = "USD"\n[[cost]]\nformat = "focus"\npath = "billing/"\n'
     (tmp_path / "costwhy.toml").write_text(told)
@@ -52,7 +55,9 @@ def test_a_bill_of_two_hours_has_no_spike_and_no_traceback(tiny, capsys):
 
 
 def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
-    (tiny / "costwhy.toml").write_text((tiny / "costwhy.toml").read_text().replace("focus", "fokus"))
+    (tiny / "costwhy.toml").write_text(
+        (tiny / "costwhy.toml").read_text().replace("focus", "fokus")
+    )
     assert main(["ingest", str(tiny)]) == 3
     section = capsys.readouterr().err.split("*")[1]
     assert f"## {section}\n" in (Path(__file__).parents[2] / "README.md").read_text()
@@ -61,16 +66,29 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
 @pytest.mark.parametrize(
     ("wrong", "advice"),
     [
-        ('[[cost]]\nformat = "fokus"\npath = "x"', "write one of focus, cur2, cur (did you mean focus?)"),
+        (
+            '[[cost]]\nformat = "fokus"\npath = "x"',
+            "write one of focus, cur2, cur (did you mean focus?)",
+        ),
         ('[[cost]]\nformat = "parquet"\npath = "x"', "write one of focus, cur2, cur; "),
-        ('[mapping]\nowners = ["tag"]', "write one of catalog, tags, codeowners, creator, account (did you mean tags?)"),
+        (
+            '[mapping]\nowners = ["tag"]',
+            "write one of catalog, tags, codeowners, creator, account (did you mean tags?)",
+        ),
         ('[[signals]]\nformat = "prometheus"\npreset = "isto"', "(did you mean istio?)"),
-        ('[[watch.channels]]\nkind = "slak"\nname = "x"', "write one of slack, webhook, sns, email, stdout (did you mean slack?)"),
+        (
+            '[[watch.channels]]\nkind = "slak"\nname = "x"',
+            "write one of slack, webhook, sns, email, stdout (did you mean slack?)",
+        ),
         ("[lake]\npath = 3", "To do: see the README"),
     ],
 )
-def test_a_word_that_is_none_of_the_allowed_ones_is_answered_with_these_and_the_nearest(wrong, advice, tmp_path, capsys):
-    (tmp_path / "costwhy.toml").write_text(f'[workspace]\nname = "a"\ncurrency = "USD"\n{wrong}\n')
+def test_a_word_that_is_none_of_the_allowed_ones_is_answered_with_these_and_the_nearest(
+    problem, advice, tmp_path, capsys
+):
+    (tmp_path / "costwhy.toml").write_text(
+        f'[workspace]\nname = "a"\ncurrency = "USD"\n{problem}\n'
+    )
     assert main(["ingest", str(tmp_path)]) == 3
     assert advice in capsys.readouterr().err
 
@@ -88,7 +106,12 @@ def test_ingest_says_in_one_line_which_columns_are_absent_and_what_that_costs(ti
     (tiny / "billing" / "b.csv").write_text((tiny / "billing" / "a.csv").read_text())
     assert main(["ingest", str(tiny)]) == 0
     [said] = [line for line in capsys.readouterr().err.splitlines() if "no column" in line]
-    for name in ("BilledCost (the effective cost is shown as billed)", "ChargePeriodEnd (", "ServiceName (", "ChargeCategory (tax, "):
+    for name in (
+        "BilledCost (the effective cost is shown as billed)",
+        "ChargePeriodEnd (",
+        "ServiceName (",
+        "ChargeCategory (tax, ",
+    ):
         assert name in said
     assert "EffectiveCost" not in said
 
@@ -99,11 +122,19 @@ def test_of_a_file_that_has_the_columns_nothing_is_said(tmp_path, capsys):
     assert "no column" not in capsys.readouterr().err
 
 
-WORDS = {"say": ["20261014T03-x", "fixed"], "plan": ["cart", "--reason", "r", "--until", "2027-01-01"], "publish": ["20261014T03-x"]}
+WORDS = {
+    "say": ["20261014T03-x", "fixed"],
+    "plan": ["cart", "--reason", "r", "--until", "2027-01-01"],
+    "publish": ["20261014T03-x"],
+}
 
 
-@pytest.mark.parametrize("command", ["spikes", "explain", "app", "watch", "ingest", "say", "plan", "publish"])
-def test_a_folder_that_is_not_there_is_said_before_anybody_speaks_of_ingest(command, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "command", ["spikes", "explain", "app", "watch", "ingest", "say", "plan", "publish"]
+)
+def test_a_folder_that_is_not_there_is_said_before_anybody_speaks_of_ingest(
+    command, tmp_path, capsys
+):
     assert main([command, str(tmp_path / "acme"), *WORDS.get(command, [])]) == 3
     said = capsys.readouterr().err
     assert f"there is no folder {tmp_path / 'acme'}" in said.replace("\n", "")
@@ -114,7 +145,9 @@ def test_a_folder_that_is_not_there_is_said_before_anybody_speaks_of_ingest(comm
     assert "ingest" not in said
 
 
-def test_a_plan_for_a_service_that_nobody_knows_is_accepted_and_the_nearest_names_are_said(sample_workspace, tmp_path, capsys):
+def test_a_plan_for_a_service_that_nobody_knows_is_accepted_and_the_nearest_names_are_said(
+    sample_workspace, tmp_path, capsys
+):
     folder = shutil.copytree(sample_workspace, tmp_path / "marigold")
     until = ["--until", "2027-01-01", "--reason", "sale", "--cost-per-day", "50"]
     assert main(["plan", str(folder), "cart", *until]) == 0
@@ -128,19 +161,27 @@ def test_a_plan_for_a_service_that_nobody_knows_is_accepted_and_the_nearest_name
     assert "$50.00" in listed
 
 
-def test_lists_for_people_have_headings_and_no_internal_columns_and_json_has_all(sample_workspace, tmp_path, capsys):
+def test_lists_for_people_have_headings_and_no_internal_columns_and_json_has_all(
+    sample_workspace, tmp_path, capsys
+):
     folder = shutil.copytree(sample_workspace, tmp_path / "marigold")
     lake = open_lake(folder)
     ended = find_spikes(lake).filter(pl.col("status") == "ended").row(0, named=True)
     say(lake, ended["spike_id"], "fixed", "rolled back", "dana", ended["end"])
     assert main(["say", str(folder), "--list"]) == 0
     said = capsys.readouterr().out
-    assert said.index("verdicts, newest first") < said.index("rolled back") < said.index("savings of fixes")
+    assert (
+        said.index("verdicts, newest first")
+        < said.index("rolled back")
+        < said.index("savings of fixes")
+    )
     assert "in the first" in said
     assert "7 days" in said
     assert not {"kind", "usage_type", "caller", "excess_per_hour"} & set(said.split())
     assert main(["say", str(folder), "--list", "--json"]) == 0
-    assert {"kind", "usage_type", "excess_per_hour"} <= set(json.loads(capsys.readouterr().out)["verdicts"][0])
+    assert {"kind", "usage_type", "excess_per_hour"} <= set(
+        json.loads(capsys.readouterr().out)["verdicts"][0]
+    )
 
 
 def test_what_would_leave_is_readable_on_80_columns(sample_workspace, capsys, monkeypatch):
@@ -153,7 +194,9 @@ def test_what_would_leave_is_readable_on_80_columns(sample_workspace, capsys, mo
     assert any(line.startswith("  values ") for line in said)
 
 
-def test_what_nobody_owns_is_told_of_the_whole_company_and_not_of_one_spike(sample_workspace, capsys):
+def test_what_nobody_owns_is_told_of_the_whole_company_and_not_of_one_spike(
+    sample_workspace, capsys
+):
     spike = find_spikes(open_lake(sample_workspace))["spike_id"][0]
     main(["explain", str(sample_workspace)])
     assert "nobody owns" in capsys.readouterr().out
@@ -168,7 +211,9 @@ def test_publish_without_a_spike_asks_which(sample_workspace, capsys):
     assert "which spike?" in capsys.readouterr().err
 
 
-def test_on_80_columns_each_spike_is_a_whole_id_with_its_numbers_below(sample_workspace, capsys, monkeypatch):
+def test_on_80_columns_each_spike_is_a_whole_id_with_its_numbers_below(
+    sample_workspace, capsys, monkeypatch
+):
     monkeypatch.setattr(out, "width", 80)
     main(["spikes", str(sample_workspace)])
     said = capsys.readouterr().out.splitlines()

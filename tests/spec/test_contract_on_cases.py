@@ -59,13 +59,18 @@ def test_the_clocks_are_those_of_the_case(answer_of: Answers, company: Path) -> 
 
 @pytest.mark.external
 def test_the_schema_is_the_contracts() -> None:
-    ours, theirs = (json.loads((folder / "explain.schema.json").read_text()) for folder in (ROOT / "docs", SHARED))
+    ours, theirs = (
+        json.loads((folder / "explain.schema.json").read_text())
+        for folder in (ROOT / "docs", SHARED)
+    )
     assert ours | {"description": ""} == theirs | {"description": ""}
 
 
 @pytest.mark.external
 def test_these_are_all_cases_with_known_answers() -> None:
-    assert sorted(f.name.removesuffix(".truth.json") for f in PLACE.glob("*.truth.json")) == sorted(CASES)
+    assert sorted(f.name.removesuffix(".truth.json") for f in PLACE.glob("*.truth.json")) == sorted(
+        CASES
+    )
 
 
 @pytest.mark.external
@@ -103,7 +108,9 @@ def score(names: list[str], answer_of: Answers, folder: Path) -> dict[str, float
 
 
 @pytest.mark.external
-def test_of_the_first_eight_none_is_missed_and_all_is_right(answer_of: Answers, tmp_path: Path) -> None:
+def test_of_the_first_eight_none_is_missed_and_all_is_right(
+    answer_of: Answers, tmp_path: Path
+) -> None:
     table = score([name for name in CASES if "-100" in name], answer_of, tmp_path)
     assert table["cases"] == 8
     right = {name: table[name] for name in (*RIGHT, "trigger_first", "owner_team")}
@@ -115,7 +122,9 @@ def test_of_the_first_eight_none_is_missed_and_all_is_right(answer_of: Answers, 
 
 @pytest.mark.external
 @pytest.mark.long
-def test_of_all_sixteen_none_is_missed_and_none_is_told_that_did_not_happen(answer_of: Answers, tmp_path: Path) -> None:
+def test_of_all_sixteen_none_is_missed_and_none_is_told_that_did_not_happen(
+    answer_of: Answers, tmp_path: Path
+) -> None:
     """Eight were added: look-alike changes, ramps, pairs, resources without tags."""
     table = score(list(CASES), answer_of, tmp_path)
     assert table["cases"] == 16

@@ -22,11 +22,19 @@ DOCUMENTS = [
 
 def blocks(document: Path, language: str) -> list[str]:
     """What stands in the fences of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```",
+        document.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 def each(language: str) -> list[object]:
-    return [pytest.param(b, id=f"{d.name}-{k}") for d in DOCUMENTS for k, b in enumerate(blocks(d, language))]
+    return [
+        pytest.param(b, id=f"{d.name}-{k}")
+        for d in DOCUMENTS
+        for k, b in enumerate(blocks(d, language))
+    ]
 
 
 def reference() -> object:
@@ -49,7 +57,11 @@ def test_every_command_table_column_and_error_is_in_the_reference():
     said = [f"### costwhy {name}\n" for name in made.commands()]
     said += [f"### {table.name}\n" for table in made.all_tables()]
     said += [f"| `{column.name}` |" for table in made.all_tables() for column in table.columns]
-    said += [name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.CostwhyError)]
+    said += [
+        name
+        for name, kind in vars(errors).items()
+        if isinstance(kind, type) and issubclass(kind, errors.CostwhyError)
+    ]
     assert len(said) > 200
     assert [words for words in said if words not in text] == []
 
@@ -59,21 +71,29 @@ def test_every_command_and_every_page_is_in_the_readme():
     assert [name for name in reference().commands() if f"costwhy {name}" not in readme] == []
     pages = [page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").glob("*.md")]
     linked = readme + "".join(d.read_text(encoding="utf-8") for d in DOCUMENTS[1:])
-    assert [page for page in pages if page not in linked and f"({Path(page).name}" not in linked] == []
+    assert [
+        page for page in pages if page not in linked and f"({Path(page).name}" not in linked
+    ] == []
 
 
 @pytest.mark.parametrize("block", each("sh"))
 def test_every_command_line_is_understood(block):
     lines = block.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
-    calls = [w[w.index("costwhy") + 1 :] for w in words if "costwhy" in w and (w[0] in {"costwhy", "uv"})]
+    calls = [
+        w[w.index("costwhy") + 1 :] for w in words if "costwhy" in w and (w[0] in {"costwhy", "uv"})
+    ]
     for call in calls:
         costwhy.commands[call[0]].make_context(call[0], call[1:])
 
 
 @pytest.mark.parametrize("block", each("toml"))
 def test_every_configuration_is_read(block):
-    whole = block if "[workspace]" in block else f'[workspace]\nname = "acme"\ncurrency = "USD"\n{block}'
+    whole = (
+        block
+        if "[workspace]" in block
+        else f'[workspace]\nname = "acme"\ncurrency = "USD"\n{block}'
+    )
     parse_workspace(whole)
 
 
@@ -82,7 +102,9 @@ def test_every_piece_of_python_is_python(block):
     compile(block, "document", "exec")
 
 
-def test_the_readmes_python_runs_on_the_sample_company(sample_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_the_readmes_python_runs_on_the_sample_company(
+    sample_lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
     [block] = blocks(DOCUMENTS[0], "python")
     monkeypatch.chdir(tmp_path)
     exec(compile(block.replace('"acme"', repr(sample_lake.place)), "README.md", "exec"), {})

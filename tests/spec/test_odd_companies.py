@@ -43,7 +43,12 @@ def at_prices(times: float) -> SmallCompany:
 def test_a_window_in_which_no_money_moved_is_explained_as_nothing(times: float) -> None:
     window = (FIRST + timedelta(hours=900), FIRST + timedelta(hours=910))
     (told,) = explain(at_prices(times).lake(), window=window)["spikes"]
-    assert (told["excess_cost"], told["behaviour"], told["triggers"], told["no_recorded_change"]) == (0.0, [], [], 1.0)
+    assert (
+        told["excess_cost"],
+        told["behaviour"],
+        told["triggers"],
+        told["no_recorded_change"],
+    ) == (0.0, [], [], 1.0)
 
 
 def test_a_spike_of_cents_is_told_to_nobody() -> None:
@@ -65,7 +70,9 @@ def test_nothing_is_never_written_as_less_than_nothing(hour: int) -> None:
 def test_credits_do_not_make_every_little_move_a_spike() -> None:
     """The company uses some $43 an hour and has credits of $60: search costs 3 % more, 20 cents an hour, which is under 1.2 % of what it uses."""
     company = SmallCompany()
-    company.lines["credit"] = Line(None, None, "", ALL, flat=-60 * ALL, category="Credit", team=None)
+    company.lines["credit"] = Line(
+        None, None, "", ALL, flat=-60 * ALL, category="Credit", team=None
+    )
     company.lines["search"].per_call = from_hour(700, 1.03)
     assert find_spikes(company.lake()).is_empty()
 
@@ -87,7 +94,9 @@ def test_more_repeats_than_attempts_make_no_fortune_of_the_expected_cost() -> No
     """From hour 700 on the counter of repeats shows three for each attempt. Taken at its word one call in 10,000 would be a first one."""
     lake = at_prices(1.0).lake()
     broken = (pl.col("metric") == "retries") & (pl.col("hour") >= FIRST + timedelta(hours=700))
-    many = pl.when(broken).then(pl.col("value") * 150).otherwise(pl.col("value"))  # 2 % of attempts x 150
+    many = (
+        pl.when(broken).then(pl.col("value") * 150).otherwise(pl.col("value"))
+    )  # 2 % of attempts x 150
     lake.frames["signals"] = lake.frames["signals"].with_columns(value=many)
     spikes = find_spikes(lake)
     assert spikes["expected_cost"].max() < 50 * HOURS
@@ -98,7 +107,13 @@ def test_a_circle_that_would_gain_with_one_rate_set_back_keeps_nothing_from_bein
     """web -> api -> db -> web: at hour 700 db calls web back 80 times as often, api itself 5 times. One rate without the other cannot be."""
     company = SmallCompany()
     company.lines = {
-        name: Line(name, f"Use-{name}", "Units", 0.001 * ALL, fixed=10_000 * ALL * from_hour(700, 6 if name == "api" else 1))
+        name: Line(
+            name,
+            f"Use-{name}",
+            "Units",
+            0.001 * ALL,
+            fixed=10_000 * ALL * from_hour(700, 6 if name == "api" else 1),
+        )
         for name in ("web", "api", "db")
     }
     lake, v = company.lake(), company.demand["web"]
@@ -123,8 +138,16 @@ def test_a_circle_that_would_gain_with_one_rate_set_back_keeps_nothing_from_bein
 def with_charge(company: SmallCompany, hour: datetime, rows: int = 1) -> object:
     """Its lake with one more charge of $10 at any time."""
     lake = company.lake()
-    one = lake.frames["hourly"].head(1).with_columns(hour=pl.lit(hour, dtype=pl.Datetime("us", "UTC")), EffectiveCost=10.0, rows=rows)
-    lake.frames["hourly"] = tables.HOURLY.fit(pl.concat([lake.frames["hourly"], one.cast(lake.frames["hourly"].schema)]))
+    one = (
+        lake.frames["hourly"]
+        .head(1)
+        .with_columns(
+            hour=pl.lit(hour, dtype=pl.Datetime("us", "UTC")), EffectiveCost=10.0, rows=rows
+        )
+    )
+    lake.frames["hourly"] = tables.HOURLY.fit(
+        pl.concat([lake.frames["hourly"], one.cast(lake.frames["hourly"].schema)])
+    )
     return lake
 
 
@@ -151,7 +174,9 @@ def test_a_bill_that_names_only_months_raises_no_alarm() -> None:
     lake = SmallCompany().lake()
     months = [FIRST, datetime(2026, 10, 1, tzinfo=UTC)]
     lake.frames["hourly"] = lake.frames["hourly"].filter(pl.col("hour").is_in(months))
-    lake.frames["signals"] = lake.frames["signals"].filter(pl.col("hour") >= FIRST + timedelta(hours=144))
+    lake.frames["signals"] = lake.frames["signals"].filter(
+        pl.col("hour") >= FIRST + timedelta(hours=144)
+    )
     assert find_spikes(lake).is_empty()
 
 

@@ -17,8 +17,12 @@ def told(company: SmallCompany, **more: Any) -> list[dict[str, Any]]:
     spikes = explain(company.lake(), **more)["spikes"]
     for s in spikes:
         assert s["actual_cost"] - s["expected_cost"] == pytest.approx(s["excess_cost"], abs=0.011)
-        assert sum(b["cost_change"] for b in s["behaviour"]) + s["behaviour_remainder"] == pytest.approx(s["excess_cost"], abs=0.011)
-        assert sum(d["cost_change"] for d in s["drivers"]) + s["drivers_remainder"] == pytest.approx(s["excess_cost"], abs=0.011)
+        assert sum(b["cost_change"] for b in s["behaviour"]) + s[
+            "behaviour_remainder"
+        ] == pytest.approx(s["excess_cost"], abs=0.011)
+        assert sum(d["cost_change"] for d in s["drivers"]) + s[
+            "drivers_remainder"
+        ] == pytest.approx(s["excess_cost"], abs=0.011)
     return spikes
 
 
@@ -43,7 +47,9 @@ def test_a_retry_storm_is_not_called_growth():
     assert spike["verdict"] == "inefficiency"
     assert hour(spike) == ONSET
     assert place(spike["behaviour"][0]) == ("retries", "db", "api", None)
-    assert spike["excess_cost"] == pytest.approx(1.5 * before[ONSET:].sum(), rel=0.02)  # 2.5 times as many reads
+    assert spike["excess_cost"] == pytest.approx(
+        1.5 * before[ONSET:].sum(), rel=0.02
+    )  # 2.5 times as many reads
     assert spike["behaviour"][0]["cost_change"] == pytest.approx(spike["excess_cost"], rel=0.02)
     assert not any(row["kind"] == "demand" for row in spike["behaviour"])
 
@@ -52,12 +58,17 @@ def test_more_customers_are_called_growth():
     company = SmallCompany()
     company.demand["web"] *= from_hour(ONSET, 1.6)
     [spike] = told(company)
-    assert (spike["verdict"], place(spike["behaviour"][0])) == ("growth", ("demand", "web", None, None))
+    assert (spike["verdict"], place(spike["behaviour"][0])) == (
+        "growth",
+        ("demand", "web", None, None),
+    )
 
 
 def test_a_ramp_starts_where_it_begins():
     company = SmallCompany()
-    rise = np.maximum(np.arange(HOURS) - ONSET, 0) * 0.02  # a table grows by 1 % of its size an hour
+    rise = (
+        np.maximum(np.arange(HOURS) - ONSET, 0) * 0.02
+    )  # a table grows by 1 % of its size an hour
     company.lines["disk"] = changed(company.lines["disk"], fixed=2 + rise)
     [spike] = told(company)
     assert spike["shape"] == "ramp"
@@ -79,13 +90,17 @@ def test_tags_lost_are_not_a_spike():
     company.lines["db"] = changed(company.lines["db"], tagged_until=ONSET)
     assert told(company) == []
     gap = explain(company.lake())["ownership_gap"]
-    assert gap["cost"] == pytest.approx(company.cost("db")[ONSET:].sum(), abs=0.01)  # but nobody owns it now, and that is said
+    assert gap["cost"] == pytest.approx(
+        company.cost("db")[ONSET:].sum(), abs=0.01
+    )  # but nobody owns it now, and that is said
 
 
 def test_two_incidents_in_different_services_are_two_spikes():
     company = SmallCompany()
     company.retries["db", "api"] *= from_hour(ONSET, 2.0)
-    company.lines["search"] = changed(company.lines["search"], per_call=from_hour(ONSET + 1, 2.0))  # an hour later
+    company.lines["search"] = changed(
+        company.lines["search"], per_call=from_hour(ONSET + 1, 2.0)
+    )  # an hour later
     spikes = told(company)
     assert {place(s["behaviour"][0]) for s in spikes} == {
         ("retries", "db", "api", None),
@@ -99,20 +114,35 @@ def test_offsetting_moves_are_found_although_the_total_is_flat():
     saved = company.cost("search")[ONSET:].sum() / 2
     spent = company.cost("web")[ONSET:].sum()
     company.lines["search"] = changed(company.lines["search"], per_call=from_hour(ONSET, 0.5))
-    company.lines["web"] = changed(company.lines["web"], per_call=from_hour(ONSET, 1 + saved / spent))
+    company.lines["web"] = changed(
+        company.lines["web"], per_call=from_hour(ONSET, 1 + saved / spent)
+    )
     spikes = told(company)
     assert {place(b) for s in spikes for b in s["behaviour"]} == {
         ("usage_per_call", "web", None, "Lambda-GB-Second"),
         ("usage_per_call", "search", None, "Search-Units"),
     }
-    assert sum(s["excess_cost"] for s in spikes) == pytest.approx(0, abs=0.02 * saved)  # the whole bill stands still
-    assert max(abs(b["cost_change"]) for s in spikes for b in s["behaviour"]) == pytest.approx(saved, rel=0.02)
+    assert sum(s["excess_cost"] for s in spikes) == pytest.approx(
+        0, abs=0.02 * saved
+    )  # the whole bill stands still
+    assert max(abs(b["cost_change"]) for s in spikes for b in s["behaviour"]) == pytest.approx(
+        saved, rel=0.02
+    )
 
 
 def test_the_end_of_credits_is_accounting_not_inefficiency():
     company = SmallCompany()
     credit = -5 * (1 - (np.arange(HOURS) >= ONSET))
-    company.lines["credit"] = Line(None, None, "", ALL, flat=credit.astype(float), category="Credit", team=None, product="AWS Credits")
+    company.lines["credit"] = Line(
+        None,
+        None,
+        "",
+        ALL,
+        flat=credit.astype(float),
+        category="Credit",
+        team=None,
+        product="AWS Credits",
+    )
     [spike] = told(company)
     assert (spike["verdict"], spike["behaviour"][0]["kind"]) == ("accounting", "unmetered")
     assert spike["excess_cost"] == pytest.approx(5 * (HOURS - ONSET), rel=0.01)
@@ -122,24 +152,37 @@ def test_a_price_rise_is_price_for_a_nightly_job_too():
     company = SmallCompany()
     company.lines["report"] = changed(company.lines["report"], price=0.5 * from_hour(ONSET, 2.0))
     [spike] = told(company)
-    assert (spike["verdict"], place(spike["behaviour"][0])) == ("price", ("unit_price", "report", None, "Report-GB-Second"))
+    assert (spike["verdict"], place(spike["behaviour"][0])) == (
+        "price",
+        ("unit_price", "report", None, "Report-GB-Second"),
+    )
     nights = (HOURS - ONSET) // 24
-    assert spike["excess_cost"] == pytest.approx(nights * 40 * 2 * 0.5, rel=0.01)  # 40 runs x 2 GB-seconds x 50 cents more
+    assert spike["excess_cost"] == pytest.approx(
+        nights * 40 * 2 * 0.5, rel=0.01
+    )  # 40 runs x 2 GB-seconds x 50 cents more
     assert ONSET - 24 < hour(spike) <= ONSET + 2  # its first run at the new price
 
 
 def test_the_hours_of_a_nightly_jobs_tasks_are_the_timers_not_capacity():
     company = SmallCompany()
-    company.lines["tasks"] = Line("report", "Fargate-vCPU-Hours:perCPU", "vCPU-Hours", 0.05 * ALL, per_call=0.5 * ALL)  # $1 a night
+    company.lines["tasks"] = Line(
+        "report", "Fargate-vCPU-Hours:perCPU", "vCPU-Hours", 0.05 * ALL, per_call=0.5 * ALL
+    )  # $1 a night
     often = np.where(np.arange(HOURS) % 6 == 2, 40.0, 0.0)
-    company.runs["report", "schedule:nightly"] = np.where(np.arange(HOURS) < ONSET, company.runs["report", "schedule:nightly"], often)
+    company.runs["report", "schedule:nightly"] = np.where(
+        np.arange(HOURS) < ONSET, company.runs["report", "schedule:nightly"], often
+    )
     [spike] = told(company)
     more = 3 * (HOURS - ONSET) // 24  # three runs a day more
     assert place(spike["behaviour"][0]) == ("schedule", "report", "schedule:nightly", None)
-    assert spike["behaviour"][0]["cost_change"] == pytest.approx(more * (40 + 1))  # $40 of seconds and $1 of tasks for each
+    assert spike["behaviour"][0]["cost_change"] == pytest.approx(
+        more * (40 + 1)
+    )  # $40 of seconds and $1 of tasks for each
 
 
-@pytest.mark.parametrize("held", [0.5, 1.25, 5.0])  # of what is usually used: half of it, most hours whole, all of it whatever happens
+@pytest.mark.parametrize(
+    "held", [0.5, 1.25, 5.0]
+)  # of what is usually used: half of it, most hours whole, all of it whatever happens
 def test_usage_that_outgrows_a_commitment_is_not_a_price_and_costs_what_is_used(held):
     company = SmallCompany()
     per_call, on_demand = 2, 0.00005
@@ -148,7 +191,11 @@ def test_usage_that_outgrows_a_commitment_is_not_a_price_and_costs_what_is_used(
     company.retries["db", "api"] *= from_hour(ONSET, 2.5)
 
     def paid(used: np.ndarray) -> float:
-        return float((np.minimum(used, holds) * on_demand / 2 + np.maximum(used - holds, 0) * on_demand).sum())
+        return float(
+            (
+                np.minimum(used, holds) * on_demand / 2 + np.maximum(used - holds, 0) * on_demand
+            ).sum()
+        )
 
     used = per_call * company.handled("db")[ONSET:]
     [spike] = told(company)
@@ -162,15 +209,22 @@ def test_a_commitment_that_ends_is_a_price_though_all_was_covered_before():
     usual = company.cost("db")
     company.lines["db"] = changed(company.lines["db"], committed=1e9 * from_hour(ONSET, 0.0))
     [spike] = told(company)
-    assert (spike["verdict"], place(spike["behaviour"][0])) == ("price", ("unit_price", "db", None, "ReadRequestUnits"))
-    assert spike["excess_cost"] == pytest.approx(usual[ONSET:].sum() / 2, rel=0.01)  # half the price until then
+    assert (spike["verdict"], place(spike["behaviour"][0])) == (
+        "price",
+        ("unit_price", "db", None, "ReadRequestUnits"),
+    )
+    assert spike["excess_cost"] == pytest.approx(
+        usual[ONSET:].sum() / 2, rel=0.01
+    )  # half the price until then
 
 
 def test_a_late_spike_is_not_made_from_estimated_hours():
     company = SmallCompany()
     rng = np.random.default_rng(5)
     wander = np.exp(np.cumsum(rng.normal(0, 0.03, HOURS)) * 0.5)
-    company.lines["batch"] = Line(None, "Batch-Hours", "Hrs", ALL, fixed=4 * wander / wander.mean(), team=None)  # no signal tells of it
+    company.lines["batch"] = Line(
+        None, "Batch-Hours", "Hrs", ALL, fixed=4 * wander / wander.mean(), team=None
+    )  # no signal tells of it
     company.lag = 18
     assert [s for s in told(company) if hour(s) >= HOURS - 18] == []
 
@@ -188,9 +242,16 @@ def test_a_storm_in_hours_not_billed_yet_is_told_from_the_signals_alone():
 
 def test_windows_of_unequal_length_are_compared_by_the_hour():
     company = SmallCompany()
-    company.lines["disk"] = changed(company.lines["disk"], price=2 * from_hour(ONSET, 1.5))  # $4 an hour become $6
+    company.lines["disk"] = changed(
+        company.lines["disk"], price=2 * from_hour(ONSET, 1.5)
+    )  # $4 an hour become $6
     at = [FIRST + timedelta(hours=h) for h in (ONSET, ONSET + 72, ONSET - 240, ONSET)]
-    [spike] = told(company, window=(at[0], at[1]), against=(at[2], at[3]), where={"x_UsageType": "TimedStorage-ByteHrs"})
+    [spike] = told(
+        company,
+        window=(at[0], at[1]),
+        against=(at[2], at[3]),
+        where={"x_UsageType": "TimedStorage-ByteHrs"},
+    )
     assert spike["expected_cost"] == pytest.approx(72 * 4)  # the ten days before, by the hour
     assert spike["actual_cost"] == pytest.approx(72 * 6)
     assert spike["excess_cost"] == pytest.approx(144)  # 72 hours x $2

@@ -24,7 +24,9 @@ _VERSIONS = count(1)
 def storm(times: float = 2.0, also: float = 1.0, grown: int = HOURS) -> SmallCompany:
     """Retries against db from hour 720 on, `also` as many times more from hour `grown` on."""
     company = SmallCompany()
-    company.retries["db", "api"] = company.retries["db", "api"] * from_hour(ONSET, times) * from_hour(grown, also)
+    company.retries["db", "api"] = (
+        company.retries["db", "api"] * from_hour(ONSET, times) * from_hour(grown, also)
+    )
     return company
 
 

@@ -19,7 +19,15 @@ from costwhy.watch.channels.message import Message
 from costwhy.watch.deliver import Pause
 from costwhy.watch.watch import tell_all, watch
 
-STEPS = ("draft", "before pending", "after pending", "before sending", "after sending", "before sent", "after sent")
+STEPS = (
+    "draft",
+    "before pending",
+    "after pending",
+    "before sending",
+    "after sending",
+    "before sent",
+    "after sent",
+)
 KILLED = 137
 WATCHER = """
 import os, sys
@@ -56,7 +64,9 @@ def told(monkeypatch):
 
 def kill_watcher(place: Path, step: str, skip: int = 0) -> None:
     code = WATCHER.format(paths=HERE, step=step, skip=skip, killed=KILLED, place=str(place))
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, timeout=120
+    )
     assert done.returncode == KILLED, done.stderr.decode()
 
 
@@ -75,7 +85,14 @@ def test_a_killed_watcher_tells_neither_twice_nor_never(step, tmp_path, told):
 
 
 def test_killed_at_every_step_one_after_another_it_still_tells_each_once(tmp_path, told):
-    for step in ("draft", "before pending", "after pending", "before sending", "after sending", "before sent"):
+    for step in (
+        "draft",
+        "before pending",
+        "after pending",
+        "before sending",
+        "after sending",
+        "before sent",
+    ):
         kill_watcher(tmp_path, step)
     kill_watcher(tmp_path, "before sent", 1)  # the first is sent now, the second is killed
     tell_all(known(two_spikes(), tmp_path), CHANNELS, None, NOW)
@@ -105,7 +122,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
         (OutputChannel(name="it"), True),
     ],
 )
-def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_before(channel, said, tmp_path, monkeypatch):
+def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_before(
+    channel, said, tmp_path, monkeypatch
+):
     sent = []
     monkeypatch.setattr(watch, "send", lambda _channel, message: sent.append(message))
     lake, channels = known(two_spikes(), tmp_path), Watch(default=channel.name, channels=(channel,))
@@ -128,8 +147,12 @@ def test_of_two_watchers_whom_no_lock_keeps_apart_one_sends(tmp_path, told, monk
             inner.append(message)
             with monkeypatch.context() as no_lock:
                 no_lock.setattr(watch, "alone", lambda *_: nullcontext(lambda: None))
-                later = Pause("another one is at it", NOW)  # it does not take the other one for dead
-                no_lock.setattr(watch, "_pause", lambda _j, _n, tried, _t: later if tried[1] else None)
+                later = Pause(
+                    "another one is at it", NOW
+                )  # it does not take the other one for dead
+                no_lock.setattr(
+                    watch, "_pause", lambda _j, _n, tried, _t: later if tried[1] else None
+                )
                 tell_all(lake, CHANNELS, None, NOW)
         real(channel, message)
 

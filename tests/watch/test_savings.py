@@ -35,8 +35,12 @@ def simulated(monkeypatch):
         sys.modules.pop(name, None)
 
 
-@pytest.mark.parametrize("seed", [100, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 102))])
-def test_a_retry_loop_that_was_fixed_is_verified_within_a_tenth_of_the_truth(seed, simulated, tmp_path):
+@pytest.mark.parametrize(
+    "seed", [100, *(pytest.param(n, marks=pytest.mark.long) for n in (101, 102))]
+)
+def test_a_retry_loop_that_was_fixed_is_verified_within_a_tenth_of_the_truth(
+    seed, simulated, tmp_path
+):
     companies, incidents = simulated
     s = companies.simulate(companies.Settings(seed, 56, 12, ("retry_loop",)))
     storm = next(i for i in s.incidents if i.sort == "retry_loop")
@@ -55,7 +59,9 @@ def test_a_retry_loop_that_was_fixed_is_verified_within_a_tenth_of_the_truth(see
         assert saving.saved == pytest.approx(truth, rel=0.1)
 
 
-def fixed_at(company: SmallCompany, place: Path, at: int, hour: int = HOURS) -> list[tuple[int, str, float, float]]:
+def fixed_at(
+    company: SmallCompany, place: Path, at: int, hour: int = HOURS
+) -> list[tuple[int, str, float, float]]:
     lake = known(company, place, hour)
     spike = find_spikes(lake).filter(~pl.col("title").str.starts_with("traffic"))["spike_id"][0]
     say(lake, spike, "fixed", "", "dana", FIRST + at * HOUR)
@@ -65,11 +71,15 @@ def fixed_at(company: SmallCompany, place: Path, at: int, hour: int = HOURS) -> 
 def test_the_money_saved_is_that_of_the_traffic_that_came_after(tmp_path):
     company = storm(2.0)
     company.retries["db", "api"][ONSET + 96 :] = 1.02
-    company.demand["web"][ONSET + 96 :] *= 1.3  # more customers after the fix: more would have been wasted
+    company.demand["web"][ONSET + 96 :] *= (
+        1.3  # more customers after the fix: more would have been wasted
+    )
     usual = company.cost("db")[ONSET + 96 : ONSET + 96 + 168].sum()
     [(days, outcome, saved, possible)] = fixed_at(company, tmp_path, ONSET + 90)
     assert (days, outcome) == (7, "verified")
-    assert saved == pytest.approx(usual, rel=0.03)  # twice the attempts would have cost as much again
+    assert saved == pytest.approx(
+        usual, rel=0.03
+    )  # twice the attempts would have cost as much again
     assert possible == pytest.approx(usual, rel=0.03)
 
 
@@ -92,7 +102,9 @@ def test_an_edge_that_began_with_the_spike_and_went_is_saved_whole(tmp_path):
     company = SmallCompany()
     on = np.where((np.arange(HOURS) >= ONSET) & (np.arange(HOURS) < ONSET + 96), 2.0, 0.0)
     company.fan_out["search", "mobile"], company.retries["search", "mobile"] = on, 1.0 * ALL
-    while_it_ran = 2 * 10_000 * 0.0006 * 168  # two calls for each of mobile's 10,000, at $0.0006: $12 an hour
+    while_it_ran = (
+        2 * 10_000 * 0.0006 * 168
+    )  # two calls for each of mobile's 10,000, at $0.0006: $12 an hour
     [(_, outcome, saved, _)] = fixed_at(company, tmp_path, ONSET + 90)
     assert outcome == "verified"
     assert saved == pytest.approx(while_it_ran, rel=0.15)  # those four days were working days
@@ -100,17 +112,29 @@ def test_an_edge_that_began_with_the_spike_and_went_is_saved_whole(tmp_path):
 
 def test_a_proven_fix_is_told_once_and_a_fix_that_did_not_hold_too(tmp_path, monkeypatch):
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
-    for name, after, events in (("good", 1.02, ["new", "resolved"]), ("bad", 2.04, ["new", "grown"])):
+    for name, after, events in (
+        ("good", 1.02, ["new", "resolved"]),
+        ("bad", 2.04, ["new", "grown"]),
+    ):
         company = storm(2.0)
         company.retries["db", "api"][ONSET + 96 :] = after
         lake = known(company, tmp_path / name)
-        say(lake, find_spikes(lake)["spike_id"][0], "fixed", "rolled back", "dana", FIRST + (ONSET + 90) * HOUR)
+        say(
+            lake,
+            find_spikes(lake)["spike_id"][0],
+            "fixed",
+            "rolled back",
+            "dana",
+            FIRST + (ONSET + 90) * HOUR,
+        )
         with webhook() as told:
             monkeypatch.setenv("HOOK_URL", told.fake.url)
             for day in range(3):
                 tell_all(lake, CHANNELS, None, datetime(2026, 11, 1 + day, tzinfo=UTC))
             assert told.events == events
-            assert ("Fixed: " if after < 2 else "The fix did not hold: ") in str(told.messages[1]["title"])
+            assert ("Fixed: " if after < 2 else "The fix did not hold: ") in str(
+                told.messages[1]["title"]
+            )
             assert "it saved" in told.messages[1]["lines"][0]
 
 
@@ -121,9 +145,15 @@ def test_what_was_said_stays_and_the_newest_counts(tmp_path):
         say(lake, spike, verdict, f"note {n}", "dana", NOW + n * HOUR)
     assert said(lake)["verdict"].to_list() == ["fixed", "accepted", "fixing"]
     assert said(lake)["excess_per_hour"][0] > 0
-    moved = replace(keys_of_spikes(analyse(lake))[0], spike_id="20261007T03-other")  # its id begins with another hour
+    moved = replace(
+        keys_of_spikes(analyse(lake))[0], spike_id="20261007T03-other"
+    )  # its id begins with another hour
     later = replace(moved, start=moved.start + 7 * HOUR)
-    assert newest(history(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict == "fixed"
+    assert (
+        newest(history(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict == "fixed"
+    )
     assert newest(history(lake.place), later) is None
     traffic = replace(moved, place=("demand", "web", None, None))
-    assert replace(traffic, start=traffic.start + 40 * HOUR, spike_id="x").is_same(traffic)  # a swell has no sharp onset
+    assert replace(traffic, start=traffic.start + 40 * HOUR, spike_id="x").is_same(
+        traffic
+    )  # a swell has no sharp onset

@@ -28,7 +28,15 @@ from conftest import ROOT
 from loopback import Reply, free_port, http_server
 from moto.server import ThreadedMotoServer
 
-from costwhy.config import EmailChannel, OutputChannel, SlackChannel, SnsChannel, Watch, WebhookChannel, read_workspace
+from costwhy.config import (
+    EmailChannel,
+    OutputChannel,
+    SlackChannel,
+    SnsChannel,
+    Watch,
+    WebhookChannel,
+    read_workspace,
+)
 from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
@@ -59,7 +67,12 @@ MESSAGE = Message(
     owner_team="supply",
 )
 BAD = replace(
-    MESSAGE, title=HOSTILE, lines=(HOSTILE, "fine"), spike_id=HOSTILE, owner_team=HOSTILE, url='https://x.example/a|b> <!channel>"'
+    MESSAGE,
+    title=HOSTILE,
+    lines=(HOSTILE, "fine"),
+    spike_id=HOSTILE,
+    owner_team=HOSTILE,
+    url='https://x.example/a|b> <!channel>"',
 )
 OK: Reply = (200, {}, b"ok")
 
@@ -111,14 +124,20 @@ def test_no_text_mentions_links_or_breaks_a_line_in_slack(monkeypatch: pytest.Mo
         assert not re.search(r"(?<!\w)@\w", rest), "a mention that a service would obey"
         assert "](" not in rest
     assert body["text"].count("\n") == 3, "title, two lines, the link"
-    assert "pay Bcc: all@acme.example &lt;!channel&gt; &lt;@\u200bU1&gt; @\u200bchannel" in body["text"]
+    assert (
+        "pay Bcc: all@acme.example &lt;!channel&gt; &lt;@\u200bU1&gt; @\u200bchannel"
+        in body["text"]
+    )
     assert (body["link_names"], body["parse"]) == (False, "none")
     assert all(block["text"].get("verbatim", True) for block in body["blocks"])
 
 
 def test_slack_s_limits_are_kept_however_long_the_message(monkeypatch: pytest.MonkeyPatch) -> None:
     with http_server(lambda _: OK) as fake:
-        send(slack(fake.url, monkeypatch), replace(MESSAGE, title="<" * 9000, lines=("&" * 9000,) * 100))
+        send(
+            slack(fake.url, monkeypatch),
+            replace(MESSAGE, title="<" * 9000, lines=("&" * 9000,) * 100),
+        )
     body = json.loads(fake.heard[0].body)
     assert len(body["blocks"]) <= 50
     assert len(body["blocks"][0]["text"]["text"]) <= 150
@@ -127,7 +146,9 @@ def test_slack_s_limits_are_kept_however_long_the_message(monkeypatch: pytest.Mo
     assert "(60 more lines)" in body["text"]
 
 
-def test_the_address_of_a_webhook_is_in_no_log_and_no_error(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_address_of_a_webhook_is_in_no_log_and_no_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     with http_server(lambda heard: (403, {}, f"no {heard.path} here\x1b[2J".encode())) as fake:
         channel = slack(fake.url, monkeypatch)
@@ -136,7 +157,10 @@ def test_the_address_of_a_webhook_is_in_no_log_and_no_error(monkeypatch: pytest.
     dead = slack(f"http://127.0.0.1:{free_port()}", monkeypatch)
     with pytest.raises(SendError, match="could not be reached") as gone:
         send(dead, MESSAGE)
-    assert caught.value.wrong == f"channel 'slack-supply': {fake.url.removeprefix('http://')} refused the message"
+    assert (
+        caught.value.problem
+        == f"channel 'slack-supply': {fake.url.removeprefix('http://')} refused the message"
+    )
     assert caught.value.found == "403: no (secret) here [2J"
     assert caught.value.exit_code == 4
     assert "HTTP Request" in caplog.text
@@ -144,9 +168,16 @@ def test_the_address_of_a_webhook_is_in_no_log_and_no_error(monkeypatch: pytest.
         assert "correct-horse" not in text
 
 
-def test_a_busy_service_is_tried_again_as_late_as_it_says(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+def test_a_busy_service_is_tried_again_as_late_as_it_says(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=12), usegmt=True)
-    replies: list[Reply] = [(429, {"Retry-After": "3"}, b""), (503, {"Retry-After": later}, b""), (500, {"Retry-After": "soon"}, b""), OK]
+    replies: list[Reply] = [
+        (429, {"Retry-After": "3"}, b""),
+        (503, {"Retry-After": later}, b""),
+        (500, {"Retry-After": "soon"}, b""),
+        OK,
+    ]
     with http_server(lambda _: replies.pop(0)) as fake:
         send(slack(fake.url, monkeypatch), MESSAGE)
     assert len(fake.heard) == 4
@@ -155,26 +186,38 @@ def test_a_busy_service_is_tried_again_as_late_as_it_says(monkeypatch: pytest.Mo
     assert pauses[2] == 2.0  # 0.5 doubled twice
 
 
-def test_a_service_that_stays_busy_is_given_up(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
+def test_a_service_that_stays_busy_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
     with http_server(lambda _: (503, {}, b"")) as fake, pytest.raises(SendError, match="503"):
         send(slack(fake.url, monkeypatch), MESSAGE)
     assert (len(fake.heard), pauses) == (4, [0.5, 1.0, 2.0])
 
 
-def test_a_service_that_wants_an_hour_s_rest_is_left_alone(monkeypatch: pytest.MonkeyPatch, pauses: list[float]) -> None:
-    with http_server(lambda _: (429, {"Retry-After": "3600"}, b"")) as fake, pytest.raises(SendError, match="asks to wait 3,600 seconds"):
+def test_a_service_that_wants_an_hour_s_rest_is_left_alone(
+    monkeypatch: pytest.MonkeyPatch, pauses: list[float]
+) -> None:
+    with (
+        http_server(lambda _: (429, {"Retry-After": "3600"}, b"")) as fake,
+        pytest.raises(SendError, match="asks to wait 3,600 seconds"),
+    ):
         send(slack(fake.url, monkeypatch), MESSAGE)
     assert (len(fake.heard), pauses) == (1, [])
 
 
 def test_a_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
-    with http_server(lambda _: OK) as other, http_server(lambda _: (307, {"Location": other.url + "/steal"}, b"")) as fake:
+    with (
+        http_server(lambda _: OK) as other,
+        http_server(lambda _: (307, {"Location": other.url + "/steal"}, b"")) as fake,
+    ):
         with pytest.raises(SendError, match="sends us on to another address"):
             send(webhook(fake.url, monkeypatch), MESSAGE)
         assert other.heard == []
 
 
-def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     limit(monkeypatch, replace(LIMITS, seconds=0.2, attempts=2))
     released = threading.Event()
 
@@ -194,7 +237,9 @@ def test_a_service_that_does_not_answer_is_not_told_twice_unless_it_can_tell(mon
             released.set()
 
 
-def test_a_service_that_answers_a_byte_at_a_time_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_service_that_answers_a_byte_at_a_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     ended = threading.Event()
 
     class Drip(socketserver.StreamRequestHandler):
@@ -248,21 +293,41 @@ def test_an_attempt_again_has_the_same_key_and_body(monkeypatch: pytest.MonkeyPa
     with http_server(lambda _: replies.pop(0)) as fake:
         send(webhook(fake.url, monkeypatch), MESSAGE)
     first, again = fake.heard
-    assert (first.body, first.headers["idempotency-key"]) == (again.body, again.headers["idempotency-key"])
+    assert (first.body, first.headers["idempotency-key"]) == (
+        again.body,
+        again.headers["idempotency-key"],
+    )
 
 
-def test_hostile_text_in_a_webhook_is_one_line_of_text_and_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_text_in_a_webhook_is_one_line_of_text_and_no_markup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with http_server(lambda _: OK) as fake:
         send(webhook(fake.url, monkeypatch), BAD)
     body = fake.heard[0].body
     assert not {b"<", b">", b"&"} & {bytes([b]) for b in body}
     parsed = json.loads(body)
     assert parsed["title"].startswith("pay Bcc: all@acme.example <!channel>")
-    assert not re.search(r"[\r\n\x1b\u202e]", parsed["title"] + parsed["owner_team"] + parsed["spike_id"] + "".join(parsed["lines"]))
+    assert not re.search(
+        r"[\r\n\x1b\u202e]",
+        parsed["title"] + parsed["owner_team"] + parsed["spike_id"] + "".join(parsed["lines"]),
+    )
 
 
-@pytest.mark.parametrize("url", ["javascript:alert(1)", "https://", "http://me:pw@x.example/", "data:text/html,x", "\x00", None])
-def test_what_is_no_plain_web_address_is_left_out(url: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "javascript:alert(1)",
+        "https://",
+        "http://me:pw@x.example/",
+        "data:text/html,x",
+        "\x00",
+        None,
+    ],
+)
+def test_what_is_no_plain_web_address_is_left_out(
+    url: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
     send(OutputChannel(name="terminal"), replace(MESSAGE, url=url, lines=()))
     assert capsys.readouterr().out == "inventory: DynamoDB up 3,120 USD\n\n"
 
@@ -273,10 +338,15 @@ def test_an_id_that_could_not_be_a_header_is_refused(name: str) -> None:
         replace(MESSAGE, id=name)
 
 
-def test_a_secret_that_is_missing_or_no_address_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_is_missing_or_no_address_is_a_configuration_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("SLACK_URL", raising=False)
     channel = SlackChannel(name="s", url_env="SLACK_URL")
-    with pytest.raises(ConfigError, match=r"`watch.channels.s.url_env` names an environment variable that is not set\nFound: SLACK_URL"):
+    with pytest.raises(
+        ConfigError,
+        match=r"`watch.channels.s.url_env` names an environment variable that is not set\nFound: SLACK_URL",
+    ):
         send(channel, MESSAGE)
     monkeypatch.setenv("SLACK_URL", f"hooks.slack.com/{SECRET}")
     with pytest.raises(ConfigError, match="holds no http address") as caught:
@@ -287,7 +357,9 @@ def test_a_secret_that_is_missing_or_no_address_is_a_configuration_error(monkeyp
 # ---------------------------------------------------------------- standard output
 
 
-def test_standard_output_shows_plain_lines_that_no_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+def test_standard_output_shows_plain_lines_that_no_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     send(OutputChannel(name="terminal"), BAD)
     title, first, second, _, between = capsys.readouterr().out.splitlines()
     assert between == "", "an empty line tells where the next message begins"
@@ -323,8 +395,12 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def queue_behind(topic: str, **options: str) -> tuple[object, str]:
     """A queue that shows what a topic delivers."""
     sqs, sns = boto3.client("sqs"), boto3.client("sns")
-    url = sqs.create_queue(QueueName=f"seen{'.fifo' if options else ''}", Attributes=options)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    url = sqs.create_queue(QueueName=f"seen{'.fifo' if options else ''}", Attributes=options)[
+        "QueueUrl"
+    ]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
+        "QueueArn"
+    ]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
     return sqs, url
 
@@ -336,16 +412,25 @@ def test_a_topic_gets_the_json_with_attributes_to_filter_by() -> None:
     send(SnsChannel(name="topic", topic=topic), MESSAGE)
     envelope = json.loads(sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"])
     assert envelope["Subject"] == MESSAGE.title
-    assert json.loads(envelope["Message"]) == {"costwhy": 1} | json.loads(msgspec.json.encode(MESSAGE))
+    assert json.loads(envelope["Message"]) == {"costwhy": 1} | json.loads(
+        msgspec.json.encode(MESSAGE)
+    )
     attributes = {name: value["Value"] for name, value in envelope["MessageAttributes"].items()}
-    assert attributes == {"id": MESSAGE.id, "event": "new", "spike_id": MESSAGE.spike_id, "owner_team": "supply"}
+    assert attributes == {
+        "id": MESSAGE.id,
+        "event": "new",
+        "spike_id": MESSAGE.spike_id,
+        "owner_team": "supply",
+    }
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_topic_takes_hostile_and_foreign_text() -> None:
     topic = boto3.client("sns").create_topic(Name="cost-spikes")["TopicArn"]
     sqs, url = queue_behind(topic)
-    send(SnsChannel(name="topic", topic=topic), replace(BAD, title="größer\n" * 50, owner_team=None))
+    send(
+        SnsChannel(name="topic", topic=topic), replace(BAD, title="größer\n" * 50, owner_team=None)
+    )
     envelope = json.loads(sqs.receive_message(QueueUrl=url)["Messages"][0]["Body"])
     assert envelope["Subject"] == ("gr??er " * 50)[:99].strip()
     assert json.loads(envelope["Message"])["lines"][1] == "fine"
@@ -354,7 +439,9 @@ def test_a_topic_takes_hostile_and_foreign_text() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_fifo_topic_drops_what_is_sent_twice() -> None:
-    topic = boto3.client("sns").create_topic(Name="cost-spikes.fifo", Attributes={"FifoTopic": "true"})["TopicArn"]
+    topic = boto3.client("sns").create_topic(
+        Name="cost-spikes.fifo", Attributes={"FifoTopic": "true"}
+    )["TopicArn"]
     sqs, url = queue_behind(topic, FifoQueue="true")
     for _ in range(2):
         send(SnsChannel(name="topic", topic=topic), MESSAGE)
@@ -363,7 +450,9 @@ def test_a_fifo_topic_drops_what_is_sent_twice() -> None:
 
 @pytest.mark.usefixtures("aws")
 def test_a_topic_that_is_not_there_says_so() -> None:
-    with pytest.raises(SendError, match=r"channel 'topic': Amazon SNS did not take the message\nFound: .*NotFound"):
+    with pytest.raises(
+        SendError, match=r"channel 'topic': Amazon SNS did not take the message\nFound: .*NotFound"
+    ):
         send(SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:gone"), MESSAGE)
 
 
@@ -417,7 +506,11 @@ class Dialogue(socketserver.StreamRequestHandler):
         elif word == "STARTTLS":
             self.say("220 go ahead")
             self.connection = box.tls.wrap_socket(self.connection, server_side=True)
-            self.rfile, self.wfile, self.secure = self.connection.makefile("rb"), self.connection.makefile("wb", buffering=0), True
+            self.rfile, self.wfile, self.secure = (
+                self.connection.makefile("rb"),
+                self.connection.makefile("wb", buffering=0),
+                True,
+            )
         elif word == "AUTH":
             box.logins.append(line)
             self.say("235 welcome")
@@ -444,11 +537,11 @@ class Dialogue(socketserver.StreamRequestHandler):
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for localhost that signs itself, with its key in the same file."""
     folder = tmp_path_factory.mktemp("tls")
-    words = (
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    )
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
     subprocess.run(["openssl", *words.split()], cwd=folder, check=True, capture_output=True)
-    (folder / "both.pem").write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
+    (folder / "both.pem").write_text(
+        (folder / "cert.pem").read_text() + (folder / "key.pem").read_text()
+    )
     return folder / "both.pem"
 
 
@@ -490,7 +583,11 @@ def test_a_mail_goes_over_tls_to_every_recipient(mailbox: Mailbox) -> None:
     assert mailbox.encrypted == [True]
     assert len(mailbox.logins) == 1
     assert mailbox.recipients == ["rcpt TO:<supply@acme.example>", "rcpt TO:<finops@acme.example>"]
-    assert (mail["Subject"], mail["From"], mail["X-Costwhy-Event"]) == (MESSAGE.title, "costwhy@acme.example", "new")
+    assert (mail["Subject"], mail["From"], mail["X-Costwhy-Event"]) == (
+        MESSAGE.title,
+        "costwhy@acme.example",
+        "new",
+    )
     assert mail.get_content().splitlines() == [MESSAGE.title, *MESSAGE.lines, MESSAGE.url]
     assert mail["Date"].datetime.utcoffset() == timedelta(0)
 
@@ -519,20 +616,25 @@ def test_a_server_without_starttls_gets_neither_password_nor_mail(mailbox: Mailb
     assert (mailbox.logins, mailbox.mails) == ([], [])
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_that_nobody_vouches_for_is_refused(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
     with pytest.raises(SendError, match="CERTIFICATE_VERIFY_FAILED"):
         send(by_mail(mailbox, **ACCOUNT), MESSAGE)
     assert (mailbox.logins, mailbox.mails) == ([], [])
 
 
-def test_a_server_that_is_busy_is_tried_again_and_one_that_says_no_is_not(mailbox: Mailbox, pauses: list[float]) -> None:
+def test_a_server_that_is_busy_is_tried_again_and_one_that_says_no_is_not(
+    mailbox: Mailbox, pauses: list[float]
+) -> None:
     mailbox.replies["RCPT"] = ["450 grey list"]
     send(by_mail(mailbox), MESSAGE)
     assert (len(mailbox.mails), pauses) == (1, [0.5])
     mailbox.replies["AUTH"] = [f"535 no such password: {SECRET}"]
     with pytest.raises(
-        SendError, match=r"channel 'mail': localhost did not take the mail\nFound: 535 no such password: \(secret\)"
+        SendError,
+        match=r"channel 'mail': localhost did not take the mail\nFound: 535 no such password: \(secret\)",
     ) as caught:
         send(by_mail(mailbox, **ACCOUNT), MESSAGE)
     assert SECRET not in str(caught.value)
@@ -557,29 +659,66 @@ MAIL = 'kind = "email"\nhost = "h"\nsender = "a@acme.example"\n'
 
 def test_the_page_s_example_is_read_and_teams_find_their_channel() -> None:
     page = (ROOT / "docs/watch-channels.md").read_text()
-    watch = msgspec.convert(tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])["watch"], Watch)
+    watch = msgspec.convert(
+        tomllib.loads(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)[0])["watch"], Watch
+    )
     assert [type(channel).__name__ for channel in watch.channels] == [
         "SlackChannel", "WebhookChannel", "SnsChannel", "EmailChannel", "OutputChannel",
     ]  # fmt: skip
     names = {team: watch.channel_for(team).name for team in ("payments", "supply", "others", None)}
-    assert names == {"payments": "slack-payments", "supply": "mail-supply", "others": "finops", None: "finops"}
+    assert names == {
+        "payments": "slack-payments",
+        "supply": "mail-supply",
+        "others": "finops",
+        None: "finops",
+    }
     assert Watch().channel_for("payments") is None
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('[[watch.channels]]\nname = "a"\nkind = "slak"\n', r"slak.* - at `\$.watch.channels\[0\].kind`"),
-        ('[[watch.channels]]\nname = "a"\nkind = "slack"\n', r"missing required field `url_env` - at `\$.watch.channels\[0\]`"),
-        ('[[watch.channels]]\nname = "a"\nkind = "slack"\nurl_env = "A"\ntopic = "x"\n', r"unknown field `topic`"),
-        (f'[[watch.channels]]\nname = "a"\nkind = "slack"\nurl_env = "https://hooks/{SECRET}"\n', r"\$.watch.channels\[0\].url_env"),
-        ('[[watch.channels]]\nname = "a"\nkind = "webhook"\nurl_env = "A"\n', r"missing required field `secret_env`"),
-        ('[[watch.channels]]\nname = "a"\nkind = "sns"\ntopic = "spikes"\n', r"\$.watch.channels\[0\].topic"),
+        (
+            '[[watch.channels]]\nname = "a"\nkind = "slak"\n',
+            r"slak.* - at `\$.watch.channels\[0\].kind`",
+        ),
+        (
+            '[[watch.channels]]\nname = "a"\nkind = "slack"\n',
+            r"missing required field `url_env` - at `\$.watch.channels\[0\]`",
+        ),
+        (
+            '[[watch.channels]]\nname = "a"\nkind = "slack"\nurl_env = "A"\ntopic = "x"\n',
+            r"unknown field `topic`",
+        ),
+        (
+            f'[[watch.channels]]\nname = "a"\nkind = "slack"\nurl_env = "https://hooks/{SECRET}"\n',
+            r"\$.watch.channels\[0\].url_env",
+        ),
+        (
+            '[[watch.channels]]\nname = "a"\nkind = "webhook"\nurl_env = "A"\n',
+            r"missing required field `secret_env`",
+        ),
+        (
+            '[[watch.channels]]\nname = "a"\nkind = "sns"\ntopic = "spikes"\n',
+            r"\$.watch.channels\[0\].topic",
+        ),
         (f'[[watch.channels]]\nname = "a"\n{MAIL}to = []\n', r"\$.watch.channels\[0\].to"),
-        (f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b.example\\r\\nRCPT TO:x"]\n', r"\$.watch.channels\[0\].to\[0\]"),
-        (f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b"]\nuser = "u"\n', "`user` and `password_env` belong together"),
-        (f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b"]\nuser = "u"\npassword_env = "P"\nsecurity = "none"\n', "without TLS"),
-        ('[watch]\ndefault = "b"\n[[watch.channels]]\nname = "a"\nkind = "stdout"\n', r"`default` names the channel 'b', there is 'a'"),
+        (
+            f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b.example\\r\\nRCPT TO:x"]\n',
+            r"\$.watch.channels\[0\].to\[0\]",
+        ),
+        (
+            f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b"]\nuser = "u"\n',
+            "`user` and `password_env` belong together",
+        ),
+        (
+            f'[[watch.channels]]\nname = "a"\n{MAIL}to = ["a@b"]\nuser = "u"\npassword_env = "P"\nsecurity = "none"\n',
+            "without TLS",
+        ),
+        (
+            '[watch]\ndefault = "b"\n[[watch.channels]]\nname = "a"\nkind = "stdout"\n',
+            r"`default` names the channel 'b', there is 'a'",
+        ),
         ('[watch]\nteams = {pay = "b"}\n', r"`teams.pay` names the channel 'b', there is none"),
         (
             '[[watch.channels]]\nname = "a"\nkind = "stdout"\n[[watch.channels]]\nname = "a"\nkind = "stdout"\n',
@@ -588,7 +727,9 @@ def test_the_page_s_example_is_read_and_teams_find_their_channel() -> None:
         ("[watch]\nevery = 5\n", "unknown field `every`"),
     ],
 )
-def test_a_wrong_channel_is_one_clear_error_without_its_secret(text: str, said: str, tmp_path: Path) -> None:
+def test_a_wrong_channel_is_one_clear_error_without_its_secret(
+    text: str, said: str, tmp_path: Path
+) -> None:
     (tmp_path / "costwhy.toml").write_text(HEAD + text)
     with pytest.raises(CostwhyError, match=said) as caught:
         read_workspace(tmp_path)
@@ -599,9 +740,16 @@ def test_a_wrong_channel_is_one_clear_error_without_its_secret(text: str, said: 
 
 
 @pytest.mark.parametrize(
-    "title", ["up =?utf-8?q?a=0D=0ABcc:_all@acme.example?=", "=?utf-8?b?YQ0KQmNjOiBhbGxAYWNtZS5leGFtcGxl?=", "=?utf-8?q?=00=1b[31m?="]
+    "title",
+    [
+        "up =?utf-8?q?a=0D=0ABcc:_all@acme.example?=",
+        "=?utf-8?b?YQ0KQmNjOiBhbGxAYWNtZS5leGFtcGxl?=",
+        "=?utf-8?q?=00=1b[31m?=",
+    ],
 )
-def test_an_encoded_word_in_a_title_is_not_unpacked_into_a_header(title: str, mailbox: Mailbox) -> None:
+def test_an_encoded_word_in_a_title_is_not_unpacked_into_a_header(
+    title: str, mailbox: Mailbox
+) -> None:
     send(by_mail(mailbox), replace(MESSAGE, title=title))
     assert mailbox.recipients == ["rcpt TO:<supply@acme.example>"]
     mail = email.message_from_bytes(mailbox.mails[0], policy=email.policy.default)
@@ -635,20 +783,37 @@ def dribbling(beginning: bytes, word: bytes) -> Iterator[int]:
         thread.join()
 
 
-@pytest.mark.parametrize(("beginning", "word"), [(b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")])
-def test_a_service_whose_headers_never_end_is_given_up(beginning: bytes, word: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("beginning", "word"),
+    [(b"HTTP/1.1 200 OK\r\nX: ", b"a"), (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")],
+)
+def test_a_service_whose_headers_never_end_is_given_up(
+    beginning: bytes, word: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     limit(monkeypatch, replace(LIMITS, seconds=0.5, attempts=1))
     began = time.monotonic()
-    with dribbling(beginning, word) as port, pytest.raises(SendError, match=r"no whole answer within 0\.5 seconds"):
+    with (
+        dribbling(beginning, word) as port,
+        pytest.raises(SendError, match=r"no whole answer within 0\.5 seconds"),
+    ):
         send(slack(f"http://127.0.0.1:{port}/x", monkeypatch), MESSAGE)
     assert time.monotonic() - began < 5.0, "the answer would have taken ten"
 
 
-def test_a_mail_server_whose_greeting_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_server_whose_greeting_never_ends_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(email, "MAIL_SECONDS", 0.5)
     began = time.monotonic()
     with dribbling(b"", b"220-wait\r\n") as port:
-        channel = EmailChannel(name="mail", host="127.0.0.1", port=port, security="none", sender="a@acme.example", to=("b@acme.example",))
+        channel = EmailChannel(
+            name="mail",
+            host="127.0.0.1",
+            port=port,
+            security="none",
+            sender="a@acme.example",
+            to=("b@acme.example",),
+        )
         with pytest.raises(SendError, match="did not take the mail"):
             send(channel, MESSAGE)
     assert time.monotonic() - began < 5.0, "the greeting would have taken ten"
@@ -664,27 +829,38 @@ def test_an_answer_packed_twice_is_not_unpacked(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("url", ["https://hooks..example/x", f"https://{'a' * 64}.example/x"])
-def test_a_host_whose_name_is_none_is_one_clear_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_whose_name_is_none_is_one_clear_error(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(SendError, match="the host's name is none"):
         send(slack(url, monkeypatch), MESSAGE)
 
 
-@pytest.mark.parametrize(("name", "value"), [("ALL_PROXY", f"ftp://user:{SECRET}@proxy"), ("SSL_CERT_FILE", "/nowhere/ca.pem")])
-def test_a_wrong_proxy_or_certificate_is_named_without_its_password(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALL_PROXY", f"ftp://user:{SECRET}@proxy"), ("SSL_CERT_FILE", "/nowhere/ca.pem")],
+)
+def test_a_wrong_proxy_or_certificate_is_named_without_its_password(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SendError, match=name) as caught:
         send(slack("https://hooks.example/x", monkeypatch), MESSAGE)
     assert SECRET not in str(caught.value)
 
 
-def test_a_password_beyond_ascii_is_said_and_not_shown(mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_beyond_ascii_is_said_and_not_shown(
+    mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SMTP_PASSWORD", "grüße")
     with pytest.raises(SendError, match="characters that SMTP does not know") as caught:
         send(by_mail(mailbox, **ACCOUNT), MESSAGE)
     assert "grüße" not in str(caught.value)
 
 
-def test_standard_output_that_knows_ascii_only_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_output_that_knows_ascii_only_gets_escapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A cron job in the C locale of an old system."""
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stream)
@@ -692,7 +868,9 @@ def test_standard_output_that_knows_ascii_only_gets_escapes(monkeypatch: pytest.
     assert stream.buffer.getvalue().startswith(b"caf\\xe9 up\n")  # type: ignore[attr-defined]
 
 
-def test_standard_output_that_is_full_is_a_message_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_output_that_is_full_is_a_message_not_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Full(io.StringIO):
         def flush(self) -> None:
             raise OSError(28, "No space left on device")
@@ -702,28 +880,34 @@ def test_standard_output_that_is_full_is_a_message_not_sent(monkeypatch: pytest.
         send(OutputChannel(name="out"), MESSAGE)
 
 
-def test_a_topic_that_quotes_the_request_shows_no_credential(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_that_quotes_the_request_shows_no_credential(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """AWS's SignatureDoesNotMatch quotes what should have been signed, the session token in it."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, f"planted-{name}")
-    said = (
-        "The Canonical String should have been x-amz-security-token:planted-AWS_SESSION_TOKEN Credential=planted-AWS_ACCESS_KEY_ID/20261124"
-    )
+    said = "The Canonical String should have been x-amz-security-token:planted-AWS_SESSION_TOKEN Credential=planted-AWS_ACCESS_KEY_ID/20261124"
     body = f"<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code><Message>{said}</Message></Error></ErrorResponse>".encode()
     with http_server(lambda _: (403, {"Content-Type": "text/xml"}, body)) as fake:
         monkeypatch.setenv("AWS_ENDPOINT_URL", fake.url)
         with pytest.raises(SendError, match="SignatureDoesNotMatch") as caught:
-            send(SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:spikes"), MESSAGE)
+            send(
+                SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:spikes"), MESSAGE
+            )
     assert "planted" not in str(caught.value)
 
 
-def test_an_endpoint_of_aws_that_is_no_address_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_of_aws_that_is_no_address_is_one_clear_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost:4566")
     with pytest.raises(SendError, match="Invalid endpoint"):
         send(SnsChannel(name="topic", topic="arn:aws:sns:eu-west-1:123456789012:spikes"), MESSAGE)
 
 
-def test_slack_s_plain_text_stays_below_forty_thousand_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slack_s_plain_text_stays_below_forty_thousand_characters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """40 lines of 500 ampersands are 40 x 500 x 5 = 100,000 characters once they are escaped."""
     with http_server(lambda _: OK) as fake:
         send(slack(fake.url, monkeypatch), replace(MESSAGE, lines=("&" * 500,) * 60))

@@ -42,9 +42,7 @@ def workspace(sample_workspace: Path, tmp_path: Path, told: Told) -> Path:
     folder = tmp_path / "marigold"
     shutil.copytree(sample_workspace, folder)
     toml = folder / "costwhy.toml"
-    channel = (
-        '[watch]\ndefault = "hook"\n[[watch.channels]]\nname = "hook"\nkind = "webhook"\nurl_env = "HOOK_URL"\nsecret_env = "HOOK_SECRET"\n'
-    )
+    channel = '[watch]\ndefault = "hook"\n[[watch.channels]]\nname = "hook"\nkind = "webhook"\nurl_env = "HOOK_URL"\nsecret_env = "HOOK_SECRET"\n'
     toml.write_text(toml.read_text() + channel)
     return folder
 
@@ -58,7 +56,9 @@ def test_watching_twice_tells_each_spike_once(workspace, told, capsys):
     assert len(set(told.ids)) == len(spikes)
     first = told.messages[0]
     assert first["url"] == f"https://costwhy.acme.example/?case={first['spike_id']}"
-    assert any("a day of waiting costs" in line for message in told.messages for line in message["lines"])
+    assert any(
+        "a day of waiting costs" in line for message in told.messages for line in message["lines"]
+    )
     assert main(["watch", str(workspace)]) == 0
     assert len(told.ids) == len(spikes)
     assert "0 sent" in capsys.readouterr().err
@@ -103,9 +103,13 @@ def test_what_its_owner_accepts_is_silent_until_it_grows_by_a_quarter(verdict, t
     first = known(storm(), tmp_path, ONSET + 72)
     say(first, find_spikes(first)["spike_id"][0], verdict, "we know", "dana", NOW)
     tell_all(first, CHANNELS, None, NOW + HOUR)
-    tell_all(known(storm(2.0, 1.1, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 2 * HOUR)  # 1.04 too many become 1.24
+    tell_all(
+        known(storm(2.0, 1.1, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 2 * HOUR
+    )  # 1.04 too many become 1.24
     assert told.events == []
-    tell_all(known(storm(2.0, 1.3, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 3 * HOUR)  # ... 1.04 become 1.65
+    tell_all(
+        known(storm(2.0, 1.3, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 3 * HOUR
+    )  # ... 1.04 become 1.65
     assert len(told.events) == 1
     assert any("dana said" in line for line in told.messages[0]["lines"])
 
@@ -130,10 +134,19 @@ def test_a_plan_of_another_service_covers_nothing(tmp_path, told):
 def test_a_spike_that_is_not_theirs_goes_to_the_default_channel(tmp_path, told):
     lake = known(storm(), tmp_path, ONSET + 72)
     assert [e.message.owner_team for e in look(lake, [], None, NOW)] == ["data"]
-    channels = Watch(default="hook", teams={"data": "terminal"}, channels=(HOOK, OutputChannel(name="terminal")))
+    channels = Watch(
+        default="hook", teams={"data": "terminal"}, channels=(HOOK, OutputChannel(name="terminal"))
+    )
     tell_all(lake, channels, None, NOW)
     assert told.events == []  # the team has it
-    say(lake, find_spikes(lake)["spike_id"][0], "not_ours", "we only run the table", "dana", NOW + HOUR)
+    say(
+        lake,
+        find_spikes(lake)["spike_id"][0],
+        "not_ours",
+        "we only run the table",
+        "dana",
+        NOW + HOUR,
+    )
     tell_all(lake, channels, None, NOW + 2 * HOUR)
     tell_all(lake, channels, None, NOW + 3 * HOUR)
     assert told.events == ["new"]
@@ -151,13 +164,20 @@ def test_what_a_restated_bill_does_not_show_any_more_is_resolved(tmp_path, told)
     assert told.events == ["new", "resolved"]
 
 
-def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(tmp_path, told, monkeypatch):
+def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(
+    tmp_path, told, monkeypatch
+):
     monkeypatch.setattr(http, "wait", lambda _seconds: None)
     lake = known(storm(), tmp_path)
     told.fake.answer = lambda _heard: (403, {}, b"no")
     report = tell_all(lake, CHANNELS, None, NOW)
     assert (report.told, len(report.waiting), len(report.faults)) == ((), 1, 1)
-    for minutes, tries in ((4, 1), (5, 2), (14, 2), (15, 3)):  # five minutes after the first failure, ten after the second
+    for minutes, tries in (
+        (4, 1),
+        (5, 2),
+        (14, 2),
+        (15, 3),
+    ):  # five minutes after the first failure, ten after the second
         tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=minutes))
         assert len(told.ids) == tries
     told.fake.answer = lambda _heard: (200, {}, b"")
@@ -172,7 +192,10 @@ def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, monk
     lake = known(two_spikes(), tmp_path)
     monkeypatch.delenv("HOOK_SECRET")
     report = tell_all(lake, CHANNELS, None, NOW)
-    assert (len(report.waiting), len(report.faults)) == (2, 1)  # said once, however many messages wait for it
+    assert (len(report.waiting), len(report.faults)) == (
+        2,
+        1,
+    )  # said once, however many messages wait for it
     assert "HOOK_SECRET" in str(report.faults[0])
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
     assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
@@ -186,17 +209,22 @@ def test_who_watches_within_the_pause_is_told_why_and_until_when(tmp_path, monke
     report = tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=1))
     assert (len(report.waiting), report.faults) == (2, ())
     [pause] = report.pauses  # two messages, one reason
-    assert "secret_env" in pause.wrong
+    assert "secret_env" in pause.problem
     assert pause.until == NOW + timedelta(minutes=5)
 
 
-def test_the_command_line_says_a_channels_fault_once_and_then_when_it_tries_again(workspace, capsys, monkeypatch):
+def test_the_command_line_says_a_channels_fault_once_and_then_when_it_tries_again(
+    workspace, capsys, monkeypatch
+):
     monkeypatch.delenv("HOOK_SECRET")
     assert main(["watch", str(workspace)]) == 3
     assert capsys.readouterr().err.count("is not set") == 1
     assert main(["watch", str(workspace)]) == 0
     said = capsys.readouterr().err
-    assert re.search(r"waiting: `watch\.channels\.hook\.secret_env` .* is not set; next try \d+ \w+ \d\d:\d\d UTC", said)
+    assert re.search(
+        r"waiting: `watch\.channels\.hook\.secret_env` .* is not set; next try \d+ \w+ \d\d:\d\d UTC",
+        said,
+    )
 
 
 def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, capsys):
@@ -220,11 +248,31 @@ def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, cap
 
 def test_the_command_line_says_and_lists(workspace, capsys):
     spike = find_spikes(open_lake(workspace))["spike_id"][0]
-    assert main(["say", str(workspace), spike, "fixing", "--note", "rolling back", "--who", "dana"]) == 0
+    assert (
+        main(["say", str(workspace), spike, "fixing", "--note", "rolling back", "--who", "dana"])
+        == 0
+    )
     assert main(["say", str(workspace), spike, "bogus"]) == 2
     assert main(["say", str(workspace), "20260101T00-nothing", "fixed"]) == 2
     until = "2027-01-01T00:00Z"
-    assert main(["plan", str(workspace), "cart", "--reason", "sale", "--until", until, "--cost-per-day", "50", "--who", "dana"]) == 0
+    assert (
+        main(
+            [
+                "plan",
+                str(workspace),
+                "cart",
+                "--reason",
+                "sale",
+                "--until",
+                until,
+                "--cost-per-day",
+                "50",
+                "--who",
+                "dana",
+            ]
+        )
+        == 0
+    )
     assert main(["plan", str(workspace), "cart"]) == 2
     capsys.readouterr()
     assert main(["say", str(workspace), "--list"]) == 0
@@ -307,12 +355,17 @@ def test_what_is_said_last_counts_whoever_s_clock_was_ahead(tmp_path):
     assert said(lake)["verdict"].to_list() == ["fixing", "accepted"]
 
 
-@pytest.mark.parametrize(("folder", "name"), [("watch", "x.pending"), ("verdicts", "x"), ("plans", "x")])
+@pytest.mark.parametrize(
+    ("folder", "name"), [("watch", "x.pending"), ("verdicts", "x"), ("plans", "x")]
+)
 @pytest.mark.parametrize("content", ["{}", '{"spike": 1, "message": {}, "start": "soon"}'])
 def test_a_document_that_says_nothing_is_named_with_what_to_do(folder, name, content, tmp_path):
     (tmp_path / folder).mkdir()
     (tmp_path / folder / f"{name}.json").write_text(content)
-    with pytest.raises(LakeError, match=rf"{folder}/{name}\.json in the lake is no document of costwhy(.|\n)*To do: bring it back"):
+    with pytest.raises(
+        LakeError,
+        match=rf"{folder}/{name}\.json in the lake is no document of costwhy(.|\n)*To do: bring it back",
+    ):
         tell_all(known(storm(), tmp_path), CHANNELS, None, NOW)
 
 
@@ -326,7 +379,9 @@ def test_a_verdict_whose_time_has_no_zone_is_of_utc(tmp_path):
     assert said(lake)["at"].to_list() == [NOW + HOUR, NOW]
 
 
-def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id(tmp_path, told, monkeypatch):
+def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id(
+    tmp_path, told, monkeypatch
+):
     """Nobody can know then that it was sent: the id tells the webhook."""
     lake, create = known(two_spikes(), tmp_path), journal._create
 

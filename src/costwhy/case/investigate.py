@@ -106,9 +106,7 @@ def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Cas
     by_id = {spike.row.spike_id: spike for spike in analysis.found}
     if spike_id not in by_id:
         found = ", ".join(by_id) or "no spike at all"
-        raise UsageError(
-            f"there is no spike {spike_id!r}", found=found, todo="see `costwhy spikes`"
-        )
+        raise UsageError(f"there is no spike {spike_id!r}", found=found, fix="see `costwhy spikes`")
     return case_of(analysis, *by_id[spike_id])
 
 
@@ -153,7 +151,7 @@ def _indices(observed: Observed, window: tuple[datetime, datetime]) -> Window:
         raise UsageError(
             f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
             found=f"data from {known}",
-            todo="pick a window inside the data, first hour before last",
+            fix="pick a window inside the data, first hour before last",
         )
     return Window(first, last)
 

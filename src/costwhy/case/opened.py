@@ -64,11 +64,11 @@ def open_case(place: str | Path) -> Published:
         raise InputError(
             f"there is no published case at {folder}",
             found=f"no {error.filename}",
-            todo="see `costwhy publish`",
+            fix="see `costwhy publish`",
         ) from error
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"the case at {folder} cannot be read", found=str(error), todo="publish it again"
+            f"the case at {folder} cannot be read", found=str(error), fix="publish it again"
         ) from error
     try:
         currency_code(about["currency"], folder / "case.json")
@@ -77,7 +77,7 @@ def open_case(place: str | Path) -> Published:
         raise InputError(
             f"the case.json of {folder} is not one of costwhy's",
             found=f"no {error}" if isinstance(error, KeyError) else str(error),
-            todo="publish it again",
+            fix="publish it again",
         ) from error
 
 
@@ -127,7 +127,7 @@ def company(folder: str | Path) -> dict[str, Any] | None:
         about = dict(json.loads(place.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{place} cannot be read", found=str(error), todo="publish a case again"
+            f"{place} cannot be read", found=str(error), fix="publish a case again"
         ) from error
     currency_code(about.get("currency"), place)
     return about

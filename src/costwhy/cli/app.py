@@ -82,7 +82,7 @@ def shipped(in_repository: str, in_wheel: str) -> Path:
         raise UsageError(
             f"{in_repository} is not installed",
             found=f"neither {places[0]} nor {places[1]}",
-            todo="install costwhy again",
+            fix="install costwhy again",
         )
     return found
 
@@ -103,7 +103,7 @@ def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
         raise CostwhyError(
             "the app stopped",
             found=f"marimo ended with code {code}",
-            todo=f"is port {port} free? try --port",
+            fix=f"is port {port} free? try --port",
         )
 
 

@@ -97,7 +97,7 @@ def explain(
     spike = named[0] if named else None
     window = _window(start, end, spike)
     if window is None and (against or where):
-        raise UsageError("--against and --where need a window", todo="add --from and --to")
+        raise UsageError("--against and --where need a window", fix="add --from and --to")
     other = _in_order(against, "--against") if against else None
     from costwhy.case.document import explain
     from costwhy.case.investigate import lost_tags
@@ -122,10 +122,10 @@ def _window(
     if start is None and end is None:
         return None
     if start is None or end is None:
-        raise UsageError("--from and --to go together", todo="give both")
+        raise UsageError("--from and --to go together", fix="give both")
     if spike is not None:
         raise UsageError(
-            "a spike and a window at once", found=f"{spike} and --from", todo="give one of them"
+            "a spike and a window at once", found=f"{spike} and --from", fix="give one of them"
         )
     return _in_order((start, end), "--from and --to")
 
@@ -136,6 +136,6 @@ def _in_order(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]
         raise UsageError(
             f"{flag}: the window is empty",
             found=f"{start} to {end}",
-            todo="give the earlier time first",
+            fix="give the earlier time first",
         )
     return start, end

@@ -127,7 +127,7 @@ def plan(
         _show_tables({"plans": planned(lake)}, lake.currency, as_json=as_json)
         return
     if until is None or not reason:
-        raise UsageError("a plan needs a reason and an end", todo="give --reason and --until")
+        raise UsageError("a plan needs a reason and an end", fix="give --reason and --until")
     window = start or datetime.now(UTC), until
     made = plan(lake, own[0], reason, window, cost_per_day, who or getpass.getuser())
     nearest = nearest_services(lake, made.service)

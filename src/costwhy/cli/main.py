@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "costwhy"
-        return complain(UsageError(error.format_message(), todo=f"see `{command} --help`"))
+        return complain(UsageError(error.format_message(), fix=f"see `{command} --help`"))
     except CostwhyError as error:
         return complain(error)
     except KeyboardInterrupt:
@@ -69,5 +69,5 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         problem = "a file could not be read or written"
-        return complain(InputError(problem, found=str(error), todo="fix it, then run again"))
+        return complain(InputError(problem, found=str(error), fix="fix it, then run again"))
     return 0

@@ -61,7 +61,7 @@ def split_words(
         raise UsageError(
             "too many words" if len(words) > len(own) else "a word is missing",
             found=" ".join(words) or "none",
-            todo=f"write `{' '.join([command, '-w WORKSPACE', *own])}`",
+            fix=f"write `{' '.join([command, '-w WORKSPACE', *own])}`",
         )
     return workspace or ".", words
 

@@ -41,7 +41,7 @@ def publish(
         raise UsageError(
             "which spike?",
             found=spike,
-            todo="costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows",
+            fix="costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows",
         )
     from costwhy.case.investigate import investigate
     from costwhy.publishing.publish import kinds_of, publish

@@ -111,7 +111,7 @@ def _token(variable: str | None) -> str:
     if variable and not token:
         raise UsageError(
             f"the environment variable {variable} is empty",
-            todo="put the token into it; it never belongs on a command line",
+            fix="put the token into it; it never belongs on a command line",
         )
     return token
 
@@ -137,7 +137,7 @@ def _print_link(
         raise UsageError(
             f"no case {case!r} is published",
             found=published,
-            todo="name a folder of the published folder",
+            fix="name a folder of the published folder",
         )
     end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
     link, text = make_link(read_secret(state), case, end)
@@ -156,7 +156,7 @@ def _add_user(name: str, users: Path | None) -> None:
     from costwhy.serve.passwords import hash_line
 
     if not users:
-        raise UsageError("--add-user needs the users' file", todo="give it: --users users.txt")
+        raise UsageError("--add-user needs the users' file", fix="give it: --users users.txt")
     try:
         warnings.simplefilter("ignore", getpass.GetPassWarning)  # it shows lines of Python
         password = getpass.getpass(f"password of {name}: ")
@@ -164,7 +164,7 @@ def _add_user(name: str, users: Path | None) -> None:
         raise UsageError(
             "--add-user asks for a password, and nobody answered",
             found="the end of the input",
-            todo="run it in a terminal, and type the password there",
+            fix="run it in a terminal, and type the password there",
         ) from None
     line = hash_line(name, password)
     descriptor = os.open(users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -62,7 +62,7 @@ def _look(workspace: str | Path, url: str | None, *, dry_run: bool) -> None:
     later = "would be sent" if dry_run else "to be sent later"
     errors.print(f"{len(report.told)} sent, {len(report.waiting)} {later}")
     for pause in report.pauses:
-        text = f"{one_line_of(pause.wrong)}; next try {clock(pause.until)}"
+        text = f"{one_line_of(pause.problem)}; next try {clock(pause.until)}"
         errors.print(f"  waiting: {text}", soft_wrap=True)
     for fault in report.faults[1:]:
         complain(fault)

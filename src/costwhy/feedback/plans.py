@@ -39,28 +39,63 @@ class Plan:
             return False
         if self.service not in _services(s, a):
             return False
-        return self.cost_per_day is None or float(a.hourly.mean()) * DAY <= PLAN_SLACK * self.cost_per_day
+        return (
+            self.cost_per_day is None
+            or float(a.hourly.mean()) * DAY <= PLAN_SLACK * self.cost_per_day
+        )
 
 
-def plan(lake: Lake, service: str, reason: str, window: tuple[datetime, datetime], cost_per_day: float | None, who: str) -> Plan:
+def plan(
+    lake: Lake,
+    service: str,
+    reason: str,
+    window: tuple[datetime, datetime],
+    cost_per_day: float | None,
+    who: str,
+) -> Plan:
     """Register a plan, also before anything shows. window: from, until. Raises UsageError where it is empty or the cost is negative."""
     start, until = (to_utc(t) for t in window)
     if start >= until:
         raise UsageError(
-            "the plan's time is empty", found=f"{start:%Y-%m-%dT%H:%MZ} to {until:%Y-%m-%dT%H:%MZ}", todo="give a later --until"
+            "the plan's time is empty",
+            found=f"{start:%Y-%m-%dT%H:%MZ} to {until:%Y-%m-%dT%H:%MZ}",
+            fix="give a later --until",
         )
     if cost_per_day is not None and not 0 <= cost_per_day < float("inf"):
-        raise UsageError("a plan's cost a day is an amount", found=str(cost_per_day), todo="give what it may cost more a day")
+        raise UsageError(
+            "a plan's cost a day is an amount",
+            found=str(cost_per_day),
+            fix="give what it may cost more a day",
+        )
     at = datetime.now(UTC)
-    made = Plan(one_line(service, MOST_NAME), one_line(reason, MOST_NOTE), start, until, cost_per_day, one_line(who, MOST_NAME), at)
-    document = {"costwhy": 1, "service": made.service, "reason": made.reason, "start": start.isoformat(), "until": until.isoformat()}
-    Journal(lake.place, "plans").create(document_name(at), document | {"cost_per_day": cost_per_day, "who": made.who, "at": at.isoformat()})
+    made = Plan(
+        one_line(service, MOST_NAME),
+        one_line(reason, MOST_NOTE),
+        start,
+        until,
+        cost_per_day,
+        one_line(who, MOST_NAME),
+        at,
+    )
+    document = {
+        "costwhy": 1,
+        "service": made.service,
+        "reason": made.reason,
+        "start": start.isoformat(),
+        "until": until.isoformat(),
+    }
+    Journal(lake.place, "plans").create(
+        document_name(at),
+        document | {"cost_per_day": cost_per_day, "who": made.who, "at": at.isoformat()},
+    )
     return made
 
 
 def nearest_services(lake: Lake, service: str) -> list[str] | None:
     """Names that are nearest to that of a service which no signal, bill or catalogue knows; None: it is known."""
-    catalog = lake.table("catalog").filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"]
+    catalog = lake.table("catalog").filter(
+        pl.col("kind").is_in(["component", "resource", "system"])
+    )["name"]
     signals = lake.table("signals")
     columns = (lake.table("series")["service"], catalog, signals["service"], signals["caller"])
     known = {str(name) for column in columns for name in column.drop_nulls().unique()}
@@ -84,7 +119,11 @@ def plans(place: str) -> list[Plan]:
 def planned(lake: Lake) -> pl.DataFrame:
     """All plans as `tables.PLANS`, newest first."""
     rows = [dict(vars(x)) for x in reversed(plans(lake.place))]
-    return tables.PLANS.fit(pl.DataFrame(rows, schema=tables.PLANS.schema)) if rows else tables.PLANS.empty()
+    return (
+        tables.PLANS.fit(pl.DataFrame(rows, schema=tables.PLANS.schema))
+        if rows
+        else tables.PLANS.empty()
+    )
 
 
 def _services(s: LakeAnalysis, a: SpikeDollars) -> set[str]:
@@ -92,5 +131,7 @@ def _services(s: LakeAnalysis, a: SpikeDollars) -> set[str]:
     names = {a.baselines[0].rate.service, a.baselines[0].rate.caller} if a.baselines else set()
     own = list(a.moved_meters)
     if own:
-        names.add(s.observed.meters["service"][own[int(np.argmax(np.abs(a.excess[own].sum(axis=1))))]])
+        names.add(
+            s.observed.meters["service"][own[int(np.argmax(np.abs(a.excess[own].sum(axis=1))))]]
+        )
     return {name for name in names if name is not None}

@@ -56,7 +56,9 @@ def savings(lake: Lake) -> list[Saving]:
         spike = key_of_spike(s, a, row)
         last = newest(verdicts, spike)
         if last is not None and last.verdict == "fixed":
-            out += [x for days in DAYS if (x := saving(s, a, last, spike.spike_id, days)) is not None]
+            out += [
+                x for days in DAYS if (x := saving(s, a, last, spike.spike_id, days)) is not None
+            ]
     return out
 
 
@@ -70,7 +72,16 @@ def saving(s: LakeAnalysis, a: SpikeDollars, last: Said, spike_id: str, days: in
         return None
     saved, possible = _measured(s, a, window)
     end = start + timedelta(days=days)
-    return Saving(last, spike_id, days, start, end, round(saved, 2), round(possible, 2), _outcome(saved, possible))
+    return Saving(
+        last,
+        spike_id,
+        days,
+        start,
+        end,
+        round(saved, 2),
+        round(possible, 2),
+        _outcome(saved, possible),
+    )
 
 
 def fixed_at(s: LakeAnalysis, a: SpikeDollars, last: Said) -> datetime:
@@ -85,7 +96,9 @@ def _outcome(saved: float, possible: float) -> str:
     if possible < LEAST:
         return "inconclusive"
     share = saved / possible
-    return "verified" if share >= VERIFIED else "regressed" if share <= REGRESSED else "inconclusive"
+    return (
+        "verified" if share >= VERIFIED else "regressed" if share <= REGRESSED else "inconclusive"
+    )
 
 
 def _measured(s: LakeAnalysis, a: SpikeDollars, window: Window) -> tuple[float, float]:
@@ -105,7 +118,12 @@ def _measured(s: LakeAnalysis, a: SpikeDollars, window: Window) -> tuple[float, 
             gone += mine * width * (1 - min(1.0, max(0.0, left / level))) if level else 0.0
             normal.append(mine * width)
             continue
-        held.append((Baseline(reset.rate, np.full(width, level)), Baseline(reset.rate, np.full(width, float(reset.values.mean())))))
+        held.append(
+            (
+                Baseline(reset.rate, np.full(width, level)),
+                Baseline(reset.rate, np.full(width, float(reset.values.mean()))),
+            )
+        )
     paid = float(model.cost[:, window.hours].sum())
     with_spike = float(cost_with(model, window, [x for x, _ in held]).sum()) if held else paid
     with_normal = float(cost_with(model, window, [x for _, x in held]).sum()) if held else paid

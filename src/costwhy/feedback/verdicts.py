@@ -40,18 +40,33 @@ class Said:
     at: datetime
 
 
-def say(lake: Lake, spike_id: str, verdict: str, note: str, who: str, when: datetime | None = None) -> Said:
+def say(
+    lake: Lake, spike_id: str, verdict: str, note: str, who: str, when: datetime | None = None
+) -> Said:
     """Write down what an owner says of a spike. Raises UsageError for an unknown word or spike."""
     if verdict not in VERDICTS:
-        raise UsageError(f"there is no verdict {verdict!r}", found=", ".join(VERDICTS), todo="say one of these")
+        raise UsageError(
+            f"there is no verdict {verdict!r}", found=", ".join(VERDICTS), fix="say one of these"
+        )
     spikes = {x.spike_id: x for x in keys_of_spikes(analyse(lake))}
     if spike_id not in spikes:
-        raise UsageError(f"there is no spike {spike_id!r}", found=", ".join(spikes) or "no spike at all", todo="see `costwhy spikes`")
+        raise UsageError(
+            f"there is no spike {spike_id!r}",
+            found=", ".join(spikes) or "no spike at all",
+            fix="see `costwhy spikes`",
+        )
     at = to_utc(when)
     if when is None:  # whose clock is slow still says the newest
         at = max([at, *(x.at + timedelta(microseconds=1) for x in history(lake.place))])
     said = Said(spikes[spike_id], verdict, one_line(note, MOST_NOTE), one_line(who, MOST_NAME), at)  # type: ignore[arg-type]  # checked above
-    document = {"costwhy": 1, "spike": said.spike.document(), "verdict": verdict, "note": said.note, "who": said.who, "at": at.isoformat()}
+    document = {
+        "costwhy": 1,
+        "spike": said.spike.document(),
+        "verdict": verdict,
+        "note": said.note,
+        "who": said.who,
+        "at": at.isoformat(),
+    }
     Journal(lake.place, "verdicts").create(document_name(at), document)
     return said
 
@@ -75,7 +90,14 @@ def newest(verdicts: list[Said], spike: SpikeKey) -> Said | None:
 def said(lake: Lake) -> pl.DataFrame:
     """All verdicts as `tables.VERDICTS`, newest first."""
     rows = [
-        {"spike_id": x.spike.spike_id, "verdict": x.verdict, "note": x.note, "who": x.who, "at": x.at, "excess_per_hour": x.spike.per_hour}
+        {
+            "spike_id": x.spike.spike_id,
+            "verdict": x.verdict,
+            "note": x.note,
+            "who": x.who,
+            "at": x.at,
+            "excess_per_hour": x.spike.per_hour,
+        }
         | {"start": x.spike.start}
         | dict(zip(("kind", "service", "caller", "usage_type"), x.spike.place, strict=True))
         for x in reversed(history(lake.place))

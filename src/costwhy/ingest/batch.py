@@ -151,7 +151,7 @@ class Log:
         """A source could not be reached: a message; the others go on."""
         self.unreached.append(error)
         problem = f"`{key}` could not be reached and stays as it was"
-        self.messages.append(f"{problem}: {error.wrong}. {error.found}")
+        self.messages.append(f"{problem}: {error.problem}. {error.found}")
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
         raise SourceError(
             f"{file.name} cannot be read",
             found=str(error).splitlines()[0],
-            todo="deliver the file again; the rest of the lake is as before",
+            fix="deliver the file again; the rest of the lake is as before",
         ) from error
 
 
@@ -185,7 +185,7 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
     ids = [number(row) for row in series.select(tables.DIMENSION_NAMES).iter_rows()]
     if len(set(ids)) != series.height:
         problem = "two combinations of dimensions have the same hash"
-        raise SourceError(problem, todo="report this, with the two rows")
+        raise SourceError(problem, fix="report this, with the two rows")
     return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
@@ -219,7 +219,7 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
             raise SourceError(
                 f"{file.name}: the reduction lost money in {name}",
                 found=str(both.to_dicts()),
-                todo="report this; nothing was written",
+                fix="report this; nothing was written",
             )
 
 

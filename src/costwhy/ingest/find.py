@@ -18,7 +18,7 @@ def find_sources(workspace: Workspace, progress: Progress | None) -> list[Source
     """Every source with its files. Raises ConfigError naming the key of the first that has none."""
     if not workspace.cost:
         problem = "`cost` is missing: there is no [[cost]] source in costwhy.toml"
-        raise ConfigError(problem, todo="add one: the format and the path of the billing files")
+        raise ConfigError(problem, fix="add one: the format and the path of the billing files")
     sources = list(_found(workspace, progress))
     _refuse_twice(sources)
     return sources
@@ -49,8 +49,8 @@ def _with_mirror(
     except UnreachableError as error:
         return replace(source, fault=error)
     except SourceError as error:
-        problem = f"`{source.key}.path`: {error.wrong}"
-        raise ConfigError(problem, found=error.found, todo=error.todo) from error
+        problem = f"`{source.key}.path`: {error.problem}"
+        raise ConfigError(problem, found=error.found, fix=error.fix) from error
     notes = tuple(f"{one} was left out" for one in mirror.refused)
     found = _with_files(source, files, s3_mirror.local_path(source.path), folder)
     return replace(found, notes=notes)
@@ -67,15 +67,15 @@ def _beside_the_lake(workspace: Workspace) -> Path:
 def _with_files(source: Source, files: Files, path: str, folder: Path) -> Source:
     if "://" in path:
         problem = f"`{source.key}.path`: only addresses on S3 can be read"
-        raise InputError(problem, found=path, todo="name a folder, or s3://bucket/prefix/")
+        raise InputError(problem, found=path, fix="name a folder, or s3://bucket/prefix/")
     try:
         return replace(source, files=find_files(path, folder, files), root=folder / path)
     except SourceError as error:
-        problem = f"`{source.key}.path`: {error.wrong}"
-        raise ConfigError(problem, found=error.found, todo=error.todo) from error
+        problem = f"`{source.key}.path`: {error.problem}"
+        raise ConfigError(problem, found=error.found, fix=error.fix) from error
     except (OSError, ValueError) as error:
         problem = f"`{source.key}.path`: {error}"
-        raise ConfigError(problem, found=path, todo="correct the path") from error
+        raise ConfigError(problem, found=path, fix="correct the path") from error
 
 
 def _refuse_twice(sources: Sequence[Source]) -> None:
@@ -87,7 +87,7 @@ def _refuse_twice(sources: Sequence[Source]) -> None:
             other = first.setdefault(name, where)
             if other != where:
                 problem = f"`{other}` and `{where}` name the same"
-                raise ConfigError(problem, found=name, todo="name it in one of them only")
+                raise ConfigError(problem, found=name, fix="name it in one of them only")
 
 
 def _named(source: Source) -> Iterator[str]:

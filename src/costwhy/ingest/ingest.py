@@ -73,7 +73,7 @@ def _known(workspace: Workspace) -> dict[str, str]:
         raise ConfigError(
             f"`workspace.currency` is {workspace.currency}, the lake is in {lake.currency}",
             found=lake.place,
-            todo="give the workspace another lake, or its former currency",
+            fix="give the workspace another lake, or its former currency",
         )
     return dict(lake.table("deliveries").select("delivery", "digest").iter_rows())
 

@@ -39,7 +39,7 @@ def _groups(source: Source, run: Run) -> dict[str, tuple[Path, ...]]:
         raise ConfigError(
             f"`{source.key}.path` has folders of billing periods and, outside of them, files",
             found=str(groups[source.name][0]),
-            todo="give each of the two its own [[cost]] entry",
+            fix="give each of the two its own [[cost]] entry",
         )
     return {name: tuple(sorted(files)) for name, files in groups.items()}
 

@@ -36,7 +36,7 @@ def read_files(source: Source, run: Run) -> None:
         raise SourceError(
             f"`{source.key}.path`: nothing at {source.path} could be read",
             found=f"{file.name}: {reason}",
-            todo="deliver them again; the lake is as before",
+            fix="deliver them again; the lake is as before",
         )
 
 
@@ -57,7 +57,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         try:
             cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
         except SourceError as error:
-            faults[file] = f"{error.wrong}. {error.found}"
+            faults[file] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
     cube = merge(cubes) if cubes else None
     if not faults and cube is not None and cube.hourly.is_empty() and cube.set_aside.height:

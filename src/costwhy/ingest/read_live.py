@@ -36,7 +36,7 @@ def _read_place(source: Source, live: Live, place: str, run: Run) -> None:
             run.log.miss(source.key, error)
         else:
             problem = f"{prefix}{last} was the last day that was read, the rest comes next time"
-            run.log.messages.append(f"{problem}: {error.wrong}. {error.found}")
+            run.log.messages.append(f"{problem}: {error.problem}. {error.found}")
     run.log.messages += request.notes
 
 

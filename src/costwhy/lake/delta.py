@@ -1,22 +1,23 @@
 """TODO lake/delta.py"""
 
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
 from costwhy import tables
 from costwhy.lake.snapshots import is_remote
 from costwhy.remote import aws
 from costwhy.remote.s3 import storage_options
 from costwhy.tables import BY_NAME
-from dataclasses import dataclass
-from deltalake import DeltaTable
-from deltalake import PostCommitHookProperties
-from deltalake import WriterProperties
-from deltalake import write_deltalake
-from deltalake.exceptions import TableNotFoundError
-from pathlib import Path
-import polars as pl
-import pyarrow as pa
 
 WRITER = WriterProperties(compression="ZSTD")
-KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)  # old snapshots need them
+KEEP_LOGS = PostCommitHookProperties(
+    create_checkpoint=True, cleanup_expired_logs=False
+)  # old snapshots need them
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,6 @@ class Replacement:
 
     rows: pl.DataFrame | tuple[Path, ...]
     drop: tuple[str, ...] = ()
-
-
 
 
 def write_table(folder: str, name: str, change: Replacement, base: int | None) -> int | None:
@@ -55,7 +54,12 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
         )
     else:
         write_deltalake(
-            path, data, mode="append", writer_properties=WRITER, post_commithook_properties=KEEP_LOGS, storage_options=_options(path)
+            path,
+            data,
+            mode="append",
+            writer_properties=WRITER,
+            post_commithook_properties=KEEP_LOGS,
+            storage_options=_options(path),
         )
     return delta_table(path).version()
 
@@ -74,19 +78,38 @@ def _take_back(path: str, base: int | None) -> None:
 
 def _deliveries(rows: pl.DataFrame | tuple[Path, ...]) -> set[str]:
     """Deliveries that rows belong to; none for `series`, which belong to all."""
-    frames = (rows,) if isinstance(rows, pl.DataFrame) else (pl.read_parquet(file, columns=["delivery"]) for file in rows)
-    return {name for frame in frames if "delivery" in frame.columns for name in frame["delivery"].unique().drop_nulls()}
+    frames = (
+        (rows,)
+        if isinstance(rows, pl.DataFrame)
+        else (pl.read_parquet(file, columns=["delivery"]) for file in rows)
+    )
+    return {
+        name
+        for frame in frames
+        if "delivery" in frame.columns
+        for name in frame["delivery"].unique().drop_nulls()
+    }
 
 
 def _holds_any(path: str, base: int, names: list[str]) -> bool:
     """Whether the table has rows of one of the deliveries."""
     wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
-    return scan_table(path, base).select("delivery").join(wanted, on="delivery", how="semi").head(1).collect().height > 0
+    return (
+        scan_table(path, base)
+        .select("delivery")
+        .join(wanted, on="delivery", how="semi")
+        .head(1)
+        .collect()
+        .height
+        > 0
+    )
 
 
 def _unknown_series(path: str, base: int, rows: pl.DataFrame | tuple[Path, ...]) -> pl.DataFrame:
     frame = rows if isinstance(rows, pl.DataFrame) else pl.read_parquet(list(rows))
-    return frame.join(scan_table(path, base).select("series_id").collect(), on="series_id", how="anti")
+    return frame.join(
+        scan_table(path, base).select("series_id").collect(), on="series_id", how="anti"
+    )
 
 
 def _stream(table: tables.Table, rows: pl.DataFrame | tuple[Path, ...]) -> pa.RecordBatchReader:

@@ -8,20 +8,18 @@ who write the same name at once one is told that he was late. Nothing here belon
 messages are not restated with a bill.
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from costwhy.errors import LakeError
-from costwhy.remote.s3 import Store
-from datetime import UTC
-from datetime import datetime
-from pathlib import Path
-from typing import Any
-from typing import TypeVar
 import json
-import msgspec
 import os
 import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
 
+import msgspec
+
+from costwhy.errors import LakeError
+from costwhy.remote.s3 import Store
 
 ENDING = ".json"
 T = TypeVar("T")
@@ -47,10 +45,17 @@ class Journal:
         try:
             content = json.loads(self._text(name))
         except (OSError, ValueError) as error:
-            todo = "bring it back, or remove the file: what it said is then forgotten"
-            raise LakeError(f"{self.folder}/{name}{ENDING} in the lake cannot be read", found=str(error), todo=todo) from error
+            fix = "bring it back, or remove the file: what it said is then forgotten"
+            raise LakeError(
+                f"{self.folder}/{name}{ENDING} in the lake cannot be read",
+                found=str(error),
+                fix=fix,
+            ) from error
         if not isinstance(content, dict):
-            raise LakeError(f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy", found=type(content).__name__)
+            raise LakeError(
+                f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy",
+                found=type(content).__name__,
+            )
         return content
 
     def all(self, become: Callable[[dict[str, Any]], T], kind: str = "") -> list[T]:
@@ -62,10 +67,17 @@ class Journal:
         content = self.read(name)
         try:
             return become(content)
-        except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:  # torn, written by hand, or by another version
-            wrong = f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy"
-            todo = "bring it back, or remove the file: what it said is then forgotten"
-            raise LakeError(wrong, found=f"{type(error).__name__}: {error}"[:200], todo=todo) from error
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            msgspec.MsgspecError,
+        ) as error:  # torn, written by hand, or by another version
+            problem = f"{self.folder}/{name}{ENDING} in the lake is no document of costwhy"
+            fix = "bring it back, or remove the file: what it said is then forgotten"
+            raise LakeError(
+                problem, found=f"{type(error).__name__}: {error}"[:200], fix=fix
+            ) from error
 
     def create(self, name: str, content: Mapping[str, object]) -> bool:
         """Write a document whole; false: there is one of that name already, and it stays. Raises LakeError, UnreachableError."""
@@ -75,8 +87,12 @@ class Journal:
         try:
             return _create(Path(self.place, self.folder, name + ENDING), text)
         except OSError as error:
-            todo = "free space or mend the permissions, and run it again"
-            raise LakeError(f"{self.folder} in the lake {self.place} cannot be written", found=str(error), todo=todo) from error
+            fix = "free space or mend the permissions, and run it again"
+            raise LakeError(
+                f"{self.folder} in the lake {self.place} cannot be written",
+                found=str(error),
+                fix=fix,
+            ) from error
 
     def clear_drafts(self) -> None:
         """What killed writers left; only where nobody else writes."""

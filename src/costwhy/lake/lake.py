@@ -10,37 +10,32 @@ and only once. A writer that is killed leaves Delta versions that no snapshot na
 reader keeps the snapshot that it opened, whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
 """
 
-from collections.abc import Callable
-from collections.abc import Mapping
-from costwhy.config import FILE_NAME
-from costwhy.config import read_workspace
-from costwhy.errors import LakeError
-from costwhy.lake import checkpoint
-from costwhy.lake.delta import Replacement
-from costwhy.lake.delta import delta_table
-from costwhy.lake.delta import scan_table
-from costwhy.lake.delta import table_path
-from costwhy.lake.delta import words_of
-from costwhy.lake.delta import write_table
-from costwhy.lake.lock import lock_folder
-from costwhy.lake.snapshots import FORMAT
-from costwhy.lake.snapshots import Snapshots
-from costwhy.lake.snapshots import is_remote
-from costwhy.lake.snapshots import read_snapshot
-from costwhy.lake.snapshots import snapshots_of
-from costwhy.tables import BY_NAME
-from costwhy.text import currency_code
-from dataclasses import dataclass
-from dataclasses import field
-from datetime import UTC
-from datetime import datetime
-from deltalake.exceptions import DeltaError
-from pathlib import Path
-from typing import Any
 import functools
 import json
-import polars as pl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import polars as pl
+from deltalake.exceptions import DeltaError
+
+from costwhy.config import FILE_NAME, read_workspace
+from costwhy.errors import LakeError
+from costwhy.lake import checkpoint
+from costwhy.lake.delta import (
+    Replacement,
+    delta_table,
+    scan_table,
+    table_path,
+    words_of,
+    write_table,
+)
+from costwhy.lake.lock import lock_folder
+from costwhy.lake.snapshots import FORMAT, Snapshots, is_remote, read_snapshot, snapshots_of
+from costwhy.tables import BY_NAME
+from costwhy.text import currency_code
 
 
 @dataclass(frozen=True)
@@ -72,16 +67,20 @@ class Lake:
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
                 found=words_of(self.place, error),
-                todo=f"bring back the files below {table_path(self.place, name)}, or ingest into a new folder",
+                fix=f"bring back the files below {table_path(self.place, name)}, or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The same, lazily."""
         if name not in BY_NAME:
-            raise LakeError(f"the lake has no table {name!r}", found=", ".join(BY_NAME), todo="name one of these")
+            raise LakeError(
+                f"the lake has no table {name!r}", found=", ".join(BY_NAME), fix="name one of these"
+            )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        return scan_table(table_path(self.place, name), self._versions[name]).select(BY_NAME[name].schema.names())
+        return scan_table(table_path(self.place, name), self._versions[name]).select(
+            BY_NAME[name].schema.names()
+        )
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -118,10 +117,14 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     snapshots = snapshots_of(folder)
     known = snapshots.known()
     if not known:
-        raise LakeError(f"there is no lake at {place}", found=f"nothing in {folder}", todo="run `costwhy ingest` first")
+        raise LakeError(
+            f"there is no lake at {place}",
+            found=f"nothing in {folder}",
+            fix="run `costwhy ingest` first",
+        )
     if version is not None and version not in known:
         found = f"versions {known[0]} to {known[-1]}"
-        raise LakeError(f"the lake has no version {version}", found=found, todo="open one of these")
+        raise LakeError(f"the lake has no version {version}", found=found, fix="open one of these")
     chosen = known[-1] if version is None else version
     content = read_snapshot(snapshots, chosen)
     created = datetime.fromisoformat(content["created_at"])
@@ -164,12 +167,18 @@ def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -
         with lock_folder(folder) as still_ours:
             return _write(folder, about, changes, still_ours)
     except (DeltaError, OSError) as error:
-        todo = "free space or mend the permissions, and run it again"
-        cause = None if is_remote(folder) else error  # what Delta says of S3 may carry more than it should
-        raise LakeError(f"the lake {folder} cannot be written", found=words_of(folder, error), todo=todo) from cause
+        fix = "free space or mend the permissions, and run it again"
+        cause = (
+            None if is_remote(folder) else error
+        )  # what Delta says of S3 may carry more than it should
+        raise LakeError(
+            f"the lake {folder} cannot be written", found=words_of(folder, error), fix=fix
+        ) from cause
 
 
-def _write(folder: str, about: About, changes: Mapping[str, Replacement], still_ours: Callable[[], None]) -> int:
+def _write(
+    folder: str, about: About, changes: Mapping[str, Replacement], still_ours: Callable[[], None]
+) -> int:
     snapshots = snapshots_of(folder)
     snapshots.clear_drafts()
     known = snapshots.known()
@@ -181,7 +190,11 @@ def _write(folder: str, about: About, changes: Mapping[str, Replacement], still_
         checkpoint.step(f"after {name}")
         if written is not None:
             versions[name] = written
-    said = {"workspace": about.workspace, "currency": about.currency, "config": json.loads(json.dumps(about.config))}
+    said = {
+        "workspace": about.workspace,
+        "currency": about.currency,
+        "config": json.loads(json.dumps(about.config)),
+    }
     if known and versions == base and all(newest.get(key) == value for key, value in said.items()):
         return known[-1]
     version = (known[-1] if known else 0) + 1
@@ -199,6 +212,8 @@ def _lake_folder(place: str | Path) -> str:
     if is_remote(text):
         return text.rstrip("/")
     if "://" in text:
-        todo = "name a folder, or s3://bucket/prefix, as `lake.path`"
-        raise LakeError(f"there can be no lake at {text}", found="an address that is not on S3", todo=todo)
+        fix = "name a folder, or s3://bucket/prefix, as `lake.path`"
+        raise LakeError(
+            f"there can be no lake at {text}", found="an address that is not on S3", fix=fix
+        )
     return str(Path(text).resolve())

@@ -1,14 +1,14 @@
 """TODO lake/lock.py"""
 
-from collections.abc import Callable
-from collections.abc import Iterator
+import fcntl
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
 from costwhy.errors import LakeError
 from costwhy.lake import on_s3
 from costwhy.lake.snapshots import is_remote
-from pathlib import Path
-import fcntl
-import time
 
 LOCK_WAIT = 10.0  # seconds that a second writer waits
 
@@ -39,8 +39,12 @@ def lock_folder(folder: str) -> Iterator[Callable[[], None]]:
     with file.open("a+", encoding="utf-8") as stream:
         while not _locked(stream.fileno()):
             if time.monotonic() > until:
-                todo = "wait until it is done, and run it again"
-                raise LakeError("the lake is being written by another costwhy", found=f"a lock on {file}", todo=todo)
+                fix = "wait until it is done, and run it again"
+                raise LakeError(
+                    "the lake is being written by another costwhy",
+                    found=f"a lock on {file}",
+                    fix=fix,
+                )
             time.sleep(0.05)
         yield lambda: None
 

@@ -7,20 +7,16 @@ A lease that was not renewed for LEASE seconds, by S3's own clock, is of a write
 with If-Match. A writer that lost his lease names no snapshot, so what he wrote is taken back like that of a killed one.
 """
 
-from collections.abc import Callable
-from collections.abc import Iterator
-from collections.abc import Mapping
-from contextlib import contextmanager
-from contextlib import suppress
-from costwhy.errors import CostwhyError
-from costwhy.errors import LakeError
-from costwhy.remote.s3 import Store
 import json
 import os
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 
+from costwhy.errors import CostwhyError, LakeError
+from costwhy.remote.s3 import Store
 
 LEASE = 60.0
 """Seconds after the last sign of life; BEAT: seconds between two."""
@@ -35,7 +31,11 @@ class Snapshots:
 
     def known(self) -> list[int]:
         """Versions, oldest first."""
-        stems = [name.removesuffix(".json") for name in self.store.names("snapshots") if name.endswith(".json")]
+        stems = [
+            name.removesuffix(".json")
+            for name in self.store.names("snapshots")
+            if name.endswith(".json")
+        ]
         return sorted(int(stem) for stem in stems if stem.isdigit())
 
     def text(self, version: int) -> str:
@@ -48,8 +48,12 @@ class Snapshots:
     def create(self, version: int, content: Mapping[str, object]) -> None:
         """Complete under its name or not there at all, and never over another one."""
         if self.store.put(_name(version), json.dumps(content, indent=1).encode()) is None:
-            wrong = "the lake is being written by another costwhy"
-            raise LakeError(wrong, found=f"{self.store.address}/{_name(version)} is there already", todo="run it again")
+            problem = "the lake is being written by another costwhy"
+            raise LakeError(
+                problem,
+                found=f"{self.store.address}/{_name(version)} is there already",
+                fix="run it again",
+            )
 
     def clear_drafts(self) -> None:
         """There are none: an object is there whole, or not at all."""
@@ -92,7 +96,11 @@ def _acquire(store: Store, wait: float) -> str:
             return etag
         if time.monotonic() > until:
             found = f"a lease at {store.address}/writer.lock; that of a killed writer ends after {LEASE:.0f} seconds"
-            raise LakeError("the lake is being written by another costwhy", found=found, todo="wait until it is done, and run it again")
+            raise LakeError(
+                "the lake is being written by another costwhy",
+                found=found,
+                fix="wait until it is done, and run it again",
+            )
         time.sleep(min(1.0, wait / 10))
 
 
@@ -102,7 +110,11 @@ def _refuse_careless(store: Store, etag: str) -> None:
     if over is not None:
         store.delete("writer.lock", over)
         found = f"it let {store.address}/writer.lock be created twice, {etag} and {over}"
-        raise LakeError("the lake's server does not heed If-None-Match", found=found, todo="put the lake on AWS S3, or in a folder")
+        raise LakeError(
+            "the lake's server does not heed If-None-Match",
+            found=found,
+            fix="put the lake on AWS S3, or in a folder",
+        )
 
 
 class _Lease:
@@ -125,5 +137,7 @@ class _Lease:
             etag = self.store.put("writer.lock", _said(), over=self.etag)
             if etag is None:
                 found = f"no sign of life for {LEASE:.0f} seconds"
-                raise LakeError("the lake was taken over by another costwhy", found=found, todo="run it again")
+                raise LakeError(
+                    "the lake was taken over by another costwhy", found=found, fix="run it again"
+                )
             self.etag = etag

@@ -1,19 +1,15 @@
 """TODO lake/snapshots.py"""
 
-from collections.abc import Mapping
-from costwhy.errors import LakeError
-from costwhy.lake import on_s3
-from costwhy.lake import checkpoint
-from pathlib import Path
-from typing import Any
-from typing import Protocol
 import json
 import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
 
+from costwhy.errors import LakeError
+from costwhy.lake import checkpoint, on_s3
 
 FORMAT = 1
-
-
 
 
 class Snapshots(Protocol):
@@ -45,12 +41,16 @@ def read_snapshot(snapshots: Snapshots, version: int) -> dict[str, Any]:
     try:
         content = json.loads(snapshots.text(version))
     except (OSError, ValueError) as error:
-        todo = "open an older version, or ingest into a new folder"
-        raise LakeError(f"snapshot {version} of the lake cannot be read", found=str(error), todo=todo) from error
+        fix = "open an older version, or ingest into a new folder"
+        raise LakeError(
+            f"snapshot {version} of the lake cannot be read", found=str(error), fix=fix
+        ) from error
     form = content.get("costwhy_lake") if isinstance(content, dict) else content
     if form != FORMAT or not isinstance(content, dict):
-        todo = f"this costwhy reads format {FORMAT}; ingest into a new folder"
-        raise LakeError("the lake is of another format", found=f"snapshot {version} says {form!r}", todo=todo)
+        fix = f"this costwhy reads format {FORMAT}; ingest into a new folder"
+        raise LakeError(
+            "the lake is of another format", found=f"snapshot {version} says {form!r}", fix=fix
+        )
     return content
 
 
@@ -79,8 +79,10 @@ class LocalSnapshots:
         try:
             os.link(draft, file)
         except FileExistsError as error:
-            wrong = "the lake is being written by another costwhy"
-            raise LakeError(wrong, found=f"{file} is there already", todo="run it again") from error
+            problem = "the lake is being written by another costwhy"
+            raise LakeError(
+                problem, found=f"{file} is there already", fix="run it again"
+            ) from error
         finally:
             draft.unlink()
         _sync(self.folder)

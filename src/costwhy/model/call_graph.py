@@ -194,6 +194,6 @@ def _diverges() -> InputError:
     return InputError(
         "the calls between the services do not settle: each call causes one more, or more than one",
         found="a cycle of calls with a gain of 1 or more (spectral radius of the call matrix)",
-        todo="look in the signals for two services that call each other, and whether calls are"
+        fix="look in the signals for two services that call each other, and whether calls are"
         " counted twice",
     )

@@ -132,7 +132,7 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
         raise LakeError(
             "there is no billed hour in the lake",
             found="an empty cost table",
-            todo="run `costwhy ingest`",
+            fix="run `costwhy ingest`",
         )
     hourly = _without_stray_dates(hourly)
     latest = _last(hourly)

@@ -92,7 +92,7 @@ def _analysis(case: Case) -> LakeAnalysis:
         raise UsageError(
             "only a spike can be published",
             found=f"{spike}, a window or a case that was opened",
-            todo="see `costwhy spikes`",
+            fix="see `costwhy spikes`",
         )
     return case.analysis
 
@@ -104,5 +104,5 @@ def _check_equal(case: Case, again: Case) -> None:
         raise InputError(
             "the case does not come out the same from its own data",
             found=f"{after} instead of {before}",
-            todo="this is a fault of costwhy: please report it",
+            fix="this is a fault of costwhy: please report it",
         )

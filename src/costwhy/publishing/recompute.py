@@ -131,7 +131,7 @@ def _episode(model: Model, written: dict[str, Any]) -> Episode | None:
         raise InputError(
             "the case's tables do not have what its case.json names",
             found=f"no {kind} rate at {place}",
-            todo="publish it again",
+            fix="publish it again",
         )
     hours = np.ones(len(model.observed.hours), dtype=bool)
     for first, last in written["busy"]:

@@ -128,7 +128,7 @@ def redaction_of(
         raise UsageError(
             f"there is no kind of name {unknown[0]!r} to take out",
             found=", ".join(unknown),
-            todo=f"choose of {', '.join(KINDS)}",
+            fix=f"choose of {', '.join(KINDS)}",
         )
     if not kinds:
         return Redaction(frozenset(), b"")

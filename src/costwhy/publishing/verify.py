@@ -137,7 +137,7 @@ def _error(folder: Path, differences: list[Difference]) -> DifferenceError:
     return DifferenceError(
         f"{folder.name} is not what was published: {len(differences)} differences",
         found="".join(lines),
-        todo="publish it again from the lake, or ask who changed it",
+        fix="publish it again from the lake, or ask who changed it",
     )
 
 

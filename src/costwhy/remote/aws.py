@@ -12,7 +12,14 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, PartialCredentialsError, ProfileNotFound
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
 from botocore.parsers import ResponseParserError
 
 from costwhy.errors import UnreachableError
@@ -30,11 +37,20 @@ CONFIG = Config(
     user_agent_extra="costwhy",
 )
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
-_DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden", "AllAccessDisabled")
+_DENIED = (
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "403",
+    "Forbidden",
+    "AllAccessDisabled",
+)
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{8,}\b")
 _USERINFO = re.compile(r"(?<=://)[^\s/@\"']*@")
 _QUERY = re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*")
-_SIGNATURE = re.compile(r"(?i)((?:x-amz-)?(?:signature|security-token|credential)\s*[=:]\s*)[^\s,&\"']+")
+_SIGNATURE = re.compile(
+    r"(?i)((?:x-amz-)?(?:signature|security-token|credential)\s*[=:]\s*)[^\s,&\"']+"
+)
 
 
 def client(service: str, region: str | None = None, config: Config = CONFIG) -> Any:
@@ -54,7 +70,9 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
 def _refuse_page(response_dict: dict[str, Any], **_: object) -> None:
     """A page of a proxy or of a login, with 200 OK, would be read as an answer in which nothing happened."""
     if re.match(rb"\s*<(!doctype\s+html|html)", response_dict["body"] or b"", re.IGNORECASE):
-        raise ValueError("a web page came in place of AWS's answer; see AWS_ENDPOINT_URL, or sign in to the network")
+        raise ValueError(
+            "a web page came in place of AWS's answer; see AWS_ENDPOINT_URL, or sign in to the network"
+        )
 
 
 def default_region() -> str:
@@ -64,19 +82,27 @@ def default_region() -> str:
     except FAULTS as error:
         raise unreachable("the AWS configuration cannot be read", error) from None
     if not region:
-        todo = "name `regions` in costwhy.toml, or set AWS_REGION"
-        raise UnreachableError("no AWS region is named", found="neither in costwhy.toml nor in the AWS configuration", todo=todo)
+        fix = "name `regions` in costwhy.toml, or set AWS_REGION"
+        raise UnreachableError(
+            "no AWS region is named",
+            found="neither in costwhy.toml nor in the AWS configuration",
+            fix=fix,
+        )
     return region
 
 
 def code_of(error: Exception) -> str:
     """AWS's code of the error: `AccessDenied`, `404`; empty where AWS did not answer."""
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
+    return (
+        str(error.response.get("Error", {}).get("Code", ""))
+        if isinstance(error, ClientError)
+        else ""
+    )
 
 
-def unreachable(wrong: str, error: Exception) -> UnreachableError:
+def unreachable(problem: str, error: Exception) -> UnreachableError:
     """The error that a person may read; raise it `from None`, for the original may carry more."""
-    return UnreachableError(wrong, found=words(error), todo=_todo(error))
+    return UnreachableError(problem, found=words(error), fix=_todo(error))
 
 
 def words(error: Exception) -> str:
@@ -98,14 +124,18 @@ def _secrets(error: Exception) -> list[str]:
     if not isinstance(error, NoCredentialsError | ProfileNotFound | PartialCredentialsError):
         try:
             held = boto3.session.Session().get_credentials()
-            found += [held.secret_key or "", held.token or "", held.access_key or ""] if held else []
+            found += (
+                [held.secret_key or "", held.token or "", held.access_key or ""] if held else []
+            )
         except FAULTS:
             pass
     return sorted({secret for secret in found if secret}, key=lambda secret: -len(secret))
 
 
 def _todo(error: Exception) -> str:
-    if isinstance(error, NoCredentialsError | PartialCredentialsError | ProfileNotFound) or "Expired" in code_of(error):
+    if isinstance(
+        error, NoCredentialsError | PartialCredentialsError | ProfileNotFound
+    ) or "Expired" in code_of(error):
         return "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
     if isinstance(error, NoRegionError):
         return "name a region: AWS_REGION, or `regions` in costwhy.toml"

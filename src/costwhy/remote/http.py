@@ -24,7 +24,9 @@ from costwhy.text import one_line, shown
 
 BUSY = frozenset({429, 500, 502, 503, 504})
 """Statuses after which the same request may succeed a moment later."""
-_CODINGS = frozenset({"", "identity", "gzip", "deflate"})  # one within the other unpacks a few bytes to gigabytes
+_CODINGS = frozenset(
+    {"", "identity", "gzip", "deflate"}
+)  # one within the other unpacks a few bytes to gigabytes
 wait = time.sleep
 
 
@@ -100,11 +102,18 @@ def _client(limits: Limits) -> httpx.Client:
     """Raises UnreachableError where the environment names a proxy or certificates that are none."""
     timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
     try:
-        return httpx.Client(follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"})
-    except (OSError, ValueError, ImportError, httpx.InvalidURL) as error:  # whose text may quote a proxy's password
-        todo = "correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR"
-        wrong = "the environment names a proxy or certificates that cannot be used"
-        raise UnreachableError(wrong, found=type(error).__name__, todo=todo) from None
+        return httpx.Client(
+            follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"}
+        )
+    except (
+        OSError,
+        ValueError,
+        ImportError,
+        httpx.InvalidURL,
+    ) as error:  # whose text may quote a proxy's password
+        fix = "correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR"
+        problem = "the environment names a proxy or certificates that cannot be used"
+        raise UnreachableError(problem, found=type(error).__name__, fix=fix) from None
 
 
 def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
@@ -114,12 +123,18 @@ def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             streams.append(info["return_value"])
 
-    deadline = Deadline(limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None)
+    deadline = Deadline(
+        limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None
+    )
     try:
         with (
             deadline,
             client.stream(
-                "POST", request.url, content=request.body, headers=dict(request.headers()), extensions={"trace": trace}
+                "POST",
+                request.url,
+                content=request.body,
+                headers=dict(request.headers()),
+                extensions={"trace": trace},
             ) as response,
         ):
             body = _body(request, response, limits, deadline)
@@ -131,11 +146,17 @@ def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
     except httpx.TimeoutException:
         raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text may quote the request
-        reason = f"no whole answer within {limits.seconds:g} seconds" if deadline.over else type(error).__name__
+        reason = (
+            f"no whole answer within {limits.seconds:g} seconds"
+            if deadline.over
+            else type(error).__name__
+        )
         raise _Broken(reason, sent=True) from None
 
 
-def _body(request: Request, response: httpx.Response, limits: Limits, deadline: "Deadline") -> bytes:
+def _body(
+    request: Request, response: httpx.Response, limits: Limits, deadline: "Deadline"
+) -> bytes:
     if response.headers.get("content-encoding", "").strip().lower() not in _CODINGS:
         raise _Broken("the answer is packed in a way that was not asked for", sent=True)
     body = bytearray()
@@ -143,7 +164,11 @@ def _body(request: Request, response: httpx.Response, limits: Limits, deadline: 
         body += part
         if len(body) > limits.bytes:
             found = f"more than {limits.bytes:,} bytes"
-            raise TooLargeError(f"the answer of {host(request.url)} is too large", found=found, todo="ask for less at once")
+            raise TooLargeError(
+                f"the answer of {host(request.url)} is too large",
+                found=found,
+                fix="ask for less at once",
+            )
         if deadline.over:
             break
     if deadline.over:
@@ -166,7 +191,12 @@ class Deadline:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._done.set()
         self._thread.join()
 
@@ -176,7 +206,9 @@ class Deadline:
             self.over, pause = True, 0.2
             with suppress(OSError):
                 if (held := self._find()) is not None:
-                    socket.socket.shutdown(held, socket.SHUT_RDWR)  # not that of TLS, which would first say good-bye
+                    socket.socket.shutdown(
+                        held, socket.SHUT_RDWR
+                    )  # not that of TLS, which would first say good-bye
 
 
 def _followed(request: Request, answer: Answer) -> Answer:
@@ -184,13 +216,19 @@ def _followed(request: Request, answer: Answer) -> Answer:
     if not 300 <= answer.status < 400:
         return answer
     target = host(answer.headers.get("location", "")) or "another path"
-    wrong = f"{host(request.url)} sends us on to another address, which is not followed"
-    raise UnreachableError(wrong, found=f"{answer.status} to {target}", todo="name the final address, and check that it is the right one")
+    problem = f"{host(request.url)} sends us on to another address, which is not followed"
+    raise UnreachableError(
+        problem,
+        found=f"{answer.status} to {target}",
+        fix="name the final address, and check that it is the right one",
+    )
 
 
 def _unreachable(request: Request, reason: str) -> UnreachableError:
-    todo = "check the address, the network and the service, and run it again"
-    return UnreachableError(f"{host(request.url)} could not be reached", found=shown(reason, request.secrets), todo=todo)
+    fix = "check the address, the network and the service, and run it again"
+    return UnreachableError(
+        f"{host(request.url)} could not be reached", found=shown(reason, request.secrets), fix=fix
+    )
 
 
 def _backoff(attempt: int, limits: Limits) -> float:
@@ -201,7 +239,11 @@ def _asked_pause(answer: Answer, limits: Limits, otherwise: float) -> float:
     """Seconds of Retry-After (a number, or a date), no less than our own pause."""
     asked = answer.headers.get("retry-after", "").strip()
     try:
-        seconds = float(asked) if asked.isdigit() else (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+        seconds = (
+            float(asked)
+            if asked.isdigit()
+            else (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+        )
     except (ValueError, TypeError, OverflowError):
         return otherwise
     return max(otherwise, seconds) if seconds < 1e9 else limits.longest_wait + 1
@@ -224,7 +266,9 @@ class _HostOnly(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(host(str(a)) if isinstance(a, httpx.URL) else a for a in record.args)
+            record.args = tuple(
+                host(str(a)) if isinstance(a, httpx.URL) else a for a in record.args
+            )
         return True
 
 

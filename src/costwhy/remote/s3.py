@@ -23,10 +23,18 @@ def storage_options() -> dict[str, str]:
     except aws.FAULTS as error:
         raise aws.unreachable("there are no AWS credentials for the lake", error) from None
     if frozen is None:
-        todo = "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
-        raise UnreachableError("there are no AWS credentials for the lake", found="none in the AWS configuration", todo=todo)
+        fix = "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
+        raise UnreachableError(
+            "there are no AWS credentials for the lake",
+            found="none in the AWS configuration",
+            fix=fix,
+        )
     options = {"conditional_put": "etag"}
-    more = {"aws_access_key_id": frozen.access_key, "aws_secret_access_key": frozen.secret_key, "aws_session_token": frozen.token}
+    more = {
+        "aws_access_key_id": frozen.access_key,
+        "aws_secret_access_key": frozen.secret_key,
+        "aws_session_token": frozen.token,
+    }
     more |= {"aws_region": session.region_name, "aws_endpoint": _own_endpoint(endpoint)}
     allow = {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
     return options | {name: value for name, value in more.items() if value} | allow
@@ -49,8 +57,14 @@ class Store:
         """Names of the objects directly in a folder."""
         prefix = self._key(folder) + "/"
         with self._calling():
-            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-            return [content["Key"].removeprefix(prefix) for page in pages for content in page.get("Contents", [])]
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix
+            )
+            return [
+                content["Key"].removeprefix(prefix)
+                for page in pages
+                for content in page.get("Contents", [])
+            ]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
         """Content, ETag, and age in seconds by S3's own clock; no content where there is no such object."""
@@ -58,7 +72,11 @@ class Store:
             with self._calling():
                 answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
                 served = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-                return answer["Body"].read(), answer["ETag"], (served - answer["LastModified"]).total_seconds()
+                return (
+                    answer["Body"].read(),
+                    answer["ETag"],
+                    (served - answer["LastModified"]).total_seconds(),
+                )
         except FileNotFoundError:
             return b"", "", 0.0
 
@@ -67,7 +85,9 @@ class Store:
         condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         try:
             with self._calling():
-                answer = self.client.put_object(Bucket=self.bucket, Key=self._key(name), Body=content, **condition)
+                answer = self.client.put_object(
+                    Bucket=self.bucket, Key=self._key(name), Body=content, **condition
+                )
                 return str(answer["ETag"])
         except (FileExistsError, FileNotFoundError):
             return None
@@ -92,5 +112,9 @@ class Store:
             if code in _ABSENT:
                 raise FileNotFoundError from None
             if code == "NoSuchBucket":
-                raise LakeError(f"there is no bucket {self.bucket}", found=self.address, todo="correct `lake.path`") from None
+                raise LakeError(
+                    f"there is no bucket {self.bucket}",
+                    found=self.address,
+                    fix="correct `lake.path`",
+                ) from None
             raise aws.unreachable(f"the lake {self.address} cannot be reached", error) from None

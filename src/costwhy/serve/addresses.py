@@ -38,13 +38,13 @@ def networks(proxies: tuple[str, ...]) -> list[Network]:
             raise UsageError(
                 "a proxy is listed by its address",
                 found=repr(text),
-                todo="give one such as 10.0.0.5 or 10.0.0.0/28",
+                fix="give one such as 10.0.0.5 or 10.0.0.0/28",
             ) from error
         if network.prefixlen == 0:
             raise UsageError(
                 "this lists every address as a trusted proxy",
                 found=repr(text),
-                todo="list the proxies' own addresses",
+                fix="list the proxies' own addresses",
             )
         found.append(network)
     return found

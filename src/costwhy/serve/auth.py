@@ -44,31 +44,31 @@ def check_auth(auth: Auth) -> None:
         raise UsageError(
             "viewers prove who they are in one way",
             found=" and ".join(ways),
-            todo="choose one of them",
+            fix="choose one of them",
         )
     if auth.token and len(auth.token) < 16:
         raise UsageError(
             "the token can be guessed",
             found=f"{len(auth.token)} characters",
-            todo="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            fix="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
         )
     if auth.header and not _HEADER.fullmatch(auth.header):
         raise UsageError(
             "not a valid header name",
             found=repr(auth.header),
-            todo="give one such as X-Forwarded-User",
+            fix="give one such as X-Forwarded-User",
         )
     if auth.header and not auth.proxies:
         raise UsageError(
             f"anybody could send {auth.header}",
             found="no proxy is listed",
-            todo="list the addresses of the proxies that set it",
+            fix="list the addresses of the proxies that set it",
         )
     if not 0 < auth.hours <= _MOST_HOURS:
         raise UsageError(
             "a login must end",
             found=f"{auth.hours} hours",
-            todo=f"give more than 0 and at most {_MOST_HOURS} hours",
+            fix=f"give more than 0 and at most {_MOST_HOURS} hours",
         )
     networks(auth.proxies)
     if auth.users is not None:
@@ -82,5 +82,5 @@ def check_address(host: str, auth: Auth) -> None:
         raise UsageError(
             f"{host} can be reached by others, and nobody would be asked who they are",
             found="no token, no users, no proxy's header",
-            todo="give one of them, or serve on 127.0.0.1",
+            fix="give one of them, or serve on 127.0.0.1",
         )

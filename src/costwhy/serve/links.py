@@ -41,13 +41,13 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
         raise UsageError(
             "a link opens one case, named by its id",
             found=repr(case),
-            todo="give the name of the case's folder",
+            fix="give the name of the case's folder",
         )
     if until.tzinfo is None or until <= datetime.now(UTC):
         raise UsageError(
             "a link must end later than now",
             found=str(until),
-            todo="give a later date, such as 2026-12-31T00:00Z",
+            fix="give a later date, such as 2026-12-31T00:00Z",
         )
     end = until.astimezone(UTC).replace(microsecond=0)
     link = Link(secrets.token_urlsafe(12), case, end, name[:64])
@@ -85,7 +85,7 @@ def revoke(key: bytes, link: str, revoked: IdList) -> str:
         raise UsageError(
             "not a link of this server, nor the id of one",
             found=repr(link[:12] + "..."),
-            todo="give the id, or the link as it was made",
+            fix="give the id, or the link as it was made",
         )
     revoked.add(found)
     return found

@@ -25,11 +25,11 @@ def hash_line(name: str, password: str) -> str:
         raise UsageError(
             "not a valid user name",
             found=repr(name),
-            todo="1 to 64 characters without space and colon",
+            fix="1 to 64 characters without space and colon",
         )
     if len(password) < 10:
         raise UsageError(
-            "the password is too short", found=f"{len(password)} characters", todo="use 10 or more"
+            "the password is too short", found=f"{len(password)} characters", fix="use 10 or more"
         )
     salt = secrets.token_bytes(16)
     return _line(name, salt, _scrypt(password, salt, SCRYPT))
@@ -58,7 +58,7 @@ def read_users(file: Path) -> dict[str, str]:
         raise ConfigError(
             "the users' file cannot be read",
             found=f"{file}: {error}",
-            todo="give a text file of hash lines",
+            fix="give a text file of hash lines",
         ) from error
     users: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
@@ -69,14 +69,14 @@ def read_users(file: Path) -> dict[str, str]:
             raise ConfigError(
                 "a line of the users' file is not a user",
                 found=f"{file}, line {number}",
-                todo="one line a user, as made by `costwhy serve --add-user`",
+                fix="one line a user, as made by `costwhy serve --add-user`",
             )
         users[name] = line
     if not users:
         raise ConfigError(
             "the users' file has no user",
             found=str(file),
-            todo="add one with `costwhy serve --add-user`",
+            fix="add one with `costwhy serve --add-user`",
         )
     return users
 

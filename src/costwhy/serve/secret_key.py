@@ -27,7 +27,7 @@ def read_secret(state: Path) -> bytes:
         raise UsageError(
             f"{ENV} is too short",
             found=f"{len(given)} characters",
-            todo=f"give {_LEAST} or more random characters",
+            fix=f"give {_LEAST} or more random characters",
         )
     if given:
         return given.encode()
@@ -39,14 +39,14 @@ def read_secret(state: Path) -> bytes:
         raise InputError(
             "the secret key can be read by others",
             found=f"{file}, mode {mode:o}",
-            todo=f"chmod 600 {file}",
+            fix=f"chmod 600 {file}",
         )
     key = file.read_bytes().strip()
     if len(key) < _LEAST:
         raise InputError(
             "the secret key is too short",
             found=f"{file}, {len(key)} bytes",
-            todo="delete it; the next start makes a new one",
+            fix="delete it; the next start makes a new one",
         )
     return key
 

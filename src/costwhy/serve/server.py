@@ -82,13 +82,13 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     folder, state = _folder(published), options.state or default_state()
     if not notebook.is_file():
         raise InputError(
-            "the notebook is missing", found=str(notebook), todo="install costwhy again"
+            "the notebook is missing", found=str(notebook), fix="install costwhy again"
         )
     if folder is not None and state.resolve().is_relative_to(folder):
         raise UsageError(
             "the secret key would lie in the published folder",
             found=str(state),
-            todo="give a state folder outside it",
+            fix="give a state folder outside it",
         )
     key = read_secret(state)
     revoked = IdList(options.revoked or (folder or state) / REVOKED)
@@ -141,14 +141,14 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
             raise UsageError(
                 "a public site, and nobody would be asked who they are",
                 found=text,
-                todo="give a token, users, or a proxy's header",
+                fix="give a token, users, or a proxy's header",
             )
         sites[host] = origin
     if not sites:
         raise UsageError(
             "under which name do viewers come?",
             found=f"listening on {options.host}, no site",
-            todo="give one such as https://costs.example.com",
+            fix="give one such as https://costs.example.com",
         )
     return sites
 
@@ -166,7 +166,7 @@ def _read_site(text: str) -> tuple[str, str]:
         raise UsageError(
             "not a valid site",
             found=repr(text),
-            todo="give scheme and name, such as https://costs.example.com; a path is not served",
+            fix="give scheme and name, such as https://costs.example.com; a path is not served",
         )
     usual = port in {None, ports[parts.scheme]}
     host = _bracketed(parts.hostname) + ("" if usual else f":{port}")
@@ -186,7 +186,7 @@ def _folder(published: str) -> Path | None:
         raise InputError(
             "the published folder is missing",
             found=str(folder),
-            todo="publish a case, or name the folder",
+            fix="publish a case, or name the folder",
         )
     return folder.resolve()
 
@@ -201,5 +201,5 @@ def _listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             "this address cannot be listened on",
             found=f"{host} port {port}: {error.strerror}",
-            todo="give an address of this machine, and a free port",
+            fix="give an address of this machine, and a free port",
         ) from error

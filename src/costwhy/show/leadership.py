@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 
 from costwhy.behaviours import VERDICT_WORDS
+from costwhy.cache import Cache
 from costwhy.case.case import Case
 from costwhy.case.opened import Published, case_folders, company, local_folder, open_case
 from costwhy.show import charts, html
-from costwhy.cache import Cache
 from costwhy.show.chart_specs import chart_specs
 from costwhy.show.html import Fact
 from costwhy.show.list_rows import picked_id

@@ -44,7 +44,7 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
     chosen = tuple(files.choose(sorted(found)) if files.choose else sorted(found))
     if not chosen:
         problem = f"there is nothing to read at path {path!r}"
-        raise SourceError(problem, found=reason, todo="correct `path` in costwhy.toml")
+        raise SourceError(problem, found=reason, fix="correct `path` in costwhy.toml")
     return chosen
 
 

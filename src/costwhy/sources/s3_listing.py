@@ -47,8 +47,8 @@ def split_address(address: str) -> tuple[str, str]:
     """Bucket and key, prefix or glob. Raises SourceError where the address is none."""
     bucket, _, rest = address.removeprefix(SCHEME).partition("/")
     if not is_address(address) or not _BUCKET.fullmatch(bucket):
-        found, todo = bucket or "no bucket", "write s3://bucket/prefix/"
-        raise SourceError(f"{address!r} is no address on S3", found=found, todo=todo)
+        found, fix = bucket or "no bucket", "write s3://bucket/prefix/"
+        raise SourceError(f"{address!r} is no address on S3", found=found, fix=fix)
     return bucket, rest
 
 
@@ -59,13 +59,13 @@ def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> li
         found = list(_listed(client, bucket, rest, wanted))
     except aws.FAULTS as error:
         if aws.code_of(error) == "NoSuchBucket":
-            todo = "correct `path` in costwhy.toml"
-            raise SourceError(f"there is no bucket {bucket}", found=address, todo=todo) from None
+            fix = "correct `path` in costwhy.toml"
+            raise SourceError(f"there is no bucket {bucket}", found=address, fix=fix) from None
         raise aws.unreachable(f"{address} could not be listed", error) from None
     if not found:
-        todo = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
+        fix = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
         problem = f"there is nothing to read at {address}"
-        raise SourceError(problem, found="no object of this kind", todo=todo)
+        raise SourceError(problem, found="no object of this kind", fix=fix)
     return found
 
 

@@ -104,7 +104,7 @@ def mirror(
     raise UnreachableError(
         f"{address} could not be read",
         found="objects were replaced while they were read, three times",
-        todo="run it again when the delivery is complete",
+        fix="run it again when the delivery is complete",
     )
 
 
@@ -387,11 +387,11 @@ def _lock(folder: Path) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > until:
-                    todo = "wait until it is done, and run it again"
+                    fix = "wait until it is done, and run it again"
                     raise SourceError(
                         "the mirror is being filled by another costwhy",
                         found=str(folder),
-                        todo=todo,
+                        fix=fix,
                     ) from None
             time.sleep(0.05)
         yield

@@ -121,7 +121,7 @@ def _selected(observed: Observed, where: Mapping[str, str]) -> list[int]:
         raise UsageError(
             f"--where knows no column {unknown[0]!r}",
             found=", ".join(METER),
-            todo="use one of these columns",
+            fix="use one of these columns",
         )
     match = pl.all_horizontal(
         pl.lit(value=True), *(pl.col(name) == value for name, value in where.items())
@@ -131,6 +131,6 @@ def _selected(observed: Observed, where: Mapping[str, str]) -> list[int]:
         raise UsageError(
             "no cost row has these values",
             found=json.dumps(dict(where)),
-            todo="see the drivers of `costwhy explain` for values that exist",
+            fix="see the drivers of `costwhy explain` for values that exist",
         )
     return rows

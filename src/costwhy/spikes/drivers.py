@@ -143,7 +143,7 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
         raise InputError(
             f"leaves have no column {missing[0]!r}",
             found=", ".join(leaves.columns),
-            todo="name the dimensions and the two values",
+            fix="name the dimensions and the two values",
         )
     reserved = {expected, actual, "cost_change"}
     distinct = len({*dimensions, *reserved}) == len(dimensions) + len(reserved)
@@ -151,7 +151,7 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
         raise InputError(
             "these dimensions cannot be searched",
             found=", ".join(dimensions) or "none",
-            todo=f"name 1 to {MOST_DIMENSIONS} dimensions, each once, none of them a value or"
+            fix=f"name 1 to {MOST_DIMENSIONS} dimensions, each once, none of them a value or"
             " cost_change",
         )
     for column in (leaves[expected], leaves[actual]):
@@ -160,7 +160,7 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
             raise InputError(
                 f"column {column.name!r} must hold finite numbers",
                 found=str(column.dtype),
-                todo="fill or drop nulls, NaN and infinities",
+                fix="fill or drop nulls, NaN and infinities",
             )
 
 

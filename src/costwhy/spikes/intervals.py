@@ -80,7 +80,7 @@ def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
             continue
         gap = (model.usage[row] - model.predicted_usage[row])[week]
         off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
-        wrong = hours * (float(off.sum()) + 0.5) / (gap.size + 1)
-        wrong_hours += wrong
-        variance += wrong * float(rule.per_instance * model.price[row, spike.window.start]) ** 2
+        problem = hours * (float(off.sum()) + 0.5) / (gap.size + 1)
+        wrong_hours += problem
+        variance += problem * float(rule.per_instance * model.price[row, spike.window.start]) ** 2
     return QUANTILE_90 * float(np.sqrt(variance)) if np.exp(-wrong_hours) < COVERAGE else 0.0

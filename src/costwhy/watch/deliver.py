@@ -31,11 +31,16 @@ class Report:
 class Pause:
     """What went wrong at the last attempt, and when the next one is due."""
 
-    wrong: str
+    problem: str
     until: datetime
 
 
-def deliver_events(journal: Journal, events: list[Event], channels: Watch, turn: tuple[datetime, Callable[[], None]]) -> Report:
+def deliver_events(
+    journal: Journal,
+    events: list[Event],
+    channels: Watch,
+    turn: tuple[datetime, Callable[[], None]],
+) -> Report:
     """Send what is not sent yet, oldest first; behind what its channel did not take, a spike's later news wait."""
     names = frozenset(journal.names())
     told: list[Event] = []
@@ -48,7 +53,7 @@ def deliver_events(journal: Journal, events: list[Event], channels: Watch, turn:
         tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
         pause = _pause(journal, names, (event.id, tries), turn[0])
         if pause is not None:
-            pauses[pause.wrong] = min(pause.until, pauses.get(pause.wrong, pause.until))
+            pauses[pause.problem] = min(pause.until, pauses.get(pause.problem, pause.until))
             waiting.append(event)
             continue
         if any(x.key == event.key for x in waiting):
@@ -60,26 +65,44 @@ def deliver_events(journal: Journal, events: list[Event], channels: Watch, turn:
             faults.setdefault(str(error), error)
             sent = False
         (told if sent else waiting).append(event)
-    return Report(tuple(told), tuple(waiting), tuple(faults.values()), tuple(Pause(*pause) for pause in pauses.items()))
+    return Report(
+        tuple(told),
+        tuple(waiting),
+        tuple(faults.values()),
+        tuple(Pause(*pause) for pause in pauses.items()),
+    )
 
 
-def _pause(journal: Journal, names: frozenset[str], tried: tuple[str, int], now: datetime) -> Pause | None:
+def _pause(
+    journal: Journal, names: frozenset[str], tried: tuple[str, int], now: datetime
+) -> Pause | None:
     """The pause that it is now, after a failure: five minutes, twice as long each time, at most six hours. None: it is due."""
     event_id, tries = tried
     name = f"{event_id}.failed-{tries:04d}"
     if name not in names:
         return None
-    failed, wrong = journal.read_as(name, lambda document: (time_of(document["at"]), str(document["wrong"])))
+    failed, problem = journal.read_as(
+        name, lambda document: (time_of(document["at"]), str(document["wrong"]))
+    )
     until = failed + min(FIRST_WAIT * 2.0 ** min(tries - 1, 16), LONGEST_WAIT)
-    return Pause(wrong, until) if failed <= now < until else None  # a clock that was set back makes nobody wait for its return
+    return (
+        Pause(problem, until) if failed <= now < until else None
+    )  # a clock that was set back makes nobody wait for its return
 
 
-def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tuple[datetime, Callable[[], None]]) -> bool:
+def _send(
+    journal: Journal,
+    channel: Channel,
+    what: tuple[Event, int],
+    turn: tuple[datetime, Callable[[], None]],
+) -> bool:
     """One attempt; false: another watcher is at it. Raises SendError, ConfigError, and what the channel's configuration deserves."""
     (event, attempt), (now, still_ours) = what, turn
     checkpoint.step("before sending")
     still_ours()
-    if not journal.create(f"{event.id}.sending-{attempt:04d}", {"at": now.isoformat(), "channel": channel.name}):
+    if not journal.create(
+        f"{event.id}.sending-{attempt:04d}", {"at": now.isoformat(), "channel": channel.name}
+    ):
         return False
     checkpoint.step("after sending")
     message = event.message
@@ -89,7 +112,10 @@ def _send(journal: Journal, channel: Channel, what: tuple[Event, int], turn: tup
     try:
         send(channel, message)
     except CostwhyError as error:
-        journal.create(f"{event.id}.failed-{attempt:04d}", {"at": now.isoformat(), "channel": channel.name, "wrong": error.wrong})
+        journal.create(
+            f"{event.id}.failed-{attempt:04d}",
+            {"at": now.isoformat(), "channel": channel.name, "wrong": error.problem},
+        )
         raise
     checkpoint.step("before sent")
     journal.create(f"{event.id}.sent", {"at": now.isoformat(), "channel": channel.name})
@@ -105,4 +131,6 @@ def _channel(channels: Watch, event: Event) -> Channel:
 
 def _is_known_by_id(channel: Channel) -> bool:
     """Whether the other side can tell by the message's id that it has it already."""
-    return isinstance(channel, WebhookChannel | EmailChannel)  # a FIFO topic forgets after five minutes
+    return isinstance(
+        channel, WebhookChannel | EmailChannel
+    )  # a FIFO topic forgets after five minutes

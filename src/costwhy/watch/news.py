@@ -65,18 +65,28 @@ def look(lake: Lake, told: Iterable[Event], url: str | None, now: datetime) -> l
         happened = _happened(spike, chain, verdict)
         if happened is not None and not (_is_planned(registered, s, found.dollars) and not chain):
             out.append(desk.event(found, (spike, key), chain, happened, verdict))
-    return out + _fixes(desk, lake, keys, chains) + _gone(desk, {key for _, key in keys}, chains, verdicts)
+    return (
+        out
+        + _fixes(desk, lake, keys, chains)
+        + _gone(desk, {key for _, key in keys}, chains, verdicts)
+    )
 
 
 def _keys(spikes: list[SpikeKey], chains: Mapping[str, list[Event]]) -> list[tuple[SpikeKey, str]]:
     """Each spike with the key of its former news: those of its id first, then those of its like; its own id where there are none."""
-    ids = {x.spike.spike_id: key for key, chain in chains.items() for x in chain} | {key: key for key in chains}
+    ids = {x.spike.spike_id: key for key, chain in chains.items() for x in chain} | {
+        key: key for key in chains
+    }
     taken = {ids[x.spike_id] for x in spikes if x.spike_id in ids}
     out = []
     for spike in spikes:
         key = ids.get(spike.spike_id)
         if key is None:
-            like = (k for k, chain in chains.items() if k not in taken and chain[-1].spike.is_same(spike))
+            like = (
+                k
+                for k, chain in chains.items()
+                if k not in taken and chain[-1].spike.is_same(spike)
+            )
             key = next(like, spike.spike_id)
             taken.add(key)
         out.append((spike, key))
@@ -87,7 +97,9 @@ def _is_planned(registered: list[Plan], s: LakeAnalysis, a: SpikeDollars) -> boo
     return any(x.covers(s, a, s.observed.as_of) for x in registered)
 
 
-def _happened(spike: SpikeKey, chain: list[Event], verdict: Said | None) -> tuple[Happening, str] | None:
+def _happened(
+    spike: SpikeKey, chain: list[Event], verdict: Said | None
+) -> tuple[Happening, str] | None:
     """What happened to a spike since it was last told, and the step; None: nothing, or its owner knows and accepts it."""
     last = chain[-1] if chain else None
     if verdict is not None and verdict.verdict in QUIET and (last is None or last.at <= verdict.at):
@@ -95,7 +107,12 @@ def _happened(spike: SpikeKey, chain: list[Event], verdict: Said | None) -> tupl
         return (_numbered("grown" if chain else "new", chain)) if grown else None
     if last is None:
         return "new", "1"
-    if verdict is not None and verdict.verdict == "not_ours" and not last.by_default and spike.running:
+    if (
+        verdict is not None
+        and verdict.verdict == "not_ours"
+        and not last.by_default
+        and spike.running
+    ):
         return "new", "not_ours"
     if last.spike.running and not spike.running:
         return _numbered("ended", chain)
@@ -108,7 +125,12 @@ def _numbered(happening: Happening, chain: list[Event]) -> tuple[Happening, str]
     return happening, str(1 + sum(x.event == happening and x.step.isdecimal() for x in chain))
 
 
-def _fixes(desk: "NewsWriter", lake: Lake, keys: list[tuple[SpikeKey, str]], chains: Mapping[str, list[Event]]) -> list[Event]:
+def _fixes(
+    desk: "NewsWriter",
+    lake: Lake,
+    keys: list[tuple[SpikeKey, str]],
+    chains: Mapping[str, list[Event]],
+) -> list[Event]:
     """Fixes that are proven, and those that did not hold: for each spike the longest look that is due."""
     longest = {x.spike_id: x for x in savings(lake) if x.outcome != "inconclusive"}
     out = []
@@ -117,18 +139,29 @@ def _fixes(desk: "NewsWriter", lake: Lake, keys: list[tuple[SpikeKey, str]], cha
         step = f"fixed-{fix.said.at:%Y%m%dT%H%M%S}-{fix.days}" if fix is not None else ""
         if fix is not None and all(x.step != step for x in chains.get(key, [])):
             happening: Happening = "resolved" if fix.outcome == "verified" else "grown"
-            out.append(desk.event(found, (spike, key), chains.get(key, []), (happening, step), fix.said, fix))
+            out.append(
+                desk.event(
+                    found, (spike, key), chains.get(key, []), (happening, step), fix.said, fix
+                )
+            )
     return out
 
 
-def _gone(desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event]], verdicts: list[Said]) -> list[Event]:
+def _gone(
+    desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event]], verdicts: list[Said]
+) -> list[Event]:
     """Spikes that were told as running and that a day of newer data does not show any more."""
     out = []
     for key, chain in chains.items():
         last = chain[-1]
         verdict = newest(verdicts, last.spike)
         quiet = verdict is not None and verdict.verdict in QUIET
-        if key in present or quiet or not last.spike.running or desk.analysis.observed.as_of < last.as_of + GONE:
+        if (
+            key in present
+            or quiet
+            or not last.spike.running
+            or desk.analysis.observed.as_of < last.as_of + GONE
+        ):
             continue
         out.append(desk.gone(last, _numbered("resolved", chain)[1]))
     return out
@@ -155,16 +188,34 @@ class NewsWriter:
         seen, key = spike
         happening, step = happened
         case = case_of(self.analysis, *found)
-        lines = (*_beginning(case, seen, chain, fix), *(x.text for x in sentences(case)), *_opinion(verdict))
+        lines = (
+            *_beginning(case, seen, chain, fix),
+            *(x.text for x in sentences(case)),
+            *_opinion(verdict),
+        )
         owner = case.who[0]
         team = owner["team"] if owner else None
         title = f"{_word(happening, step, chain)}: {headline(case)}"
         message = self._message(
-            key, happening, step, Message("-", happening, seen.spike_id, title, lines, round(case.total, 2), case.currency)
+            key,
+            happening,
+            step,
+            Message(
+                "-", happening, seen.spike_id, title, lines, round(case.total, 2), case.currency
+            ),
         )
         by_default = verdict is not None and verdict.verdict == "not_ours"
         message = replace(message, owner_team=team, url=self._address(seen.spike_id))
-        return Event(key, happening, step, seen, message, by_default, self._after(chain), self.analysis.observed.as_of)
+        return Event(
+            key,
+            happening,
+            step,
+            seen,
+            message,
+            by_default,
+            self._after(chain),
+            self.analysis.observed.as_of,
+        )
 
     def gone(self, last: Event, step: str) -> Event:
         """News of one that it does not show any more."""
@@ -176,7 +227,16 @@ class NewsWriter:
         message = replace(last.message, event="resolved", title=title, lines=lines, dollars=0.0)
         message = self._message(last.key, "resolved", step, message)
         spike = replace(last.spike, running=False, per_hour=0.0)
-        return Event(last.key, "resolved", step, spike, message, last.by_default, self._after([last]), self.analysis.observed.as_of)
+        return Event(
+            last.key,
+            "resolved",
+            step,
+            spike,
+            message,
+            last.by_default,
+            self._after([last]),
+            self.analysis.observed.as_of,
+        )
 
     def _after(self, chain: list[Event]) -> datetime:
         """Now, but never before the last news of the spike: a clock that was set back must not turn their order."""
@@ -199,28 +259,38 @@ def _word(happening: Happening, step: str, chain: list[Event]) -> str:
     return {"new": "New", "grown": "Grown", "ended": "Ended", "resolved": "Fixed"}[happening]
 
 
-def _beginning(case: Case, spike: SpikeKey, chain: list[Event], fix: Saving | None) -> tuple[str, ...]:
+def _beginning(
+    case: Case, spike: SpikeKey, chain: list[Event], fix: Saving | None
+) -> tuple[str, ...]:
     """What is new since the last message."""
     if fix is not None:
         saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
         days = f"In the {fix.days} days since the fix of {clock(fix.start)}"
-        return (f"{days} it saved {saved} of {possible}, measured against these days' own traffic with the rates of the spike.",)
+        return (
+            f"{days} it saved {saved} of {possible}, measured against these days' own traffic with the rates of the spike.",
+        )
     if not spike.running or not chain or not chain[-1].spike.per_hour:
         return ()
     now, before = (money(x.per_hour, case.currency) for x in (spike, chain[-1].spike))
-    return (f"It cost {now} an hour over the last day. It was {before} when this was last told, {clock(chain[-1].at)}.",)
+    return (
+        f"It cost {now} an hour over the last day. It was {before} when this was last told, {clock(chain[-1].at)}.",
+    )
 
 
 def _opinion(verdict: Said | None) -> tuple[str, ...]:
     if verdict is None:
         return ()
     note = f": “{verdict.note}”" if verdict.note else ""
-    return (f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')} on {clock(verdict.at)}{note}.",)
+    return (
+        f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')} on {clock(verdict.at)}{note}.",
+    )
 
 
 def read_events(journal: Journal) -> list[Event]:
     """All news that were ever written down, oldest first, then the largest."""
-    return sorted(journal.all(_read, ".pending"), key=lambda x: (x.at, -abs(x.message.dollars), x.id))
+    return sorted(
+        journal.all(_read, ".pending"), key=lambda x: (x.at, -abs(x.message.dollars), x.id)
+    )
 
 
 def event_document(event: Event) -> dict[str, object]:
@@ -241,4 +311,12 @@ def _read(document: Mapping[str, Any]) -> Event:
     times = (time_of(document[name]) for name in ("at", "as_of"))
     message = msgspec.convert(document["message"], Message)
     spike = read_spike_key(document["spike"])
-    return Event(document["key"], document["event"], document["step"], spike, message, document["by_default"], *times)
+    return Event(
+        document["key"],
+        document["event"],
+        document["step"],
+        spike,
+        message,
+        document["by_default"],
+        *times,
+    )

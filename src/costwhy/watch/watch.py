@@ -29,7 +29,13 @@ from costwhy.watch.news import Event, event_document, look, read_events
 FOLDER = "watch"
 
 
-def watch(workspace: Workspace, *, url: str | None = None, dry_run: bool = False, now: datetime | None = None) -> Report:
+def watch(
+    workspace: Workspace,
+    *,
+    url: str | None = None,
+    dry_run: bool = False,
+    now: datetime | None = None,
+) -> Report:
     """Pull, look, tell, once. url: address below which `costwhy serve` answers. dry_run: only look; nothing is pulled, written or sent.
 
     A source that cannot be reached hinders nobody from being told what the lake knows. Raises LakeError where there is no

@@ -13,7 +13,7 @@ def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None
         raise SourceError(
             f"column {missing[0]} is missing: this is no {what} file",
             found=shown,
-            todo=f"export it with {missing[0]}, or name the right format in costwhy.toml",
+            fix=f"export it with {missing[0]}, or name the right format in costwhy.toml",
         )
 
 

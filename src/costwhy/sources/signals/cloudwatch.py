@@ -188,7 +188,7 @@ def _refuse_broken(result: Mapping[str, Any], broken: Sequence[str]) -> None:
         raise UnreachableError(
             f"CloudWatch could not give {clean(str(result.get('Label')), 200)}",
             found=clean(f"{result['StatusCode']} {words}".strip(), 300),
-            todo="see whether CloudWatch is up and the policy allows it (docs/aws.md); run it again",
+            fix="see whether CloudWatch is up and the policy allows it (docs/aws.md); run it again",
         )
 
 

@@ -208,7 +208,7 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Respon
         raise UnreachableError(
             f"{endpoint.place} does not accept the credentials",
             found=_shown(endpoint, answer),
-            todo=f"check `{endpoint.key}.auth` and what it names",
+            fix=f"check `{endpoint.key}.auth` and what it names",
         )
     try:
         response = msgspec.json.decode(answer.body, type=_Response)
@@ -230,7 +230,7 @@ def _no_prometheus(endpoint: Endpoint, answer: Answer) -> UnreachableError:
     return UnreachableError(
         f"{endpoint.place} does not answer as Prometheus does",
         found=_shown(endpoint, answer),
-        todo=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if any",
+        fix=f"`{endpoint.key}.url` is the address before /api/v1, with its path prefix if any",
     )
 
 
@@ -239,7 +239,7 @@ def _refused(endpoint: Endpoint, metric: str, query: str, response: _Response) -
     error = SourceError(
         f"`{endpoint.key}`: {endpoint.place} refused the query of {metric}",
         found=f"{reason}\nQuery: {shown(query)}",
-        todo="try the query in Prometheus's own page, and correct it in costwhy.toml",
+        fix="try the query in Prometheus's own page, and correct it in costwhy.toml",
     )
     low = response.error.lower()
     too_much = response.error_type == "timeout" or any(mark in low for mark in _TOO_MUCH)
@@ -280,14 +280,14 @@ def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> No
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers with histograms",
             found="no numbers",
-            todo="ask for a count: histogram_count(increase(...[1h]))",
+            fix="ask for a count: histogram_count(increase(...[1h]))",
         )
     if series and not any(one.metric.get("service") for one in series):
         names = ", ".join(sorted({name for one in series[:100] for name in one.metric})) or "none"
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers without the label `service`",
             found=f"labels: {shown(names)}",
-            todo="write sum by (service, caller) (label_replace(...)); docs/prometheus.md",
+            fix="write sum by (service, caller) (label_replace(...)); docs/prometheus.md",
         )
 
 

@@ -85,11 +85,11 @@ def find_endpoint(entry: AuthConfig, key: str, folder: Path) -> Endpoint:
         if not entry.user or ":" in entry.user or not entry.user.isprintable():
             found = shown(entry.user or "no user")
             problem = f"`{key}.user` is missing or wrong"
-            raise ConfigError(problem, found=found, todo="name one, without a colon")
+            raise ConfigError(problem, found=found, fix="name one, without a colon")
         header = "Basic " + b64encode(f"{entry.user}:{secret}".encode()).decode()
     if not header.isascii():
         problem = f"the token of `{key}` is not ASCII"
-        raise ConfigError(problem, found="a character beyond ASCII", todo="set it again")
+        raise ConfigError(problem, found="a character beyond ASCII", fix="set it again")
     signed = _HEADERS | {"Authorization": header}
     secrets = (secret, header.split(" ", 1)[1])
     return Endpoint(key, address, place, lambda _url, _body: signed, secrets)
@@ -97,21 +97,21 @@ def find_endpoint(entry: AuthConfig, key: str, folder: Path) -> Endpoint:
 
 def _address(entry: AuthConfig, key: str) -> httpx.URL:
     """The address. Raises ConfigError where it is none, or has a secret in it."""
-    todo = 'write it as url = "https://prometheus.example:9090/prefix"'
+    fix = 'write it as url = "https://prometheus.example:9090/prefix"'
     try:
         url = httpx.URL(entry.url or "")
     except (httpx.InvalidURL, ValueError):
         problem = f"`{key}.url` is no address"
-        raise ConfigError(problem, found="a malformed address", todo=todo) from None
+        raise ConfigError(problem, found="a malformed address", fix=fix) from None
     if url.scheme not in {"http", "https"} or not url.host:
         # it is not shown: where it was mistyped it may have a password in it
         found = "an address of another kind" if entry.url else "nothing"
-        raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, todo=todo)
+        raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, fix=fix)
     if url.userinfo or url.query or url.fragment:
         raise ConfigError(
             f"`{key}.url` holds a user, a password or a query",
             found=f"an address at {http.host(str(url))}",
-            todo='leave them out; `auth = "basic"`, `user` and `password_env` name a secret '
+            fix='leave them out; `auth = "basic"`, `user` and `password_env` name a secret '
             "without showing it",
         )
     return url
@@ -126,7 +126,7 @@ def _secret(entry: AuthConfig, key: str, word: str, folder: Path) -> str:
     raise ConfigError(
         f"`{key}`: one of {word}_env and {word}_file is needed",
         found="both" if file else "neither",
-        todo=f"name an environment variable or a file that holds the {word}",
+        fix=f"name an environment variable or a file that holds the {word}",
     )
 
 
@@ -137,7 +137,7 @@ def find_region(entry: AuthConfig, key: str, place: str) -> str:
     region = region or botocore.session.get_session().get_config_variable("region")
     if not region:
         found = "none in the address or the environment"
-        raise ConfigError(f"`{key}.region` is missing", found=found, todo="name the region")
+        raise ConfigError(f"`{key}.region` is missing", found=found, fix="name the region")
     return str(region)
 
 
@@ -162,4 +162,4 @@ def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
 
 def _no_credentials(found: str) -> UnreachableError:
     problem = "there are no AWS credentials to ask Prometheus with"
-    return UnreachableError(problem, found=found, todo="set them as for the AWS command line")
+    return UnreachableError(problem, found=found, fix="set them as for the AWS command line")

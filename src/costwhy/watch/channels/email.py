@@ -24,7 +24,9 @@ _TEMPORARY = frozenset({421, 450, 451, 452, 454})
 def send_email(channel: EmailChannel, message: Message) -> None:
     password = None
     if channel.password_env is not None:
-        password = secret_of_variable(channel.password_env, f"watch.channels.{channel.name}.password_env")
+        password = secret_of_variable(
+            channel.password_env, f"watch.channels.{channel.name}.password_env"
+        )
     mail = _mail(channel, message)
     for attempt in range(1, LIMITS.attempts + 1):
         try:
@@ -38,10 +40,14 @@ def send_email(channel: EmailChannel, message: Message) -> None:
 
 def _mail(channel: EmailChannel, message: Message) -> EmailMessage:
     mail = EmailMessage(policy=SMTP)
-    mail["Subject"] = message.title.replace("=?", "= ?")  # else Python would unpack a stranger's encoded word, line ends and all
+    mail["Subject"] = message.title.replace(
+        "=?", "= ?"
+    )  # else Python would unpack a stranger's encoded word, line ends and all
     mail["From"] = channel.sender
     mail["To"] = ", ".join(channel.to)
-    mail["Message-ID"] = f"<{hashlib.sha256(message.id.encode()).hexdigest()[:32]}@{channel.sender.rpartition('@')[2]}>"
+    mail["Message-ID"] = (
+        f"<{hashlib.sha256(message.id.encode()).hexdigest()[:32]}@{channel.sender.rpartition('@')[2]}>"
+    )
     mail["Date"] = datetime.now(UTC)
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Costwhy-Event"] = message.event
@@ -52,7 +58,10 @@ def _mail(channel: EmailChannel, message: Message) -> EmailMessage:
 def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) -> None:
     context = ssl.create_default_context()
     servers: list[smtplib.SMTP] = []
-    with Deadline(MAIL_SECONDS, lambda: servers[0].sock if servers else None), _connected(channel, context, servers) as server:
+    with (
+        Deadline(MAIL_SECONDS, lambda: servers[0].sock if servers else None),
+        _connected(channel, context, servers) as server,
+    ):
         if channel.security == "starttls":
             server.starttls(context=context)
         if channel.user is not None and password is not None:
@@ -62,7 +71,9 @@ def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) ->
         raise smtplib.SMTPRecipientsRefused(refused)
 
 
-def _connected(channel: EmailChannel, context: ssl.SSLContext, servers: list[smtplib.SMTP]) -> smtplib.SMTP:
+def _connected(
+    channel: EmailChannel, context: ssl.SSLContext, servers: list[smtplib.SMTP]
+) -> smtplib.SMTP:
     """A mail server that has greeted us. servers: it is there as soon as its socket is, for the greeting may never end."""
 
     class Plain(smtplib.SMTP):
@@ -83,7 +94,9 @@ def _connected(channel: EmailChannel, context: ssl.SSLContext, servers: list[smt
 def _is_temporary(error: Exception, recipients: int) -> bool:
     """Whether the same mail may be taken a moment later, and nobody has it yet."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
-        return len(error.recipients) == recipients and all(code in _TEMPORARY for code, _ in error.recipients.values())
+        return len(error.recipients) == recipients and all(
+            code in _TEMPORARY for code, _ in error.recipients.values()
+        )
     if isinstance(error, smtplib.SMTPResponseException):
         return error.smtp_code in _TEMPORARY
     return isinstance(error, ConnectionRefusedError)
@@ -99,5 +112,9 @@ def _undelivered(channel: EmailChannel, error: Exception, password: str | None) 
         found = "the host, the user or the password has characters that SMTP does not know"
     else:
         found = str(error) or type(error).__name__
-    todo = "check the host, the port, `security` and the account"
-    return UnreachableError(f"{channel.host} did not take the mail", found=shown(found, (password,) if password else ()), todo=todo)
+    fix = "check the host, the port, `security` and the account"
+    return UnreachableError(
+        f"{channel.host} did not take the mail",
+        found=shown(found, (password,) if password else ()),
+        fix=fix,
+    )

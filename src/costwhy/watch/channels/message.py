@@ -42,7 +42,9 @@ class Message:
 
     def __post_init__(self) -> None:
         if not _ID.fullmatch(self.id):
-            raise ValueError(f"a message's id is 1 to 128 printable ASCII characters, not {self.id!r}")
+            raise ValueError(
+                f"a message's id is 1 to 128 printable ASCII characters, not {self.id!r}"
+            )
 
 
 def cleaned(message: Message) -> Message:
@@ -69,7 +71,11 @@ def _link(url: str | None) -> str | None:
         return None
     if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
         return None
-    return str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "}) if str(parsed).isascii() else None
+    return (
+        str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "})
+        if str(parsed).isascii()
+        else None
+    )
 
 
 def plain_text(message: Message) -> str:

@@ -6,7 +6,14 @@ line stays one line, no mention notifies anybody, no mark becomes a link, no hea
 
 import sys
 
-from costwhy.config import Channel, EmailChannel, OutputChannel, SlackChannel, SnsChannel, WebhookChannel
+from costwhy.config import (
+    Channel,
+    EmailChannel,
+    OutputChannel,
+    SlackChannel,
+    SnsChannel,
+    WebhookChannel,
+)
 from costwhy.errors import SendError, UnreachableError
 from costwhy.watch.channels.email import send_email
 from costwhy.watch.channels.message import Message, cleaned, plain_text
@@ -34,17 +41,25 @@ def send(channel: Channel, message: Message) -> None:
             case OutputChannel():
                 _write(sound)
     except UnreachableError as error:
-        raise SendError(f"channel {channel.name!r}: {error.wrong}", found=error.found, todo=error.todo) from None
+        raise SendError(
+            f"channel {channel.name!r}: {error.problem}", found=error.found, fix=error.fix
+        ) from None
 
 
 def _write(message: Message) -> None:
     """To standard output, an empty line after it; what it cannot show is written as an escape."""
     encoding = sys.stdout.encoding or "utf-8"
     try:
-        sys.stdout.write((plain_text(message) + "\n\n").encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.write(
+            (plain_text(message) + "\n\n").encode(encoding, "backslashreplace").decode(encoding)
+        )
         sys.stdout.flush()
     except OSError as error:
-        raise UnreachableError("standard output does not take it", found=str(error), todo="see where it goes: a full disk?") from None
+        raise UnreachableError(
+            "standard output does not take it",
+            found=str(error),
+            fix="see where it goes: a full disk?",
+        ) from None
 
 
 __all__ = ["Message", "send", "sign"]

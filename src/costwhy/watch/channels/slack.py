@@ -22,10 +22,23 @@ def _slack(message: Message) -> dict[str, object]:
     """Slack's JSON. `text` says all of it again, for what shows no blocks: notifications, and Mattermost."""
     lines = [_slack_text(line) for line in message.lines]
     link = [f"<{message.url.replace('&', '&amp;')}|Open the case>"] if message.url else []
-    header = {"type": "header", "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False}}
-    sections = [{"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}} for text in _packed([*lines, *link])]
+    header = {
+        "type": "header",
+        "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False},
+    }
+    sections = [
+        {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+        for text in _packed([*lines, *link])
+    ]
     text = "\n".join(_fitting([_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link]))
-    return {"text": text, "blocks": [header, *sections], "mrkdwn": False, "parse": "none", "link_names": False, "unfurl_links": False}
+    return {
+        "text": text,
+        "blocks": [header, *sections],
+        "mrkdwn": False,
+        "parse": "none",
+        "link_names": False,
+        "unfurl_links": False,
+    }
 
 
 def _heading(title: str) -> str:

@@ -18,9 +18,19 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
         read_timeout=LIMITS.seconds,
         retries={"max_attempts": LIMITS.attempts, "mode": "standard"},
     )
-    texts = {"default": as_json(message).decode(), "email": plain_text(message), "sms": message.title[:140]}
-    attributes = {name: {"DataType": "String", "StringValue": value} for name, value in _attributes(message).items()}
-    first_in_first_out = {"MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(), "MessageDeduplicationId": message.id}
+    texts = {
+        "default": as_json(message).decode(),
+        "email": plain_text(message),
+        "sms": message.title[:140],
+    }
+    attributes = {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in _attributes(message).items()
+    }
+    first_in_first_out = {
+        "MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(),
+        "MessageDeduplicationId": message.id,
+    }
     try:
         client = aws.client("sns", channel.topic.split(":")[3], config)
         client.publish(
@@ -32,13 +42,20 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
             **(first_in_first_out if channel.topic.endswith(".fifo") else {}),
         )
     except aws.FAULTS as error:
-        todo = "check the topic, the credentials and that they allow sns:Publish"
-        raise UnreachableError("Amazon SNS did not take the message", found=shown(aws.words(error)), todo=todo) from None
+        fix = "check the topic, the credentials and that they allow sns:Publish"
+        raise UnreachableError(
+            "Amazon SNS did not take the message", found=shown(aws.words(error)), fix=fix
+        ) from None
 
 
 def _attributes(message: Message) -> dict[str, str]:
     """What subscriptions filter by."""
-    found = {"id": message.id, "event": message.event, "spike_id": message.spike_id, "owner_team": message.owner_team or ""}
+    found = {
+        "id": message.id,
+        "event": message.event,
+        "spike_id": message.spike_id,
+        "owner_team": message.owner_team or "",
+    }
     return {name: value for name, value in found.items() if value}
 
 

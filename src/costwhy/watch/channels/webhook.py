@@ -25,7 +25,9 @@ def send_webhook(channel: WebhookChannel, message: Message) -> None:
         signature = sign(secret, int(time.time()), body)
         return JSON_HEADERS | {"X-Costwhy-Signature": signature, "Idempotency-Key": message.id}
 
-    post_json(channel.name, channel.url_env, headers, body, replace(LIMITS, repeatable=True), (secret,))
+    post_json(
+        channel.name, channel.url_env, headers, body, replace(LIMITS, repeatable=True), (secret,)
+    )
 
 
 def sign(secret: str, at: int, body: bytes) -> str:
@@ -35,14 +37,25 @@ def sign(secret: str, at: int, body: bytes) -> str:
 
 
 def post_json(
-    name: str, url_env: str, headers: Callable[[], dict[str, str]], body: bytes, limits: Limits, secrets: tuple[str, ...] = ()
+    name: str,
+    url_env: str,
+    headers: Callable[[], dict[str, str]],
+    body: bytes,
+    limits: Limits,
+    secrets: tuple[str, ...] = (),
 ) -> None:
     key = f"watch.channels.{name}.url_env"
     url = secret_of_variable(url_env, key)
     if not url.startswith(("https://", "http://")) or not http.host(url):
-        raise ConfigError(f"`{key}` names a variable that holds no http address", found=url_env, todo="set it to https://...")
+        raise ConfigError(
+            f"`{key}` names a variable that holds no http address",
+            found=url_env,
+            fix="set it to https://...",
+        )
     secrets += (url, httpx.URL(url).path, httpx.URL(url).raw_path.decode())
     answer = http.post(Request(url, body, headers, secrets), limits)
     if not 200 <= answer.status < 300:
         found = f"{answer.status}: {shown(answer.body[:2000].decode('utf-8', 'replace'), secrets) or 'nothing more'}"
-        raise UnreachableError(f"{http.host(url)} refused the message", found=found, todo=f"check what {url_env} holds")
+        raise UnreachableError(
+            f"{http.host(url)} refused the message", found=found, fix=f"check what {url_env} holds"
+        )
