@@ -139,7 +139,7 @@ def _records(s: Simulation, folder: Path) -> dict[str, pl.DataFrame]:
         events, records = events + more[0], records + more[1]
     write_changes(events, records, folder)
     write_catalog(s.company, folder)
-    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.FILES))
+    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.FORMAT.files))
     delivered = cdevents.read(find_files("changes/*.jsonl", folder, cdevents.FORMAT.files))
     catalogue = backstage.read(find_files("catalog/", folder, backstage.FORMAT.files))
     paths = codeowners.read([folder / "CODEOWNERS"])

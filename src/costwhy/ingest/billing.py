@@ -21,7 +21,7 @@ from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.sources.cost.sql import literal
-from costwhy.sources.registry import format_of
+from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT
 
 MEMORY = "640MB"
@@ -63,13 +63,11 @@ class FileCube:
 Connection = duckdb.DuckDBPyConnection
 
 
-def reduce_file(file: Path, form: str, mapping: Mapping, currency: str) -> FileCube:
-    """The star of one file. form: a format of [[cost]].
+def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> FileCube:
+    """The star of one file.
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
-    bill = format_of(form).bill
-    assert bill is not None, "a format of [[cost]] has one"
     config: dict[str, Any] = {
         "memory_limit": MEMORY,
         "threads": THREADS,

@@ -1,6 +1,6 @@
 """The parts of a source that are new or changed; a part that cannot be read stays as it was."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from costwhy.errors import SourceError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
 from costwhy.ingest.parts import parts_of
+from costwhy.sources.format import Bill
 from costwhy.sources.reading import Reading
 
 Faults = dict[Path, str]  # Files that could not be read, with the reason
@@ -25,7 +26,7 @@ def read_files(source: Source, run: Run) -> None:
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
-        found = (_read_bill if source.format.bill else _read_records)(source, part, run)
+        found = _read_part(source, part, run)
         run.log.read += len(part.files)
         any_sound = any_sound or not found
         faults |= found
@@ -39,16 +40,22 @@ def read_files(source: Source, run: Run) -> None:
         )
 
 
+def _read_part(source: Source, part: Part, run: Run) -> Faults:
+    form = source.format
+    if form.bill:
+        return _read_bill(source, form.bill, part, run)
+    return _read_records(source, form.read, part, run) if form.read else {}
+
+
 # ---------------------------------------------------------------- bills
 
 
-def _read_bill(source: Source, part: Part, run: Run) -> Faults:
+def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """One period, or all files where paths name none."""
-    cubes: list[FileCube] = []
-    faults = Faults()
+    workspace, cubes, faults = run.workspace, list[FileCube](), Faults()
     for file in part.files:
         try:
-            cubes.append(_reduce(source, file, run))
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
         except SourceError as error:
             faults[file] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
@@ -61,11 +68,6 @@ def _read_bill(source: Source, part: Part, run: Run) -> Faults:
     else:
         _take_bill(source, part, cube, run)
     return faults
-
-
-def _reduce(source: Source, file: Path, run: Run) -> FileCube:
-    workspace = run.workspace
-    return reduce_file(file, source.name_of_format, workspace.mapping, workspace.currency)
 
 
 def _take_bill(source: Source, part: Part, cube: FileCube, run: Run) -> None:
@@ -107,9 +109,10 @@ def _names(files: Iterable[Path], run: Run) -> tuple[str, ...]:
 # ---------------------------------------------------------------- changes, signals, catalogues
 
 
-def _read_records(source: Source, part: Part, run: Run) -> Faults:
+def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
     """Changes, signals or a catalogue; of signals each day is a delivery."""
-    reading = _read(source, part, run)
+    tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
+    reading = _renamed(read(part.files, *tags), part, run)
     run.tell(part.files[-1].name, len(part.files))
     faults = _whole_files(reading, part, run)
     if faults and (run.has(part.name) or len(faults) == len(part.files)):
@@ -136,12 +139,8 @@ def _read_records(source: Source, part: Part, run: Run) -> Faults:
     return {}
 
 
-def _read(source: Source, part: Part, run: Run) -> Reading:
-    """What the files of a part say; set aside records name them from the workspace's folder."""
-    read = source.format.read
-    assert read is not None, "only bills have none"
-    tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
-    reading = read(part.files, *tags)
+def _renamed(reading: Reading, part: Part, run: Run) -> Reading:
+    """The reading; what was set aside names its files from the workspace's folder."""
     if reading.set_aside.is_empty():
         return reading
     names = {str(file): run.name_of(file) for file in part.files}

@@ -43,10 +43,10 @@ class _Subject(msgspec.Struct):
     content: Any = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, rename="camel"):
     context: _Context
     subject: _Subject
-    customData: Any = None
+    custom_data: Any = None
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -83,7 +83,7 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
     kind, service = _meaning(event)
     content = to_mapping(event.subject.content)
     environment = content.get("environment")
-    custom, reasons = stated(to_mapping(event.customData), "customData.")
+    custom, reasons = stated(to_mapping(event.custom_data), "customData.")
     source = event.subject.source if isinstance(event.subject.source, str) else None
     row = {
         "change_id": to_text(event.context.id),

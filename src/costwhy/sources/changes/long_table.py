@@ -70,14 +70,12 @@ def read(sources: Sequence[Path]) -> Reading:
 
 def _fields(record: Row | bytes | None, unknown: dict[str, None]) -> dict[str, Any]:
     """The known columns that say something; JSON in a text is decoded, the time is in UTC."""
-    if isinstance(record, Mapping):
-        row = record
-    else:
-        row = msgspec.json.decode(files.whole_line(record), type=dict[str, Any])
-    if _BEYOND in row:
+    if not isinstance(record, Mapping):
+        record = msgspec.json.decode(files.whole_line(record), type=dict[str, Any])
+    if _BEYOND in record:
         raise ValueError("the line has more fields than the header")
-    unknown.update(dict.fromkeys(name for name in row if name not in COLUMNS))
-    known = {name: row.get(name) for name in COLUMNS}
+    unknown.update(dict.fromkeys(name for name in record if name not in COLUMNS))
+    known = {name: record.get(name) for name in COLUMNS}
     fields = {name: value for name, value in known.items() if value not in (None, "")}
     fields |= {name: _decoded(fields[name]) for name in JSON if name in fields}
     return fields | {"time": to_time(fields.get("time")).isoformat()}

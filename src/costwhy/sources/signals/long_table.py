@@ -226,7 +226,8 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
     with file.open("rb") as probe:
         if probe.read(2) != b"\x1f\x8b":
             return file
-    target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))
+    # the stack closes it
+    target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
     try:
         with gzip.open(file, "rb") as packed:
             _copy(packed, target)  # type: ignore[arg-type]

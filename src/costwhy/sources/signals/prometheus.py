@@ -56,7 +56,9 @@ class Config(AuthConfig, frozen=True, kw_only=True):
 
     days: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 35
     preset: Literal["istio", "envoy", "otel-http", "otel-grpc"] | None = None
-    queries: dict[Metric, Annotated[str, msgspec.Meta(pattern=r"\S")]] = {}
+    queries: dict[Metric, Annotated[str, msgspec.Meta(pattern=r"\S")]] = msgspec.field(
+        default_factory=dict
+    )
 
     @property
     def all_queries(self) -> dict[str, str]:
@@ -122,15 +124,15 @@ class _Series(msgspec.Struct):
     histograms: list[msgspec.Raw] = []
 
 
-class _Data(msgspec.Struct):
+class _Data(msgspec.Struct, rename="camel"):
     result: list[_Series]
-    resultType: str = "matrix"
+    result_type: str = "matrix"
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, rename="camel"):
     status: str
     data: _Data | None = None
-    errorType: str = ""
+    error_type: str = ""
     error: str = ""
     warnings: list[str] | None = None
 
@@ -214,7 +216,7 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Respon
         raise _no_prometheus(endpoint, answer) from None
     if response.status != "success" or answer.status != 200:
         raise _refused(endpoint, metric, query, response)
-    if response.data is None or response.data.resultType != "matrix":
+    if response.data is None or response.data.result_type != "matrix":
         raise _no_prometheus(endpoint, answer)  # silence would look like services that fell silent
     return response
 
@@ -233,14 +235,14 @@ def _no_prometheus(endpoint: Endpoint, answer: Reply) -> UnreachableError:
 
 
 def _refused(endpoint: Endpoint, metric: str, query: str, response: _Response) -> Exception:
-    reason = shown(f"{response.errorType}: {response.error}", endpoint.secrets)
+    reason = shown(f"{response.error_type}: {response.error}", endpoint.secrets)
     error = SourceError(
         f"`{endpoint.key}`: {endpoint.place} refused the query of {metric}",
         found=f"{reason}\nQuery: {shown(query)}",
         fix="try the query in Prometheus's own page, and correct it in costwhy.toml",
     )
     low = response.error.lower()
-    too_much = response.errorType == "timeout" or any(mark in low for mark in _TOO_MUCH)
+    too_much = response.error_type == "timeout" or any(mark in low for mark in _TOO_MUCH)
     return _TooMuchError(error) if too_much else error
 
 
