@@ -41,7 +41,7 @@ def test_every_number_is_made_again_from_the_cases_own_data_alone(shelf: Path) -
 
 
 def test_opening_a_case_needs_no_lake(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("costwhy.lake.lake.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
+    monkeypatch.setattr("costwhy.lake.lake.open_lake", lambda *_: pytest.fail("a case opened a lake"))
     opened, again = cw.open_case(one).case, investigate_again(one)
     assert opened.spike == again.spike
     for name in FRAMES:
