@@ -364,7 +364,11 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
-    write(tmp_path, SnapshotInfo(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
+    write(
+        tmp_path,
+        SnapshotInfo(EVIL, "USD"),
+        {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))},
+    )
     assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said

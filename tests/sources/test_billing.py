@@ -114,7 +114,10 @@ def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> N
 def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> None:
     cubes = [
         reduce_file(
-            cur2(tmp_path, line_item_line_item_type=["Usage"] * n), cur.FORMAT.bill, Mapping(), "USD"
+            cur2(tmp_path, line_item_line_item_type=["Usage"] * n),
+            cur.FORMAT.bill,
+            Mapping(),
+            "USD",
         )
         for n in (1, 3)
     ]

@@ -460,7 +460,9 @@ def test_basic_authentication_takes_its_password_from_a_file(tmp_path: Path) -> 
     ) as fake:
         place = prometheus.find_endpoint(entry_of(url=fake.url, **basic), "signals[0]", tmp_path)
         assert prometheus.read(place, {"calls": "x"}, (START, END)).rows.is_empty()
-    assert httpx2.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
+    assert (
+        httpx2.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
+    )
     assert SECRET not in repr(place)
     assert fake.heard[0].headers["authorization"].split()[1] not in repr(place)
 

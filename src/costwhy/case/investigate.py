@@ -78,7 +78,9 @@ def nowcast_ledger(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFr
     return past_estimates(analysis.model, _billed_by_hour(analysis.observed))
 
 
-def nobody_owns(lake: LakeReader, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
+def nobody_owns(
+    lake: LakeReader, as_of: datetime | None = None
+) -> tuple[float, float, pl.DataFrame]:
     """Usage charges of the last 30 billed days that carry neither service nor team.
 
     Returns their dollars, their share of all usage charges, and the largest items (tables.GAP).

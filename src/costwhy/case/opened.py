@@ -142,7 +142,10 @@ def local_folder(published: str | Path) -> Path:
     if not address.startswith("s3://"):
         return Path(address)
     prefix = address.rstrip("/") + "/"
-    cache = user_cache_path("costwhy") / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    cache = (
+        user_cache_path("costwhy")
+        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    )
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
             s3_mirror.mirror(prefix, cache)

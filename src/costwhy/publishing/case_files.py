@@ -38,7 +38,9 @@ from costwhy.text import plain_value
 PACKAGES = ("costwhy", "polars", "numpy", "scipy", "altair", "marimo", "pyarrow")
 
 
-def case_json(lake: LakeReader, evidence: Evidence, case: Case, redaction: Redaction) -> dict[str, Any]:
+def case_json(
+    lake: LakeReader, evidence: Evidence, case: Case, redaction: Redaction
+) -> dict[str, Any]:
     """What case.json says of a case of that lake."""
     return {
         "costwhy_case": FORMAT,
