@@ -73,7 +73,7 @@ def test_documents_of_before_are_read(tmp_path):
     }
     old(tmp_path / "watch", "costwhy-1.pending", **event, by_default=False, at=TIME, as_of=TIME)
     old(tmp_path / "watch", "costwhy-1.sending-0001", at=TIME, channel="hook")
-    old(tmp_path / "watch", "costwhy-1.failed-0001", at=TIME, channel="hook", wrong="it is busy")
+    old(tmp_path / "watch", "costwhy-1.failed-0001", at=TIME, channel="hook", problem="it is busy")
     [verdict], [plan] = verdicts_of(str(tmp_path)), plans_of(str(tmp_path))
     watch = Journal(str(tmp_path), "watch")
     [event] = read_events(watch)
@@ -85,7 +85,7 @@ def test_documents_of_before_are_read(tmp_path):
         verdict.spike,
     )
     assert watch.read("costwhy-1.failed-0001", Attempt) == Attempt(AT, "hook", "it is busy")
-    assert watch.read("costwhy-1.sending-0001", Attempt).wrong == ""
+    assert watch.read("costwhy-1.sending-0001", Attempt).problem == ""
 
 
 def test_a_document_is_written_as_before_and_read_back(tmp_path):

@@ -22,7 +22,7 @@ class Attempt(Record):
 
     at: datetime
     channel: str
-    wrong: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Delivery:
             return None
         failed = self.journal.read(name, Attempt)
         until = failed.at + min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE)
-        return Pause(failed.wrong, until) if failed.at <= self.now < until else None
+        return Pause(failed.problem, until) if failed.at <= self.now < until else None
 
     def _send(self, event: Event, number: int) -> bool:
         """One attempt; false: another watcher is at it. Raises SendError, ConfigError."""
@@ -115,7 +115,7 @@ class Delivery:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            failed = replace(attempt, wrong=error.problem)
+            failed = replace(attempt, problem=error.problem)
             self.journal.create(f"{event.id}.failed-{number:04d}", failed)
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
