@@ -26,7 +26,9 @@ def test_the_difference_of_two_totals_is_the_excess_and_the_calendar(sample_lake
 
 def test_windows_of_one_length_and_spikes_have_no_calendar_line(sample_lake: Lake) -> None:
     same = cw.investigate_window(
-        sample_lake, (LONG[0], LONG[1]), against=(datetime(2026, 10, 11, tzinfo=UTC), datetime(2026, 10, 14, tzinfo=UTC))
+        sample_lake,
+        (LONG[0], LONG[1]),
+        against=(datetime(2026, 10, 11, tzinfo=UTC), datetime(2026, 10, 14, tzinfo=UTC)),
     )
     assert same.calendar == 0
     spike = cw.investigate(sample_lake, cw.find_spikes(sample_lake)["spike_id"][0])
