@@ -311,7 +311,7 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
         for dims in combinations(every, depth):
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
             parent = out[min(parents, key=lambda p: out[p].leaf.size)]
-            codes = leaves.codes[np.ix_(list(dims), parent.leaf)]
+            codes = leaves.codes[list(dims)][:, parent.leaf]
             out[dims] = _cuboid(leaves, dims, parent, *_cells(codes, widths[list(dims)]))
     return out
 
