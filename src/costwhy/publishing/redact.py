@@ -21,11 +21,10 @@ from costwhy.errors import UsageError
 
 KINDS = ("accounts", "resources", "people")
 _ACCOUNT = (r"(?<!\d)\d{12}(?!\d)",)
+_ID = "i|vol|sg|eni|subnet|vpc|nat|snap|ami|rtb|igw|eipalloc|vpce|tgw|fs|db|acl"
 _RESOURCE = (
     r"arn:[^\s\"',;<>|]+",
-    r"(?<![A-Za-z0-9])"
-    r"(?:i|vol|sg|eni|subnet|vpc|nat|snap|ami|rtb|igw|eipalloc|vpce|tgw|fs|db|acl)-[0-9a-f]{8,17}"
-    r"(?![A-Za-z0-9])",
+    rf"(?<![A-Za-z0-9])(?:{_ID})-[0-9a-f]{{8,17}}(?![A-Za-z0-9])",
 )
 _MAIL = (r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}",)
 SHORTEST_NAME = 3  # letters of a person's name that is looked for inside of texts
