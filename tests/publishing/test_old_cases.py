@@ -1,4 +1,4 @@
-"""A case that an earlier version published still opens, verifies, and is shown; a spoilt one says why not."""
+"""A case of an earlier version still opens, verifies, and is shown; a spoilt one says why not."""
 
 import json
 import tarfile

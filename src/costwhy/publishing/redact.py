@@ -32,7 +32,7 @@ SHORTEST_TAIL = 6  # letters of the last part of an ARN
 
 
 def mask_key() -> bytes:
-    """The key of the masks: COSTWHY_MASK_KEY, or made once for this user, readable by them alone."""
+    """The key of the masks: COSTWHY_MASK_KEY, or one made once that only this user can read."""
     if os.environ.get("COSTWHY_MASK_KEY"):
         return os.environ["COSTWHY_MASK_KEY"].encode()
     folder = user_state_path("costwhy")
@@ -121,7 +121,7 @@ def redaction_of(
     resources: Collection[str],
     key: bytes | None = None,
 ) -> Redaction:
-    """The names of these tables, to be taken out. Raises UsageError for a kind that is not known."""
+    """The names of these tables, to be taken out. Raises UsageError for an unknown kind."""
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise UsageError(
