@@ -4,6 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from costwhy.cache import Cache
 
 PATIENCE = 30

@@ -18,7 +18,6 @@ import httpx2
 import msgspec
 import polars as pl
 import pytest
-from conftest import ROOT, SAMPLE
 from loopback import (
     Heard,
     Reply,
@@ -29,6 +28,7 @@ from loopback import (
     open_metrics,
     prometheus_server,
 )
+from places import ROOT, SAMPLE
 
 from costwhy.config import parse_workspace, read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
