@@ -67,7 +67,7 @@ def here(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted((folder / "s3:").rglob("*")) if file.is_file()]
 
 
-@pytest.mark.parametrize("wrong", ["another range", "the whole", "no range"])
+@pytest.mark.parametrize("problem", ["another range", "the whole", "no range"])
 def test_bytes_of_another_range_are_never_put_behind_the_beginning(
     problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
