@@ -117,9 +117,8 @@ def _token(variable: str | None) -> str:
 
 
 def _revoke(link: str, published: str, state: Path) -> None:
-    from costwhy.serve.id_list import IdList
     from costwhy.serve.links import REVOKED, revoke
-    from costwhy.serve.secret_key import read_secret
+    from costwhy.serve.state import IdList, read_secret
 
     folder = state if "://" in published else Path(published)
     revoked = revoke(read_secret(state), link, IdList(folder / REVOKED))
@@ -131,7 +130,7 @@ def _print_link(
 ) -> None:
     """Print a new link to one case."""
     from costwhy.serve.links import make_link
-    from costwhy.serve.secret_key import read_secret
+    from costwhy.serve.state import read_secret
 
     if "://" not in published and not (Path(published) / case / "case.json").is_file():
         raise UsageError(

@@ -10,13 +10,13 @@ written with method `WEBSOCKET`: when it is opened (101), refused (403), and clo
 """
 
 import json
-import os
 import sys
-import threading
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from costwhy.serve.state import owner_only
 from costwhy.text import clean
 
 _LONGEST_PIECE = 48  # of a path; a signed link is longer
@@ -39,25 +39,20 @@ class AccessLog:
     """Appends lines to a file that only its owner reads, or to standard error without a file."""
 
     file: Path | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def write(self, entry: Entry) -> None:
         """Append a line. An error goes to standard error; the viewer is served."""
         text = line(entry, datetime.now(UTC))
-        with self._lock:
-            try:
-                self._append(text + "\n")
-            except OSError as error:
-                problem = f"the access log could not be written ({error.strerror})"
-                sys.stderr.write(f"costwhy: {problem}: {text}\n")
-
-    def _append(self, text: str) -> None:
-        if self.file is None:
-            sys.stderr.write(text)
-            return
-        descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "a", encoding="ascii") as log:
-            log.write(text)
+        try:
+            with (
+                open(self.file, "a", encoding="ascii", opener=owner_only)
+                if self.file
+                else nullcontext(sys.stderr)
+            ) as log:
+                log.write(f"{text}\n")
+        except OSError as error:
+            problem = f"the access log could not be written ({error.strerror})"
+            sys.stderr.write(f"costwhy: {problem}: {text}\n")
 
 
 def line(entry: Entry, time: datetime) -> str:

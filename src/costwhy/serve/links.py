@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from itsdangerous import BadData
 
 from costwhy.errors import UsageError
-from costwhy.serve.id_list import IdList
-from costwhy.serve.secret_key import signer
+from costwhy.serve.state import IdList, signer
 
 REVOKED = "revoked-links.txt"
 """Name of the revocation list in the published folder."""
@@ -58,9 +57,7 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
 def read_link(key: bytes, text: str, revoked: IdList) -> Link | None:
     """The link of a signed text; None where it was changed, has ended, or is revoked."""
     link = _read(key, text)
-    if link is None or link.until <= datetime.now(UTC) or link.id in revoked:
-        return None
-    return link
+    return link if link and link.until > datetime.now(UTC) and link.id not in revoked else None
 
 
 def _read(key: bytes, text: str) -> Link | None:

@@ -12,9 +12,8 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import Receive
 
 from costwhy.serve.authenticator import Authenticator, Visitor
-from costwhy.serve.requests import COOKIE, GuardedRequest
+from costwhy.serve.requests import COOKIE, GuardedRequest, Site
 from costwhy.serve.responses import POLICY
-from costwhy.serve.site import Site
 from costwhy.templates import environment
 
 LINK = re.compile(r"/link/([A-Za-z0-9_.-]{20,2000})")
@@ -36,10 +35,10 @@ class Pages:
         """The response; None where the path is the app's."""
         if request.path == "/health":
             return PlainTextResponse("ok\n")
-        if request.path == "/login" and request.method == "POST":
-            return await self._log_in(request, receive)
         if request.path == "/login":
-            return self._login_form(request, visitor)
+            is_sent = request.method == "POST"
+            form = self._login_form
+            return await self._log_in(request, receive) if is_sent else form(request, visitor)
         if request.path == "/logout":
             return self._log_out(request, visitor)
         link = LINK.fullmatch(request.path)
@@ -72,12 +71,13 @@ class Pages:
             raise HTTPException(404)
         wait = self._authenticator.seconds_to_wait(name[:64], request.address)
         if wait > 0:
-            retry = {"retry-after": str(int(wait) + 1)}
-            raise HTTPException(429, "too many attempts; wait some minutes", retry)
+            raise HTTPException(
+                429, "too many attempts; wait some minutes", {"retry-after": str(int(wait) + 1)}
+            )
         visitor = await self._authenticator.log_in(name[:64], secret, request.address)
         if visitor is None:
-            problem, target = "That is not right. Try again.", _next_page(there)
-            return _page("login.html", 401, way=self._way, next=target, problem=problem)
+            problem = "That is not right. Try again."
+            return _page("login.html", 401, way=self._way, next=_next_page(there), problem=problem)
         return self._with_cookie(RedirectResponse(_next_page(there), 303), request, visitor)
 
     def _log_out(self, request: GuardedRequest, visitor: Visitor | None) -> Response:
@@ -89,7 +89,7 @@ class Pages:
         if request.method == "POST":
             response.delete_cookie(COOKIE, httponly=True)
             if own:
-                self._authenticator.log_out(own)
+                self._authenticator.logged_out.add(own.key)
         return response
 
     def _open_link(self, request: GuardedRequest, visitor: Visitor | None, text: str) -> Response:

@@ -14,14 +14,12 @@ from rich.markup import escape
 
 from costwhy.errors import InputError, UsageError
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.addresses import is_loopback
-from costwhy.serve.auth import Auth, check_address
+from costwhy.serve.auth import Auth, check_address, is_loopback
 from costwhy.serve.authenticator import Authenticator
 from costwhy.serve.guard import Guard
-from costwhy.serve.id_list import IdList
 from costwhy.serve.links import REVOKED
-from costwhy.serve.secret_key import read_secret
-from costwhy.serve.site import Site
+from costwhy.serve.requests import Site
+from costwhy.serve.state import IdList, read_secret
 
 _SESSION_SECONDS = 120  # that marimo keeps a session whose page has gone
 _LONGEST_MESSAGE = 64 * 1024  # bytes that a page may send by WebSocket; it sends its calls by POST
