@@ -10,14 +10,11 @@ from collections.abc import Sequence
 
 import click
 
-from costwhy.cli.app import app, demo
-from costwhy.cli.explain import explain, spikes
+from costwhy.cli.cases import explain, postmortem, publish, spikes, verify
 from costwhy.cli.feedback import plan, say
-from costwhy.cli.ingest import ingest
-from costwhy.cli.publish import postmortem, publish, verify
-from costwhy.cli.serve import serve
+from costwhy.cli.ingest import ingest, watch
+from costwhy.cli.serve import app, demo, serve
 from costwhy.cli.terminal import complain
-from costwhy.cli.watch import watch
 from costwhy.errors import CostwhyError, InputError, UsageError
 
 COMMANDS = (
