@@ -1,7 +1,6 @@
 """Spikes and their cases: `costwhy spikes`, `explain`, `publish`, `postmortem` and `verify`."""
 
 import json
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -95,10 +94,14 @@ def explain(
     has_spike = is_spike_id(words[0]) if is_alone else len(words) > 0
     place, named = split_words(words, workspace, ("SPIKE",) if has_spike else ())
     spike = named[0] if named else None
-    window = _window(start, end, spike)
+    window = _window(start, end, "--from and --to")
+    if window and spike is not None:
+        raise UsageError(
+            "a spike and a window at once", found=f"{spike} and --from", fix="give one of them"
+        )
     if window is None and (against or where):
         raise UsageError("--against and --where need a window", fix="add --from and --to")
-    other = _in_order(against, "--against") if against else None
+    other = _window(*against, "--against") if against else None
     from costwhy.case.story import document_lines, gap_lines
 
     lake = lake_of(place)
@@ -108,31 +111,22 @@ def explain(
         return
     shown = document_lines(document)
     if spike is None and window is None:  # the gap is the whole company's
-        shown = [*shown, *gap_lines(document, cw.lost_tags(lake, as_of).to_dicts())]
+        shown += gap_lines(document, cw.lost_tags(lake, as_of).to_dicts())
     for line in shown:
         out.print(escape(clean(line)))
 
 
 def _window(
-    start: datetime | None, end: datetime | None, spike: str | None
+    start: datetime | None, end: datetime | None, flags: str
 ) -> tuple[datetime, datetime] | None:
-    """The window of --from and --to; None where neither is given."""
+    """The window of two options; None where neither is given."""
     if start is None and end is None:
         return None
     if start is None or end is None:
-        raise UsageError("--from and --to go together", fix="give both")
-    if spike is not None:
-        raise UsageError(
-            "a spike and a window at once", found=f"{spike} and --from", fix="give one of them"
-        )
-    return _in_order((start, end), "--from and --to")
-
-
-def _in_order(times: Sequence[datetime], flag: str) -> tuple[datetime, datetime]:
-    start, end = times
+        raise UsageError(f"{flags} go together", fix="give both")
     if start >= end:
         raise UsageError(
-            f"{flag}: the window is empty",
+            f"{flags}: the window is empty",
             found=f"{start} to {end}",
             fix="give the earlier time first",
         )
@@ -189,8 +183,8 @@ def publish(
     folder = cw.publish(case, to or Path(place) / "published", redact=kinds)
     if as_json:
         print_json({"case": str(folder), "spike_id": folder.name, "redacted": sorted(kinds)})
-        return
-    out.print(one_line_of(folder))
+    else:
+        out.print(one_line_of(folder))
 
 
 @click.command()

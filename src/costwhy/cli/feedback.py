@@ -152,7 +152,6 @@ def _show_tables(
 
 
 def _cell(column: str, value: Any, currency: str) -> object:
-    """A value as people read it."""
     if column == "excess_per_hour" and value == 0:
         return "had ended"
     if column in _MONEY:

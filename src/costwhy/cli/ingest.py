@@ -63,8 +63,12 @@ def ingest_workspace(workspace: str) -> "IngestReport":
     from costwhy.config import read_workspace
     from costwhy.ingest.ingest import ingest
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    with Progress(*columns, TimeElapsedColumn(), console=errors, transient=True) as bar:
+    with Progress(
+        TextColumn("{task.description}"),
+        *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
+        console=errors,
+        transient=True,
+    ) as bar:
         task = bar.add_task("reading", total=None)
 
         def show(name: str, done: int, total: int) -> None:

@@ -104,10 +104,12 @@ def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
     has_display = sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
-    browser = [] if has_display and not headless else ["--headless"]
     marimo = [sys.executable, "-m", "marimo", "-q", "run", str(notebook)]
-    address = ["--host", "127.0.0.1", "--port", str(port), *browser]
-    os.execv(sys.executable, [*marimo, *address, "--", "--workspace", str(workspace)])  # noqa: S606
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    browser = [] if has_display and not headless else ["--headless"]
+    os.execv(  # noqa: S606 - our own words
+        sys.executable, [*marimo, *address, *browser, "--", "--workspace", str(workspace)]
+    )
 
 
 @click.command()
@@ -205,7 +207,6 @@ def serve(
 
 
 def _token(variable: str | None) -> str:
-    """The token in an environment variable; empty where none is named."""
     token = os.environ.get(variable, "") if variable else ""
     if variable and not token:
         raise UsageError(
@@ -238,7 +239,6 @@ def _print_link(
 
 
 def _add_user(name: str, users: Path | None) -> None:
-    """Ask for a password, and append the user to the file."""
     from costwhy.serve.passwords import hash_line
     from costwhy.serve.state import owner_only
 

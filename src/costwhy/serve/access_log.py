@@ -24,25 +24,16 @@ _LONGEST_PATH = 200
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Who asked for what, and the status of the response."""
-
-    method: str
-    path: str
-    status: int
-    address: str
-    who: str | None = None
-
-
-@dataclass(frozen=True)
 class AccessLog:
     """Appends lines to a file that only its owner reads, or to standard error without a file."""
 
     file: Path | None = None
 
-    def write(self, entry: Entry) -> None:
+    def write(
+        self, method: str, path: str, status: int, address: str, who: str | None = None
+    ) -> None:
         """Append a line. An error goes to standard error; the viewer is served."""
-        text = line(entry, datetime.now(UTC))
+        text = line(datetime.now(UTC), method, path, status, address, who)
         try:
             with (
                 open(self.file, "a", encoding="ascii", opener=owner_only)
@@ -55,16 +46,16 @@ class AccessLog:
             sys.stderr.write(f"costwhy: {problem}: {text}\n")
 
 
-def line(entry: Entry, time: datetime) -> str:
+def line(time: datetime, method: str, path: str, status: int, address: str, who: str | None) -> str:
     """The entry as one line of JSON in ASCII."""
     return json.dumps(
         {
             "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z",
-            "address": clean(entry.address, "?")[:64],
-            "who": None if entry.who is None else clean(entry.who, "?")[:100],
-            "method": clean(entry.method, "?")[:16],
-            "path": harmless_path(entry.path),
-            "status": entry.status,
+            "address": clean(address, "?")[:64],
+            "who": None if who is None else clean(who, "?")[:100],
+            "method": clean(method, "?")[:16],
+            "path": harmless_path(path),
+            "status": status,
         }
     )
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from costwhy.errors import UsageError
 from costwhy.serve.passwords import read_users
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,63}")
 _MOST_HOURS = 24 * 31
 
@@ -93,7 +91,7 @@ def check_address(host: str, auth: Auth) -> None:
         )
 
 
-def read_address(text: str) -> Address | None:
+def read_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """Parse an address; IPv4 mapped into IPv6 becomes IPv4. None where the text is not one."""
     try:
         address = ipaddress.ip_address(text)
@@ -109,7 +107,7 @@ def is_loopback(host: str) -> bool:
 
 
 @cache
-def networks(proxies: tuple[str, ...]) -> list[Network]:
+def networks(proxies: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """The networks of the listed proxies.
 
     Raises UsageError where an entry is not a network, or contains every address.

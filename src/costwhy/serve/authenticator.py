@@ -69,10 +69,8 @@ class Authenticator:
         return self._visitor("viewer", "bearer") if self._is_bearer(request) else None
 
     def _visitor(self, who: str, key: str) -> Visitor:
-        return Visitor(who, None, key, self._end_of_login(), proof=self._proof(who))
-
-    def _end_of_login(self) -> float:
-        return time.time() + self.auth.hours * 3600
+        until = time.time() + self.auth.hours * 3600
+        return Visitor(who, None, key, until, proof=self._proof(who))
 
     def _read_cookie(self, text: str) -> Visitor | None:
         try:
@@ -82,7 +80,6 @@ class Authenticator:
         return visitor if self.is_valid(visitor) else None
 
     def cookie(self, visitor: Visitor) -> str:
-        """The visitor, signed."""
         return str(signer(self._key, "cookie").dumps(asdict(visitor)))
 
     def is_valid(self, visitor: Visitor) -> bool:
@@ -146,7 +143,7 @@ class Authenticator:
         link = read_link(self._key, text, self._revoked)
         if link is None:
             return None
-        until = min(link.until.timestamp(), self._end_of_login())
+        until = min(link.until.timestamp(), time.time() + self.auth.hours * 3600)
         name, key = f"link: {link.name}", secrets.token_urlsafe(12)
         return Visitor(name, link.case, key, until, link=link.id)
 
@@ -178,5 +175,4 @@ class RateLimit:
         return 0.0
 
     def reset(self, key: str) -> None:
-        """Forget the attempts of a key."""
         self._counts.pop(key, None)

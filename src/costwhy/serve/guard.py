@@ -28,12 +28,19 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from costwhy.serve.access_log import AccessLog, Entry, harmless_path
+from costwhy.serve.access_log import AccessLog, harmless_path
 from costwhy.serve.authenticator import Authenticator, Visitor
-from costwhy.serve.pages import CLOSE, LINK, Pages, read_body
 from costwhy.serve.requests import GuardedRequest, Site, read_request
-from costwhy.serve.responses import call_app, finish_page, secure
-from costwhy.serve.sessions import SESSION_ID, Session, Sessions, note_files
+from costwhy.serve.responses import (
+    CLOSE,
+    LINK,
+    Pages,
+    call_app,
+    finish_page,
+    read_body,
+    secure,
+)
+from costwhy.serve.sessions import FILES, SESSION_ID, Session, Sessions
 
 PAGE = "/"
 SOCKET = "/ws"
@@ -88,13 +95,12 @@ class Guard:
         self._sessions = Sessions(site.keep)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         serve = {"http": self._http, "websocket": self._websocket, "lifespan": self._app}
         await serve[scope["type"]](scope, receive, send)
 
     def _note(self, request: GuardedRequest, status: int, visitor: Visitor | None) -> None:
         who = visitor.who if visitor else None
-        self._log.write(Entry(request.method, request.path, status, request.address, who))
+        self._log.write(request.method, request.path, status, request.address, who)
 
     # ------------------------------------------------------------ HTTP
 
@@ -103,8 +109,8 @@ class Guard:
         visitor: Visitor | None = None
         try:
             self._check(request)
-            if request.path != "/health":
-                visitor = self._authenticator.recognise(request)
+            is_health = request.path == "/health"
+            visitor = None if is_health else self._authenticator.recognise(request)
             own = await self._pages.respond(request, visitor, receive)
             response = own or await self._pass(scope, request, visitor, receive)
         except HTTPException as error:
@@ -144,8 +150,8 @@ class Guard:
         path, owner = request.path, visitor.key if visitor else ""
         if visitor is None and path not in ICONS:
             return self._pages.ask_to_log_in(request)
-        session = request.header("marimo-session-id") or ""
-        if path in CALLS and not self._sessions.owns(session, owner):
+        session = request.header("marimo-session-id")
+        if path in CALLS and not self._sessions.owns(session or "", owner):
             raise HTTPException(403, "not your session")
         file = path.removeprefix("/@file/")
         if file != path and not self._sessions.may_read(file, owner):
@@ -165,15 +171,21 @@ class Guard:
         cached = frozenset() if request.path == PAGE else _CACHE_HEADERS  # its policy is its text's
         names = _HEADERS | cached | (_CALL_HEADERS if request.method == "POST" else frozenset())
         sent = ((name, request.header(name)) for name in sorted(names))
-        inner = {name: value for name, value in scope.items() if name in _SCOPE}
-        inner["path"], inner["raw_path"] = request.path, request.path.encode("ascii")
-        inner["headers"] = [(n.encode(), v.encode("latin-1")) for n, v in sent if v is not None]
-        inner |= {"root_path": "", "client": (request.address, 0), "state": {}}
-        if visitor is not None:
-            who, published = visitor.who, self._site.published
-            inner["user"] = {"username": who, "display_name": who, "is_authenticated": True}
-            inner["meta"] = {"case": visitor.case, "who": who, "published": published}
-        return inner
+        inner = {name: value for name, value in scope.items() if name in _SCOPE} | {
+            "path": request.path,
+            "raw_path": request.path.encode("ascii"),
+            "headers": [(n.encode(), v.encode("latin-1")) for n, v in sent if v is not None],
+            "root_path": "",
+            "client": (request.address, 0),
+            "state": {},
+        }
+        if visitor is None:
+            return inner
+        who, published = visitor.who, self._site.published
+        return inner | {
+            "user": {"username": who, "display_name": who, "is_authenticated": True},
+            "meta": {"case": visitor.case, "who": who, "published": published},
+        }
 
     # ------------------------------------------------------------ WebSockets
 
@@ -220,13 +232,13 @@ class _Outlet:
         if self._is_closed:
             return
         if message["type"] == "websocket.send":
-            note_files(self._session, message.get("text") or "")
+            names, known = FILES.findall(message.get("text") or ""), self._session.files
+            known.extend(name for name in dict.fromkeys(names) if name not in known)
         elif message["type"] == "websocket.accept":
             message = {**message, "headers": []}
         await self._send(message)
 
     async def close(self) -> None:
-        """The app gets a disconnection."""
         self._is_closed = True
         close = {"type": "websocket.close", "code": _CLOSED, "reason": "MARIMO_UNAUTHORIZED"}
         with contextlib.suppress(OSError, RuntimeError):  # the other side has just closed it

@@ -50,7 +50,7 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
         )
     end = until.astimezone(UTC).replace(microsecond=0)
     link = Link(secrets.token_urlsafe(12), case, end, name[:64])
-    values = {"i": link.id, "c": link.case, "u": int(end.timestamp()), "n": link.name}
+    values = {"i": link.id, "c": case, "u": int(end.timestamp()), "n": link.name}
     return link, str(signer(key, "link").dumps(values))
 
 

@@ -101,7 +101,6 @@ class Site:
     keep: float = 300.0
 
     def is_https(self, request: GuardedRequest) -> bool:
-        """Whether the viewer's browser speaks HTTPS."""
         return request.https or self.origin_of(request).startswith("https:")
 
     def is_same_origin(self, request: GuardedRequest) -> bool:

@@ -65,8 +65,11 @@ def read_secret(state: Path) -> bytes:
 
 def signer(key: bytes, purpose: str) -> URLSafeSerializer:
     """Signs JSON with HMAC-SHA256. A signature for one purpose is not valid for another."""
-    options = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
-    return URLSafeSerializer(key, salt=f"costwhy {purpose}", signer_kwargs=options)
+    return URLSafeSerializer(
+        key,
+        salt=f"costwhy {purpose}",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
 
 
 def version_of(file: Path) -> Version:
