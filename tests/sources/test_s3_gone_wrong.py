@@ -17,7 +17,7 @@ from loopback import Fake, Heard, Reply, http_server
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
 from costwhy.sources import s3_mirror
-from costwhy.sources.by_day import Request
+from costwhy.sources.format import Request
 from costwhy.sources.changes import autoscaling_api, cloudtrail_api
 from costwhy.sources.signals import cloudwatch, xray
 
@@ -67,7 +67,7 @@ def here(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted((folder / "s3:").rglob("*")) if file.is_file()]
 
 
-@pytest.mark.parametrize("wrong", ["another range", "the whole", "no range"])
+@pytest.mark.parametrize("problem", ["another range", "the whole", "no range"])
 def test_bytes_of_another_range_are_never_put_behind_the_beginning(
     problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,7 +64,7 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "advice"),
+    ("problem", "advice"),
     [
         (
             '[[cost]]\nformat = "fokus"\npath = "x"',
