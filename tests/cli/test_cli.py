@@ -20,10 +20,10 @@ from costwhy.cli import app, serve
 from costwhy.cli.app import demo_workspace, shipped
 from costwhy.cli.main import costwhy, main
 from costwhy.cli.parameters import split_words
-from costwhy.cli.terminal import clean
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, open_lake, write
+from costwhy.text import clean
 
 COMMANDS = (
     "demo",
@@ -351,7 +351,7 @@ def test_no_external_text_reaches_the_terminal_as_a_command(text):
 
 def test_ordinary_text_of_any_language_is_left_alone():
     text = "Größe 価格 €1,048 → +3 %\tnächste\nZeile 🙂"
-    assert clean(text) == text
+    assert clean(text, keep="\n\t") == text
 
 
 def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
@@ -364,7 +364,11 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
-    write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
+    write(
+        tmp_path,
+        SnapshotInfo(EVIL, "USD"),
+        {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))},
+    )
     assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from platformdirs import user_cache_path
 
 from costwhy.cli.ingest import ingest_workspace
 from costwhy.cli.parameters import headless_option, port_option, split_words, words_argument
@@ -49,8 +50,7 @@ def demo(*, port: int, headless: bool) -> None:
 def demo_workspace() -> Path:
     """A copy of the sample company, for its lake; a changed sample gets a new copy."""
     sample = shipped("data/sample", "_sample")
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy"
-    copy = caches / f"demo-{_digest(sample)}"
+    copy = user_cache_path("costwhy") / f"demo-{_digest(sample)}"
     if not (copy / "costwhy.toml").is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
         draft = copy.with_suffix(f".{os.getpid()}")

@@ -16,8 +16,9 @@ from costwhy.cli.parameters import (
     time,
     words_argument,
 )
-from costwhy.cli.terminal import clean, out, print_json, show_rows
+from costwhy.cli.terminal import out, print_json, show_rows
 from costwhy.errors import UsageError
+from costwhy.text import clean
 
 
 @click.command()
@@ -112,7 +113,7 @@ def explain(
     if spike is None and window is None:  # the gap is the whole company's
         shown = [*shown, *gap_lines(document, lost_tags(lake, as_of).to_dicts())]
     for line in shown:
-        out.print(escape(clean(line).replace("\n", " ")))
+        out.print(escape(clean(line)))
 
 
 def _window(

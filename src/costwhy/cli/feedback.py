@@ -8,8 +8,9 @@ import click
 
 from costwhy.cli.ingest import lake_of
 from costwhy.cli.parameters import json_option, split_words, time, who_option, words_argument
-from costwhy.cli.terminal import iso_time, note, one_line_of, out, print_json, show_rows
+from costwhy.cli.terminal import note, one_line_of, out, print_json, show_rows
 from costwhy.errors import UsageError
+from costwhy.text import iso_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -74,13 +75,13 @@ def say(
 
     The verdicts: planned, accepted, fixing, fixed, not_ours.
     """
-    from costwhy.feedback.savings import savings, table
-    from costwhy.feedback.verdicts import said, say
+    from costwhy.feedback.savings import savings, savings_table
+    from costwhy.feedback.verdicts import say, verdict_table
 
     place, own = split_words(words, workspace, () if listed else ("SPIKE", "VERDICT"))
     lake = lake_of(place)
     if listed:
-        frames = {"verdicts": said(lake), "savings": table(savings(lake))}
+        frames = {"verdicts": verdict_table(lake), "savings": savings_table(savings(lake))}
         _show_tables(frames, lake.currency, as_json=as_json)
         return
     made = say(lake, own[0], own[1], why, who or getpass.getuser())
@@ -119,12 +120,12 @@ def plan(
     as_json: bool,
 ) -> None:
     """Announce a planned increase of a service's cost."""
-    from costwhy.feedback.plans import nearest_services, plan, planned
+    from costwhy.feedback.plans import nearest_services, plan, plan_table
 
     place, own = split_words(words, workspace, () if listed else ("SERVICE",))
     lake = lake_of(place)
     if listed:
-        _show_tables({"plans": planned(lake)}, lake.currency, as_json=as_json)
+        _show_tables({"plans": plan_table(lake)}, lake.currency, as_json=as_json)
         return
     if until is None or not reason:
         raise UsageError("a plan needs a reason and an end", fix="give --reason and --until")

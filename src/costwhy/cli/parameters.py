@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
 from costwhy.errors import UsageError
+from costwhy.text import to_utc
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -77,7 +78,7 @@ def time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a time; write 2026-10-14T03:00Z") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return to_utc(moment)
 
 
 def interval(text: str) -> float:

@@ -60,7 +60,7 @@ def _look(workspace: str | Path, url: str | None, *, dry_run: bool) -> None:
         text = "\n".join(map(one_line_of, (event.message.title, *event.message.lines)))
         out.print(f"{text}\n", soft_wrap=True)
     later = "would be sent" if dry_run else "to be sent later"
-    errors.print(f"{len(report.told)} sent, {len(report.waiting)} {later}")
+    errors.print(f"{len(report.sent)} sent, {len(report.waiting)} {later}")
     for pause in report.pauses:
         text = f"{one_line_of(pause.problem)}; next try {clock(pause.until)}"
         errors.print(f"  waiting: {text}", soft_wrap=True)

@@ -21,12 +21,12 @@ from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.sources.cost.sql import literal
-from costwhy.sources.registry import format_of
+from costwhy.sources.format import Bill
+from costwhy.text import HALF_CENT
 
 MEMORY = "640MB"
 THREADS = 2
 EXAMPLES = 5  # Rows shown for each reason
-CENT = 0.005
 COSTS = tables.MEASURE_NAMES[:3]
 _CONFIG: dict[str, Any] = {
     "memory_limit": MEMORY,
@@ -80,13 +80,11 @@ def _fit(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
 Connection = duckdb.DuckDBPyConnection
 
 
-def reduce_file(file: Path, form: str, mapping: Mapping, currency: str) -> FileCube:
-    """The star of one file. form: a format of [[cost]].
+def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> FileCube:
+    """The star of one file.
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
-    bill = format_of(form).bill
-    assert bill is not None, "a format of [[cost]] has one"
     tags = {
         "service": mapping.service_tags,
         "team": mapping.team_tags,
@@ -213,7 +211,7 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
     both = cube.totals.join(star, on="billing_period", how="left", suffix="_star")
     for name in COSTS:
         off = (both[name] - both[f"{name}_star"]).abs().max()
-        if isinstance(off, float) and off > CENT:
+        if isinstance(off, float) and off > HALF_CENT:
             raise SourceError(
                 f"{file.name}: the reduction lost money in {name}",
                 found=str(both.to_dicts()),

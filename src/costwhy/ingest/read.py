@@ -3,6 +3,7 @@
 What cannot be read or reached stays as it was.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -13,7 +14,7 @@ from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
 from costwhy.ingest.find import parts_of
-from costwhy.sources.format import Live, Request
+from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading
 
 Faults = dict[str, str]  # Names of files that could not be read, with the reason
@@ -28,7 +29,7 @@ def read_files(source: Source, run: Run) -> None:
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
-        found = (_read_bill if source.format.bill else _read_records)(source, part, run)
+        found = _read_part(source, part, run)
         run.log.read += len(part.files)
         faults |= found
         if found:
@@ -66,14 +67,19 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
     run.batch.add(Delivery(bad, part.digest, aside, part.names))
 
 
-def _read_bill(source: Source, part: Part, run: Run) -> Faults:
+def _read_part(source: Source, part: Part, run: Run) -> Faults:
+    form = source.format
+    if form.bill:
+        return _read_bill(source, form.bill, part, run)
+    return _read_records(source, form.read, part, run) if form.read else {}
+
+
+def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """A period is a delivery; where paths name none, each period that the rows name."""
     cubes, faults, workspace = list[FileCube](), Faults(), run.workspace
     for file, name in zip(part.files, part.names, strict=True):
         try:
-            cubes.append(
-                reduce_file(file, source.name_of_format, workspace.mapping, workspace.currency)
-            )
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
         except SourceError as error:
             faults[name] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
@@ -107,11 +113,10 @@ def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
     )
 
 
-def _read_records(source: Source, part: Part, run: Run) -> Faults:
+def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
     """Changes, signals or a catalogue; of signals each day is a delivery."""
-    assert source.format.read is not None, "only bills have none"
     tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
-    reading: Reading = source.format.read(part.files, *tags)
+    reading = read(part.files, *tags)
     run.tell(part.files[-1].name, len(part.files))
     names = dict(zip(map(str, part.files), part.names, strict=True))
     aside = reading.set_aside.with_columns(pl.col("file").replace(names))

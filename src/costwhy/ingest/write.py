@@ -11,7 +11,7 @@ import polars as pl
 from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Run, Source
 from costwhy.ingest.billing import COSTS
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, write
+from costwhy.lake.lake import SnapshotInfo, write
 from costwhy.tables import BY_NAME
 
 
@@ -59,7 +59,7 @@ def write_batch(sources: Sequence[Source], run: Run) -> IngestReport:
             for key, entry in sorted(workspace.sources.items(), key=lambda one: one[0] not in paths)
         ],
     }
-    about = About(workspace.name, workspace.currency, config)
+    about = SnapshotInfo(workspace.name, workspace.currency, config)
     version = write(workspace.lake_path, about, changes)
     empty = pl.DataFrame(schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64))
     totals = pl.concat([empty, *log.totals]).group_by("billing_period").agg(pl.all().sum())

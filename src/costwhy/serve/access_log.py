@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from costwhy.text import clean
+
 _LONGEST_PIECE = 48  # of a path; a signed link is longer
 _LONGEST_PATH = 200
 
@@ -63,9 +65,9 @@ def line(entry: Entry, time: datetime) -> str:
     return json.dumps(
         {
             "time": f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03d}Z",
-            "address": _clean(entry.address)[:64],
-            "who": None if entry.who is None else _clean(entry.who)[:100],
-            "method": _clean(entry.method)[:16],
+            "address": clean(entry.address, "?")[:64],
+            "who": None if entry.who is None else clean(entry.who, "?")[:100],
+            "method": clean(entry.method, "?")[:16],
             "path": harmless_path(entry.path),
             "status": entry.status,
         }
@@ -74,12 +76,8 @@ def line(entry: Entry, time: datetime) -> str:
 
 def harmless_path(path: str) -> str:
     """The path without its query and without pieces that may be secrets."""
-    pieces = _clean(path.partition("?")[0]).split("/")
+    pieces = clean(path.partition("?")[0], "?").split("/")
     if "link" in pieces:
         pieces = [*pieces[: pieces.index("link") + 1], "..."]
     shown = (piece if len(piece) <= _LONGEST_PIECE else "..." for piece in pieces)
     return "/".join(shown)[:_LONGEST_PATH]
-
-
-def _clean(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

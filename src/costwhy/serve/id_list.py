@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from costwhy.text import iso_time
+
 Version = tuple[int, int, int]
 
 
@@ -44,4 +46,4 @@ class IdList:
         with self.file.open("a+b") as handle:  # in append mode every write goes to the end
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
             gap = b"" if handle.read(1) in {b"", b"\n"} else b"\n"  # an editor left the line open
-            handle.write(gap + f"{name} {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n".encode("ascii"))
+            handle.write(gap + f"{name} {iso_time(datetime.now(UTC))}\n".encode("ascii"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from itsdangerous import URLSafeSerializer
 
 from costwhy.errors import InputError, UsageError
+from costwhy.lake.folder import create_once
 
 ENV = "COSTWHY_SECRET"
 _LEAST = 32  # characters
@@ -54,16 +55,7 @@ def read_secret(state: Path) -> bytes:
 def _make_secret(file: Path) -> None:
     """Write the whole key before it gets its name: of two processes, both read the same one."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = file.with_name(f"secret.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-        handle.write(secrets.token_urlsafe(48) + "\n")
-    try:
-        os.link(draft, file)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    create_once(file, f"{secrets.token_urlsafe(48)}\n".encode(), 0o600)
 
 
 def signer(key: bytes, purpose: str) -> URLSafeSerializer:

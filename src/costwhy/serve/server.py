@@ -1,7 +1,6 @@
 """The server of `costwhy serve`: marimo in run mode, behind the guard, run by uvicorn."""
 
 import mimetypes
-import os
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from urllib.parse import urlsplit
 
 import marimo
 import uvicorn
+from platformdirs import user_state_path
 from rich.console import Console
 from rich.markup import escape
 
@@ -49,7 +49,7 @@ class ServeOptions:
 
 def default_state() -> Path:
     """`$XDG_STATE_HOME/costwhy`, or `~/.local/state/costwhy`."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "costwhy"
+    return user_state_path("costwhy")
 
 
 def serve(published: str, notebook: Path, options: ServeOptions) -> None:

@@ -60,7 +60,8 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
         found = [file for file in below if files.is_named(str(file)) and file.is_file()]
         reason = f"no file that ends in {', '.join(files.endings)} in {place}"
     elif any(mark in path for mark in "*?["):
-        names = (Path(name) for name in glob.glob(str(place), recursive=True))
+        # Path.glob would find hidden files too
+        names = (Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207
         found = [file for file in names if file.is_file() and not files.is_never(str(file))]
         reason = f"nothing that matches {place}"
     else:

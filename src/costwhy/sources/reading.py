@@ -1,6 +1,5 @@
 """What a reader gives back (`Reading`), and how it collects that by record (`Collector`)."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import polars as pl
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.tables import SEEN, SET_ASIDE, Table
+from costwhy.text import shortened
 
 REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
 MAX_TEXT = 1000  # Characters that are kept of one text
@@ -23,7 +23,6 @@ MAX_ALIKE = 20
 # Rows of one file that say why a record was set aside; beyond, records are only counted
 MAX_ASIDE = 1000
 _BATCH = 20_000
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @dataclass(frozen=True)
@@ -161,9 +160,8 @@ def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
-    """At most `limit` characters of a text, fit for a terminal: control characters are spaces."""
-    sound = text[:limit].encode("utf-8", "replace").decode("utf-8")
-    return _CONTROL.sub(" ", sound) + ("…" if len(text) > limit else "")
+    """At most `limit` characters of a text, fit for a terminal: unprintable ones are spaces."""
+    return shortened(text, limit)
 
 
 def to_text(value: object) -> str | None:

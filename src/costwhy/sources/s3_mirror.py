@@ -9,7 +9,6 @@ newest delivery of each period are fetched, as its manifest names them. What has
 bucket vanishes here.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import ClientError, FlexibleChecksumError
+from filelock import FileLock, Timeout
 
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import aws
@@ -221,7 +221,10 @@ class _Transfer:
             self.tell(address, self.done, self.total)
 
     def _fetch(self, one: S3Object, partial: Path, address: str) -> None:
-        """Until all is here; after a cut from where it was cut."""
+        """Until all is here; after a cut from where it was cut.
+
+        tenacity counts attempts; here those in a row count that bring nothing.
+        """
         partial.touch()
         if not _is_sound(partial, one, {}):  # whole, and killed before it was looked at
             partial.write_bytes(b"")
@@ -379,21 +382,15 @@ def _is_sound(partial: Path, one: S3Object, answer: dict[str, Any]) -> bool:
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
     """One process at a time; the operating system frees the lock of one that was killed."""
-    until = time.monotonic() + LOCK_WAIT
-    with (folder / "lock").open("a+", encoding="utf-8") as stream:
-        while True:
-            try:
-                fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    fix = "wait until it is done, and run it again"
-                    raise SourceError(
-                        "the mirror is being filled by another costwhy",
-                        found=str(folder),
-                        fix=fix,
-                    ) from None
-            time.sleep(0.05)
+    try:
+        locked = FileLock(folder / "lock", LOCK_WAIT, fallback_to_soft=False).acquire()
+    except Timeout:
+        raise SourceError(
+            "the mirror is being filled by another costwhy",
+            found=str(folder),
+            fix="wait until it is done, and run it again",
+        ) from None
+    with locked:
         yield
 
 

@@ -44,10 +44,10 @@ class _Subject(msgspec.Struct):
     content: Any = None
 
 
-class _Event(msgspec.Struct):
+class _Event(msgspec.Struct, rename="camel"):
     context: _Context
     subject: _Subject
-    customData: Any = None
+    custom_data: Any = None
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -89,7 +89,7 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
     environment, is_service = content.get("environment"), found["subject"] == "service"
     named = event.subject.id if is_service else to_mapping(content.get("service")).get("id")
     kind = _KINDS.get(found["predicate"], "other") if is_service else "other"
-    custom, reasons = stated(to_mapping(event.customData), "customData.")
+    custom, reasons = stated(to_mapping(event.custom_data), "customData.")
     source = event.subject.source if isinstance(event.subject.source, str) else None
     row = {
         "change_id": to_text(event.context.id),

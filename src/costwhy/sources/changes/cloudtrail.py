@@ -29,23 +29,23 @@ _READS = (
 _DELIVERED = re.compile(r"_(\d{8}T\d{4})Z_")
 
 
-class _Head(msgspec.Struct):
+class _Head(msgspec.Struct, rename="camel"):
     """What every record must have; enough to tell whether it is a change."""
 
-    eventTime: str
-    eventName: str
-    eventSource: str = ""
-    eventID: str | None = None
-    readOnly: bool | str | None = None
-    errorCode: str | None = None
-    eventCategory: str | None = None
-    recipientAccountId: str | None = None
+    event_time: str
+    event_name: str
+    event_source: str = ""
+    event_id: str | None = msgspec.field(default=None, name="eventID")
+    read_only: bool | str | None = None
+    error_code: str | None = None
+    event_category: str | None = None
+    recipient_account_id: str | None = None
 
     @property
     def is_change(self) -> bool:
         """A write that succeeded."""
-        reads = self.readOnly if self.readOnly is not None else self.eventName.startswith(_READS)
-        return str(reads).lower() == "false" and not self.errorCode
+        reads = self.read_only if self.read_only is not None else self.event_name.startswith(_READS)
+        return str(reads).lower() == "false" and not self.error_code
 
 
 _HEAD = msgspec.json.Decoder(_Head)
@@ -70,16 +70,16 @@ def read_events(
 
     def read_one(text: msgspec.Raw | bytes) -> None:
         head = _HEAD.decode(text)
-        if head.eventCategory == "Insight":
+        if head.event_category == "Insight":
             return
-        time = to_time(head.eventTime)
-        if head.is_change and not head.eventID:
+        time = to_time(head.event_time)
+        if head.is_change and not head.event_id:
             raise ValueError("the record has no eventID")
         row = _row(msgspec.json.decode(text), head, time, service_tags) if head.is_change else None
-        collector.see(to_text(head.recipientAccountId), time)
+        collector.see(to_text(head.recipient_account_id), time)
         if row:
             row["known_at"] = max(time, delivered) if delivered else None
-            collector.keep_once(row, head.eventID)
+            collector.keep_once(row, head.event_id)
 
     for file, records in sources:
         delivered = _delivery_time(file)
@@ -95,14 +95,14 @@ def _row(
     started = calls.plain_name(str(record.get("eventName"))) == "RunInstances"
     scaled = started and "aws:autoscaling:groupName" in str(asked)
     return {
-        "change_id": to_text(head.eventID),
+        "change_id": to_text(head.event_id),
         "time": time,
         "source": "cloudtrail",
         "kind": calls.find_kind(record),
-        "event": to_text(f"{head.eventSource}:{head.eventName}"),
+        "event": to_text(f"{head.event_source}:{head.event_name}"),
         "service": calls.find_service(record, service_tags),
         "resource": calls.find_resource(record),
-        "account": to_text(head.recipientAccountId),
+        "account": to_text(head.recipient_account_id),
         "region": to_text(record.get("awsRegion")),
         "actor": actor.name,
         "actor_kind": actor.kind,

@@ -197,7 +197,8 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
     packed = stack.enter_context(files.open_bytes(file))
     if not isinstance(packed, gzip.GzipFile):
         return file
-    target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))
+    # the stack closes it
+    target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
     left = MAX_CSV_BYTES
     while part := packed.read(2**20):
         left -= len(part)

@@ -1,0 +1,1 @@
+"""The channels that messages go to: Slack, a webhook, Amazon SNS, email, standard output."""

@@ -1,7 +1,8 @@
-"""Messages to the owners of a spike: Slack, a signed webhook, Amazon SNS, email, standard output.
+"""Send a message to a channel.
 
-What a message says comes from strangers (service names, commit titles): in each channel it is text and nothing else. One
-line stays one line, no mention notifies anybody, no mark becomes a link, no header can be added. docs/watch-channels.md.
+Its text comes from outside (service names, commit titles): in each channel it is text and nothing
+else. One line stays one line, no mention notifies anybody, no character becomes a link, no header
+can be added. docs/watch-channels.md.
 """
 
 import sys
@@ -19,27 +20,28 @@ from costwhy.watch.channels.email import send_email
 from costwhy.watch.channels.message import Message, cleaned, plain_text
 from costwhy.watch.channels.slack import send_slack
 from costwhy.watch.channels.sns import send_sns
-from costwhy.watch.channels.webhook import send_webhook, sign
+from costwhy.watch.channels.webhook import send_webhook
 
 
 def send(channel: Channel, message: Message) -> None:
-    """Deliver a message, trying a few times where the other side is busy.
+    """Deliver a message, with a few attempts where the other side is busy.
 
-    Raises SendError where it could not be delivered, ConfigError where a secret that the channel names is missing.
+    Raises SendError where it could not be delivered, ConfigError where a secret that the channel
+    names is missing.
     """
-    sound = cleaned(message)
+    message = cleaned(message)
     try:
         match channel:
             case SlackChannel():
-                send_slack(channel, sound)
+                send_slack(channel, message)
             case WebhookChannel():
-                send_webhook(channel, sound)
+                send_webhook(channel, message)
             case SnsChannel():
-                send_sns(channel, sound)
+                send_sns(channel, message)
             case EmailChannel():
-                send_email(channel, sound)
+                send_email(channel, message)
             case OutputChannel():
-                _write(sound)
+                _write(message)
     except UnreachableError as error:
         raise SendError(
             f"channel {channel.name!r}: {error.problem}", found=error.found, fix=error.fix
@@ -47,12 +49,11 @@ def send(channel: Channel, message: Message) -> None:
 
 
 def _write(message: Message) -> None:
-    """To standard output, an empty line after it; what it cannot show is written as an escape."""
+    """To standard output, with an empty line after it; what it cannot show is escaped."""
     encoding = sys.stdout.encoding or "utf-8"
+    text = (plain_text(message) + "\n\n").encode(encoding, "backslashreplace").decode(encoding)
     try:
-        sys.stdout.write(
-            (plain_text(message) + "\n\n").encode(encoding, "backslashreplace").decode(encoding)
-        )
+        sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
         raise UnreachableError(
@@ -60,6 +61,3 @@ def _write(message: Message) -> None:
             found=str(error),
             fix="see where it goes: a full disk?",
         ) from None
-
-
-__all__ = ["Message", "send", "sign"]

@@ -1,4 +1,4 @@
-"""TODO watch/channels/slack.py"""
+"""Messages to an incoming webhook of Slack or Mattermost."""
 
 import re
 from itertools import accumulate
@@ -14,26 +14,25 @@ _HEADER, _SECTION, _WHOLE = 150, 2900, 39_000  # Slack's limits are 150, 3,000 a
 
 
 def send_slack(channel: SlackChannel, message: Message) -> None:
+    """Raises UnreachableError, ConfigError."""
     body = msgspec.json.encode(_slack(message))
     post_json(channel.name, channel.url_env, lambda: dict(JSON_HEADERS), body, LIMITS)
 
 
 def _slack(message: Message) -> dict[str, object]:
-    """Slack's JSON. `text` says all of it again, for what shows no blocks: notifications, and Mattermost."""
+    """Slack's JSON. `text` repeats it for notifications and Mattermost, which show no blocks."""
     lines = [_slack_text(line) for line in message.lines]
     link = [f"<{message.url.replace('&', '&amp;')}|Open the case>"] if message.url else []
-    header = {
-        "type": "header",
-        "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False},
-    }
-    sections = [
-        {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
-        for text in _packed([*lines, *link])
-    ]
-    text = "\n".join(_fitting([_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link]))
+    title = {"type": "plain_text", "text": _heading(message.title), "emoji": False}
+    blocks: list[dict[str, object]] = [{"type": "header", "text": title}]
+    for text in _packed([*lines, *link]):
+        section = {"type": "mrkdwn", "text": text, "verbatim": True}
+        blocks.append({"type": "section", "text": section})
     return {
-        "text": text,
-        "blocks": [header, *sections],
+        "text": "\n".join(
+            _fitting([_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link])
+        ),
+        "blocks": blocks,
         "mrkdwn": False,
         "parse": "none",
         "link_names": False,
@@ -51,20 +50,23 @@ def _heading(title: str) -> str:
 
 
 def _slack_text(text: str) -> str:
-    """Text as Slack wants it escaped; a zero-width space after @ and between ](, for services that read plain text as marks."""
+    """Text escaped for Slack.
+
+    A zero-width space after @ and inside ]( stops services that read plain text as Markdown.
+    """
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MENTION.sub("@\u200b", escaped).replace("](", "]\u200b(")
 
 
 def _fitting(lines: list[str], last: list[str]) -> list[str]:
     """As many of the lines as Slack's limit for a whole text allows, and the last ones."""
-    room = _WHOLE - sum(len(line) + 1 for line in last)
-    fit = sum(end <= room for end in accumulate(len(line) + 1 for line in lines))
+    most = _WHOLE - sum(len(line) + 1 for line in last)
+    fit = sum(end <= most for end in accumulate(len(line) + 1 for line in lines))
     return [*lines[:fit], *(["…"] if fit < len(lines) else []), *last]
 
 
 def _packed(lines: list[str]) -> list[str]:
-    """Lines in as few texts as Slack's limit for a section allows; a line is never cut in the middle."""
+    """Whole lines in as few texts as Slack's limit for a section allows."""
     texts: list[str] = []
     for line in lines:
         if texts and len(texts[-1]) + 1 + len(line) <= _SECTION:

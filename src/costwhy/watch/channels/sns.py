@@ -1,4 +1,4 @@
-"""TODO watch/channels/sns.py"""
+"""Messages to an Amazon SNS topic."""
 
 import hashlib
 
@@ -13,6 +13,7 @@ from costwhy.watch.channels.message import LIMITS, Message, as_json, plain_text
 
 
 def send_sns(channel: SnsChannel, message: Message) -> None:
+    """Raises UnreachableError."""
     config = botocore.config.Config(
         connect_timeout=LIMITS.connect_seconds,
         read_timeout=LIMITS.seconds,
@@ -23,11 +24,7 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
         "email": plain_text(message),
         "sms": message.title[:140],
     }
-    attributes = {
-        name: {"DataType": "String", "StringValue": value}
-        for name, value in _attributes(message).items()
-    }
-    first_in_first_out = {
+    fifo = {
         "MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(),
         "MessageDeduplicationId": message.id,
     }
@@ -38,25 +35,25 @@ def send_sns(channel: SnsChannel, message: Message) -> None:
             Subject=_subject(message.title),
             MessageStructure="json",
             Message=msgspec.json.encode(texts).decode(),
-            MessageAttributes=attributes,
-            **(first_in_first_out if channel.topic.endswith(".fifo") else {}),
+            MessageAttributes=_attributes(message),
+            **(fifo if channel.topic.endswith(".fifo") else {}),
         )
     except aws.FAULTS as error:
-        fix = "check the topic, the credentials and that they allow sns:Publish"
         raise UnreachableError(
-            "Amazon SNS did not take the message", found=shown(aws.words(error)), fix=fix
+            "Amazon SNS did not take the message",
+            found=shown(aws.reason_of(error)),
+            fix="check the topic, the credentials and that they allow sns:Publish",
         ) from None
 
 
-def _attributes(message: Message) -> dict[str, str]:
+def _attributes(message: Message) -> dict[str, dict[str, str]]:
     """What subscriptions filter by."""
-    found = {
-        "id": message.id,
-        "event": message.event,
-        "spike_id": message.spike_id,
-        "owner_team": message.owner_team or "",
+    values = {name: getattr(message, name) for name in ("id", "event", "spike_id", "owner_team")}
+    return {
+        name: {"DataType": "String", "StringValue": value}
+        for name, value in values.items()
+        if value
     }
-    return {name: value for name, value in found.items() if value}
 
 
 def _subject(title: str) -> str:

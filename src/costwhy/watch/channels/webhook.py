@@ -1,4 +1,4 @@
-"""TODO watch/channels/webhook.py"""
+"""Messages to a webhook, signed; and JSON to any address that is a secret."""
 
 import hashlib
 import hmac
@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import httpx
+import httpx2
 
 from costwhy.config import WebhookChannel
 from costwhy.errors import ConfigError, UnreachableError
 from costwhy.remote import http
-from costwhy.remote.http import Limits, Request
+from costwhy.remote.http import Limits, Post
 from costwhy.remote.secrets import secret_of_variable
 from costwhy.text import shown
 from costwhy.watch.channels.message import JSON_HEADERS, LIMITS, Message, as_json
 
 
 def send_webhook(channel: WebhookChannel, message: Message) -> None:
+    """Raises UnreachableError, ConfigError."""
     secret = secret_of_variable(channel.secret_env, f"watch.channels.{channel.name}.secret_env")
     body = as_json(message)
 
@@ -31,7 +32,11 @@ def send_webhook(channel: WebhookChannel, message: Message) -> None:
 
 
 def sign(secret: str, at: int, body: bytes) -> str:
-    """The signature header: t=seconds since 1970, v1=HMAC-SHA256 in hex over those seconds, a full stop and the body."""
+    """The signature header: t=SECONDS,v1=DIGEST.
+
+    SECONDS are those since 1970; DIGEST is the HMAC-SHA256 in hex over them, a full stop and the
+    body.
+    """
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at},v1={digest}"
 
@@ -44,18 +49,24 @@ def post_json(
     limits: Limits,
     secrets: tuple[str, ...] = (),
 ) -> None:
+    """Post JSON to the address in the variable `url_env` of the channel `name`.
+
+    Raises UnreachableError where it is not accepted, ConfigError where the address is not valid.
+    """
     key = f"watch.channels.{name}.url_env"
     url = secret_of_variable(url_env, key)
     if not url.startswith(("https://", "http://")) or not http.host(url):
         raise ConfigError(
-            f"`{key}` names a variable that holds no http address",
+            f"`{key}` names a variable without an http address",
             found=url_env,
             fix="set it to https://...",
         )
-    secrets += (url, httpx.URL(url).path, httpx.URL(url).raw_path.decode())
-    answer = http.post(Request(url, body, headers, secrets), limits)
-    if not 200 <= answer.status < 300:
-        found = f"{answer.status}: {shown(answer.body[:2000].decode('utf-8', 'replace'), secrets) or 'nothing more'}"
+    secrets += (url, httpx2.URL(url).path, httpx2.URL(url).raw_path.decode())
+    reply = http.post(Post(url, body, headers, secrets), limits)
+    if not 200 <= reply.status < 300:
+        text = shown(reply.body[:2000].decode("utf-8", "replace"), secrets)
         raise UnreachableError(
-            f"{http.host(url)} refused the message", found=found, fix=f"check what {url_env} holds"
+            f"{http.host(url)} refused the message",
+            found=f"{reply.status}: {text or 'nothing more'}",
+            fix=f"check the address in {url_env}",
         )
