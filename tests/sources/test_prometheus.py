@@ -35,7 +35,7 @@ from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.ingest import IngestReport, ingest
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
-from costwhy.sources.by_day import Live, Request
+from costwhy.sources.format import Live, Request
 from costwhy.sources.reading import Reading
 from costwhy.sources.signals import long_table, prometheus, prometheus_auth
 from costwhy.sources.signals.prometheus_auth import find_region
