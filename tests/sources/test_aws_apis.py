@@ -37,8 +37,8 @@ from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
 from costwhy.sources import aws_tags, files, s3_mirror
-from costwhy.sources.format import Request
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
+from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, long_table, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
