@@ -220,13 +220,13 @@ def clocks_table(
         known = min(change["known_at"] or time, time + LOG_DELAY)
         minutes = f"{(known - time) / timedelta(minutes=1):.0f} min"
         rows.append(("change", time, known, f"the record of the change arrives {minutes} later"))
-    rates = [base.rate for base in spike.baselines[:1]]
     if any(
-        r.kind in ON_EDGES or (r.kind == CAPACITY and r.service in observed.capacity) for r in rates
+        base.rate.kind in ON_EDGES
+        or (base.rate.kind == CAPACITY and base.rate.service in observed.capacity)
+        for base in spike.baselines[:1]
     ):
-        rows.append(
-            ("signals", start, start + HOUR, "the signals show it at the end of its first hour")
-        )
+        words = "the signals show it at the end of its first hour"
+        rows.append(("signals", start, start + HOUR, words))
     late = observed.as_of - observed.billed_through
     words = f"the first hour of it is on a bill that comes {late / HOUR:.0f} h later"
     rows.append(("bill", start, start + HOUR + late, words))

@@ -146,20 +146,18 @@ def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
         words = "the calendar: the windows differ in length, this is not in the excess"
         yield f"  {money(spike['calendar_cost'], currency):>10}  {words}"
     owner, decided, budget = (spike[name] for name in ("owner", "decided_by", "budget_owner"))
+    contacts = [row and (row["contact"] or "no contact") for row in (owner, decided)]
     if owner:
-        contact = owner["contact"] or "no contact"
-        yield f"  runs it: {owner['team']} ({contact}, from {owner['source']})"
+        yield f"  runs it: {owner['team']} ({contacts[0]}, from {owner['source']})"
     else:
         yield "  runs it: nobody is recorded"
     if decided:
-        contact = decided["contact"] or "no contact"
-        yield f"  changed it: {decided['actor']} of {decided['team']} ({contact})"
+        yield f"  changed it: {decided['actor']} of {decided['team']} ({contacts[1]})"
     if budget:
         yield f"  pays: {budget['name']} (from {budget['source']})"
 
 
 def _when(spike: Mapping[str, Any], currency: str) -> str:
-    """Since when, or from when to when; and what it costs while it runs."""
     if spike["status"] == "ended":
         return f"ended, {spike['start']} to {spike['end']}"
     now, later = (money(spike[n], currency) for n in ("cost_per_hour_now", "month_end_excess_cost"))
@@ -175,10 +173,10 @@ def _impact(case: Case) -> Sentence:
         money(amount, case.currency)
         for amount in (spike.actual_cost, spike.expected_cost, spike.nowcast_excess_cost)
     )
-    hours = spike.nowcast_hours
-    estimated = f", and about {late} in {hours} hours that are not billed yet" if hours else ""
     more = _more(spike.excess_cost, case.currency)
-    return Sentence(f"Billed: {actual} instead of {expected}, {more}{estimated}.", "timeline")
+    if spike.nowcast_hours:
+        more += f", and about {late} in {spike.nowcast_hours} hours that are not billed yet"
+    return Sentence(f"Billed: {actual} instead of {expected}, {more}.", "timeline")
 
 
 def _calendar(case: Case) -> Sentence | None:
@@ -240,8 +238,8 @@ def _who(case: Case) -> Sentence:
         runs += f"; when it began it was {then['team']}{until}"
     parts = [runs]
     if decided:
-        actor, team = decided["actor"] or "somebody", decided["team"] or "an unknown team"
-        parts.append(f"{actor} of {team} made the change")
+        team = decided["team"] or "an unknown team"
+        parts.append(f"{decided['actor'] or 'somebody'} of {team} made the change")
     if budget:
         parts.append(f"{budget['team']} pays")
     return Sentence(f"{'; '.join(parts)}.", "owners")

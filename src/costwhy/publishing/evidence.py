@@ -22,8 +22,7 @@ from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
-from costwhy.causes.changes import KnownChanges, hour_of
-from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
+from costwhy.causes.changes import LOOK_BACK, UNDO_AFTER, KnownChanges, hour_of
 from costwhy.errors import InputError
 from costwhy.model.observed import Edge, Observed
 from costwhy.model.rates import Model, Rate, fit
@@ -69,8 +68,8 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     own = (e.rate.row for e in spike.episodes if e.rate.kind not in ON_EDGES)
     meters = sorted({*touched, *own})
     edges = _edges(model, spike, meters)
-    services = {observed.edges[e].service for e in edges}
-    services |= set(observed.meters["service"][meters].drop_nulls().to_list())
+    billed = observed.meters["service"][meters].drop_nulls()
+    services = {*(observed.edges[e].service for e in edges), *billed}
     owners = case_of(analysis, dollars, spike_row(model, dollars)).owners
     return Evidence(
         about={
@@ -154,7 +153,6 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
 
 
 def _hours(observed: Observed, meters: list[int], edges: list[int]) -> dict[str, pl.DataFrame]:
-    """Usage, cost, calls and reported capacity, by the hour."""
     pairs = [(observed.edges[e].service, observed.edges[e].caller) for e in edges]
     reported = [
         (service, t, value)
@@ -185,7 +183,6 @@ def _sparse(observed: Observed, names: Sequence[str], rows: list[int]) -> pl.Dat
 
 
 def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[str, pl.DataFrame]:
-    """Changes, catalogue, tags and coverage as far as the case uses them."""
     observed, known, frames = analysis.observed, analysis.known_changes, analysis.frames
     begin = observed.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
     end = observed.as_of
@@ -259,10 +256,15 @@ def recompute(evidence: Evidence) -> Case:
     episodes = (_episode_again(model, episode) for episode in written["episodes"])
     spike = Spike(written["start"], written["end"], tuple(filter(None, episodes)))
     dollars = dollars_of(model, spike)
-    kept = KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners"))
-    lake = _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames)
-    known = _known_changes(frames["recorded"])
-    analysis = LakeAnalysis(lake, observed, model, (), frames, known, kept)
+    analysis = LakeAnalysis(
+        _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames),
+        observed,
+        model,
+        (),
+        frames,
+        _known_changes(frames["recorded"]),
+        KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners")),
+    )
     return case_of(analysis, dollars, spike_row(model, dollars))
 
 
@@ -297,7 +299,6 @@ def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -
 
 
 def _known_changes(rows: pl.DataFrame) -> KnownChanges:
-    """Changes with what was kept beside them."""
     texts = {name: rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")}
     return KnownChanges(
         rows.drop(KEPT_BESIDE),

@@ -89,9 +89,9 @@ def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Pat
     text_file.write_text(text, encoding="utf-8")
     for old in out.glob("costwhy-*.whl"):
         old.unlink()
-    template, wheel = TEMPLATES.get_template("postmortem.py.txt"), make_wheel(out).name
-    notebook = template.render(pins=exact_pins(), wheel=wheel) + "\n"
-    (out / "postmortem.py").write_text(notebook, encoding="utf-8")
+    notebook = TEMPLATES.get_template("postmortem.py.txt")
+    lines = notebook.render(pins=exact_pins(), wheel=make_wheel(out).name)
+    (out / "postmortem.py").write_text(f"{lines}\n", encoding="utf-8")
     specs = chart_specs(published.case)
     page = offline_page(published.case, specs, written_parts(text), _origin(published))
     (out / "postmortem.html").write_text(page, encoding="utf-8")
@@ -181,9 +181,8 @@ def made_parts(case: Case) -> dict[str, str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(map(plain_markdown, row))} |" for row in rows]
-    return "\n".join(lines)
+    lines = [f"| {' | '.join(map(plain_markdown, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
 def merged(written: str, parts: dict[str, str]) -> str:

@@ -80,13 +80,12 @@ def publish(case: Case, folder: str | Path, *, redact: Collection[str] = ()) -> 
 def redacted(evidence: Evidence, kinds: Collection[str]) -> tuple[Evidence, Redaction]:
     """The evidence without the names of these kinds."""
     redaction = redaction_of(kinds, evidence.tables, evidence.resources)
-    masked = Evidence(
+    return Evidence(
         redaction.tree(evidence.about),
         redaction.tree(evidence.spike),
         tuple(redaction.tree(evidence.resources)),
         {name: redaction.frame(frame) for name, frame in evidence.tables.items()},
-    )
-    return masked, redaction
+    ), redaction
 
 
 def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:

@@ -99,7 +99,6 @@ def verify(place: str | Path) -> Checked:
 
 
 def _values(folder: Path) -> list[Difference]:
-    """Everything that is written beside what comes out."""
     try:
         published, again = open_case(folder), investigate_again(folder)
         text = (folder / "case.md").read_text(encoding="utf-8")
@@ -122,7 +121,6 @@ def _tree(case: Case, document: Mapping[str, object], text: str) -> dict[str, ob
 
 
 def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
-    """The values of two trees, one by one."""
     if isinstance(written, dict) and isinstance(found, dict):
         for key in {**written, **found}:
             yield from _leaves(f"{place} {key}".lstrip(), written.get(key), found.get(key))
@@ -134,7 +132,6 @@ def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
 
 
 def _files(folder: Path) -> list[Difference]:
-    """The digest of each file, as written and as it is."""
     sums = folder / SUMS
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}

@@ -72,20 +72,19 @@ class Board:
 def open_board(published: str, case: str | None = None) -> Board:
     """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
-    cases = sorted(
-        (_opened(place) for place in case_folders(folder) if case is None or place.name == case),
-        key=lambda p: (
-            p.case.spike.end is not None,
-            -p.case.spike.cost_per_hour_now,
-            -abs(p.case.total),
-        ),
-    )
+    places = [place for place in case_folders(folder) if case is None or place.name == case]
+    cases = sorted(map(_opened, places), key=_rank)
     return Board(tuple(cases), (company(folder) if case is None else None) or {})
 
 
 def _opened(place: Path) -> Published:
     changed = (place / "case.json").stat().st_mtime_ns
     return _OPENED.get((place, changed), lambda: open_case(place))
+
+
+def _rank(published: Published) -> tuple[bool, float, float]:
+    case = published.case
+    return case.spike.end is not None, -case.spike.cost_per_hour_now, -abs(case.total)
 
 
 def owner_of(case: Case) -> str:
@@ -149,20 +148,30 @@ def headline(board: Board) -> str:
 def facts(board: Board) -> list[Fact]:
     """The numbers that everybody asks for."""
     live, rises, show = board.running, board.rises, board.money
-    an_hour = show(case.spike.cost_per_hour_now for case in live)
     a_day = show(case.a_day for case in live)
-    waiting = f"{len(live)} open of {len(board.cases)}; {a_day} for each day of waiting"
-    planned = show(case.total for case in rises if case.planned)
-    unplanned = show(case.total for case in rises if not case.planned)
-    later = show(case.spike.month_end_excess_cost for case in live)
-    whole = show(case.total for case in rises)
     return [
-        Fact("Open now", f"{an_hour} an hour", waiting),
-        Fact("More than expected", whole, "all published cases, billed and estimated"),
+        Fact(
+            "Open now",
+            f"{show(case.spike.cost_per_hour_now for case in live)} an hour",
+            f"{len(live)} open of {len(board.cases)}; {a_day} for each day of waiting",
+        ),
+        Fact(
+            "More than expected",
+            show(case.total for case in rises),
+            "all published cases, billed and estimated",
+        ),
         _verdict_fact(board, "inefficiency", "the same work costs more"),
         _verdict_fact(board, "growth", "more work"),
-        Fact("Not planned", unplanned, f"{planned} was planned"),
-        Fact("By the end of the month", later, "what is open, if nothing is done"),
+        Fact(
+            "Not planned",
+            show(case.total for case in rises if not case.planned),
+            f"{show(case.total for case in rises if case.planned)} was planned",
+        ),
+        Fact(
+            "By the end of the month",
+            show(case.spike.month_end_excess_cost for case in live),
+            "what is open, if nothing is done",
+        ),
         *_company_facts(board),
     ]
 
@@ -235,8 +244,10 @@ def _overview(board: Board) -> str:
     parts = [html.board(board.about("workspace", ""), headline(board), facts(board))]
     if spend.height:
         words = "The whole company by day; red is what the spikes cost."
-        parts.append(html.section("Spend against expected", words))
-        parts.append(html.chart(charts.days(spend).to_json(indent=None)))
+        parts += [
+            html.section("Spend against expected", words),
+            html.chart(charts.days(spend).to_json(indent=None)),
+        ]
     columns = (
         html.section(title)
         + html.chart(charts.shares(shares(board, title), board.currency).to_json(indent=None))
