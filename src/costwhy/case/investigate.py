@@ -223,7 +223,7 @@ def explain(
 def document(case: Case) -> dict[str, object]:
     """One spike of the document."""
     spike = case.spike
-    owner, decided_by, budget = case.who
+    who, budget = case.who, case.who.get("budget_owner")
     nowcast = {
         "hours": spike.nowcast_hours,
         "excess_cost": spike.nowcast_excess_cost,
@@ -259,9 +259,9 @@ def document(case: Case) -> dict[str, object]:
             for row in case.triggers.to_dicts()
         ],
         "no_recorded_change": round(case.no_recorded_change, 4),
-        "owner": _named(owner, OWNER),
-        "owner_then": _named(case.owner_then, OWNER),
-        "decided_by": _named(decided_by, DECIDED_BY),
+        "owner": _named(who.get("owner"), OWNER),
+        "owner_then": _named(who.get("owner_then"), OWNER),
+        "decided_by": _named(who.get("decided_by"), DECIDED_BY),
         "budget_owner": budget and {"name": budget["team"], "source": budget["source"]},
         "coverage": [_plain(row) for row in case.coverage.to_dicts()],
         "dependencies": case.dependencies.to_dicts(),

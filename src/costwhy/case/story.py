@@ -143,8 +143,10 @@ def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
         yield f"  {row['probability']:>9.0%}  {change} ({reasons})"
     yield f"  {spike['no_recorded_change']:>9.0%}  no recorded change"
     if spike.get("calendar_cost"):
-        words = "the calendar: the windows differ in length, this is not in the excess"
-        yield f"  {money(spike['calendar_cost'], currency):>10}  {words}"
+        yield (
+            f"  {money(spike['calendar_cost'], currency):>10}  "
+            "the calendar: the windows differ in length, this is not in the excess"
+        )
     owner, decided, budget = (spike[name] for name in ("owner", "decided_by", "budget_owner"))
     contacts = [row and (row["contact"] or "no contact") for row in (owner, decided)]
     if owner:
@@ -228,8 +230,8 @@ def _change(case: Case) -> Sentence:
 
 
 def _who(case: Case) -> Sentence:
-    owner, decided, budget = case.who
-    then = case.owner_then
+    roles = ("owner", "owner_then", "decided_by", "budget_owner")
+    owner, then, decided, budget = map(case.who.get, roles)
     runs = "nobody is recorded as owner"
     if owner:
         runs = f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"

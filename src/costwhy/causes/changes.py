@@ -104,8 +104,7 @@ def find_known_changes(changes: pl.DataFrame, services: frozenset[str]) -> Known
     )
     columns = {column.name: column.to_numpy() for column in made}
     texts = {name: columns.pop(name).astype(object) for name in ("service", "doing", "call")}
-    hours = decided["time"].cast(pl.Int64).to_numpy() / 3.6e9
-    return KnownChanges(rows, hours, **texts, **columns)
+    return KnownChanges(rows, decided["time"].cast(pl.Int64).to_numpy() / 3.6e9, **texts, **columns)
 
 
 def records_naming(changes: pl.DataFrame, names: Iterable[str]) -> Mask:
@@ -114,8 +113,11 @@ def records_naming(changes: pl.DataFrame, names: Iterable[str]) -> Mask:
     if not long_names:
         return np.zeros(changes.height, dtype=bool)
     texts = pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
-    named = changes.select(texts.str.contains_any(long_names).fill_null(value=False))
-    return named.to_series().to_numpy()
+    return (
+        changes.select(texts.str.contains_any(long_names).fill_null(value=False))
+        .to_series()
+        .to_numpy()
+    )
 
 
 def _services(rows: pl.DataFrame, services: frozenset[str]) -> pl.Series:
@@ -192,14 +194,17 @@ def gather(changes: KnownChanges, onset: Onset) -> Evidence:
     lag = np.maximum(0.0, hour_of(onset.since) - changes.hours[near])
     named = records_naming(changes.rows[near], [arn_tail(name) for name in onset.resources])
     begun = _began(changes, near, onset.newborn)
-    place = [_places(changes, near, rate, onset, named, begun) for rate in onset.rates]
-    fit = [_fits(changes.doing[near], rate) for rate in onset.rates]
     shape = (len(onset.rates), lag.size)
     return Evidence(
         near,
         lag,
-        np.array(place, dtype=np.int64).reshape(shape),
-        np.array(fit, dtype=float).reshape(shape),
+        np.array(
+            [_places(changes, near, rate, onset, named, begun) for rate in onset.rates],
+            dtype=np.int64,
+        ).reshape(shape),
+        np.array([_fits(changes.doing[near], rate) for rate in onset.rates], dtype=float).reshape(
+            shape
+        ),
         _undone(changes, near, onset),
     )
 
@@ -210,7 +215,6 @@ def _places(
     """How near each change is to a rate: the first of PLACES that holds."""
     service = changes.service[near]
     ends = (rate.caller, rate.service) if rate.kind in AMPLIFIED else (rate.service, rate.caller)
-    upstream = {caller for name in ends for caller in onset.callers_of.get(name or "", ())}
     account = changes.rows["account"][near].to_numpy().astype(object)
     unnamed = np.array([name is None for name in service], dtype=bool)
     rules = {
@@ -218,7 +222,9 @@ def _places(
         "newborn": begun,
         "moved": _among(service, {ends[0]}),
         "callee": _among(service, {ends[1]}),
-        "upstream": _among(service, upstream),
+        "upstream": _among(
+            service, {caller for name in ends for caller in onset.callers_of.get(name or "", ())}
+        ),
         "account": unnamed & _among(account, onset.accounts) & (rate.kind in BY_ACCOUNT),
     }
     return np.select(
@@ -266,5 +272,10 @@ def _undone(changes: KnownChanges, near: slice, onset: Onset) -> Mask:
     again = {
         (service, call) for service, call, kind in late if service is not None and kind != "deploy"
     }
-    calls = zip(changes.service[near], changes.call[near], strict=True)
-    return np.array([call[0] in rolled_back or call in again for call in calls], dtype=bool)
+    return np.array(
+        [
+            call[0] in rolled_back or call in again
+            for call in zip(changes.service[near], changes.call[near], strict=True)
+        ],
+        dtype=bool,
+    )

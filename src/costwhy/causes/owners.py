@@ -86,9 +86,12 @@ class Directory:
         for word in words:
             for term in self._terms(word, str(service), path):
                 if term.covers(at):
-                    contact = self.contact(term.team, service)
-                    source = SOURCES.get(word, word)
-                    return replace(term, service=service, contact=contact, source=source)
+                    return replace(
+                        term,
+                        service=service,
+                        contact=self.contact(term.team, service),
+                        source=SOURCES.get(word, word),
+                    )
         return Answer(service)
 
     def _terms(self, word: str, service: str, path: str | None) -> list[Answer]:
@@ -96,9 +99,9 @@ class Directory:
         match word:
             case "catalog":
                 now: list[tuple[datetime | None, pl.DataFrame]] = [(None, self.catalog)]
-                states = self.past or now
                 return _dated(
-                    (read, _service(state, service).get("owner")) for read, state in states
+                    (read, _service(state, service).get("owner"))
+                    for read, state in self.past or now
                 )
             case "tags":
                 return self._by_tags(service)
@@ -124,8 +127,9 @@ class Directory:
 
     def creator(self, changes: pl.DataFrame) -> tuple[str | None, str | None]:
         """The first person who created something by these records and has a team: team, name."""
-        decided = ~pl.col("automated").fill_null(value=False)
-        made = changes.filter((pl.col("kind") == "create") & decided).sort("time")
+        made = changes.filter(
+            (pl.col("kind") == "create") & ~pl.col("automated").fill_null(value=False)
+        ).sort("time")
         actors = made["actor"].drop_nulls().unique(maintain_order=True).to_list()
         teams = ((self.team_of(actor), actor) for actor in actors)
         return next((found for found in teams if found[0] is not None), (None, None))
@@ -148,8 +152,13 @@ class Directory:
             return None
         group = entity_of(self.catalog, team, "group")
         own = _service(self.catalog, service) if service else {}
-        member = pl.col("member_of").list.contains(team) & pl.col("email").is_not_null()
-        mails = self._users.filter(member).sort("name")["email"].to_list()
+        mails = (
+            self._users.filter(
+                pl.col("member_of").list.contains(team) & pl.col("email").is_not_null()
+            )
+            .sort("name")["email"]
+            .to_list()
+        )
         ways = (group.get("contact"), group.get("email"), own.get("contact"), *mails)
         return next((way for way in ways if way), None)
 

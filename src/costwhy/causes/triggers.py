@@ -96,8 +96,9 @@ def rank_triggers(
     rest = float(np.exp(np.delete(log_weight, order)).sum())
     total = none + rest + sum(decision["weight"] for decision in decisions)
     triggers = [one | {"probability": one["weight"] / total} for one in decisions[:LISTED]]
-    listed = pl.col("probability") >= LEAST
-    return RankedTriggers(tables.TRIGGERS.of(triggers).filter(listed), float(none / total))
+    return RankedTriggers(
+        tables.TRIGGERS.of(triggers).filter(pl.col("probability") >= LEAST), float(none / total)
+    )
 
 
 def log_weights(

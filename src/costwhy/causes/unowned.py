@@ -111,8 +111,11 @@ def ownership_gap(
     begin = max(observed.hours[0], end - timedelta(days=GAP_DAYS))
     series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
     unowned = series.filter(pl.col("service").is_null() & pl.col("team").is_null())
-    inside = pl.col("hour").is_between(begin, end, closed="left")
-    hourly = lake_tables["hourly"].filter(inside).join(series, on="series_id", how="semi")
+    hourly = (
+        lake_tables["hourly"]
+        .filter(pl.col("hour").is_between(begin, end, closed="left"))
+        .join(series, on="series_id", how="semi")
+    )
     lost = hourly.join(unowned, on="series_id", how="semi")
     cost, total = (float(rows["EffectiveCost"].sum()) for rows in (lost, hourly))
     traces, rows = traces_of(lake_tables, directory), []
@@ -190,8 +193,9 @@ def find_lost_tags(
                 **{name: change.get(name) for name in ("change_id", "summary", "actor")},
             }
         )
-    order = ("cost_since", "when", "service")
-    return tables.LOST_TAGS.of(rows).sort(order, descending=[True, False, False])
+    return tables.LOST_TAGS.of(rows).sort(
+        ("cost_since", "when", "service"), descending=[True, False, False]
+    )
 
 
 def _losses(observed: Observed) -> list[list[LostTag]]:

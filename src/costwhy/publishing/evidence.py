@@ -64,9 +64,8 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     observed, model, spike = analysis.observed, analysis.model, dollars.spike
     if spike is None:
         raise KeyError(spike_id)
-    touched = np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist()
     own = (e.rate.row for e in spike.episodes if e.rate.kind not in ON_EDGES)
-    meters = sorted({*touched, *own})
+    meters = sorted({*np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist(), *own})
     edges = _edges(model, spike, meters)
     billed = observed.meters["service"][meters].drop_nulls()
     services = {*(observed.edges[e].service for e in edges), *billed}
@@ -178,8 +177,13 @@ def _sparse(observed: Observed, names: Sequence[str], rows: list[int]) -> pl.Dat
     """(row, t, values) of the hours in which anything is not zero."""
     grids = {name: getattr(observed, name)[rows] for name in names}
     row, t = np.nonzero(np.any([grid != 0 for grid in grids.values()], axis=0))
-    values = {name: grid[row, t] for name, grid in grids.items()}
-    return pl.DataFrame({"row": row.astype(np.int64), "t": t.astype(np.int64), **values})
+    return pl.DataFrame(
+        {
+            "row": row.astype(np.int64),
+            "t": t.astype(np.int64),
+            **{name: grid[row, t] for name, grid in grids.items()},
+        }
+    )
 
 
 def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[str, pl.DataFrame]:
@@ -193,7 +197,6 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
     shown = frames["changes"].filter(pl.col("time").is_between(week_before, observed.as_of))
     names = services | {name for name in known.service[part] if name is not None}
     actors = {*known.rows["actor"][part].to_list(), *shown["actor"].to_list()} - {None, ""}
-    seen = frames["seen"].group_by("source", "hour").agg(pl.col("records").sum())
     return {
         "recorded": known.rows[part].with_columns(
             doing=pl.Series(known.doing[part], dtype=pl.String),
@@ -204,7 +207,10 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
         "changes": shown,
         "catalog": _catalog(frames["catalog"], names, actors),
         "series": frames["series"].filter(pl.col("service").is_in(sorted(names))).select(SERIES),
-        "seen": seen.sort("source", "hour"),
+        "seen": frames["seen"]
+        .group_by("source", "hour")
+        .agg(pl.col("records").sum())
+        .sort("source", "hour"),
     }
 
 
@@ -273,12 +279,16 @@ def observed_of(evidence: Evidence) -> Observed:
     about, frames = evidence.about, evidence.tables
     first, width = datetime.fromisoformat(about["first"]), int(about["hours"])
     edges = tuple(Edge(service, caller) for service, caller in frames["edges"].iter_rows())
-    callers = {edge.caller for edge in edges if edge.internal and edge.caller}
     reported = frames[REPORTED].partition_by("service", as_dict=True)
     return Observed(
         hours=tuple(first + timedelta(hours=k) for k in range(width)),
         billed=int(about["billed"]),
-        services=tuple(sorted({edge.service for edge in edges} | callers)),
+        services=tuple(
+            sorted(
+                {edge.service for edge in edges}
+                | {edge.caller for edge in edges if edge.internal and edge.caller}
+            )
+        ),
         edges=edges,
         capacity={
             str(service): rows.sort("t")[REPORTED].to_numpy()

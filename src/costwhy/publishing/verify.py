@@ -101,8 +101,11 @@ def verify(place: str | Path) -> Checked:
 def _values(folder: Path) -> list[Difference]:
     try:
         published, again = open_case(folder), investigate_again(folder)
-        text = (folder / "case.md").read_text(encoding="utf-8")
-        written = _tree(published.case, published.about["document"], text)
+        written = _tree(
+            published.case,
+            published.about["document"],
+            (folder / "case.md").read_text(encoding="utf-8"),
+        )
         return list(_leaves("", written, _tree(again, document(again), markdown(again))))
     except (*SPOILT, pl.exceptions.PolarsError) as error:
         return [Difference("the case as a whole", "opens", str(error))]

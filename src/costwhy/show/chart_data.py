@@ -49,16 +49,19 @@ def moved(case: Case) -> pl.DataFrame:
 
 def ledger(case: Case) -> pl.DataFrame:
     """The hourly ledger with behaviours in words and the end of each hour."""
-    words = [behaviour_words(row) for row in case.ledger.iter_rows(named=True)]
     return case.ledger.with_columns(
-        behaviour=pl.Series(words, dtype=pl.String), until=pl.col("hour") + pl.duration(hours=1)
+        behaviour=pl.Series(
+            [behaviour_words(row) for row in case.ledger.iter_rows(named=True)], dtype=pl.String
+        ),
+        until=pl.col("hour") + pl.duration(hours=1),
     )
 
 
 def edges(case: Case) -> Iterable[tuple[str, pl.DataFrame]]:
     """The calls of each edge of the spike, with its name."""
-    parts = case.calls.partition_by("caller", "service", as_dict=True, maintain_order=True)
-    for (caller, service), rows in parts.items():
+    for (caller, service), rows in case.calls.partition_by(
+        "caller", "service", as_dict=True, maintain_order=True
+    ).items():
         yield f"{str(caller).removeprefix('schedule:')} → {service}", rows
 
 
@@ -74,8 +77,11 @@ def changes(case: Case) -> pl.DataFrame:
         .with_columns(service=pl.coalesce("found", "service").fill_null("others"))
     )
     first = case.triggers["service"].drop_nulls().unique(maintain_order=True)
-    counted = near.group_by("service").agg(pl.len())
-    most = counted.sort("len", "service", descending=[True, False])["service"]
+    most = (
+        near.group_by("service")
+        .agg(pl.len())
+        .sort("len", "service", descending=[True, False])["service"]
+    )
     shown = list(dict.fromkeys([*first, *most]))[:MOST_LANES]
     return near.filter(pl.col("service").is_in(shown)).select(
         "hour", "change_id", "service", "kind", "summary", "actor"

@@ -73,8 +73,10 @@ def open_board(published: str, case: str | None = None) -> Board:
     """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
     places = [place for place in case_folders(folder) if case is None or place.name == case]
-    cases = sorted(map(_opened, places), key=_rank)
-    return Board(tuple(cases), (company(folder) if case is None else None) or {})
+    return Board(
+        tuple(sorted(map(_opened, places), key=_rank)),
+        (company(folder) if case is None else None) or {},
+    )
 
 
 def _opened(place: Path) -> Published:
@@ -89,8 +91,7 @@ def _rank(published: Published) -> tuple[bool, float, float]:
 
 def owner_of(case: Case) -> str:
     """The team that runs what moved."""
-    owner = case.who[0]
-    return (owner and owner["team"]) or NOBODY
+    return case.who.get("owner", {}).get("team") or NOBODY
 
 
 # ---------------------------------------------------------------- the list
@@ -98,7 +99,6 @@ def owner_of(case: Case) -> str:
 
 def listed(board: Board) -> pl.DataFrame:
     """The cases as a person reads them; times and money as text."""
-    names = ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by")
     rows = [
         (
             case.spike.title,
@@ -111,7 +111,13 @@ def listed(board: Board) -> pl.DataFrame:
         )
         for case in (published.case for published in board.cases)
     ]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return pl.DataFrame(
+        rows,
+        schema=dict.fromkeys(
+            ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by"), pl.String
+        ),
+        orient="row",
+    )
 
 
 def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
@@ -186,11 +192,21 @@ def _verdict_fact(board: Board, verdict: str, meaning: str) -> Fact:
 def _company_facts(board: Board) -> list[Fact]:
     unowned, saved, out = board.company.get("nobody_owns"), board.company.get("saved"), []
     if unowned:
-        share = f"{float(unowned['share']):.1%} of the last 30 billed days"
-        out.append(Fact("Nobody owns", board.money([float(unowned["cost"])]), share))
+        out.append(
+            Fact(
+                "Nobody owns",
+                board.money([float(unowned["cost"])]),
+                f"{float(unowned['share']):.1%} of the last 30 billed days",
+            )
+        )
     if saved:
-        measured = f"{int(saved['fixes'])} fixes, measured against the traffic of the days after"
-        out.append(Fact("Saved by fixes", board.money([float(saved["dollars"])]), measured))
+        out.append(
+            Fact(
+                "Saved by fixes",
+                board.money([float(saved["dollars"])]),
+                f"{int(saved['fixes'])} fixes, measured against the traffic of the days after",
+            )
+        )
     return out
 
 
@@ -217,8 +233,11 @@ def shares(board: Board, by: str) -> pl.DataFrame:
         schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
         orient="row",
     )
-    sums = frame.group_by("name").agg(pl.col("dollars", "now").sum(), cases=pl.len())
-    return sums.sort("dollars", "name", descending=[True, False])
+    return (
+        frame.group_by("name")
+        .agg(pl.col("dollars", "now").sum(), cases=pl.len())
+        .sort("dollars", "name", descending=[True, False])
+    )
 
 
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
@@ -226,8 +245,11 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     found = board.company.get("nobody_owns")
     if not found:
         return None
-    items = pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()})
-    return float(found["cost"]), float(found["share"]), items
+    return (
+        float(found["cost"]),
+        float(found["share"]),
+        pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()}),
+    )
 
 
 # ---------------------------------------------------------------- pages
@@ -243,9 +265,10 @@ def _overview(board: Board) -> str:
     spend = days(board)
     parts = [html.board(board.about("workspace", ""), headline(board), facts(board))]
     if spend.height:
-        words = "The whole company by day; red is what the spikes cost."
         parts += [
-            html.section("Spend against expected", words),
+            html.section(
+                "Spend against expected", "The whole company by day; red is what the spikes cost."
+            ),
             html.chart(charts.days(spend).to_json(indent=None)),
         ]
     columns = (
