@@ -77,8 +77,8 @@ def is_planned(ranked: RankedTriggers, row: SpikeRow, hours: int, as_of: datetim
     if best is None or best["probability"] <= ranked.no_recorded_change:
         return False
     valid = best["planned_reason"] is not None and (best["planned_until"] or as_of) >= as_of
-    excess_a_day = (row.excess_cost + row.nowcast_excess_cost) / max(hours, 1) * 24
     planned = best["planned_cost_per_day"]
+    excess_a_day = (row.excess_cost + row.nowcast_excess_cost) / max(hours, 1) * 24
     return valid and (planned is None or excess_a_day <= PLAN_SLACK * planned)
 
 

@@ -54,8 +54,12 @@ class Case:
         """Excess of the last 24 hours, scaled up where it is younger: a day's delay; 0: ended."""
         if self.spike.status != "running" or not self.ledger.height:
             return 0.0
-        by_hour = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")
-        hours = by_hour["cost_change"].tail(24)
+        hours = (
+            self.ledger.group_by("hour")
+            .agg(pl.col("cost_change").sum())
+            .sort("hour")["cost_change"]
+            .tail(24)
+        )
         return float(hours.sum()) * 24 / hours.len()
 
     @property

@@ -232,13 +232,13 @@ def _change(case: Case) -> Sentence:
 def _who(case: Case) -> Sentence:
     roles = ("owner", "owner_then", "decided_by", "budget_owner")
     owner, then, decided, budget = map(case.who.get, roles)
-    runs = "nobody is recorded as owner"
+    parts = ["nobody is recorded as owner"]
     if owner:
-        runs = f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"
+        contact = owner["contact"] or "no contact known"
+        parts = [f"{owner['team']} runs {owner['service']} ({contact})"]
     if then:
         until = f", until {clock(then['until'])}" if isinstance(then["until"], datetime) else ""
-        runs += f"; when it began it was {then['team']}{until}"
-    parts = [runs]
+        parts.append(f"when it began it was {then['team']}{until}")
     if decided:
         team = decided["team"] or "an unknown team"
         parts.append(f"{decided['actor'] or 'somebody'} of {team} made the change")

@@ -112,9 +112,12 @@ def records_naming(changes: pl.DataFrame, names: Iterable[str]) -> Mask:
     long_names = [name for name in names if len(name) >= NAME_LEAST]
     if not long_names:
         return np.zeros(changes.height, dtype=bool)
-    texts = pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
     return (
-        changes.select(texts.str.contains_any(long_names).fill_null(value=False))
+        changes.select(
+            pl.concat_str("resource", "after", separator=" ", ignore_nulls=True)
+            .str.contains_any(long_names)
+            .fill_null(value=False)
+        )
         .to_series()
         .to_numpy()
     )
@@ -265,8 +268,9 @@ def _undone(changes: KnownChanges, near: slice, onset: Onset) -> Mask:
     """
     if onset.end is None:
         return np.zeros(near.stop - near.start, dtype=bool)
-    first = max(onset.end - UNDO_BEFORE, onset.start + onset.blur)
-    last = changes.between(first, onset.end + UNDO_AFTER)
+    last = changes.between(
+        max(onset.end - UNDO_BEFORE, onset.start + onset.blur), onset.end + UNDO_AFTER
+    )
     late = list(zip(changes.service[last], changes.call[last], changes.doing[last], strict=True))
     rolled_back = {service for service, _, kind in late if kind == "rollback"} - {None}
     again = {

@@ -121,15 +121,18 @@ class Directory:
     def _by_account(self, service: str) -> str | None:
         if "SubAccountId" not in self.series.columns:  # a published case keeps the tags alone
             return None
-        lines = self.series.filter(pl.col("service") == service)
-        team, share = self.most_frequent(lines["SubAccountId"].drop_nulls().unique().to_list())
+        team, share = self.most_frequent(
+            self.series.filter(pl.col("service") == service)["SubAccountId"]
+            .drop_nulls()
+            .unique()
+            .to_list()
+        )
         return team if share >= MAJORITY else None
 
     def creator(self, changes: pl.DataFrame) -> tuple[str | None, str | None]:
         """The first person who created something by these records and has a team: team, name."""
-        made = changes.filter(
-            (pl.col("kind") == "create") & ~pl.col("automated").fill_null(value=False)
-        ).sort("time")
+        decided = ~pl.col("automated").fill_null(value=False)
+        made = changes.filter((pl.col("kind") == "create") & decided).sort("time")
         actors = made["actor"].drop_nulls().unique(maintain_order=True).to_list()
         teams = ((self.team_of(actor), actor) for actor in actors)
         return next((found for found in teams if found[0] is not None), (None, None))
@@ -152,13 +155,8 @@ class Directory:
             return None
         group = entity_of(self.catalog, team, "group")
         own = _service(self.catalog, service) if service else {}
-        mails = (
-            self._users.filter(
-                pl.col("member_of").list.contains(team) & pl.col("email").is_not_null()
-            )
-            .sort("name")["email"]
-            .to_list()
-        )
+        member = pl.col("member_of").list.contains(team) & pl.col("email").is_not_null()
+        mails = self._users.filter(member).sort("name")["email"].to_list()
         ways = (group.get("contact"), group.get("email"), own.get("contact"), *mails)
         return next((way for way in ways if way), None)
 

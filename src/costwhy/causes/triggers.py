@@ -185,7 +185,6 @@ def _lag_words(time: datetime, start: datetime) -> str:
 
 
 def _joined(records: Sequence[Row]) -> list[Row]:
-    """Decisions by weight; the records of one decision are joined."""
     out: list[Row] = []
     for record in sorted(records, key=lambda one: (-one["weight"], str(one["change_id"]))):
         twins = [nth for nth, one in enumerate(out) if _is_one_decision(one, record)]

@@ -153,8 +153,12 @@ def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
 def traces_of(lake_tables: Mapping[str, pl.DataFrame], directory: Directory) -> Traces:
     """What the lake's daily cost, series and changes say about resources."""
     series, changes = lake_tables["series"], lake_tables["changes"]
-    teams = series.filter(pl.col("team").is_not_null())
-    tagged = lake_tables["daily"].drop_nulls("ResourceId").join(teams, on="series_id").sort("day")
+    tagged = (
+        lake_tables["daily"]
+        .drop_nulls("ResourceId")
+        .join(series.filter(pl.col("team").is_not_null()), on="series_id")
+        .sort("day")
+    )
     return Traces(
         directory,
         former=dict(tagged.group_by("ResourceId").agg(pl.col("team").last()).iter_rows()),

@@ -69,7 +69,6 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     edges = _edges(model, spike, meters)
     billed = observed.meters["service"][meters].drop_nulls()
     services = {*(observed.edges[e].service for e in edges), *billed}
-    owners = case_of(analysis, dollars, spike_row(model, dollars)).owners
     return Evidence(
         about={
             "workspace": analysis.lake.workspace,
@@ -89,7 +88,9 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
             **_hours(observed, meters, edges),
             **_context(analysis, spike, services),
             "leaves": leaves_of(model, dollars),
-            "owners": owners.filter(pl.col("role").is_in(["owner", "owner_then"])),
+            "owners": case_of(analysis, dollars, spike_row(model, dollars)).owners.filter(
+                pl.col("role").is_in(["owner", "owner_then"])
+            ),
         },
     )
 
@@ -135,8 +136,10 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
     The services that call one of these count too.
     """
     observed = model.observed
-    named = {name for e in spike.episodes for name in (e.rate.service, e.rate.caller)}
-    named |= set(observed.meters["service"][meters].to_list())
+    named = {
+        *observed.meters["service"][meters],
+        *(name for e in spike.episodes for name in (e.rate.service, e.rate.caller)),
+    }
     begun = {
         name
         for name, row in observed.service_rows.items()
@@ -189,12 +192,12 @@ def _sparse(observed: Observed, names: Sequence[str], rows: list[int]) -> pl.Dat
 def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[str, pl.DataFrame]:
     observed, known, frames = analysis.observed, analysis.known_changes, analysis.frames
     begin = observed.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
-    end = observed.as_of
-    if spike.end is not None:
-        end = observed.hours[0] + timedelta(hours=spike.end)
+    first = observed.hours[0]
+    end = observed.as_of if spike.end is None else first + timedelta(hours=spike.end)
     part = known.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDO_AFTER)
-    week_before = observed.hours[spike.start] - timedelta(days=7)
-    shown = frames["changes"].filter(pl.col("time").is_between(week_before, observed.as_of))
+    shown = frames["changes"].filter(
+        pl.col("time").is_between(observed.hours[spike.start] - timedelta(days=7), observed.as_of)
+    )
     names = services | {name for name in known.service[part] if name is not None}
     actors = {*known.rows["actor"][part].to_list(), *shown["actor"].to_list()} - {None, ""}
     return {

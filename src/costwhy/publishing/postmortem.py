@@ -93,9 +93,10 @@ def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Pat
     text_file.write_text(text, encoding="utf-8")
     for old in out.glob("costwhy-*.whl"):
         old.unlink()
-    notebook = TEMPLATES.get_template("postmortem.py.txt")
-    lines = notebook.render(pins=exact_pins(), wheel=make_wheel(out).name)
-    (out / "postmortem.py").write_text(f"{lines}\n", encoding="utf-8")
+    notebook = TEMPLATES.get_template("postmortem.py.txt").render(
+        pins=exact_pins(), wheel=make_wheel(out).name
+    )
+    (out / "postmortem.py").write_text(f"{notebook}\n", encoding="utf-8")
     page = offline_page(
         published.case, chart_specs(published.case), written_parts(text), _origin(published)
     )

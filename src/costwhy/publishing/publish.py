@@ -91,7 +91,7 @@ def redacted(evidence: Evidence, kinds: Collection[str]) -> tuple[Evidence, Reda
 def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:
     """What would leave: each text column, how many of its values are masked, an example."""
     whole = collect_evidence(_analysis(case), case.spike.spike_id)
-    redaction = redacted(whole, redact)[1]
+    redaction = redaction_of(redact, whole.tables, whole.resources)
     rows = []
     for table, frame in sorted(whole.tables.items()):
         for column in frame.select(pl.col(pl.String)).get_columns():

@@ -184,6 +184,7 @@ def _by_month(observed: Observed, hours: Sequence[datetime]) -> pl.DataFrame:
     for month in np.unique(months):
         index = np.flatnonzero(months == month) + offset
         index = index[(index >= 0) & (index < observed.cost.shape[1])]
-        cost = observed.cost[:, index].sum(axis=1)
-        frames.append(meters.with_columns(month=pl.lit(str(month)), cost=cost))
+        frames.append(
+            meters.with_columns(month=pl.lit(str(month)), cost=observed.cost[:, index].sum(axis=1))
+        )
     return pl.concat(frames)

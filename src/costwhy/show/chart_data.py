@@ -1,7 +1,6 @@
 """Tables of a case in the words and columns of its charts, and all its charts as Vega-Lite."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import polars as pl
 
@@ -25,11 +24,6 @@ LANES = pl.Schema(
         "who": pl.String(),
     }
 )
-
-
-def axis_of(case: Case) -> tuple[datetime, datetime]:
-    """The one time axis of all charts of the case."""
-    return charts.domain_of(case.timeline)
 
 
 def moved(case: Case) -> pl.DataFrame:
@@ -98,7 +92,7 @@ def change_options(case: Case) -> dict[str, str]:
 
 def lanes(case: Case) -> pl.DataFrame:
     """Who was involved, and when: a lane for each role."""
-    begin, now = axis_of(case)
+    begin, now = charts.domain_of(case.timeline)
     start, end = case.spike.start, case.spike.end or now
     rows = []
     for row in case.owners.iter_rows(named=True):
@@ -112,7 +106,7 @@ def lanes(case: Case) -> pl.DataFrame:
 
 def chart_specs(case: Case) -> dict[str, str]:
     """Vega-Lite of the case's charts, by name."""
-    axis, start = axis_of(case), case.spike.start
+    axis, start = charts.domain_of(case.timeline), case.spike.start
     out = {
         "moved": charts.moved(moved(case)),
         "timeline": charts.timeline(case.timeline, start),

@@ -136,5 +136,6 @@ def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
     if case.analysis is None:
         return tables.VERDICTS.empty()
-    rows = verdicts.verdict_table(case.analysis.lake)
-    return rows.filter(pl.col("spike_id") == case.spike.spike_id)
+    return verdicts.verdict_table(case.analysis.lake).filter(
+        pl.col("spike_id") == case.spike.spike_id
+    )

@@ -80,8 +80,8 @@ def open_board(published: str, case: str | None = None) -> Board:
 
 
 def _opened(place: Path) -> Published:
-    changed = (place / "case.json").stat().st_mtime_ns
-    return _OPENED.get((place, changed), lambda: open_case(place))
+    key = (place, (place / "case.json").stat().st_mtime_ns)
+    return _OPENED.get(key, lambda: open_case(place))
 
 
 def _rank(published: Published) -> tuple[bool, float, float]:
@@ -287,17 +287,17 @@ def case_page(published: Published) -> str:
 
 def _case_page(case: Case) -> str:
     specs = chart_specs(case)
-    words = (
-        "The same that engineering sees: spend and what it would have been; "
-        "excess by behaviour; recorded changes."
-    )
     return "".join(
         [
             html.top(case.workspace, case),
             html.story(case),
             html.section("What moved", "Dollars by behaviour; they add up to the excess."),
             html.chart(specs["moved"]),
-            html.section("Timeline", words),
+            html.section(
+                "Timeline",
+                "The same that engineering sees: spend and what it would have been; "
+                "excess by behaviour; recorded changes.",
+            ),
             *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
             html.section("The change and the decision"),
             html.chain(case),
