@@ -13,12 +13,13 @@ import importlib.util
 import sys
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -37,8 +38,8 @@ from incidents import MORE, SORTS, Incident
 from costwhy import tables
 from costwhy.case.document import explain
 from costwhy.sources.changes import cdevents, cloudtrail
+from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage, codeowners
-from costwhy.sources.reading import find_files
 
 TAGS = {
     "service": ("service", "app", "app.kubernetes.io/name"),
@@ -56,10 +57,15 @@ class MemoryLake:
     frames: dict[str, pl.DataFrame]
     currency: str = "USD"
     version: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """The table of that name."""
         return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        """None: it keeps no earlier versions."""
+        return []
 
 
 def lake_of(s: Simulation) -> MemoryLake:
@@ -133,9 +139,9 @@ def _records(s: Simulation, folder: Path) -> dict[str, pl.DataFrame]:
         events, records = events + more[0], records + more[1]
     write_changes(events, records, folder)
     write_catalog(s.company, folder)
-    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.ENDINGS))
-    delivered = cdevents.read(find_files("changes/*.jsonl", folder, cdevents.ENDINGS))
-    catalogue = backstage.read(find_files("catalog/", folder, backstage.ENDINGS))
+    calls = cloudtrail.read(find_files("cloudtrail/", folder, cloudtrail.FORMAT.files))
+    delivered = cdevents.read(find_files("changes/*.jsonl", folder, cdevents.FORMAT.files))
+    catalogue = backstage.read(find_files("catalog/", folder, backstage.FORMAT.files))
     paths = codeowners.read([folder / "CODEOWNERS"])
     here = pl.lit("memory").alias("delivery")
     return {

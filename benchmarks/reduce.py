@@ -20,6 +20,7 @@ import duckdb
 from costwhy.config import Mapping
 from costwhy.ingest.billing import MEMORY, THREADS, reduce_file
 from costwhy.sources.cost import focus
+from costwhy.sources.cost.sql import literal
 from costwhy.tables import DIMENSION_NAMES, MEASURE_NAMES
 
 FILE_ROWS = 5_000_000
@@ -36,7 +37,7 @@ def make(folder: Path, rows: int) -> list[Path]:
                 connection.execute("SET enable_progress_bar = false")
                 connection.execute(f"SELECT setseed(0.{k + 1})").fetchall()
                 connection.execute(
-                    f"COPY ({_rows(min(rows, FILE_ROWS), k)}) TO {focus.literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
+                    f"COPY ({_rows(min(rows, FILE_ROWS), k)}) TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)"
                 ).fetchall()
         files.append(file)
     return files
@@ -57,7 +58,7 @@ def _rows(count: int, k: int) -> str:
 def ours(files: list[Path]) -> float:
     """Total EffectiveCost by the reduction."""
     return sum(
-        float(reduce_file(file, "focus", Mapping(), "USD").totals["EffectiveCost"].sum())
+        float(reduce_file(file, focus.FORMAT.bill, Mapping(), "USD").totals["EffectiveCost"].sum())
         for file in files
     )
 
@@ -79,7 +80,7 @@ def bare(files: list[Path]) -> float:
             config={"memory_limit": MEMORY, "threads": THREADS, "preserve_insertion_order": False}
         ) as connection:
             connection.execute("SET enable_progress_bar = false")
-            source = f"FROM read_parquet({focus.literal(str(file))})"
+            source = f"FROM read_parquet({literal(str(file))})"
             hourly = connection.sql(
                 f"SELECT date_trunc('hour', ChargePeriodStart) AS hour, {dims}, {sums} {source} GROUP BY ALL"
             ).pl()

@@ -19,9 +19,9 @@ def _():
     import costwhy as cw
     from costwhy.show import chart_data, charts, html, investigation
     from costwhy.show.list_rows import position
-    from costwhy.show.notebook import LIST, section
+    from costwhy.show.notebook import LIST, element, section
 
-    return LIST, chart_data, charts, cw, html, investigation, mo, pl, position, section
+    return LIST, chart_data, charts, cw, element, html, investigation, mo, pl, position, section
 
 
 @app.cell
@@ -46,9 +46,9 @@ def _(investigation, mo, spikes):
 
 
 @app.cell
-def _(get_shown, html, investigation, lake, mo):
+def _(element, get_shown, html, investigation, lake):
     case = investigation.case_of(lake, get_shown())
-    mo.Html(html.STYLE + html.top(lake.workspace, case))
+    element(html.STYLE + html.top(lake.workspace, case))
     return (case,)
 
 
@@ -81,13 +81,13 @@ def _(LIST, get_shown, investigation, mo, position, show, spikes):
 
 
 @app.cell
-def _(case, chart_data, charts, html, mo, section):
+def _(case, chart_data, charts, element, html, mo, section):
     mo.stop(case is None)
     _parts = {"Where in the bill": html.drivers, "Through which dependencies": html.paths}
     section(
         "What moved", "Dollars by behaviour; they add up to the excess.",
         charts.moved(chart_data.moved(case)), html.behaviours(case),
-        mo.accordion({title: mo.Html(part(case)) for title, part in _parts.items()}),
+        mo.accordion({title: element(part(case)) for title, part in _parts.items()}),
     )
     return
 
@@ -116,13 +116,13 @@ def _(case, chart_data, mo):
 
 
 @app.cell
-def _(axis, case, chart_data, charts, html, lit, mo, section):
+def _(axis, case, chart_data, charts, element, html, lit, mo, section):
     mo.stop(case is None)
     _title = "What the sources cover, and what cannot be ruled out"
     section(
         "What changed", "Recorded changes and the probability that each of them did it.",
         charts.changes(chart_data.changes(case), axis, lit.value), lit,
-        html.triggers(case), mo.accordion({_title: mo.Html(html.coverage(case))}),
+        html.triggers(case), mo.accordion({_title: element(html.coverage(case))}),
     )
     return
 

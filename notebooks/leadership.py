@@ -18,9 +18,9 @@ def _():
     from costwhy.serve.viewer import read_viewer
     from costwhy.show import html, leadership
     from costwhy.show.list_rows import position
-    from costwhy.show.notebook import LIST, section
+    from costwhy.show.notebook import LIST, element, section
 
-    return LIST, html, leadership, mo, position, read_viewer, section
+    return LIST, element, html, leadership, mo, position, read_viewer, section
 
 
 @app.cell
@@ -46,10 +46,10 @@ def _(board, leadership, mo, viewer):
 
 
 @app.cell
-def _(board, html, leadership, mo, viewer):
+def _(board, element, html, leadership, viewer):
     # pages are finished HTML, made once for all viewers
     overview = leadership.overview_page(board) if viewer.case is None else ""
-    mo.Html(f"{html.STYLE}{overview}")
+    element(f"{html.STYLE}{overview}")
     return
 
 
@@ -68,13 +68,13 @@ def _(LIST, board, get_shown, leadership, mo, position, section, show, viewer):
 
 
 @app.cell
-def _(board, get_shown, html, leadership, mo):
+def _(board, element, get_shown, html, leadership):
     published = board.find(get_shown())
     if published:
         page = leadership.case_page(published)
     else:
         page = html.not_published(others=bool(board.cases))
-    mo.Html(page)
+    element(page)
     return
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
+import httpx2
 
 Reply = tuple[int, dict[str, str], bytes]
 
@@ -132,9 +132,9 @@ def _await_ready(url: str, process: "subprocess.Popen[bytes]", log: Path) -> Non
     while time.monotonic() < until:
         assert process.poll() is None, log.read_text()
         try:
-            if httpx.get(f"{url}/-/ready").status_code == 200:
+            if httpx2.get(f"{url}/-/ready").status_code == 200:
                 return
-        except httpx.TransportError:
+        except httpx2.TransportError:
             pass
         time.sleep(0.05)
     raise AssertionError(f"Prometheus did not become ready: {log.read_text()}")

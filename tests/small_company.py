@@ -9,8 +9,10 @@
 Traffic has a day and a week, and 1 % of noise; everything else stands still until the test moves it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -54,10 +56,15 @@ class MemoryLake:
     currency: str = "USD"
     version: int = 1
     place: str = "memory"
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         """The table of that name."""
         return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        """None: it keeps no earlier versions."""
+        return []
 
 
 class SmallCompany:

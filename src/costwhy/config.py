@@ -151,17 +151,22 @@ class Watch(_Keys, frozen=True, kw_only=True):
         return next((channel for channel in self.channels if channel.name == name), None)
 
 
-class Workspace(_Keys, frozen=True, kw_only=True):
-    """A whole costwhy.toml. `folder` is where it lies; paths are relative to it."""
+class _Tables(_Keys, frozen=True, kw_only=True):
+    """What a costwhy.toml has beside its sources."""
 
     workspace: About
     lake: LakePlace = LakePlace()
+    mapping: Mapping = Mapping()
+    watch: Watch = Watch()
+
+
+class Workspace(_Tables, frozen=True, kw_only=True):
+    """A whole costwhy.toml. `folder` is where it lies; paths are relative to it."""
+
     cost: tuple[SourceConfig, ...] = ()
     changes: tuple[SourceConfig, ...] = ()
     signals: tuple[SourceConfig, ...] = ()
     owners: tuple[SourceConfig, ...] = ()
-    mapping: Mapping = Mapping()
-    watch: Watch = Watch()
     folder: Path = Path()
 
     @property
@@ -212,16 +217,15 @@ def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
     """A workspace from the text of its costwhy.toml, which is or would be at `file`."""
     try:
         raw = tomllib.loads(text)
-        if "folder" in raw:
-            raise _WrongKeyError("`folder` is no key here")
         sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
-        workspace = _convert(raw, Workspace)
+        others = msgspec.structs.asdict(_convert(raw, _Tables))
     except tomllib.TOMLDecodeError as error:
         raise _not_toml(file, error) from error
     except _WrongKeyError as error:
         fix = f"{error.advice}see the README, *On your own bill*"
         raise ConfigError(f"{file} is wrong", found=str(error), fix=fix) from error
-    return msgspec.structs.replace(workspace, folder=file.resolve().parent, **sections)
+    tables: dict[str, Any] = {**others, **sections}
+    return Workspace(**tables, folder=file.resolve().parent)
 
 
 def _not_toml(file: Path, error: ValueError) -> ConfigError:
@@ -277,19 +281,15 @@ def _convert(raw: object, kind: type[Kind], key: str = "") -> Kind:
     try:
         return msgspec.convert(raw, kind, strict=True)
     except msgspec.ValidationError as error:
-        parts = _MISTAKE.fullmatch(str(error))
-        assert parts is not None, "every text matches"
-        below = parts["path"] or ""
-        found, advice = _explained(parts["found"], kind, below)
+        words, _, where = str(error).partition(" - at `")
+        below = "".join(re.findall(r"\$([^`]*)`$", where))
+        found, advice = _explained(words, kind, below)
         path = f"{key}{below}".lstrip(".")
         if found.startswith("`") and path:
             found = f"`{path}.{found[1:]}"
         elif path:
             found = f"`{path}`: {found}"
         raise _WrongKeyError(found, advice) from error
-
-
-_MISTAKE = re.compile(r"(?P<found>.*?)(?: - at (?:`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
 
 
 def _explained(found: str, kind: object, path: str) -> tuple[str, str]:

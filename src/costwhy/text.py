@@ -1,56 +1,77 @@
-"""TODO text.py"""
+"""Text and figures for people: text from outside made safe to show, money, cents and times.
+
+Names, messages and titles from outside may hold control characters, characters that turn the
+direction of writing, invisible ones and broken ones. Everything that shows or stores such text
+cleans it here.
+"""
 
 import re
 from datetime import UTC, datetime
 
 from costwhy.errors import InputError
 
-SHOWN = 300
-"""Characters that are shown of what the other side said."""
-_LEAST_SECRET = 4
-_CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]+"
-)
+MAX_SHOWN = 300  # characters shown of what another host answered
+CENT = 0.01
+HALF_CENT = 0.005  # amounts that differ by no more are equal to the cent
+_SHORTEST_SECRET = 4
+_SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
-def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
-    """A stranger's text in one line, cut, without control characters and without our secrets."""
-    for secret in secrets:
-        if len(secret) >= _LEAST_SECRET:
-            text = text.replace(secret, "(secret)")
-    return one_line(text, SHOWN)
+def clean(text: object, instead: str = "", keep: str = "") -> str:
+    """Text from outside without the characters that Python calls unprintable.
 
-
-def one_line(text: str, most: int) -> str:
-    """A stranger's text as one line of `most` characters, without control, direction and invisible characters."""
-    line = " ".join(_CONTROL.sub(" ", text[: 20 * most]).split())
-    return line if len(line) <= most else line[:most] + "…"
-
-
-def cents(amount: float) -> float:
-    """Money as it is told: to the cent, and nothing is never negative."""
-    return round(amount, 2) + 0.0
-
-
-def currency_code(code: object, place: object) -> str:
-    """The code, of ISO 4217 as USD. Raises InputError where it is none; place: where it was read."""
-    if isinstance(code, str) and re.fullmatch("[A-Z]{3}", code):
-        return code
-    raise InputError(
-        f"the currency in {place} is not a code of ISO 4217",
-        found=repr(code)[:SHOWN],
-        fix="write its three capital letters, such as USD",
+    These are control, format, direction and invisible characters, surrogates, line separators,
+    private and unassigned characters. They become `instead`; where that is empty, white space
+    becomes a space. Characters of `keep` stay.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in keep else instead or (" " if char.isspace() else "")
+        for char in text
     )
 
 
-SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+def shortened(text: str, most: int) -> str:
+    """Text from outside, cleaned, its first `most` characters."""
+    return clean(text[:most], " ") + ("…" if len(text) > most else "")
+
+
+def one_line(text: str, most: int) -> str:
+    """The same, with single spaces between its words."""
+    return shortened(" ".join(clean(text[: 20 * most], " ").split()), most)
+
+
+def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
+    """What another host answered as one short line, without our secrets."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "(secret)")
+    return one_line(text, MAX_SHOWN)
+
+
+def cents(amount: float) -> float:
+    """Money rounded to the cent; zero is never negative."""
+    return round(amount, 2) + 0.0
 
 
 def money(amount: float, currency: str = "USD") -> str:
     """$1,048 from 100 on, $20.43 below; the sign before the symbol."""
-    symbol, size = SYMBOLS.get(currency, f"{currency} "), abs(amount)
+    symbol, size = _SYMBOLS.get(currency, f"{currency} "), abs(amount)
     digits = f"{size:,.0f}" if size >= 100 else f"{size:,.2f}"
     return f"{'−' if amount < 0 and digits.strip('0.') else ''}{symbol}{digits}"
+
+
+def currency_code(code: object, place: object) -> str:
+    """The code, of ISO 4217 as USD; place: where it was read. Raises InputError for another."""
+    if isinstance(code, str) and re.fullmatch("[A-Z]{3}", code):
+        return code
+    raise InputError(
+        f"the currency in {place} is not a code of ISO 4217",
+        found=repr(code)[:MAX_SHOWN],
+        fix="write its three capital letters, such as USD",
+    )
 
 
 def clock(time: datetime) -> str:
@@ -58,8 +79,19 @@ def clock(time: datetime) -> str:
     return f"{time.day} {time:%b %H:%M} UTC"
 
 
+def to_utc(time: datetime) -> datetime:
+    """The time in UTC; one without a zone is taken as UTC."""
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+def iso_time(time: datetime) -> str:
+    """2026-10-21T09:00:00Z."""
+    return f"{to_utc(time):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def plain_value(value: object) -> object:
-    return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if isinstance(value, datetime) else value
+    """The value as JSON has it: times as text."""
+    return iso_time(value) if isinstance(value, datetime) else value
 
 
 def arn_tail(text: str) -> str:

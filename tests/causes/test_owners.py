@@ -19,7 +19,7 @@ from costwhy.causes.owners import ORDER, Directory, owner_then
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, open_lake, write
 from costwhy.publishing.publish import publish
 from costwhy.publishing.verify import verify
 from costwhy.show import html
@@ -214,14 +214,8 @@ def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
         [entity("component", "db", owner="storage"), entity("component", "new", owner="storage")],
     )
 
-    class Configured(MemoryLake):
-        config = {"mapping": {"owners": list(mapping.owners)}}
-
-    ordered = analyse(
-        Configured(
-            **{k: v for k, v in vars(lake).items() if k != "place"}, place=f"{lake.place}:ordered"
-        )
-    ).directory
+    config = {"mapping": {"owners": list(mapping.owners)}}
+    ordered = analyse(replace(lake, place=f"{lake.place}:ordered", config=config)).directory
     assert ordered.order == ("tags", "catalog")
     assert ordered.owner("db").source == "tags"
     assert ordered.owner("new").source == "backstage"
@@ -360,7 +354,7 @@ def test_a_catalogue_that_came_later_is_no_proof_that_the_owner_changed():
 
 
 def test_a_lake_tells_what_its_catalogue_said_before(tmp_path: Path):
-    about = About("acme", "USD")
+    about = SnapshotInfo("acme", "USD")
     for owner in ("old", "old", "new"):
         rows = tables.CATALOG.fit(
             pl.DataFrame([entity("component", "db", owner=owner)], schema=tables.CATALOG.schema)

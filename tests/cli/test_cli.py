@@ -16,14 +16,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.cli import app, serve
-from costwhy.cli.app import demo_workspace, shipped
+from costwhy.cli import serve
 from costwhy.cli.main import costwhy, main
 from costwhy.cli.parameters import split_words
-from costwhy.cli.terminal import clean
+from costwhy.cli.serve import demo_workspace, shipped
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, open_lake, write
+from costwhy.text import clean
 
 COMMANDS = (
     "demo",
@@ -206,7 +206,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     def note_words(words: object, option: str | None, names: object = ()) -> None:
         raise WordsReadError(*split_words(words, option, names))
 
-    for module in ("explain", "publish", "feedback"):
+    for module in ("cases", "feedback"):
         monkeypatch.setattr(f"costwhy.cli.{module}.split_words", note_words)
     name, *rest = line.split()
     command = costwhy.commands[name]
@@ -351,7 +351,7 @@ def test_no_external_text_reaches_the_terminal_as_a_command(text):
 
 def test_ordinary_text_of_any_language_is_left_alone():
     text = "Größe 価格 €1,048 → +3 %\tnächste\nZeile 🙂"
-    assert clean(text) == text
+    assert clean(text, keep="\n\t") == text
 
 
 def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypatch, capsys):
@@ -364,7 +364,11 @@ def test_names_from_files_are_shown_without_escapes_or_markup(tmp_path, monkeypa
     }
     frame = pl.DataFrame([row | {"cost_per_hour_now": 0.0, "verdict": EVIL, "where": "{}"}])
     monkeypatch.setattr("costwhy.case.investigate.find_spikes", lambda _lake: frame)
-    write(tmp_path, About(EVIL, "USD"), {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))})
+    write(
+        tmp_path,
+        SnapshotInfo(EVIL, "USD"),
+        {"hourly": Replacement(pl.DataFrame({"delivery": ["d"]}))},
+    )
     assert main(["spikes", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert "\x1b" not in said
@@ -399,7 +403,7 @@ def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_n
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(app, "shipped", lambda *_: tmp_path / "sample")
+    monkeypatch.setattr(serve, "shipped", lambda *_: tmp_path / "sample")
     sample(tmp_path / "sample")
     first = demo_workspace()
     assert first.parent == tmp_path / "cache" / "costwhy"

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +10,12 @@ import polars as pl
 import pytest
 
 from costwhy.errors import LakeError
-from costwhy.lake import checkpoint, lock
+from costwhy.lake import lock
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, Lake, has_lake, open_lake, write
+from costwhy.lake.lake import Lake, SnapshotInfo, has_lake, open_lake, write
 from costwhy.tables import BY_NAME
 
-ABOUT = About("acme", "USD", {"sources": [{"format": "focus", "path": "billing"}]})
+ABOUT = SnapshotInfo("acme", "USD", {"sources": [{"format": "focus", "path": "billing"}]})
 HOUR = datetime(2026, 10, 1, tzinfo=UTC)
 
 
@@ -224,11 +225,13 @@ def test_a_snapshot_is_never_written_over_another(tmp_path, monkeypatch):
     """Should the lock fail (some network file systems), the exclusive link still lets only one win."""
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
 
-    def overtaken(name: str) -> None:
-        if name == "before the link":
-            (tmp_path / "snapshots" / "000000000002.json").write_text("theirs")
+    link = os.link
 
-    monkeypatch.setattr(checkpoint, "step", overtaken)
+    def overtaken(draft: Path, file: Path) -> None:
+        (tmp_path / "snapshots" / "000000000002.json").write_text("theirs")
+        link(draft, file)
+
+    monkeypatch.setattr(os, "link", overtaken)
     with pytest.raises(LakeError, match="being written by another"):
         write(tmp_path, ABOUT, {"hourly": Replacement(bill("november", 1.0))})
     assert (tmp_path / "snapshots" / "000000000002.json").read_text() == "theirs"

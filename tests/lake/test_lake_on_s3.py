@@ -14,18 +14,20 @@ import boto3
 import polars as pl
 import pytest
 from aws_on_loopback import assert_nothing_planted, bucket, proxy, use_moto
-from conftest import ROOT
+from places import ROOT
 
 from costwhy.config import read_workspace
 from costwhy.errors import LakeError, UnreachableError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake import checkpoint, lock, on_s3
+from costwhy.lake import lake, lease, lock
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, has_lake, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
+from costwhy.lake.snapshots import create_snapshot, read_snapshot
+from costwhy.lake.store import store_of
 from costwhy.remote import aws
 from costwhy.tables import BY_NAME
 
-ABOUT = About("acme", "USD")
+ABOUT = SnapshotInfo("acme", "USD")
 PLACE = "s3://lakes-of-tests/acme/lake"
 
 
@@ -68,9 +70,9 @@ def test_what_a_killed_writer_left_is_taken_back(monkeypatch: pytest.MonkeyPatch
     """Killed before the snapshot: rows are in Delta, the lease stays, nobody sees either."""
     write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
     code = (
-        "import os, signal; from costwhy.lake import checkpoint; "
-        "checkpoint.step = lambda name: os.kill(os.getpid(), signal.SIGKILL) if name == 'before the snapshot' else None; "
-        f"from costwhy.lake.lake import *; from costwhy.lake.delta import Replacement; from costwhy.tables import BY_NAME; import polars as pl; write({PLACE!r}, About('acme', 'USD'), "
+        "import os, signal; from costwhy.lake import lake; "
+        "lake.create_snapshot = lambda *_: os.kill(os.getpid(), signal.SIGKILL); "
+        f"from costwhy.lake.lake import *; from costwhy.lake.delta import Replacement; from costwhy.tables import BY_NAME; import polars as pl; write({PLACE!r}, SnapshotInfo('acme', 'USD'), "
         "{'hourly': Replacement(BY_NAME['hourly'].fit(pl.DataFrame({'delivery': ['october'], 'EffectiveCost': [99.0]})))})"
     )
     child = subprocess.run([sys.executable, "-c", code], env=dict(os.environ), check=False)
@@ -80,7 +82,7 @@ def test_what_a_killed_writer_left_is_taken_back(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     with pytest.raises(LakeError, match="is being written by another costwhy"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))})
-    monkeypatch.setattr(on_s3, "LEASE", -1.0)  # its time is over
+    monkeypatch.setattr(lease, "LEASE", -1.0)  # its time is over
     assert write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))}) == 2
     assert (total(1), total()) == (1.0, 3.0)
 
@@ -88,13 +90,15 @@ def test_what_a_killed_writer_left_is_taken_back(monkeypatch: pytest.MonkeyPatch
 def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 1.0))})
 
-    def take_over(name: str) -> None:
-        if name == "after hourly":
-            boto3.client("s3").put_object(
-                Bucket="lakes-of-tests", Key="acme/lake/writer.lock", Body=b"mine now"
-            )
+    write_table = lake.write_table
 
-    monkeypatch.setattr(checkpoint, "step", take_over)
+    def taken_over(*table: object) -> int | None:
+        boto3.client("s3").put_object(
+            Bucket="lakes-of-tests", Key="acme/lake/writer.lock", Body=b"mine now"
+        )
+        return write_table(*table)
+
+    monkeypatch.setattr(lake, "write_table", taken_over)
     with pytest.raises(LakeError, match="was taken over by another costwhy"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("october", 99.0))})
     assert open_lake(PLACE).versions() == [1]
@@ -104,8 +108,8 @@ def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.Monk
 
 def test_a_writer_who_lives_keeps_his_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Renewed every few milliseconds: the lease that is there is never the one that was taken."""
-    monkeypatch.setattr(on_s3, "BEAT", 0.005)
-    with on_s3.lease(PLACE, 1.0) as still_ours:
+    monkeypatch.setattr(lease, "RENEWAL", 0.005)
+    with lease.lease(PLACE, 1.0) as still_ours:
         first, until = (
             boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")[
                 "ETag"
@@ -156,10 +160,11 @@ def test_the_policy_allows_what_reading_and_writing_ask_for_and_no_more(
 
 
 def test_a_version_is_created_once() -> None:
-    on_s3.Snapshots(PLACE).create(7, {"a": 1})
+    store = store_of(PLACE)
+    create_snapshot(store, 7, {"a": 1})
     with pytest.raises(LakeError, match="is being written by another costwhy"):
-        on_s3.Snapshots(PLACE).create(7, {"a": 2})
-    assert json.loads(on_s3.Snapshots(PLACE).text(7)) == {"a": 1}
+        create_snapshot(store, 7, {"a": 2})
+    assert read_snapshot(store, 7)["a"] == 1
 
 
 def test_a_lake_that_cannot_be_reached_is_exit_code_4_and_a_missing_bucket_3(

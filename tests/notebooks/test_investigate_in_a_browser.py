@@ -14,12 +14,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import ROOT
+from places import ROOT
 from playwright.sync_api import Browser, Page
 from visits import PATIENCE, Visit, visiting
 
 from costwhy.case.investigate import find_spikes
-from costwhy.feedback.verdicts import said
+from costwhy.feedback.verdicts import verdict_table
 from costwhy.lake.lake import Lake, open_lake
 from costwhy.text import money
 
@@ -157,7 +157,7 @@ def test_what_an_owner_says_is_kept_and_without_a_name_it_says_why_not(
             "() => [...document.querySelectorAll('.cw td')].some(cell => cell.innerText === 'fixing')"
         )
         lake = open_lake(workspace)
-        assert set(said(lake).select("spike_id", "verdict", "who").rows()) == {
+        assert set(verdict_table(lake).select("spike_id", "verdict", "who").rows()) == {
             (find_spikes(lake)["spike_id"][0], "fixing", "dana <b>oncall</b>")
         }
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import COMPANIES, copied
+from places import COMPANIES, copied
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, InputError, SourceError
+from costwhy.ingest import batch
 from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
@@ -461,7 +462,7 @@ def test_progress_counts_every_file_once_and_ends_at_the_whole(tmp_path):
 
 
 def test_large_frames_wait_on_disk_and_arrive_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("costwhy.ingest.ingest.ingest.batch.SPOOLED", 2)
+    monkeypatch.setattr(batch, "SPOOLED", 2)
     workspace(tmp_path)
     period(tmp_path, "2026-09", 1.0, 2.0, 3.0)
     period(tmp_path, "2026-10", 10.0)

@@ -1,6 +1,7 @@
 """A writer that is killed at any point leaves the last good version whole, and the next writer goes on from there.
 
-Each test kills a real process: `os._exit` at a named step, which is what SIGKILL leaves behind.
+Each test kills a real process: `os._exit` after a table was written, before the snapshot, or before its link; that is what
+SIGKILL leaves behind.
 """
 
 import os
@@ -15,9 +16,9 @@ import polars as pl
 import pytest
 
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import About, open_lake, write
+from costwhy.lake.lake import SnapshotInfo, open_lake, write
 
-ABOUT = About("acme", "USD")
+ABOUT = SnapshotInfo("acme", "USD")
 STEPS = (
     "after hourly",
     "after overview",
@@ -30,12 +31,23 @@ WRITER = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
-from costwhy.lake import checkpoint
+from costwhy.lake import lake
 from test_killed_writers import put
 def step(name):
     if name == {step!r}:
         {action}
-checkpoint.step = step
+write_table, create_snapshot, link = lake.write_table, lake.create_snapshot, os.link
+def written(folder, name, change, base):
+    version = write_table(folder, name, change, base)
+    step(f"after {{name}}")
+    return version
+def created(*snapshot):
+    step("before the snapshot")
+    create_snapshot(*snapshot)
+def linked(*files):
+    step("before the link")
+    link(*files)
+lake.write_table, lake.create_snapshot, os.link = written, created, linked
 put(Path({place!r}), {cost})
 """
 

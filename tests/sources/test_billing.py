@@ -5,12 +5,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import DATA, SHARED, external
+from places import DATA, SHARED, external
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.ingest.billing import merge, reduce_file
-from costwhy.sources.cost import focus
+from costwhy.sources.cost import cur, focus
 from costwhy.sources.files import find_files
 
 # file; rows by provider; by category; dollars billed; effective
@@ -45,7 +45,7 @@ def test_the_public_focus_sample_is_read_whole(
     categories: dict[str, int],
     dollars: tuple[float, float],
 ) -> None:
-    cube = reduce_file(file, "focus", Mapping(service_tags=("application",)), "USD")
+    cube = reduce_file(file, focus.FORMAT.bill, Mapping(service_tags=("application",)), "USD")
     assert (cube.rows, cube.rows_set_aside) == (sum(providers.values()), 0)
     assert cube.totals["BilledCost"].sum() == pytest.approx(dollars[0], abs=1e-9)
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(dollars[1], abs=1e-9)
@@ -69,7 +69,7 @@ def test_the_public_focus_sample_is_read_whole(
 
 @pytest.mark.parametrize(("file", "rows"), own_and_shared(*CUR))
 def test_the_public_legacy_report_is_read_whole(file: Path, rows: int) -> None:
-    cube = reduce_file(file, "cur", Mapping(), "USD")
+    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
     assert (cube.rows, cube.rows_set_aside) == (rows, 0)
     assert cube.totals["billing_period"].to_list() == ["2023-11"]
     raw = pl.read_csv(file, infer_schema=False)["lineItem/UnblendedCost"].cast(pl.Float64)
@@ -101,7 +101,7 @@ def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> N
         reservation_effective_cost=[None, None, None, 0.4, None, None], reservation_unused_recurring_fee=[None, None, None, None, 0.25, None],
         savings_plan_total_commitment_to_date=[None, None, None, None, None, 1.0], savings_plan_used_commitment=[None, None, None, None, None, 0.9],
     )  # fmt: skip
-    cube = reduce_file(file, "cur2", Mapping(), "USD")
+    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
     rows = cube.hourly.join(cube.series, on="series_id")
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(1.0 + 0.6 + 0.4 + 0.25 + 0.10)
     by_kind = rows.group_by("ChargeCategory", "PricingCategory", "CommitmentDiscountStatus").agg(
@@ -114,7 +114,10 @@ def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> N
 def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> None:
     cubes = [
         reduce_file(
-            cur2(tmp_path, line_item_line_item_type=["Usage"] * n), "cur2", Mapping(), "USD"
+            cur2(tmp_path, line_item_line_item_type=["Usage"] * n),
+            cur.FORMAT.bill,
+            Mapping(),
+            "USD",
         )
         for n in (1, 3)
     ]

@@ -14,11 +14,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
 
-import httpx
+import httpx2
 import msgspec
 import polars as pl
 import pytest
-from conftest import ROOT, SAMPLE
 from loopback import (
     Heard,
     Reply,
@@ -29,13 +28,14 @@ from loopback import (
     open_metrics,
     prometheus_server,
 )
+from places import ROOT, SAMPLE
 
 from costwhy.config import parse_workspace, read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.ingest import IngestReport, ingest
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
-from costwhy.sources.by_day import Live, Request
+from costwhy.sources.format import Live, Request
 from costwhy.sources.reading import Reading
 from costwhy.sources.signals import long_table, prometheus, prometheus_auth
 from costwhy.sources.signals.prometheus_auth import find_region
@@ -460,7 +460,9 @@ def test_basic_authentication_takes_its_password_from_a_file(tmp_path: Path) -> 
     ) as fake:
         place = prometheus.find_endpoint(entry_of(url=fake.url, **basic), "signals[0]", tmp_path)
         assert prometheus.read(place, {"calls": "x"}, (START, END)).rows.is_empty()
-    assert httpx.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
+    assert (
+        httpx2.BasicAuth("costwhy", SECRET)._auth_header == fake.heard[0].headers["authorization"]
+    )
     assert SECRET not in repr(place)
     assert fake.heard[0].headers["authorization"].split()[1] not in repr(place)
 
@@ -523,7 +525,7 @@ def test_a_redirect_is_not_followed_and_nobody_else_sees_the_token(
         http_server(every_hour) as other,
         http_server(lambda _: (302, {"Location": other.url + "/steal?x=1"}, b"")) as fake,
     ):
-        with pytest.raises(UnreachableError, match="sends us on to another address") as caught:
+        with pytest.raises(UnreachableError, match="redirects to another address") as caught:
             prometheus.read(endpoint(fake.url, **TOKEN), {"calls": "x"}, (START, END))
         assert other.heard == []
     assert caught.value.found == f"302 to {other.url.removeprefix('http://')}"
@@ -876,7 +878,7 @@ def test_a_mistyped_address_does_not_show_its_password(url: str) -> None:
 
 
 def test_a_host_whose_name_is_none_is_exit_code_4() -> None:
-    with pytest.raises(UnreachableError, match="the host's name is none"):
+    with pytest.raises(UnreachableError, match="the host's name is not valid"):
         prometheus.read(
             endpoint("http://prometheus..monitoring:9090"), {"calls": "c"}, (START, END)
         )

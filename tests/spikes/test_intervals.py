@@ -103,24 +103,24 @@ def test_in_a_window_that_a_person_picks_a_rate_is_a_tenth_off():
 # ---------------------------------------------------------------- autoscalers
 
 
-def scaled(wrong: int) -> tuple[Model, SpikeDollars]:
+def scaled(problem: int) -> tuple[Model, SpikeDollars]:
     """An instance for each 137 calls at $2; in so many hours of the week before one too many."""
     instances = np.maximum(5, np.ceil(TRAFFIC / 137))
-    instances[ONSET - 2 * wrong : ONSET : 2] += 1
+    instances[ONSET - 2 * problem : ONSET : 2] += 1
     usage = instances + step(HOURS, ONSET, 0.0, 10.0)
     model = model_of(Meter("web", "BoxUsage", usage, 2 * usage, unit="Hrs"))
     assert model.meters[0].rule is not None
     return model, spike_of(model, "capacity", drift=0.0)
 
 
-@pytest.mark.parametrize("wrong", [0, 12])
-def test_an_autoscaler_is_as_uncertain_as_its_rule_was_wrong(wrong):
-    model, spike = scaled(wrong)
+@pytest.mark.parametrize("problem", [0, 12])
+def test_an_autoscaler_is_as_uncertain_as_its_rule_was_wrong(problem):
+    model, spike = scaled(problem)
     # (12 + 0.5) of 169 hours, $2 each: the variance of 48 hours
-    hours = 48 * (wrong + 0.5) / 169
+    hours = 48 * (problem + 0.5) / 169
     expected = QUANTILE_90 * (hours * 2.0**2) ** 0.5 if np.exp(-hours) < 0.8 else 0.0
     assert excess_half_width(model, spike, 0, 48) == pytest.approx(expected, abs=1e-6)
-    assert (expected > 0) == (wrong > 0)
+    assert (expected > 0) == (problem > 0)
 
 
 def test_where_no_wrong_hour_is_likely_nothing_is_added():

@@ -9,15 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 from companies_in_time import CHANNELS, NOW, ONSET, known, storm, webhook
-from conftest import ROOT
+from places import ROOT
 from small_company import ALL, FIRST, HOURS, SmallCompany
 
 from costwhy.case.analysis import analyse
 from costwhy.case.investigate import find_spikes
-from costwhy.feedback.known_spike import keys_of_spikes
 from costwhy.feedback.savings import savings
-from costwhy.feedback.verdicts import history, newest, said, say
-from costwhy.watch.watch import tell_all
+from costwhy.feedback.verdicts import key_of_spike, newest, say, verdict_table, verdicts_of
+from costwhy.watch.watch import notify
 
 HOUR = timedelta(hours=1)
 
@@ -130,7 +129,7 @@ def test_a_proven_fix_is_told_once_and_a_fix_that_did_not_hold_too(tmp_path, mon
         with webhook() as told:
             monkeypatch.setenv("HOOK_URL", told.fake.url)
             for day in range(3):
-                tell_all(lake, CHANNELS, None, datetime(2026, 11, 1 + day, tzinfo=UTC))
+                notify(lake, CHANNELS, None, datetime(2026, 11, 1 + day, tzinfo=UTC))
             assert told.events == events
             assert ("Fixed: " if after < 2 else "The fix did not hold: ") in str(
                 told.messages[1]["title"]
@@ -143,17 +142,19 @@ def test_what_was_said_stays_and_the_newest_counts(tmp_path):
     spike = find_spikes(lake)["spike_id"][0]
     for n, verdict in enumerate(("fixing", "accepted", "fixed")):
         say(lake, spike, verdict, f"note {n}", "dana", NOW + n * HOUR)
-    assert said(lake)["verdict"].to_list() == ["fixed", "accepted", "fixing"]
-    assert said(lake)["excess_per_hour"][0] > 0
+    assert verdict_table(lake)["verdict"].to_list() == ["fixed", "accepted", "fixing"]
+    assert verdict_table(lake)["excess_per_hour"][0] > 0
+    analysis = analyse(lake)
     moved = replace(
-        keys_of_spikes(analyse(lake))[0], spike_id="20261007T03-other"
+        key_of_spike(analysis, analysis.found[0]), spike_id="20261007T03-other"
     )  # its id begins with another hour
     later = replace(moved, start=moved.start + 7 * HOUR)
     assert (
-        newest(history(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict == "fixed"
+        newest(verdicts_of(lake.place), replace(moved, start=moved.start + 5 * HOUR)).verdict
+        == "fixed"
     )
-    assert newest(history(lake.place), later) is None
-    traffic = replace(moved, place=("demand", "web", None, None))
+    assert newest(verdicts_of(lake.place), later) is None
+    traffic = replace(moved, kind="demand", service="web", caller=None, usage_type=None)
     assert replace(traffic, start=traffic.start + 40 * HOUR, spike_id="x").is_same(
         traffic
     )  # a swell has no sharp onset

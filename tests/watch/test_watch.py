@@ -18,12 +18,12 @@ from costwhy.cli.main import main
 from costwhy.config import OutputChannel, Watch
 from costwhy.errors import LakeError
 from costwhy.feedback.plans import plan
-from costwhy.feedback.verdicts import said, say
-from costwhy.lake import journal
+from costwhy.feedback.verdicts import say, verdict_table
+from costwhy.lake import folder
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
-from costwhy.watch.news import look
-from costwhy.watch.watch import tell_all
+from costwhy.watch.news import find_news
+from costwhy.watch.watch import notify
 
 HOUR = timedelta(hours=1)
 
@@ -84,7 +84,7 @@ def test_a_dry_run_shows_and_leaves_no_trace(workspace, told, capsys):
 def test_day_and_night_are_no_growth(tmp_path, told):
     company = storm()
     for hour in range(ONSET + 12, HOURS + 1, 12):  # looked at by day and by night
-        tell_all(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+        notify(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
     assert told.events == ["new"]
 
 
@@ -92,22 +92,22 @@ def test_a_spike_that_grows_by_a_quarter_is_told_again_and_its_end_too(tmp_path,
     company = storm(2.0, 1.6, ONSET + 120)  # 2.04 attempts become 3.26: 1.0 too many become 2.2
     company.retries["db", "api"][ONSET + 200 :] = 1.02
     for hour in (ONSET + 72, ONSET + 96, ONSET + 168, ONSET + 192, HOURS):
-        tell_all(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+        notify(known(company, tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
     assert told.events == ["new", "grown", "ended"]
     assert len({m["spike_id"] for m in told.messages}) == 1
-    assert "when this was last told" in told.messages[1]["lines"][0]
+    assert "at the last message" in told.messages[1]["lines"][0]
 
 
 @pytest.mark.parametrize("verdict", ["accepted", "planned"])
 def test_what_its_owner_accepts_is_silent_until_it_grows_by_a_quarter(verdict, tmp_path, told):
     first = known(storm(), tmp_path, ONSET + 72)
     say(first, find_spikes(first)["spike_id"][0], verdict, "we know", "dana", NOW)
-    tell_all(first, CHANNELS, None, NOW + HOUR)
-    tell_all(
+    notify(first, CHANNELS, None, NOW + HOUR)
+    notify(
         known(storm(2.0, 1.1, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 2 * HOUR
     )  # 1.04 too many become 1.24
     assert told.events == []
-    tell_all(
+    notify(
         known(storm(2.0, 1.3, ONSET + 120), tmp_path, ONSET + 168), CHANNELS, None, NOW + 3 * HOUR
     )  # ... 1.04 become 1.65
     assert len(told.events) == 1
@@ -118,26 +118,26 @@ def test_a_spike_within_its_plan_is_not_told_and_one_beyond_it_is(tmp_path, told
     lake = known(storm(), tmp_path, ONSET + 72)  # about $9 an hour: $216 a day
     window = (FIRST + (ONSET - 24) * HOUR, FIRST + HOURS * HOUR)
     plan(lake, "db", "a load test", window, 200.0, "dana")  # with a quarter more it covers $250
-    assert tell_all(lake, CHANNELS, None, NOW).told == ()
+    assert notify(lake, CHANNELS, None, NOW).sent == ()
     beyond = known(storm(3.0), tmp_path, ONSET + 72)  # twice as much
-    tell_all(beyond, CHANNELS, None, NOW + HOUR)
+    notify(beyond, CHANNELS, None, NOW + HOUR)
     assert told.events == ["new"]
 
 
 def test_a_plan_of_another_service_covers_nothing(tmp_path, told):
     lake = known(storm(), tmp_path, ONSET + 72)
     plan(lake, "mobile", "a campaign", (FIRST, FIRST + HOURS * HOUR), None, "dana")
-    tell_all(lake, CHANNELS, None, NOW)
+    notify(lake, CHANNELS, None, NOW)
     assert told.events == ["new"]
 
 
 def test_a_spike_that_is_not_theirs_goes_to_the_default_channel(tmp_path, told):
     lake = known(storm(), tmp_path, ONSET + 72)
-    assert [e.message.owner_team for e in look(lake, [], None, NOW)] == ["data"]
+    assert [e.message.owner_team for e in find_news(lake, [], None, NOW)] == ["data"]
     channels = Watch(
         default="hook", teams={"data": "terminal"}, channels=(HOOK, OutputChannel(name="terminal"))
     )
-    tell_all(lake, channels, None, NOW)
+    notify(lake, channels, None, NOW)
     assert told.events == []  # the team has it
     say(
         lake,
@@ -147,20 +147,20 @@ def test_a_spike_that_is_not_theirs_goes_to_the_default_channel(tmp_path, told):
         "dana",
         NOW + HOUR,
     )
-    tell_all(lake, channels, None, NOW + 2 * HOUR)
-    tell_all(lake, channels, None, NOW + 3 * HOUR)
+    notify(lake, channels, None, NOW + 2 * HOUR)
+    notify(lake, channels, None, NOW + 3 * HOUR)
     assert told.events == ["new"]
 
 
 def test_without_a_channel_it_is_standard_output(tmp_path, capsys):
-    tell_all(known(storm(), tmp_path), Watch(), None, NOW)
+    notify(known(storm(), tmp_path), Watch(), None, NOW)
     assert capsys.readouterr().out.startswith("New: $")
 
 
 def test_what_a_restated_bill_does_not_show_any_more_is_resolved(tmp_path, told):
-    tell_all(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW)
+    notify(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW)
     for hour in (ONSET + 80, ONSET + 120, HOURS):
-        tell_all(known(SmallCompany(), tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
+        notify(known(SmallCompany(), tmp_path, hour), CHANNELS, None, NOW + hour * HOUR)
     assert told.events == ["new", "resolved"]
 
 
@@ -170,20 +170,20 @@ def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(
     monkeypatch.setattr(http, "wait", lambda _seconds: None)
     lake = known(storm(), tmp_path)
     told.fake.answer = lambda _heard: (403, {}, b"no")
-    report = tell_all(lake, CHANNELS, None, NOW)
-    assert (report.told, len(report.waiting), len(report.faults)) == ((), 1, 1)
+    report = notify(lake, CHANNELS, None, NOW)
+    assert (report.sent, len(report.waiting), len(report.faults)) == ((), 1, 1)
     for minutes, tries in (
         (4, 1),
         (5, 2),
         (14, 2),
         (15, 3),
     ):  # five minutes after the first failure, ten after the second
-        tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=minutes))
+        notify(lake, CHANNELS, None, NOW + timedelta(minutes=minutes))
         assert len(told.ids) == tries
     told.fake.answer = lambda _heard: (200, {}, b"")
-    assert len(tell_all(lake, CHANNELS, None, NOW + timedelta(days=1)).told) == 1
+    assert len(notify(lake, CHANNELS, None, NOW + timedelta(days=1)).sent) == 1
     assert len(set(told.ids)) == 1
-    tell_all(lake, CHANNELS, None, NOW + timedelta(days=2))
+    notify(lake, CHANNELS, None, NOW + timedelta(days=2))
     assert len(told.ids) == 4
 
 
@@ -191,22 +191,22 @@ def test_what_a_channel_refuses_is_kept_and_sent_later_with_longer_pauses(
 def test_a_missing_secret_loses_no_message_and_names_the_variable(tmp_path, monkeypatch):
     lake = known(two_spikes(), tmp_path)
     monkeypatch.delenv("HOOK_SECRET")
-    report = tell_all(lake, CHANNELS, None, NOW)
+    report = notify(lake, CHANNELS, None, NOW)
     assert (len(report.waiting), len(report.faults)) == (
         2,
         1,
     )  # said once, however many messages wait for it
     assert "HOOK_SECRET" in str(report.faults[0])
     monkeypatch.setenv("HOOK_SECRET", "s3cret")
-    assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
+    assert len(notify(lake, CHANNELS, None, NOW + HOUR).sent) == 2
 
 
 @pytest.mark.usefixtures("told")
 def test_who_watches_within_the_pause_is_told_why_and_until_when(tmp_path, monkeypatch):
     lake = known(two_spikes(), tmp_path)
     monkeypatch.delenv("HOOK_SECRET")
-    tell_all(lake, CHANNELS, None, NOW)
-    report = tell_all(lake, CHANNELS, None, NOW + timedelta(minutes=1))
+    notify(lake, CHANNELS, None, NOW)
+    report = notify(lake, CHANNELS, None, NOW + timedelta(minutes=1))
     assert (len(report.waiting), report.faults) == (2, ())
     [pause] = report.pauses  # two messages, one reason
     assert "secret_env" in pause.problem
@@ -237,8 +237,8 @@ def test_hostile_names_in_a_spike_are_letters_in_its_message(tmp_path, told, cap
     lake = known(company, tmp_path)
     spike = find_spikes(lake)["spike_id"][0]
     say(lake, spike, "fixing", "on it\x1b[2J\n<!here>", "eve\nroot")
-    tell_all(lake, CHANNELS, None, NOW)
-    tell_all(known(company, tmp_path / "b"), Watch(), None, NOW)
+    notify(lake, CHANNELS, None, NOW)
+    notify(known(company, tmp_path / "b"), Watch(), None, NOW)
     body = told.fake.heard[0].body.decode()
     assert "<" not in body
     assert "\\u001b" not in body
@@ -292,7 +292,7 @@ def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeyp
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("costwhy.cli.watch.time.sleep", sleep)
+    monkeypatch.setattr("costwhy.cli.ingest.time.sleep", sleep)
     assert main(["watch", str(workspace), "--every", "15m"]) == 130
     assert pauses == [900.0, 900.0]
     assert "is not TOML" in capsys.readouterr().err
@@ -312,16 +312,16 @@ def test_a_source_that_cannot_be_read_hinders_nobody_from_being_told(workspace, 
     assert len(told.ids) >= 5
 
 
-def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch, moto_apart):
+def test_a_lake_on_s3_keeps_what_was_sent_and_said(tmp_path, told, monkeypatch, moto_apart):
     use_moto(monkeypatch, tmp_path, moto_apart)
     bucket("lakes-of-tests")
     lake = replace(known(two_spikes(), tmp_path), place="s3://lakes-of-tests/acme/lake")
     spike = find_spikes(lake)["spike_id"][0]
     say(lake, spike, "accepted", "we know", "dana", NOW)
     for _ in range(2):
-        tell_all(lake, CHANNELS, None, NOW)
+        notify(lake, CHANNELS, None, NOW)
     assert len(told.ids) == 1  # of two spikes one is accepted
-    assert said(lake)["verdict"].to_list() == ["accepted"]
+    assert verdict_table(lake)["verdict"].to_list() == ["accepted"]
     assert not list(tmp_path.rglob("*.json"))
 
 
@@ -330,10 +330,10 @@ def test_a_lake_on_s3_keeps_what_was_told_and_said(tmp_path, told, monkeypatch, 
 
 def test_a_clock_that_was_set_back_tells_an_end_once(tmp_path, told):
     """The spike was told on a machine whose clock was a year ahead; then the clock was set right."""
-    tell_all(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW + timedelta(days=400))
+    notify(known(storm(), tmp_path, ONSET + 72), CHANNELS, None, NOW + timedelta(days=400))
     over = storm(2.0, 0.5, ONSET + 100)  # twice as many, and half of that: as ever
     for hour in range(4):
-        tell_all(known(over, tmp_path), CHANNELS, None, NOW + hour * HOUR)
+        notify(known(over, tmp_path), CHANNELS, None, NOW + hour * HOUR)
     assert told.events == ["new", "ended"]
 
 
@@ -341,9 +341,9 @@ def test_a_clock_that_was_set_back_keeps_no_message_waiting(tmp_path, told, monk
     monkeypatch.setattr(http, "wait", lambda _seconds: None)
     lake = known(storm(), tmp_path)
     told.fake.answer = lambda _heard: (403, {}, b"no")
-    tell_all(lake, CHANNELS, None, NOW + timedelta(days=400))
+    notify(lake, CHANNELS, None, NOW + timedelta(days=400))
     told.fake.answer = lambda _heard: (200, {}, b"")
-    assert len(tell_all(lake, CHANNELS, None, NOW).told) == 1
+    assert len(notify(lake, CHANNELS, None, NOW).sent) == 1
 
 
 def test_what_is_said_last_counts_whoever_s_clock_was_ahead(tmp_path):
@@ -352,7 +352,7 @@ def test_what_is_said_last_counts_whoever_s_clock_was_ahead(tmp_path):
     ahead = datetime.now(UTC) + timedelta(hours=3)
     say(lake, spike, "accepted", "", "dana", ahead)
     assert say(lake, spike, "fixing", "", "li").at > ahead
-    assert said(lake)["verdict"].to_list() == ["fixing", "accepted"]
+    assert verdict_table(lake)["verdict"].to_list() == ["fixing", "accepted"]
 
 
 @pytest.mark.parametrize(
@@ -364,9 +364,9 @@ def test_a_document_that_says_nothing_is_named_with_what_to_do(folder, name, con
     (tmp_path / folder / f"{name}.json").write_text(content)
     with pytest.raises(
         LakeError,
-        match=rf"{folder}/{name}\.json in the lake is no document of costwhy(.|\n)*To do: bring it back",
+        match=rf"{folder}/{name}\.json in the lake is no document of costwhy(.|\n)*To do: restore the file",
     ):
-        tell_all(known(storm(), tmp_path), CHANNELS, None, NOW)
+        notify(known(storm(), tmp_path), CHANNELS, None, NOW)
 
 
 def test_a_verdict_whose_time_has_no_zone_is_of_utc(tmp_path):
@@ -376,24 +376,39 @@ def test_a_verdict_whose_time_has_no_zone_is_of_utc(tmp_path):
     (file,) = (tmp_path / "verdicts").iterdir()
     file.write_text(file.read_text().replace("+00:00", ""))
     say(lake, spike, "fixing", "", "dana", NOW + HOUR)
-    assert said(lake)["at"].to_list() == [NOW + HOUR, NOW]
+    assert verdict_table(lake)["at"].to_list() == [NOW + HOUR, NOW]
 
 
 def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id(
     tmp_path, told, monkeypatch
 ):
     """Nobody can know then that it was sent: the id tells the webhook."""
-    lake, create = known(two_spikes(), tmp_path), journal._create
+    lake, create = known(two_spikes(), tmp_path), folder.create_once
 
-    def full(file: Path, text: str) -> bool:
+    def full(file: Path, content: bytes) -> bool:
         if file.name.endswith(".sent.json"):
             raise OSError(28, "No space left on device")
-        return create(file, text)
+        return create(file, content)
 
-    monkeypatch.setattr(journal, "_create", full)
-    report = tell_all(lake, CHANNELS, None, NOW)
-    assert (report.told, len(report.waiting)) == ((), 2)
+    monkeypatch.setattr(folder, "create_once", full)
+    report = notify(lake, CHANNELS, None, NOW)
+    assert (report.sent, len(report.waiting)) == ((), 2)
     assert all("No space left" in str(fault) for fault in report.faults)
-    monkeypatch.setattr(journal, "_create", create)
-    assert len(tell_all(lake, CHANNELS, None, NOW + HOUR).told) == 2
+    monkeypatch.setattr(folder, "create_once", create)
+    assert len(notify(lake, CHANNELS, None, NOW + HOUR).sent) == 2
     assert told.ids[:2] == told.ids[2:]
+
+
+def test_the_log_has_a_line_for_each_message_and_no_secret(tmp_path, told, monkeypatch, caplog):
+    monkeypatch.setattr(http, "wait", lambda _seconds: None)
+    lake = known(two_spikes(), tmp_path)
+    with caplog.at_level("INFO", "costwhy.watch"):
+        told.fake.answer = lambda _heard: (403, {}, b"no " + told.fake.url.encode())
+        notify(lake, CHANNELS, None, NOW)
+        told.fake.answer = lambda _heard: (200, {}, b"")
+        notify(lake, CHANNELS, None, NOW + HOUR)
+    lines = [record.getMessage() for record in caplog.records if record.name == "costwhy.watch"]
+    assert [line.rpartition("new ")[2] for line in lines] == ["to hook failed"] * 2 + [
+        "sent to hook"
+    ] * 2
+    assert not any("s3cret" in line or "http" in line for line in lines)

@@ -4,10 +4,11 @@ Viewers of the app are threads of one process. The last few analyses are shared 
 while one is made, only those who ask for the same one wait.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
@@ -43,7 +44,7 @@ class LakeAnalysis:
     evidence       of a published case: what stands in for the data that it leaves behind
     """
 
-    lake: "Lake"
+    lake: "LakeReader"
     observed: Observed
     model: Model
     found: tuple[FoundSpike, ...]
@@ -57,7 +58,7 @@ class LakeAnalysis:
 
         Tags are dated by the billed hours; a published case keeps no bill that could date them.
         """
-        config = getattr(self.lake, "config", {}).get("mapping", {})
+        config = self.lake.config.get("mapping", {})
         billed = pl.col("hour") < self.observed.billed_through
         hourly = tables.HOURLY.empty() if self.evidence else self.frames["hourly"].filter(billed)
         return Directory(
@@ -66,7 +67,7 @@ class LakeAnalysis:
             tuple(config.get("owners", ORDER)),
             self.known_changes.rows,
             hourly,
-            _past(self.lake),
+            tuple(self.lake.history("catalog")),
         )
 
 
@@ -84,7 +85,7 @@ class KeptEvidence:
     owners: pl.DataFrame | None = None
 
 
-class Lake(Tables, Protocol):
+class LakeReader(Tables, Protocol):
     """What an investigation needs of a lake: the tables, and whose they are."""
 
     @property
@@ -107,23 +108,26 @@ class Lake(Tables, Protocol):
         """Where the lake is; with the version, what a lake is known by."""
         ...
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of its ingest; empty where none is kept."""
+        ...
 
-def _past(lake: "Lake") -> tuple[tuple[datetime, pl.DataFrame], ...]:
-    """What the catalogue said, and when each was read; nothing of a lake that keeps no earlier versions."""
-    history = getattr(lake, "history", None)
-    return tuple(history("catalog")) if history is not None else ()
+    def history(self, name: str, /) -> list[tuple[datetime, pl.DataFrame]]:
+        """Earlier versions of a table, oldest first, each with its time of writing."""
+        ...
 
 
 _ANALYSES: Cache[LakeAnalysis] = Cache(most=4)
 
 
-def analyse(lake: Lake, as_of: datetime | None = None) -> LakeAnalysis:
+def analyse(lake: LakeReader, as_of: datetime | None = None) -> LakeAnalysis:
     """The analysis of a lake as of a time; by default of the newest hour of any source."""
     key = (lake.place, lake.version, as_of)
     return _ANALYSES.get(key, lambda: _analysis(lake, as_of))
 
 
-def _analysis(lake: Lake, as_of: datetime | None) -> LakeAnalysis:
+def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
     observed = observe(lake, as_of)
     model = fit(observed)
     frames = {name: lake.table(name) for name in TABLES}

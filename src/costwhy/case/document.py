@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from costwhy.case.analysis import Lake, analyse
+from costwhy.case.analysis import LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of, investigate, investigate_window, nobody_owns_of
 from costwhy.text import cents, plain_value
@@ -16,7 +16,7 @@ DECIDED_BY = ("service", "actor", "team", "contact")
 
 
 def explain(
-    lake: Lake,
+    lake: LakeReader,
     spike_id: str | None = None,
     as_of: datetime | None = None,
     *,

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.case.analysis import FEW_HOURS, Lake, LakeAnalysis, analyse
+from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
 from costwhy.case.case import Case
 from costwhy.case.frames import (
@@ -43,12 +43,12 @@ from costwhy.spikes.summary import SpikeRow, spike_row
 from costwhy.text import cents
 
 
-def find_spikes(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def find_spikes(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """All spikes (tables.SPIKES): rises first, the largest excess first, then falls."""
     return tables.SPIKES.of([asdict(spike.row) for spike in analyse(lake, as_of).found])
 
 
-def overview(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def overview(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """The company's cost by hour, and what it would be without the spikes (tables.TIMELINE).
 
     Fees that are charged once (tax, support, refunds) are left out: a chart by the hour cannot
@@ -72,13 +72,15 @@ def _billed_by_hour(observed: Observed) -> list[int]:
     return np.flatnonzero(np.count_nonzero(observed.cost, axis=1) > FEW_HOURS).tolist()
 
 
-def nowcast_ledger(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def nowcast_ledger(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """The errors of past estimates of unbilled hours, by day and service (tables.NOWCAST)."""
     analysis = analyse(lake, as_of)
     return past_estimates(analysis.model, _billed_by_hour(analysis.observed))
 
 
-def nobody_owns(lake: Lake, as_of: datetime | None = None) -> tuple[float, float, pl.DataFrame]:
+def nobody_owns(
+    lake: LakeReader, as_of: datetime | None = None
+) -> tuple[float, float, pl.DataFrame]:
     """Usage charges of the last 30 billed days that carry neither service nor team.
 
     Returns their dollars, their share of all usage charges, and the largest items (tables.GAP).
@@ -91,7 +93,7 @@ def nobody_owns_of(analysis: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
     return ownership_gap(analysis.observed, analysis.frames, analysis.directory)
 
 
-def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
+def lost_tags(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     """Tags that named an owner and are gone, with the change that probably removed them.
 
     As `tables.LOST_TAGS`, most dollars since first.
@@ -100,7 +102,7 @@ def lost_tags(lake: Lake, as_of: datetime | None = None) -> pl.DataFrame:
     return find_lost_tags(analysis.observed, analysis.frames, analysis.known_changes)
 
 
-def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Case:
+def investigate(lake: LakeReader, spike_id: str, as_of: datetime | None = None) -> Case:
     """Everything about one spike. Raises UsageError where no spike has that id."""
     analysis = analyse(lake, as_of)
     by_id = {spike.row.spike_id: spike for spike in analysis.found}
@@ -111,7 +113,7 @@ def investigate(lake: Lake, spike_id: str, as_of: datetime | None = None) -> Cas
 
 
 def investigate_window(
-    lake: Lake,
+    lake: LakeReader,
     window: tuple[datetime, datetime],
     *,
     against: tuple[datetime, datetime] | None = None,

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 import msgspec
 import polars as pl
+from platformdirs import user_cache_path
 
 from costwhy.behaviours import BY_KIND, VERDICT_WORDS
 from costwhy.case.case import Case
@@ -134,7 +134,7 @@ def company(folder: str | Path) -> dict[str, Any] | None:
 
 
 def local_folder(published: str | Path) -> Path:
-    """The published folder on this machine; one on S3 is copied to the cache, at most once a minute.
+    """The published folder on this machine; of one on S3 a copy, at most a minute old.
 
     Raises UnreachableError where S3 cannot be reached.
     """
@@ -142,8 +142,10 @@ def local_folder(published: str | Path) -> Path:
     if not address.startswith("s3://"):
         return Path(address)
     prefix = address.rstrip("/") + "/"
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "costwhy"
-    cache = caches / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    cache = (
+        user_cache_path("costwhy")
+        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
+    )
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
             s3_mirror.mirror(prefix, cache)

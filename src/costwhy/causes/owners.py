@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property, partial
-from itertools import groupby
+from itertools import groupby, zip_longest
 from operator import itemgetter
 from typing import Any
 
@@ -214,9 +214,8 @@ def _mode(values: pl.Series) -> str | None:
 def _dated(named: Iterable[tuple[datetime | None, str | None]]) -> list[Answer]:
     """Teams with their dates, from (time, team) in order; what is named first holds before it."""
     runs = [(team, next(run)[0]) for team, run in groupby(named, key=itemgetter(1))]
-    since = [None, *(time for _, time in runs[1:])]
-    until = [*since[1:], None]
-    dates = zip(runs, since, until, strict=True)
+    since = [None if nth == 0 else time for nth, (_, time) in enumerate(runs)]
+    dates = zip_longest(runs, since, since[1:])
     return [Answer(team=team, since=a, until=b) for (team, _), a, b in dates if team]
 
 

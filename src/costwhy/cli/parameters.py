@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
 
 from costwhy.errors import UsageError
+from costwhy.text import to_utc
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -29,10 +30,12 @@ headless_option = click.option("--headless", is_flag=True, help="Do not open a b
 
 def words_argument(own: str = "", meaning: str = "") -> Callable[[Function], Function]:
     """`[WORKSPACE] OWN...` and -w/--workspace, to be told apart by `split_words`."""
-    metavar = f"[WORKSPACE] {own}".strip()
     folder = "Folder with costwhy.toml (default: this folder)"
     argument = click.argument(
-        "words", nargs=-1, metavar=metavar, help=f"{folder}{meaning and f', {meaning}'}."
+        "words",
+        nargs=-1,
+        metavar=f"[WORKSPACE] {own}".strip(),
+        help=f"{folder}{meaning and f', {meaning}'}.",
     )
     option = click.option(
         "-w",
@@ -77,7 +80,7 @@ def time(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is not a time; write 2026-10-14T03:00Z") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return to_utc(moment)
 
 
 def interval(text: str) -> float:
@@ -89,7 +92,6 @@ def interval(text: str) -> float:
 
 
 def key_and_value(text: str) -> tuple[str, str]:
-    """KEY=VALUE."""
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise ValueError(f"{text!r} is not KEY=VALUE")

@@ -1,11 +1,9 @@
 """What a terminal shows: text without control characters, tables that fit, JSON documents."""
 
 import json
-import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,11 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from costwhy.errors import CostwhyError
+from costwhy.text import clean, iso_time
 
-_UNSAFE = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    r"\ud800-\udfff]"
-)
 _NUMBERS = frozenset(
     {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
 )
@@ -30,7 +25,7 @@ out = Console(  # a pipe has no width: tables are not folded there
 
 def complain(error: CostwhyError) -> int:
     """Show an error; returns its exit code."""
-    errors.print(f"[bold red]costwhy:[/] {escape(clean(error))}", soft_wrap=True)
+    errors.print("[bold red]costwhy:[/]", escape(clean(error, keep="\n\t")), soft_wrap=True)
     return error.exit_code
 
 
@@ -39,19 +34,9 @@ def note(text: object) -> None:
     errors.print(f"[yellow]note:[/] {one_line_of(text)}", soft_wrap=True)
 
 
-def clean(text: object) -> str:
-    """External text without control, direction and invisible characters; line breaks stay."""
-    return _UNSAFE.sub("", str(text))
-
-
 def one_line_of(text: object) -> str:
     """External text on one line, with Rich's markup escaped."""
     return escape(" ".join(clean(text).split()))
-
-
-def iso_time(time: datetime) -> str:
-    """2026-10-14T03:00:00Z."""
-    return f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def print_json(document: object) -> None:

@@ -1,0 +1,1 @@
+"""The lake: versioned Delta tables, and documents that are each written once beside them."""

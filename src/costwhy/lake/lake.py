@@ -1,13 +1,14 @@
 """The lake: Delta tables, and one snapshot over all of them.
 
     LAKE/tables/NAME/                  a Delta table for each table of `tables.LAKE_TABLES`
-    LAKE/snapshots/000000000012.json   version 12: which Delta version of each table belongs together
-    LAKE/writer.lock                   held by the one who writes; the operating system frees it when he dies
+    LAKE/snapshots/000000000012.json   version 12: which Delta version of each table belongs to it
+    LAKE/writer.lock                   locked by the writer; freed when the writer dies
 
-LAKE is a folder, or s3://bucket/prefix: there `s3_lake` has objects and a lease in place of files and of the lock.
-An investigation reads several tables that must agree, so what a reader opens is a snapshot: it is written last, whole,
-and only once. A writer that is killed leaves Delta versions that no snapshot names; the next writer takes them back. A
-reader keeps the snapshot that it opened, whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
+LAKE is a folder, or s3://bucket/prefix with objects in place of files and a lease in place of the
+lock. An investigation reads several tables that must agree, so what a reader opens is a snapshot:
+it is written last, whole, and only once. A writer that is killed leaves Delta versions that no
+snapshot names; the next writer takes them back. A reader keeps the snapshot that it opened,
+whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
 """
 
 import functools
@@ -23,24 +24,24 @@ from deltalake.exceptions import DeltaError
 
 from costwhy.config import FILE_NAME, read_workspace
 from costwhy.errors import LakeError
-from costwhy.lake import checkpoint
 from costwhy.lake.delta import (
     Replacement,
     delta_table,
+    reason_of,
     scan_table,
     table_path,
-    words_of,
     write_table,
 )
-from costwhy.lake.lock import lock_folder
-from costwhy.lake.snapshots import FORMAT, Snapshots, is_remote, read_snapshot, snapshots_of
+from costwhy.lake.lock import lock
+from costwhy.lake.snapshots import FOLDER, create_snapshot, known_versions, read_snapshot
+from costwhy.lake.store import Files, is_remote, store_of
 from costwhy.tables import BY_NAME
 from costwhy.text import currency_code
 
 
 @dataclass(frozen=True)
-class About:
-    """What a snapshot says of itself: the workspace's name, its currency, and the configuration it was read with."""
+class SnapshotInfo:
+    """What a snapshot says of itself: workspace, currency, and the configuration of its ingest."""
 
     workspace: str
     currency: str
@@ -49,7 +50,7 @@ class About:
 
 @dataclass(frozen=True)
 class Lake:
-    """One version of a lake, read-only."""
+    """One version of a lake, read-only. place: its folder, or its s3:// address."""
 
     place: str
     version: int
@@ -60,27 +61,32 @@ class Lake:
     _versions: Mapping[str, int] = field(repr=False)
 
     def table(self, name: str) -> pl.DataFrame:
-        """All rows of a table of `tables.LAKE_TABLES`. Raises LakeError for another name, or where files are gone."""
+        """All rows of a table of `tables.LAKE_TABLES`.
+
+        Raises LakeError for another name, or where files are gone.
+        """
         try:
             return self.scan(name).collect()
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+            path = table_path(self.place, name)
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
-                found=words_of(self.place, error),
-                fix=f"bring back the files below {table_path(self.place, name)}, or ingest into a new folder",
+                found=reason_of(self.place, error),
+                fix=f"restore the files below {path}, or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The same, lazily."""
         if name not in BY_NAME:
             raise LakeError(
-                f"the lake has no table {name!r}", found=", ".join(BY_NAME), fix="name one of these"
+                f"the lake has no table {name!r}",
+                found=", ".join(BY_NAME),
+                fix="name one of these",
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        return scan_table(table_path(self.place, name), self._versions[name]).select(
-            BY_NAME[name].schema.names()
-        )
+        rows = scan_table(table_path(self.place, name), self._versions[name])
+        return rows.select(BY_NAME[name].schema.names())
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -89,33 +95,35 @@ class Lake:
         return list(delta_table(table_path(self.place, name), self._versions[name]).file_uris())
 
     def history(self, name: str) -> list[tuple[datetime, pl.DataFrame]]:
-        """What a table said in this and the versions before, oldest first, each with the time at which it was written.
+        """A table in this and the versions before, oldest first, each with its time of writing.
 
-        Only versions in which the table differs; those that can no longer be read are left out. For small tables.
+        Only versions in which the table differs; those that can no longer be read are left out.
+        For small tables.
         """
-        snapshots, out = snapshots_of(self.place), []
-        known = [version for version in snapshots.known() if version <= self.version]
-        for version in _steps(snapshots, known, name):
+        tables = []
+        known = [version for version in self.versions() if version <= self.version]
+        for version in _changing_versions(store_of(self.place), known, name):
             earlier = open_lake(self.place, version)
             try:
-                out.append((earlier.created_at, earlier.table(name)))
+                tables.append((earlier.created_at, earlier.table(name)))
             except LakeError:
                 continue
-        return out
+        return tables
 
     def versions(self) -> list[int]:
         """All versions that can be opened, oldest first."""
-        return snapshots_of(self.place).known()
+        return known_versions(store_of(self.place))
 
 
 def open_lake(place: str | Path, version: int | None = None) -> Lake:
-    """The lake of a workspace (its folder or costwhy.toml), or a lake's own folder, at its newest or a pinned version.
+    """The lake of a workspace (its folder or costwhy.toml), or a lake's own folder or address.
 
-    Raises LakeError where there is none, or not that version; ConfigError where costwhy.toml is wrong.
+    version: by default the newest. Raises LakeError where there is no lake, or not that version;
+    ConfigError where costwhy.toml is wrong.
     """
     folder = _lake_folder(place)
-    snapshots = snapshots_of(folder)
-    known = snapshots.known()
+    store = store_of(folder)
+    known = known_versions(store)
     if not known:
         raise LakeError(
             f"there is no lake at {place}",
@@ -123,22 +131,33 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
             fix="run `costwhy ingest` first",
         )
     if version is not None and version not in known:
-        found = f"versions {known[0]} to {known[-1]}"
-        raise LakeError(f"the lake has no version {version}", found=found, fix="open one of these")
+        raise LakeError(
+            f"the lake has no version {version}",
+            found=f"versions {known[0]} to {known[-1]}",
+            fix="open one of these",
+        )
     chosen = known[-1] if version is None else version
-    content = read_snapshot(snapshots, chosen)
-    created = datetime.fromisoformat(content["created_at"])
-    currency = currency_code(content["currency"], f"version {chosen} of the lake {folder}")
-    about = (content["workspace"], currency, created, content.get("config", {}))
-    return Lake(folder, chosen, *about, content["tables"])
+    content = read_snapshot(store, chosen)
+    return Lake(
+        place=folder,
+        version=chosen,
+        workspace=content["workspace"],
+        currency=currency_code(content["currency"], f"version {chosen} of the lake {folder}"),
+        created_at=datetime.fromisoformat(content["created_at"]),
+        config=content.get("config", {}),
+        _versions=content["tables"],
+    )
 
 
-def _steps(snapshots: "Snapshots", known: list[int], name: str) -> list[int]:
-    """Versions in which a table is another than in the one before. Table versions only rise: equal ends have nothing between."""
+def _changing_versions(store: Files, known: list[int], name: str) -> list[int]:
+    """Versions in which a table differs from the version before.
+
+    Versions of a table only rise: where two snapshots have the same one, so have all between.
+    """
 
     @functools.cache
     def at(k: int) -> int | None:
-        version: int | None = read_snapshot(snapshots, known[k])["tables"].get(name)
+        version: int | None = read_snapshot(store, known[k])["tables"].get(name)
         return version
 
     def between(low: int, high: int) -> list[int]:
@@ -153,55 +172,52 @@ def _steps(snapshots: "Snapshots", known: list[int], name: str) -> list[int]:
 
 def has_lake(place: str | Path) -> bool:
     """Whether there is a version to open."""
-    return bool(snapshots_of(_lake_folder(place)).known())
+    return bool(known_versions(store_of(_lake_folder(place))))
 
 
-def write(place: str | Path, about: About, changes: Mapping[str, Replacement]) -> int:
-    """All changes as one new version, or none; where nothing differs, the present version stays. Returns the version.
+def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replacement]) -> int:
+    """All changes as one new version, or none; returns the version.
 
-    Rows of `series` are added where their series_id is new; in the other tables a delivery is replaced whole.
-    Raises LakeError where somebody else is writing, or the folder cannot be written.
+    Where nothing differs, the present version stays. Rows of `series` are added where their
+    series_id is new; in the other tables a delivery is replaced whole. Raises LakeError where
+    somebody else is writing, or the folder cannot be written.
     """
     folder = _lake_folder(place)
     try:
-        with lock_folder(folder) as still_ours:
-            return _write(folder, about, changes, still_ours)
+        with lock(folder) as check_lock:
+            return _write(folder, info, changes, check_lock)
     except (DeltaError, OSError) as error:
-        fix = "free space or mend the permissions, and run it again"
-        cause = (
-            None if is_remote(folder) else error
-        )  # what Delta says of S3 may carry more than it should
         raise LakeError(
-            f"the lake {folder} cannot be written", found=words_of(folder, error), fix=fix
-        ) from cause
+            f"the lake {folder} cannot be written",
+            found=reason_of(folder, error),
+            fix="free space or fix the permissions, and run it again",
+        ) from (None if is_remote(folder) else error)  # Delta's text on S3 may show credentials
 
 
 def _write(
-    folder: str, about: About, changes: Mapping[str, Replacement], still_ours: Callable[[], None]
+    folder: str,
+    info: SnapshotInfo,
+    changes: Mapping[str, Replacement],
+    check_lock: Callable[[], None],
 ) -> int:
-    snapshots = snapshots_of(folder)
-    snapshots.clear_drafts()
-    known = snapshots.known()
-    newest = read_snapshot(snapshots, known[-1]) if known else {}
+    store = store_of(folder)
+    store.clear_drafts(FOLDER)
+    known = known_versions(store)
+    newest = read_snapshot(store, known[-1]) if known else {}
     base: dict[str, int] = newest.get("tables", {})
     versions = dict(base)
     for name, change in changes.items():
         written = write_table(folder, name, change, base.get(name))
-        checkpoint.step(f"after {name}")
         if written is not None:
             versions[name] = written
-    said = {
-        "workspace": about.workspace,
-        "currency": about.currency,
-        "config": json.loads(json.dumps(about.config)),
-    }
-    if known and versions == base and all(newest.get(key) == value for key, value in said.items()):
+    about = {"workspace": info.workspace, "currency": info.currency}
+    about |= {"config": json.loads(json.dumps(info.config))}
+    if known and versions == base and all(newest.get(key) == about[key] for key in about):
         return known[-1]
     version = (known[-1] if known else 0) + 1
-    checkpoint.step("before the snapshot")
-    still_ours()
-    head = {"costwhy_lake": FORMAT, "version": version, "created_at": datetime.now(UTC).isoformat()}
-    snapshots.create(version, {**head, **said, "tables": versions})
+    check_lock()
+    created = {"created_at": datetime.now(UTC).isoformat()}
+    create_snapshot(store, version, {**created, **about, "tables": versions})
     return version
 
 
@@ -212,8 +228,9 @@ def _lake_folder(place: str | Path) -> str:
     if is_remote(text):
         return text.rstrip("/")
     if "://" in text:
-        fix = "name a folder, or s3://bucket/prefix, as `lake.path`"
         raise LakeError(
-            f"there can be no lake at {text}", found="an address that is not on S3", fix=fix
+            f"there can be no lake at {text}",
+            found="an address that is not on S3",
+            fix="name a folder, or s3://bucket/prefix, as `lake.path`",
         )
     return str(Path(text).resolve())

@@ -1,57 +1,39 @@
-"""TODO lake/lock.py"""
+"""One writer at a time: a lock in a folder, a lease on S3."""
 
-import fcntl
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from costwhy.errors import LakeError
-from costwhy.lake import on_s3
-from costwhy.lake.snapshots import is_remote
+from costwhy.lake.lease import lease
+from costwhy.lake.store import is_remote
 
 LOCK_WAIT = 10.0  # seconds that a second writer waits
 
 
-@contextmanager
-def alone(place: str, folder: str) -> Iterator[Callable[[], None]]:
-    """One costwhy at a time acts in a folder beside the tables of a lake (`place`: its folder or address); freed when it dies.
+def lock(place: str) -> AbstractContextManager[Callable[[], None]]:
+    """One costwhy at a time writes at a place: a folder, or an s3:// address.
 
-    Yields what raises LakeError where that was lost meanwhile. Raises LakeError where another one stays in there.
+    Yields a function to call before what must not be written by two: it raises LakeError where the
+    lock was lost, as a lease may be. Raises LakeError where another one keeps the lock.
     """
-    with lock_folder(f"{place}/{folder}") as still_ours:
-        yield still_ours
+    return lease(place, LOCK_WAIT) if is_remote(place) else _lock_folder(Path(place))
 
 
 @contextmanager
-def lock_folder(folder: str) -> Iterator[Callable[[], None]]:
-    """One writer at a time; the operating system frees the lock of a writer that was killed.
-
-    Yields what raises LakeError where the lock was lost meanwhile: on S3 it may be, in a folder never.
-    """
-    if is_remote(folder):
-        with on_s3.lease(folder, LOCK_WAIT) as still_ours:
-            yield still_ours
-        return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    file = Path(folder, "writer.lock")
-    until = time.monotonic() + LOCK_WAIT
-    with file.open("a+", encoding="utf-8") as stream:
-        while not _locked(stream.fileno()):
-            if time.monotonic() > until:
-                fix = "wait until it is done, and run it again"
-                raise LakeError(
-                    "the lake is being written by another costwhy",
-                    found=f"a lock on {file}",
-                    fix=fix,
-                )
-            time.sleep(0.05)
-        yield lambda: None
-
-
-def _locked(handle: int) -> bool:
+def _lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
+    """The operating system frees the lock of a writer that was killed, so it cannot be lost."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "writer.lock"
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        locked = FileLock(file, LOCK_WAIT, fallback_to_soft=False).acquire()
+    except Timeout:
+        raise LakeError(
+            "the lake is being written by another costwhy",
+            found=f"a lock on {file}",
+            fix="wait until it is done, and run it again",
+        ) from None
+    with locked:
+        yield lambda: None

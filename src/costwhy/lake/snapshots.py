@@ -1,104 +1,51 @@
-"""TODO lake/snapshots.py"""
+"""Snapshots: numbered JSON documents that say which versions of the tables belong together."""
 
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from costwhy.errors import LakeError
-from costwhy.lake import checkpoint, on_s3
+from costwhy.lake.store import Files
 
 FORMAT = 1
+FOLDER = "snapshots"
 
 
-class Snapshots(Protocol):
-    """The numbered JSON documents that say which table versions belong together."""
-
-    def known(self) -> list[int]:
-        """Versions, oldest first."""
-
-    def text(self, version: int) -> str:
-        """The JSON of a version. Raises OSError where it cannot be read."""
-
-    def create(self, version: int, content: Mapping[str, object]) -> None:
-        """Complete under its name or not there at all, and never over another one."""
-
-    def clear_drafts(self) -> None:
-        """What killed writers left; only under the lock."""
+def known_versions(store: Files) -> list[int]:
+    """Versions of a lake, oldest first."""
+    stems = [name.removesuffix(".json") for name in store.names(FOLDER) if name.endswith(".json")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
-def is_remote(folder: str) -> bool:
-    return folder.startswith("s3://")
-
-
-def snapshots_of(folder: str) -> Snapshots:
-    return on_s3.Snapshots(folder) if is_remote(folder) else LocalSnapshots(folder)
-
-
-def read_snapshot(snapshots: Snapshots, version: int) -> dict[str, Any]:
+def read_snapshot(store: Files, version: int) -> dict[str, Any]:
     """A snapshot, checked. Raises LakeError where it is unreadable or of another format."""
     try:
-        content = json.loads(snapshots.text(version))
+        content = json.loads(store.read(_name(version)))
     except (OSError, ValueError) as error:
-        fix = "open an older version, or ingest into a new folder"
         raise LakeError(
-            f"snapshot {version} of the lake cannot be read", found=str(error), fix=fix
+            f"snapshot {version} of the lake cannot be read",
+            found=str(error),
+            fix="open an older version, or ingest into a new folder",
         ) from error
     form = content.get("costwhy_lake") if isinstance(content, dict) else content
     if form != FORMAT or not isinstance(content, dict):
-        fix = f"this costwhy reads format {FORMAT}; ingest into a new folder"
         raise LakeError(
-            "the lake is of another format", found=f"snapshot {version} says {form!r}", fix=fix
+            "the lake is of another format",
+            found=f"snapshot {version} says {form!r}",
+            fix=f"this costwhy reads format {FORMAT}; ingest into a new folder",
         )
     return content
 
 
-class LocalSnapshots:
-    """The numbered JSON files that say which table versions belong together: listed, read, created once."""
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder, "snapshots")
-
-    def known(self) -> list[int]:
-        return sorted(int(file.stem) for file in self.folder.glob("*.json") if file.stem.isdigit())
-
-    def text(self, version: int) -> str:
-        return self._file(version).read_text(encoding="utf-8")
-
-    def create(self, version: int, content: Mapping[str, object]) -> None:
-        """Complete under its name or not there at all, and never over another one."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self._file(version)
-        draft = file.with_suffix(f".{os.getpid()}.draft")
-        with draft.open("w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        checkpoint.step("before the link")
-        try:
-            os.link(draft, file)
-        except FileExistsError as error:
-            problem = "the lake is being written by another costwhy"
-            raise LakeError(
-                problem, found=f"{file} is there already", fix="run it again"
-            ) from error
-        finally:
-            draft.unlink()
-        _sync(self.folder)
-
-    def clear_drafts(self) -> None:
-        """What killed writers left; only under the lock."""
-        for draft in self.folder.glob("*.draft"):
-            draft.unlink()
-
-    def _file(self, version: int) -> Path:
-        return self.folder / f"{version:012d}.json"
+def create_snapshot(store: Files, version: int, content: dict[str, object]) -> None:
+    """Complete under its number or not there at all, and never over another one."""
+    head = {"costwhy_lake": FORMAT, "version": version}
+    if not store.create(_name(version), json.dumps(head | content, indent=1).encode()):
+        raise LakeError(
+            "the lake is being written by another costwhy",
+            found=f"snapshot {version} is there already",
+            fix="run it again",
+        )
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _name(version: int) -> str:
+    return f"{FOLDER}/{version:012d}.json"

@@ -17,11 +17,11 @@ import polars as pl
 from costwhy import tables
 from costwhy.arrays import Array, Mask
 from costwhy.model.estimates import Basis, Cutoff, estimates
+from costwhy.text import HALF_CENT
 
 DAYS = 14  # cut-offs: two of each weekday, and 0.8 (14 + 1) is the 12th error
 LEAST_HISTORY = 72  # billed hours before a cut-off
 COVERAGE = 0.8  # share of the intervals that hold the bill
-CENT = 0.005  # dollars: half a cent, so that amounts that agree to the cent are equal
 PRIOR_ERROR = 0.1  # relative half-width without any past error; each missing day has 1/DAYS of it
 
 
@@ -132,7 +132,7 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
                     "error": estimated - billed,
                     "low": estimated - width,
                     "high": estimated + width,
-                    "inside": abs(estimated - billed) <= width + CENT,
+                    "inside": abs(estimated - billed) <= width + HALF_CENT,
                 }
             )
     return tables.NOWCAST.fit(pl.DataFrame(out, schema=tables.NOWCAST.schema))

@@ -25,7 +25,7 @@ from typing import Any
 
 import polars as pl
 
-from costwhy.case.analysis import Lake
+from costwhy.case.analysis import LakeReader
 from costwhy.case.case import Case
 from costwhy.case.document import document
 from costwhy.case.opened import FORMAT, FRAMES, SUMS, digests
@@ -38,7 +38,9 @@ from costwhy.text import plain_value
 PACKAGES = ("costwhy", "polars", "numpy", "scipy", "altair", "marimo", "pyarrow")
 
 
-def case_json(lake: Lake, evidence: Evidence, case: Case, redaction: Redaction) -> dict[str, Any]:
+def case_json(
+    lake: LakeReader, evidence: Evidence, case: Case, redaction: Redaction
+) -> dict[str, Any]:
     """What case.json says of a case of that lake."""
     return {
         "costwhy_case": FORMAT,
@@ -66,7 +68,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def _deliveries(lake: Lake, redaction: Redaction) -> list[dict[str, Any]]:
+def _deliveries(lake: LakeReader, redaction: Redaction) -> list[dict[str, Any]]:
     """What was delivered to the lake, with its digest."""
     try:
         rows = lake.table("deliveries").select("delivery", "digest").sort("delivery")
@@ -111,7 +113,7 @@ def plain_markdown(text: str) -> str:
 
 
 def replace_folder(place: Path, write: Callable[[Path], object]) -> None:
-    """Write a folder beside its place and move it there: readers see the old or the new one, whole."""
+    """Write a folder beside its place, then move it there: readers see the old or the new one."""
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
     try:
         write(draft)

@@ -12,8 +12,7 @@ from costwhy.case.analysis import LakeAnalysis
 from costwhy.case.investigate import nobody_owns_of, overview_of
 from costwhy.case.opened import FORMAT
 from costwhy.errors import LakeError
-from costwhy.feedback.savings import savings
-from costwhy.feedback.savings import table as savings_table
+from costwhy.feedback.savings import savings, savings_table
 from costwhy.publishing.case_files import json_text
 from costwhy.publishing.redact import redaction_of
 from costwhy.text import plain_value

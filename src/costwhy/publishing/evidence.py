@@ -26,7 +26,7 @@ from costwhy.model.rates import Model, Rate
 from costwhy.spikes.detect import Episode, Spike
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
-from costwhy.text import currency_code
+from costwhy.text import currency_code, iso_time
 
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
@@ -76,7 +76,7 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
             "workspace": analysis.lake.workspace,
             "currency": analysis.lake.currency,
             "lake_version": analysis.lake.version,
-            "first": f"{observed.hours[0]:%Y-%m-%dT%H:%M:%SZ}",
+            "first": iso_time(observed.hours[0]),
             "hours": len(observed.hours),
             "billed": observed.billed,
         },

@@ -18,8 +18,8 @@ from costwhy.publishing.company import write_company
 from costwhy.publishing.evidence import Evidence, collect_evidence
 from costwhy.publishing.recompute import recompute
 from costwhy.publishing.redact import KINDS, Redaction, redaction_of
+from costwhy.text import CENT
 
-CENT = 0.01
 PREVIEW = pl.Schema(
     {
         "table": pl.String(),

@@ -1,6 +1,7 @@
 """A case made again from its evidence alone: no lake, no bill of the company."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,13 @@ class _CaseLake:
     version: int
     place: str
     frames: dict[str, pl.DataFrame]
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def table(self, name: str) -> pl.DataFrame:
         return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        return []
 
 
 def investigate_again(place: str | Path) -> Case:

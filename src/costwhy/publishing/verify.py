@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from costwhy.case.analysis import Lake, analyse
+from costwhy.case.analysis import LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.document import document
 from costwhy.case.opened import FRAMES, SUMS, digests, open_case
@@ -23,12 +23,12 @@ from costwhy.publishing.case_files import markdown, versions
 from costwhy.publishing.evidence import open_evidence
 from costwhy.publishing.recompute import investigate_again, observed_of
 from costwhy.tables import METER
+from costwhy.text import CENT
 
 SPOILT = (CostwhyError, KeyError, ValueError, TypeError, IndexError, OSError)
 SAME = 1e-6  # relative: another machine may add in another order
 MOST_SHOWN = 20  # differences in a message
 LONGEST = 200  # characters of each value
-CENT = 0.01
 COMPARED = ("headline", "drivers_remainder", "behaviour_remainder", "no_recorded_change", "planned")
 FOLDERS = ("inputs/", "tables/", "charts/", "case.")  # whose files SHA256SUMS must name
 
@@ -153,7 +153,7 @@ def _notes(about: dict[str, Any]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- what the provider says now
 
 
-def restated(place: str | Path, lake: Lake) -> pl.DataFrame:
+def restated(place: str | Path, lake: LakeReader) -> pl.DataFrame:
     """What the bill says now of the case's meters and hours, where it differs by a cent.
 
     month, ServiceName, x_UsageType, then, now, difference. Names that were taken out cannot be

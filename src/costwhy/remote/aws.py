@@ -1,13 +1,15 @@
-"""Clients of AWS from the usual configuration, and what went wrong with them in our words, without credentials.
+"""Clients of AWS from the usual configuration, and their errors in our words without credentials.
 
-Region, profile, endpoint and credentials come from where every AWS tool takes them: AWS_REGION, AWS_PROFILE,
-AWS_ENDPOINT_URL, ~/.aws. botocore repeats calls that were throttled or failed, more slowly each time.
+Region, profile, endpoint and credentials come from where every AWS tool takes them: AWS_REGION,
+AWS_PROFILE, AWS_ENDPOINT_URL, ~/.aws. botocore retries calls that were throttled or failed, more
+slowly each time.
 """
 
 import errno
 import logging
 import os
 import re
+from contextlib import suppress
 from typing import Any
 
 import boto3
@@ -23,12 +25,14 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from costwhy.errors import UnreachableError
-from costwhy.sources.reading import clean
+from costwhy.text import one_line
 
+# What a call to AWS raises: ValueError where an endpoint or a region is not valid.
 FAULTS = (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError)
-"""What a call to AWS raises: ValueError where an endpoint or a region is no such thing."""
+NOT_SIGNED_IN = (NoCredentialsError, PartialCredentialsError, ProfileNotFound)
+SIGN_IN = "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
+# Errors of this machine's own disk: no fault of AWS, and a retry will not help.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-"""What this machine's own disk says: no fault of AWS, and no further attempt will change it."""
 CONFIG = Config(
     retries={"mode": "adaptive", "total_max_attempts": 6},
     connect_timeout=10,
@@ -45,33 +49,43 @@ _DENIED = (
     "Forbidden",
     "AllAccessDisabled",
 )
-_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{8,}\b")
-_USERINFO = re.compile(r"(?<=://)[^\s/@\"']*@")
-_QUERY = re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*")
-_SIGNATURE = re.compile(
-    r"(?i)((?:x-amz-)?(?:signature|security-token|credential)\s*[=:]\s*)[^\s,&\"']+"
+_HIDDEN = (
+    (re.compile(r"(?<=://)[^\s/@\"']*@"), ""),  # user and password of an address
+    (re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*"), r"\1"),  # its query
+    (re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{8,}\b"), "***"),
+    (
+        re.compile(
+            r"(?i)((?:x-amz-)?(?:signature|security-token|credential)\s*[=:]\s*)[^\s,&\"']+"
+        ),
+        r"\1***",
+    ),
 )
 
 
 def client(service: str, region: str | None = None, config: Config = CONFIG) -> Any:
-    """A boto3 client; region null: that of the configuration. Raises UnreachableError where the configuration is wrong."""
+    """A boto3 client; region null: that of the configuration.
+
+    Raises UnreachableError where the configuration is wrong.
+    """
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
+    session: Any = boto3.session.Session  # its types want the service as a literal
     try:
-        made = boto3.session.Session().client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        made = session().client(service, region_name=region, config=config)
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
-    if service != "s3":  # whose objects may well be pages
+    if service != "s3":  # an object may well be a page
         made.meta.events.register("before-parse", _refuse_page)
     return made
 
 
 def _refuse_page(response_dict: dict[str, Any], **_: object) -> None:
-    """A page of a proxy or of a login, with 200 OK, would be read as an answer in which nothing happened."""
+    """The page of a proxy or a login, with 200 OK, would be read as an empty answer."""
     if re.match(rb"\s*<(!doctype\s+html|html)", response_dict["body"] or b"", re.IGNORECASE):
         raise ValueError(
-            "a web page came in place of AWS's answer; see AWS_ENDPOINT_URL, or sign in to the network"
+            "a web page came in place of AWS's answer; "
+            "see AWS_ENDPOINT_URL, or sign in to the network"
         )
 
 
@@ -82,65 +96,57 @@ def default_region() -> str:
     except FAULTS as error:
         raise unreachable("the AWS configuration cannot be read", error) from None
     if not region:
-        fix = "name `regions` in costwhy.toml, or set AWS_REGION"
         raise UnreachableError(
             "no AWS region is named",
             found="neither in costwhy.toml nor in the AWS configuration",
-            fix=fix,
+            fix="name `regions` in costwhy.toml, or set AWS_REGION",
         )
     return region
 
 
 def code_of(error: Exception) -> str:
     """AWS's code of the error: `AccessDenied`, `404`; empty where AWS did not answer."""
-    return (
-        str(error.response.get("Error", {}).get("Code", ""))
-        if isinstance(error, ClientError)
-        else ""
-    )
+    if not isinstance(error, ClientError):
+        return ""
+    return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def unreachable(problem: str, error: Exception) -> UnreachableError:
-    """The error that a person may read; raise it `from None`, for the original may carry more."""
-    return UnreachableError(problem, found=words(error), fix=_todo(error))
+    """The error to show; raise it `from None`, for the original may contain secrets."""
+    return UnreachableError(problem, found=reason_of(error), fix=_fix_for(error))
 
 
-def words(error: Exception) -> str:
-    """What AWS or the network said, in one line: no credentials, no signatures, no query of an address."""
+def reason_of(error: Exception) -> str:
+    """What AWS or the network answered, as one line without credentials and signatures."""
     if isinstance(error, ClientError):
-        said = error.response.get("Error", {})
-        text = f"{said.get('Code', 'an error')}: {said.get('Message', '')}"
+        answer = error.response.get("Error", {})
+        text = f"{answer.get('Code', 'an error')}: {answer.get('Message', '')}"
     else:
         text = f"{type(error).__name__}: {error}"
     for secret in _secrets(error):
         text = text.replace(secret, "***")
-    text = _QUERY.sub(r"\1", _USERINFO.sub("", text))
-    return clean(" ".join(_SIGNATURE.sub(r"\1***", _KEY_ID.sub("***", text)).split()), 500)
+    for pattern, instead in _HIDDEN:
+        text = pattern.sub(instead, text)
+    return one_line(text, 500)
 
 
 def _secrets(error: Exception) -> list[str]:
-    """The credentials that are in use, longest first, wherever they come from."""
-    found = [os.environ.get(name, "") for name in _SECRETS]
-    if not isinstance(error, NoCredentialsError | ProfileNotFound | PartialCredentialsError):
-        try:
-            held = boto3.session.Session().get_credentials()
-            found += (
-                [held.secret_key or "", held.token or "", held.access_key or ""] if held else []
-            )
-        except FAULTS:
-            pass
-    return sorted({secret for secret in found if secret}, key=lambda secret: -len(secret))
+    """The credentials in use, longest first, wherever they come from."""
+    found = [os.environ.get(name) for name in _SECRETS]
+    if not isinstance(error, NOT_SIGNED_IN):
+        with suppress(*FAULTS):
+            if (credentials := boto3.session.Session().get_credentials()) is not None:
+                found += [credentials.secret_key, credentials.token, credentials.access_key]
+    return sorted({secret for secret in found if secret}, key=len, reverse=True)
 
 
-def _todo(error: Exception) -> str:
-    if isinstance(
-        error, NoCredentialsError | PartialCredentialsError | ProfileNotFound
-    ) or "Expired" in code_of(error):
-        return "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
+def _fix_for(error: Exception) -> str:
+    if isinstance(error, NOT_SIGNED_IN) or "Expired" in code_of(error):
+        return SIGN_IN
     if isinstance(error, NoRegionError):
         return "name a region: AWS_REGION, or `regions` in costwhy.toml"
     if code_of(error) in _DENIED:
         return "allow the call: docs/aws.md has the policy of each source"
     if isinstance(error, OSError) and error.errno in DISK:
-        return "free space or mend the permissions, and run it again"
+        return "free space or fix the permissions, and run it again"
     return "see whether the service and the network are up, and run it again"

@@ -1,32 +1,40 @@
-"""Requests to other hosts: with time limits, bounded answers, bounded retries, and never on to another address.
+"""Requests to other hosts: with time limits, bounded answers and bounded retries, no redirects.
 
-A request may carry a secret in its headers or in its address (a webhook's path is one). So messages name the host alone,
-texts of the other side are shown without the secret, and what httpx writes into logs is cut down to the host.
+A request may carry a secret in its headers or in its address: the path of a webhook is one. So
+messages name only the host, answers are shown without the secret, and in the log of httpx2
+addresses are cut down to the host.
 """
 
 import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import httpx
+import httpx2
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    retry_if_result,
+    stop_after_attempt,
+    wait_exponential,
+)
+from tenacity.retry import RetryBaseT
 
 from costwhy.errors import UnreachableError
-from costwhy.remote.secrets import secret_of_file, secret_of_variable
-from costwhy.text import one_line, shown
+from costwhy.text import shown
 
+# Statuses after which the same request may succeed a moment later.
 BUSY = frozenset({429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed a moment later."""
-_CODINGS = frozenset(
-    {"", "identity", "gzip", "deflate"}
-)  # one within the other unpacks a few bytes to gigabytes
+# Nested codings would unpack a few bytes to gigabytes.
+_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
+_POLL_SECONDS = 0.2
 wait = time.sleep
 
 
@@ -36,7 +44,12 @@ class TooLargeError(UnreachableError):
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: for one attempt as a whole; longest_wait: between two attempts; repeatable: doing it twice does no harm."""
+    """Bounds of a request.
+
+    seconds       for one attempt as a whole
+    longest_wait  seconds between two attempts
+    repeatable    a second delivery of the same request does no harm
+    """
 
     seconds: float = 30.0
     connect_seconds: float = 5.0
@@ -48,8 +61,8 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Request:
-    """A POST. `headers` make the headers anew for each attempt: a signature holds its time."""
+class Post:
+    """A POST request. `headers` makes them anew for each attempt: a signature contains its time."""
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)
@@ -58,7 +71,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
+class Reply:
     """What came back, whatever its status."""
 
     status: int
@@ -66,225 +79,210 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-class _Broken(Exception):
-    """An attempt without an answer. sent: the other side may have acted on it."""
+class _BrokenError(Exception):
+    """An attempt without an answer. sent: the other side may have acted on the request."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:
         self.reason, self.sent = reason, sent
         super().__init__(reason)
 
 
-def post(request: Request, limits: Limits) -> Answer:
-    """Send it until there is an answer, at most `limits.attempts` times. Redirects are not followed.
+def retrying(limits: Limits, retry: RetryBaseT) -> Retrying:
+    """Repeat a call while `retry` holds; each pause is twice as long as the one before.
 
-    Raises UnreachableError where there is none, or where the other side stays busy; TooLargeError.
+    After the last attempt its result is returned, or its error raised.
     """
+    return Retrying(
+        retry=retry,
+        stop=stop_after_attempt(limits.attempts),
+        wait=wait_exponential(limits.first_wait, limits.longest_wait),
+        sleep=wait,
+        retry_error_callback=_last_result,
+    )
+
+
+def _last_result(state: RetryCallState) -> Any:
+    return None if state.outcome is None else state.outcome.result()
+
+
+def post(request: Post, limits: Limits) -> Reply:
+    """Send a request until there is an answer, at most `limits.attempts` times.
+
+    Raises UnreachableError where there is none, or where the other side redirects us or asks for a
+    longer pause than `limits.longest_wait`; TooLargeError.
+    """
+    broken = retry_if_exception(lambda error: _is_repeatable(error, limits))
+    retries = retrying(limits, broken | retry_if_result(lambda reply: reply.status in BUSY))
+    doubling = retries.wait
+
+    def pause(state: RetryCallState) -> float:
+        """Ours, or the longer one that the answer asks for."""
+        outcome = state.outcome
+        asked = 0.0 if outcome is None or outcome.failed else _asked_pause(outcome.result())
+        return max(doubling(state), asked)
+
+    def is_over(state: RetryCallState) -> bool:
+        too_long = state.upcoming_sleep > limits.longest_wait
+        return too_long or state.attempt_number >= limits.attempts
+
+    retries = retries.copy(wait=pause, stop=is_over)
     with _client(limits) as client:
-        for attempt in range(1, limits.attempts + 1):
-            try:
-                answer = _attempt(client, request, limits)
-            except _Broken as broken:
-                if attempt == limits.attempts or (broken.sent and not limits.repeatable):
-                    raise _unreachable(request, broken.reason) from None
-                pause = _backoff(attempt, limits)
-            else:
-                if answer.status not in BUSY or attempt == limits.attempts:
-                    return _followed(request, answer)
-                pause = _asked_pause(answer, limits, _backoff(attempt, limits))
-                if pause > limits.longest_wait:
-                    reason = f"{answer.status}, and it asks to wait {pause:,.0f} seconds"
-                    raise _unreachable(request, reason)
-            wait(pause)
-    raise AssertionError("the last attempt returns or raises")  # pragma: no cover
+        try:
+            reply = retries(_attempt, client, request, limits)
+        except _BrokenError as error:
+            raise _unreachable(request, error.reason) from None
+    asked = _asked_pause(reply)
+    if reply.status in BUSY and asked > limits.longest_wait:
+        raise _unreachable(request, f"{reply.status}, and it asks to wait {asked:,.0f} seconds")
+    return _not_redirected(request, reply)
 
 
-def _client(limits: Limits) -> httpx.Client:
-    """Raises UnreachableError where the environment names a proxy or certificates that are none."""
-    timeout = httpx.Timeout(limits.seconds, connect=limits.connect_seconds)
+def _is_repeatable(error: BaseException, limits: Limits) -> bool:
+    return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
+
+
+def _asked_pause(reply: Reply) -> float:
+    """Seconds of Retry-After, a number or a date; 0 where it is missing or neither."""
+    asked = reply.headers.get("retry-after", "").strip()
     try:
-        return httpx.Client(
-            follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"}
-        )
-    except (
-        OSError,
-        ValueError,
-        ImportError,
-        httpx.InvalidURL,
-    ) as error:  # whose text may quote a proxy's password
-        fix = "correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR"
-        problem = "the environment names a proxy or certificates that cannot be used"
-        raise UnreachableError(problem, found=type(error).__name__, fix=fix) from None
+        if asked.isdigit():
+            return min(float(asked), 1e9)
+        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
-def _attempt(client: httpx.Client, request: Request, limits: Limits) -> Answer:
+def _client(limits: Limits) -> httpx2.Client:
+    """Raises UnreachableError where the environment names an unusable proxy or certificates."""
+    timeout = httpx2.Timeout(limits.seconds, connect=limits.connect_seconds)
+    headers = {"Accept-Encoding": "gzip, deflate"}
+    try:
+        return httpx2.Client(follow_redirects=False, timeout=timeout, headers=headers)
+    except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
+        raise UnreachableError(
+            "the environment names a proxy or certificates that cannot be used",
+            found=type(error).__name__,  # the text may quote a proxy's password
+            fix="correct HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, SSL_CERT_FILE or SSL_CERT_DIR",
+        ) from None
+
+
+def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
     streams: list[Any] = []
 
     def trace(event: str, info: Mapping[str, Any]) -> None:
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             streams.append(info["return_value"])
 
-    deadline = Deadline(
-        limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None
-    )
-    try:
-        with (
-            deadline,
-            client.stream(
-                "POST",
-                request.url,
-                content=request.body,
-                headers=dict(request.headers()),
-                extensions={"trace": trace},
-            ) as response,
-        ):
-            body = _body(request, response, limits, deadline)
-            return Answer(response.status_code, dict(response.headers), body)
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise _Broken(str(error) or type(error).__name__, sent=False) from None
-    except UnicodeError:  # a label of the host is empty or too long
-        raise _Broken("the host's name is none", sent=False) from None
-    except httpx.TimeoutException:
-        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True) from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:  # whose text may quote the request
-        reason = (
-            f"no whole answer within {limits.seconds:g} seconds"
-            if deadline.over
-            else type(error).__name__
-        )
-        raise _Broken(reason, sent=True) from None
+    def current_socket() -> socket.socket | None:
+        return streams[-1].get_extra_info("socket") if streams else None
+
+    extensions = {"trace": trace}
+    late = _BrokenError(f"no whole answer within {limits.seconds:g} seconds", sent=True)
+    with deadline(limits.seconds, current_socket) as over:
+        try:
+            headers = dict(request.headers())
+            with client.stream(
+                "POST", request.url, content=request.body, headers=headers, extensions=extensions
+            ) as response:
+                body = _body(request, response, limits, over)
+            if over.is_set():
+                raise late
+            return Reply(response.status_code, dict(response.headers), body)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout) as error:
+            raise _BrokenError(str(error) or type(error).__name__, sent=False) from None
+        except UnicodeError:  # a label of the host is empty or too long
+            raise _BrokenError("the host's name is not valid", sent=False) from None
+        except httpx2.TimeoutException:
+            raise late from None
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # its text may quote the request
+            broken = _BrokenError(type(error).__name__, sent=True)
+            raise late if over.is_set() else broken from None
 
 
-def _body(
-    request: Request, response: httpx.Response, limits: Limits, deadline: "Deadline"
-) -> bytes:
-    if response.headers.get("content-encoding", "").strip().lower() not in _CODINGS:
-        raise _Broken("the answer is packed in a way that was not asked for", sent=True)
+def _body(request: Post, response: httpx2.Response, limits: Limits, over: threading.Event) -> bytes:
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in _CODINGS:
+        raise _BrokenError("the answer has an encoding that was not asked for", sent=True)
     body = bytearray()
-    for part in response.iter_bytes():  # as it arrives: who sends a byte a second is noticed
+    for part in response.iter_bytes():  # as it arrives: a byte a second must not take forever
         body += part
         if len(body) > limits.bytes:
-            found = f"more than {limits.bytes:,} bytes"
             raise TooLargeError(
                 f"the answer of {host(request.url)} is too large",
-                found=found,
+                found=f"more than {limits.bytes:,} bytes",
                 fix="ask for less at once",
             )
-        if deadline.over:
+        if over.is_set():
             break
-    if deadline.over:
-        raise _Broken(f"no whole answer within {limits.seconds:g} seconds", sent=True)
     return bytes(body)
 
 
-class Deadline:
-    """Cuts a connection when the time of the whole exchange is over: who dribbles never meets the limit of a single read.
+@contextmanager
+def deadline(
+    seconds: float, find_socket: Callable[[], socket.socket | None]
+) -> Iterator[threading.Event]:
+    """Cut the connection when the time of a whole exchange is over; yields the event of that.
 
-    find: the socket of the moment; over: whether it was cut.
+    A limit for a single read would not notice a host that sends a byte now and then.
     """
+    over, done = threading.Event(), threading.Event()
 
-    def __init__(self, seconds: float, find: Callable[[], socket.socket | None]) -> None:
-        self.over = False
-        self._seconds, self._find, self._done = seconds, find, threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="costwhy deadline", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        pause = self._seconds
-        while not self._done.wait(pause):  # again and again: the socket may be another one by now
-            self.over, pause = True, 0.2
+    def watch() -> None:
+        pause = seconds
+        while not done.wait(pause):  # again and again: the socket may be another one by now
+            over.set()
+            pause = _POLL_SECONDS
             with suppress(OSError):
-                if (held := self._find()) is not None:
-                    socket.socket.shutdown(
-                        held, socket.SHUT_RDWR
-                    )  # not that of TLS, which would first say good-bye
+                if (connection := find_socket()) is not None:
+                    # not the method of TLS, which would first send its own farewell
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
-
-def _followed(request: Request, answer: Answer) -> Answer:
-    """The answer, unless it sends us elsewhere: nobody else gets our credentials."""
-    if not 300 <= answer.status < 400:
-        return answer
-    target = host(answer.headers.get("location", "")) or "another path"
-    problem = f"{host(request.url)} sends us on to another address, which is not followed"
-    raise UnreachableError(
-        problem,
-        found=f"{answer.status} to {target}",
-        fix="name the final address, and check that it is the right one",
-    )
-
-
-def _unreachable(request: Request, reason: str) -> UnreachableError:
-    fix = "check the address, the network and the service, and run it again"
-    return UnreachableError(
-        f"{host(request.url)} could not be reached", found=shown(reason, request.secrets), fix=fix
-    )
-
-
-def _backoff(attempt: int, limits: Limits) -> float:
-    return min(limits.first_wait * 2.0 ** (attempt - 1), limits.longest_wait)
-
-
-def _asked_pause(answer: Answer, limits: Limits, otherwise: float) -> float:
-    """Seconds of Retry-After (a number, or a date), no less than our own pause."""
-    asked = answer.headers.get("retry-after", "").strip()
+    thread = threading.Thread(target=watch, name="costwhy deadline", daemon=True)
+    thread.start()
     try:
-        seconds = (
-            float(asked)
-            if asked.isdigit()
-            else (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-        )
-    except (ValueError, TypeError, OverflowError):
-        return otherwise
-    return max(otherwise, seconds) if seconds < 1e9 else limits.longest_wait + 1
+        yield over
+    finally:
+        done.set()
+        thread.join()
 
 
-# ---------------------------------------------------------------- what may be shown
+def _not_redirected(request: Post, reply: Reply) -> Reply:
+    """The answer, unless it redirects: no other host gets our credentials."""
+    if not 300 <= reply.status < 400:
+        return reply
+    raise UnreachableError(
+        f"{host(request.url)} redirects to another address, which is not followed",
+        found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
+        fix="use the final address, and check that it is the right one",
+    )
+
+
+def _unreachable(request: Post, reason: str) -> UnreachableError:
+    return UnreachableError(
+        f"{host(request.url)} could not be reached",
+        found=shown(reason, request.secrets),
+        fix="check the address, the network and the service, and run it again",
+    )
 
 
 def host(url: str) -> str:
-    """Host and port of an address, without anything that may be secret; empty where it has none."""
+    """Host and port of an address, without what may be secret; empty where it has none."""
     try:
-        parsed = httpx.URL(url)
-    except (httpx.InvalidURL, ValueError, TypeError):
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, ValueError, TypeError):
         return ""
     return shown(parsed.netloc.decode("ascii", "replace"))
 
 
 class _HostOnly(logging.Filter):
-    """httpx logs whole addresses; of a webhook that is its secret."""
+    """httpx2 logs whole addresses; that of a webhook is its secret."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
             record.args = tuple(
-                host(str(a)) if isinstance(a, httpx.URL) else a for a in record.args
+                host(str(arg)) if isinstance(arg, httpx2.URL) else arg for arg in record.args
             )
         return True
 
 
-logging.getLogger("httpx").addFilter(_HostOnly())
-
-
-__all__ = [
-    "Answer",
-    "Deadline",
-    "Limits",
-    "Request",
-    "TooLargeError",
-    "host",
-    "one_line",
-    "post",
-    "secret_of_file",
-    "secret_of_variable",
-    "shown",
-]
+logging.getLogger("httpx2").addFilter(_HostOnly())

@@ -1,4 +1,4 @@
-"""TODO remote/s3.py"""
+"""Objects on S3 below an address, and what Delta needs to find the same S3."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,35 +14,31 @@ _ABSENT = ("NoSuchKey", "404")
 
 
 def storage_options() -> dict[str, str]:
-    """What Delta and polars must be told to find the same S3 as boto3. Raises UnreachableError without credentials."""
+    """The options by which Delta and polars find the same S3 as boto3.
+
+    Raises UnreachableError without credentials.
+    """
+    problem = "there are no AWS credentials for the lake"
     try:
         session = boto3.session.Session()
-        held = session.get_credentials()
-        frozen = held.get_frozen_credentials() if held else None
+        credentials = session.get_credentials()
+        frozen = credentials.get_frozen_credentials() if credentials else None
         endpoint = aws.client("s3").meta.endpoint_url
     except aws.FAULTS as error:
-        raise aws.unreachable("there are no AWS credentials for the lake", error) from None
+        raise aws.unreachable(problem, error) from None
     if frozen is None:
-        fix = "sign in, or name a profile: AWS_PROFILE, `aws configure`, `aws sso login`"
-        raise UnreachableError(
-            "there are no AWS credentials for the lake",
-            found="none in the AWS configuration",
-            fix=fix,
-        )
-    options = {"conditional_put": "etag"}
-    more = {
+        raise UnreachableError(problem, found="none in the AWS configuration", fix=aws.SIGN_IN)
+    is_aws = endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    options = {
+        "conditional_put": "etag",
         "aws_access_key_id": frozen.access_key,
         "aws_secret_access_key": frozen.secret_key,
         "aws_session_token": frozen.token,
+        "aws_region": session.region_name,
+        "aws_endpoint": None if is_aws else endpoint,  # Delta finds AWS's own by the region
+        "aws_allow_http": "true" if endpoint.startswith("http://") else None,
     }
-    more |= {"aws_region": session.region_name, "aws_endpoint": _own_endpoint(endpoint)}
-    allow = {"aws_allow_http": "true"} if endpoint.startswith("http://") else {}
-    return options | {name: value for name, value in more.items() if value} | allow
-
-
-def _own_endpoint(endpoint: str) -> str | None:
-    """Null for AWS's own, which Delta finds by the region."""
-    return None if endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn")) else endpoint
+    return {name: value for name, value in options.items() if value}
 
 
 class Store:
@@ -57,52 +53,63 @@ class Store:
         """Names of the objects directly in a folder."""
         prefix = self._key(folder) + "/"
         with self._calling():
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=prefix
-            )
-            return [
-                content["Key"].removeprefix(prefix)
-                for page in pages
-                for content in page.get("Contents", [])
-            ]
+            paginator = self.client.get_paginator("list_objects_v2")
+            pages = paginator.paginate(Bucket=self.bucket, Prefix=prefix)
+            contents = [content for page in pages for content in page.get("Contents", [])]
+        return [content["Key"].removeprefix(prefix) for content in contents]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
-        """Content, ETag, and age in seconds by S3's own clock; no content where there is no such object."""
+        """Content, ETag, and age in seconds by the clock of S3; empty where there is none."""
         try:
             with self._calling():
                 answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
-                served = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-                return (
-                    answer["Body"].read(),
-                    answer["ETag"],
-                    (served - answer["LastModified"]).total_seconds(),
-                )
+                now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+                age = (now - answer["LastModified"]).total_seconds()
+                return answer["Body"].read(), answer["ETag"], age
         except FileNotFoundError:
             return b"", "", 0.0
 
+    def read(self, name: str) -> bytes:
+        """The content of an object. Raises FileNotFoundError."""
+        content, etag, _ = self.get(name)
+        if not etag:
+            raise FileNotFoundError(f"{self.address}/{name}")
+        return content
+
     def put(self, name: str, content: bytes, *, over: str | None = None) -> str | None:
-        """Create an object, or replace the one with the ETag `over`. Returns its ETag; null: it was there, or is another one."""
+        """Create an object, or replace the one with the ETag `over`.
+
+        Returns its ETag; null: there is one already, or another one.
+        """
         condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
+        key = self._key(name)
         try:
             with self._calling():
                 answer = self.client.put_object(
-                    Bucket=self.bucket, Key=self._key(name), Body=content, **condition
+                    Bucket=self.bucket, Key=key, Body=content, **condition
                 )
-                return str(answer["ETag"])
         except (FileExistsError, FileNotFoundError):
             return None
+        return str(answer["ETag"])
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create an object; false: there is one already, and it stays."""
+        return self.put(name, content) is not None
 
     def delete(self, name: str, etag: str) -> None:
         """Delete the object with this ETag; another one stays."""
         with suppress(FileExistsError, FileNotFoundError), self._calling():
             self.client.delete_object(Bucket=self.bucket, Key=self._key(name), IfMatch=etag)
 
+    def clear_drafts(self, folder: str) -> None:
+        """There are none: an object is there whole, or not at all."""
+
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
     @contextmanager
     def _calling(self) -> Iterator[None]:
-        """Raises FileExistsError where a condition did not hold, FileNotFoundError where there is no such object."""
+        """Raises FileExistsError where a condition fails, FileNotFoundError without an object."""
         try:
             yield
         except aws.FAULTS as error:

@@ -1,4 +1,4 @@
-"""TODO remote/secrets.py"""
+"""Secrets named in costwhy.toml: from environment variables, or from files."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,16 @@ from costwhy.errors import ConfigError
 
 
 def secret_of_variable(name: str, key: str) -> str:
-    """A secret from an environment variable; `key`: where costwhy.toml names it. Raises ConfigError."""
+    """A secret from an environment variable; `key`: where costwhy.toml names it.
+
+    Raises ConfigError.
+    """
     value = os.environ.get(name, "").strip()
     if not value:
         raise ConfigError(
             f"`{key}` names an environment variable that is not set", found=name, fix=f"set {name}"
         )
-    return _one_line(value, key)
+    return _printable(value, key)
 
 
 def secret_of_file(file: Path, key: str) -> str:
@@ -21,20 +24,17 @@ def secret_of_file(file: Path, key: str) -> str:
     try:
         value = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        found = f"{file}: {type(error).__name__}"
         raise ConfigError(
             f"`{key}` names a file that cannot be read",
-            found=found,
-            fix="mend the path or its permissions",
+            found=f"{file}: {type(error).__name__}",
+            fix="fix the path or its permissions",
         ) from None
     if not value:
-        raise ConfigError(
-            f"`{key}` names an empty file", found=str(file), fix="write the secret into it"
-        )
-    return _one_line(value, key)
+        raise ConfigError(f"`{key}` names an empty file", found=str(file), fix="write it there")
+    return _printable(value, key)
 
 
-def _one_line(value: str, key: str) -> str:
+def _printable(value: str, key: str) -> str:
     if not value.isprintable():
         raise ConfigError(
             f"the secret of `{key}` is not one line of text",

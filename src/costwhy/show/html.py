@@ -13,9 +13,8 @@ from markupsafe import Markup, escape
 from costwhy.behaviours import VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.case.story import Sentence, behaviour_words, headline, lost_sentence, sentences
-from costwhy.model.backtest import CENT
 from costwhy.templates import environment
-from costwhy.text import clock, money, one_line
+from costwhy.text import HALF_CENT, clock, money, one_line
 
 VEGA_LITE = "application/vnd.vegalite.v6+json"
 LONGEST = 5000  # characters that are shown of one text
@@ -176,7 +175,7 @@ def estimates(rows: pl.DataFrame, currency: str) -> Markup:
         return _part("estimates", past=None)
     company = rows.filter(pl.col("service").is_null())
     services = rows.filter(pl.col("service").is_not_null())
-    uncertain = services.filter(pl.col("error").abs() > CENT)  # an exact one is always inside
+    uncertain = services.filter(pl.col("error").abs() > HALF_CENT)  # an exact one is always inside
     past = {
         "days": company.height,
         "hours": rows["hours"][0],

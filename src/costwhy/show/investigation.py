@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from costwhy import tables
-from costwhy.case.analysis import Lake
+from costwhy.case.analysis import LakeReader
 from costwhy.case.case import Case
 from costwhy.case.investigate import investigate, investigate_window
 from costwhy.errors import CostwhyError
 from costwhy.feedback import verdicts
 from costwhy.show.list_rows import picked_id
-from costwhy.text import clock, money
+from costwhy.text import clock, money, to_utc
 
 _WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
 LEAST_WINDOW = timedelta(hours=2)  # a shorter drag on the chart is a click
@@ -30,7 +30,7 @@ def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
     return known[0] if known else None
 
 
-def case_of(lake: Lake, shown: str | None) -> Case | None:
+def case_of(lake: LakeReader, shown: str | None) -> Case | None:
     """The case of a spike or a window; None where nothing is shown, or the window has no data."""
     if shown is None:
         return None
@@ -49,7 +49,7 @@ def case_of(lake: Lake, shown: str | None) -> Case | None:
 def clicked(
     selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.DataFrame
 ) -> str | None:
-    """What was picked on the spend chart: a window as FROM/TO if one was dragged, else a spike's id.
+    """What was picked on the spend chart: a window as FROM/TO that was dragged, else a spike's id.
 
     selections: as the chart of `charts.spend` sends them. None for what is not known.
     """
@@ -71,8 +71,7 @@ def _hour(value: object) -> datetime | None:
             time = datetime.fromtimestamp(value / 1000, UTC)
         else:
             time = datetime.fromisoformat(str(value))
-        time = time if time.tzinfo else time.replace(tzinfo=UTC)
-        return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        return to_utc(time).replace(minute=0, second=0, microsecond=0)
     except (ValueError, OverflowError, OSError):
         return None
 
@@ -116,7 +115,7 @@ def is_spike(case: Case) -> bool:
 
 
 def say(case: Case, verdict: Mapping[str, str] | None) -> str:
-    """Keep an owner's verdict (verdict, note, who). Empty where it was kept, else why it was not."""
+    """Keep an owner's verdict (verdict, note, who). Returns why it was not kept, or nothing."""
     if verdict is None or case.analysis is None:
         return "Only the investigation keeps what owners say."
     if not verdict["who"].strip():
@@ -134,4 +133,4 @@ def verdicts_table(case: Case) -> pl.DataFrame:
     if case.analysis is None:
         return tables.VERDICTS.empty()
     spike = case.spike.spike_id
-    return verdicts.said(case.analysis.lake).filter(pl.col("spike_id") == spike)
+    return verdicts.verdict_table(case.analysis.lake).filter(pl.col("spike_id") == spike)

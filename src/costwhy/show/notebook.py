@@ -2,7 +2,6 @@
 
 import altair as alt
 import marimo as mo
-from markupsafe import Markup
 
 from costwhy.show import html
 
@@ -17,7 +16,11 @@ LIST = {  # of marimo's table: a plain list of which one row is picked
 }
 
 
-def section(title: str, note: str, *parts: Markup | alt.LayerChart | mo.Html) -> mo.Html:
-    """A heading, a line, and what stands under them: finished HTML, charts, controls."""
-    shown = [mo.Html(part) if isinstance(part, Markup) else mo.as_html(part) for part in parts]
-    return mo.vstack([mo.Html(html.section(title, note)), *shown])
+def element(part: str | alt.LayerChart | mo.Html) -> mo.Html:
+    """Finished HTML, a chart or a control as marimo shows it."""
+    return mo.Html(str(part)) if isinstance(part, str) else mo.as_html(part)  # no Markup in JSON
+
+
+def section(title: str, note: str, *parts: str | alt.LayerChart | mo.Html) -> mo.Html:
+    """A heading, a line, and what stands under them."""
+    return mo.vstack([element(html.section(title, note)), *map(element, parts)])

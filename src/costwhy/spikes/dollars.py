@@ -9,13 +9,13 @@ import polars as pl
 
 from costwhy.arrays import Array
 from costwhy.errors import UsageError
-from costwhy.model.backtest import CENT
 from costwhy.model.baseline import Baseline, Window, baseline
 from costwhy.model.counterfactual import split
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model
 from costwhy.spikes.detect import LARGE_SHARE, Spike, moved_rates
 from costwhy.tables import METER
+from costwhy.text import HALF_CENT
 
 LEAST_PART = 1e-4  # of all moved dollars: a meter with less was not moved by the spike
 PICKED_ERROR = 0.1  # relative error of a rate in a window that a person picked
@@ -95,7 +95,7 @@ def dollars_of_window(
     else:
         usual = model.cost[:, against.hours].mean(axis=1, keepdims=True)
         excess = (model.cost[:, window.hours] - usual) * selected
-    kept = [k for k in _largest_first(dollars) if abs(float(dollars[k].sum())) >= CENT]
+    kept = [k for k in _largest_first(dollars) if abs(float(dollars[k].sum())) >= HALF_CENT]
     running = window.end == len(model.observed.hours)
     return SpikeDollars(
         window=window,

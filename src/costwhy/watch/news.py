@@ -1,42 +1,47 @@
-"""TODO watch/news.py"""
+"""What is new about a lake's spikes since the last messages, and the messages about it."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
-import msgspec
-
-from costwhy.case.analysis import FoundSpike, Lake, LakeAnalysis, analyse
+from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
 from costwhy.case.story import headline, sentences
-from costwhy.feedback.known_spike import SpikeKey, keys_of_spikes, read_spike_key
-from costwhy.feedback.plans import Plan, plans
+from costwhy.feedback.plans import plans_of
 from costwhy.feedback.savings import Saving, savings
-from costwhy.feedback.verdicts import QUIET, Said, history, newest
-from costwhy.lake.journal import Journal, time_of
-from costwhy.spikes.dollars import SpikeDollars
+from costwhy.feedback.verdicts import (
+    ACCEPTING,
+    SpikeKey,
+    Verdict,
+    key_of_spike,
+    newest,
+    verdicts_of,
+)
+from costwhy.lake.journal import Journal, Record
 from costwhy.text import clock, money
-from costwhy.watch.channels.message import Message
+from costwhy.watch.message import Message
 
-GONE = timedelta(hours=24)  # of new data without a spike that was told: it is resolved
-Happening = Literal["new", "grown", "ended", "resolved"]
+GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
+EventKind = Literal["new", "grown", "ended", "resolved"]
 
 
 @dataclass(frozen=True)
-class Event:
-    """One piece of news about a spike, as it is told.
+class Event(Record):
+    """One piece of news about a spike, with its message.
 
-    key         the spike's id when it was first told: its id may move, its news belong together
-    step        the how-manieth of its kind
-    by_default  whether it goes to the default channel although a team owns it: the team said that it is not theirs
+    key         the spike's id in its first message: the id may move, but its news share this key
+    step        the number of this event among the spike's events of its kind, or why it happened
+    by_default  it goes to the default channel although a team owns the spike: the team said
+                `not_ours`
+    at          when it was found; as_of: how far the data went
     """
 
     key: str
-    event: Happening
+    event: EventKind
     step: str
     spike: SpikeKey
     message: Message
@@ -50,273 +55,205 @@ class Event:
         return self.message.id
 
 
-def look(lake: Lake, told: Iterable[Event], url: str | None, now: datetime) -> list[Event]:
-    """What is news of a lake's spikes, beyond what was told."""
-    s = analyse(lake)
-    chains: dict[str, list[Event]] = {}
-    for event in told:
-        chains.setdefault(event.key, []).append(event)
-    keys = _keys(keys_of_spikes(s), chains)
-    verdicts, registered = history(lake.place), plans(lake.place)
-    desk = NewsWriter(s, url, now)
-    out = []
-    for found, (spike, key) in zip(s.found, keys, strict=True):
-        chain, verdict = chains.get(key, []), newest(verdicts, spike)
-        happened = _happened(spike, chain, verdict)
-        if happened is not None and not (_is_planned(registered, s, found.dollars) and not chain):
-            out.append(desk.event(found, (spike, key), chain, happened, verdict))
-    return (
-        out
-        + _fixes(desk, lake, keys, chains)
-        + _gone(desk, {key for _, key in keys}, chains, verdicts)
-    )
+@dataclass(frozen=True)
+class Thread:
+    """A spike with the earlier events of its key, oldest first, and its newest verdict."""
+
+    key: str
+    spike: SpikeKey
+    earlier: list[Event]
+    verdict: Verdict | None
+
+    @property
+    def last(self) -> Event | None:
+        """Its last event."""
+        return self.earlier[-1] if self.earlier else None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Its owner knows it and wants no more messages."""
+        return self.verdict is not None and self.verdict.verdict in ACCEPTING
+
+    @property
+    def is_not_ours(self) -> bool:
+        """Its owner said that it belongs to somebody else."""
+        return self.verdict is not None and self.verdict.verdict == "not_ours"
+
+    def news(self) -> EventKind | None:
+        """What happened since the last message; None: nothing that its owner has to know."""
+        spike, last, verdict = self.spike, self.last, self.verdict
+        if verdict and self.is_accepted and (last is None or last.at <= verdict.at):
+            grown: EventKind = "grown" if last else "new"
+            return grown if spike.has_grown(verdict.spike) else None
+        if last is None or (self.is_not_ours and not last.by_default and spike.running):
+            return "new"
+        if last.spike.running and not spike.running:
+            return "ended"
+        is_back = spike.running and not last.spike.running
+        return "grown" if is_back or (spike.running and spike.has_grown(last.spike)) else None
+
+    def step(self, event: EventKind, fix: Saving | None = None) -> str:
+        """The step of the next event of this kind."""
+        if fix is not None:
+            return f"fixed-{fix.verdict.at:%Y%m%dT%H%M%S}-{fix.days}"
+        if event == "new" and self.earlier:  # it is new for the default channel only
+            return "not_ours"
+        return str(1 + sum(one.event == event and one.step.isdecimal() for one in self.earlier))
 
 
-def _keys(spikes: list[SpikeKey], chains: Mapping[str, list[Event]]) -> list[tuple[SpikeKey, str]]:
-    """Each spike with the key of its former news: those of its id first, then those of its like; its own id where there are none."""
-    ids = {x.spike.spike_id: key for key, chain in chains.items() for x in chain} | {
-        key: key for key in chains
-    }
-    taken = {ids[x.spike_id] for x in spikes if x.spike_id in ids}
-    out = []
-    for spike in spikes:
-        key = ids.get(spike.spike_id)
-        if key is None:
-            like = (
-                k
-                for k, chain in chains.items()
-                if k not in taken and chain[-1].spike.is_same(spike)
-            )
-            key = next(like, spike.spike_id)
-            taken.add(key)
-        out.append((spike, key))
-    return out
-
-
-def _is_planned(registered: list[Plan], s: LakeAnalysis, a: SpikeDollars) -> bool:
-    return any(x.covers(s, a, s.observed.as_of) for x in registered)
-
-
-def _happened(
-    spike: SpikeKey, chain: list[Event], verdict: Said | None
-) -> tuple[Happening, str] | None:
-    """What happened to a spike since it was last told, and the step; None: nothing, or its owner knows and accepts it."""
-    last = chain[-1] if chain else None
-    if verdict is not None and verdict.verdict in QUIET and (last is None or last.at <= verdict.at):
-        grown = spike.has_grown(verdict.spike)
-        return (_numbered("grown" if chain else "new", chain)) if grown else None
-    if last is None:
-        return "new", "1"
-    if (
-        verdict is not None
-        and verdict.verdict == "not_ours"
-        and not last.by_default
-        and spike.running
-    ):
-        return "new", "not_ours"
-    if last.spike.running and not spike.running:
-        return _numbered("ended", chain)
-    if spike.running and (not last.spike.running or spike.has_grown(last.spike)):
-        return _numbered("grown", chain)
-    return None
-
-
-def _numbered(happening: Happening, chain: list[Event]) -> tuple[Happening, str]:
-    return happening, str(1 + sum(x.event == happening and x.step.isdecimal() for x in chain))
-
-
-def _fixes(
-    desk: "NewsWriter",
-    lake: Lake,
-    keys: list[tuple[SpikeKey, str]],
-    chains: Mapping[str, list[Event]],
+def find_news(
+    lake: LakeReader, earlier: Iterable[Event], url: str | None, now: datetime
 ) -> list[Event]:
-    """Fixes that are proven, and those that did not hold: for each spike the longest look that is due."""
-    longest = {x.spike_id: x for x in savings(lake) if x.outcome != "inconclusive"}
-    out = []
-    for found, (spike, key) in zip(desk.analysis.found, keys, strict=True):
-        fix = longest.get(spike.spike_id)
-        step = f"fixed-{fix.said.at:%Y%m%dT%H%M%S}-{fix.days}" if fix is not None else ""
-        if fix is not None and all(x.step != step for x in chains.get(key, [])):
-            happening: Happening = "resolved" if fix.outcome == "verified" else "grown"
-            out.append(
-                desk.event(
-                    found, (spike, key), chains.get(key, []), (happening, step), fix.said, fix
-                )
-            )
-    return out
-
-
-def _gone(
-    desk: "NewsWriter", present: set[str], chains: Mapping[str, list[Event]], verdicts: list[Said]
-) -> list[Event]:
-    """Spikes that were told as running and that a day of newer data does not show any more."""
-    out = []
-    for key, chain in chains.items():
+    """What is new about a lake's spikes since the earlier events. url: where cases are served."""
+    analysis, verdicts, plans = analyse(lake), verdicts_of(lake.place), plans_of(lake.place)
+    by_key: dict[str, list[Event]] = {}
+    for one in earlier:
+        by_key.setdefault(one.key, []).append(one)
+    keys = _keys([key_of_spike(analysis, found) for found in analysis.found], by_key)
+    threads = [
+        Thread(key, spike, by_key.get(key, []), newest(verdicts, spike)) for key, spike in keys
+    ]
+    writer = NewsWriter(analysis, url, now)
+    news = []
+    for found, thread in zip(analysis.found, threads, strict=True):
+        event = thread.news()
+        if event and (thread.earlier or not any(p.covers(analysis, found.dollars) for p in plans)):
+            news.append(writer.event(found, thread, event))
+    # fixes that are proven, and those that did not last: of each spike the longest look
+    fixes = {one.spike_id: one for one in savings(lake) if one.outcome != "inconclusive"}
+    for found, thread in zip(analysis.found, threads, strict=True):
+        fix = fixes.get(thread.spike.spike_id)
+        if fix and all(one.step != thread.step("resolved", fix) for one in thread.earlier):
+            event = "resolved" if fix.outcome == "verified" else "grown"
+            news.append(writer.event(found, thread, event, fix))
+    present = {thread.key for thread in threads}
+    for key, chain in by_key.items():
         last = chain[-1]
-        verdict = newest(verdicts, last.spike)
-        quiet = verdict is not None and verdict.verdict in QUIET
-        if (
-            key in present
-            or quiet
-            or not last.spike.running
-            or desk.analysis.observed.as_of < last.as_of + GONE
-        ):
-            continue
-        out.append(desk.gone(last, _numbered("resolved", chain)[1]))
-    return out
+        thread = Thread(key, last.spike, chain, newest(verdicts, last.spike))
+        is_gone = key not in present and analysis.observed.as_of >= last.as_of + GONE
+        if is_gone and last.spike.running and not thread.is_accepted:
+            news.append(writer.resolved(thread, last))
+    return news
+
+
+def _keys(
+    spikes: list[SpikeKey], by_key: Mapping[str, list[Event]]
+) -> Iterable[tuple[str, SpikeKey]]:
+    """Each spike with the key of its events: that of its id, else that of the same spike."""
+    keys = {one.spike.spike_id: key for key, chain in by_key.items() for one in chain}
+    keys |= {key: key for key in by_key}
+    taken = {keys[spike.spike_id] for spike in spikes if spike.spike_id in keys}
+    for spike in spikes:
+        same = (
+            key
+            for key, chain in by_key.items()
+            if key not in taken and chain[-1].spike.is_same(spike)
+        )
+        key = keys.get(spike.spike_id) or next(same, spike.spike_id)
+        taken.add(key)
+        yield key, spike
 
 
 @dataclass(frozen=True)
 class NewsWriter:
-    """Where messages are written: the analysis, the address that cases have, and the time."""
+    """Writes messages about the spikes of an analysis. url: where cases are served."""
 
     analysis: LakeAnalysis
     url: str | None
     now: datetime
 
     def event(
-        self,
-        found: FoundSpike,
-        spike: tuple[SpikeKey, str],
-        chain: list[Event],
-        happened: tuple[Happening, str],
-        verdict: Said | None,
-        fix: Saving | None = None,
+        self, found: FoundSpike, thread: Thread, event: EventKind, fix: Saving | None = None
     ) -> Event:
-        """News of a spike that the analysis shows."""
-        seen, key = spike
-        happening, step = happened
-        case = case_of(self.analysis, *found)
-        lines = (
-            *_beginning(case, seen, chain, fix),
-            *(x.text for x in sentences(case)),
-            *_opinion(verdict),
+        """News of a spike that the analysis has. fix: the news is what came of it."""
+        case, step, spike_id = (
+            case_of(self.analysis, *found),
+            thread.step(event, fix),
+            thread.spike.spike_id,
         )
-        owner = case.who[0]
-        team = owner["team"] if owner else None
-        title = f"{_word(happening, step, chain)}: {headline(case)}"
-        message = self._message(
-            key,
-            happening,
-            step,
-            Message(
-                "-", happening, seen.spike_id, title, lines, round(case.total, 2), case.currency
+        story = (sentence.text for sentence in sentences(case))
+        lines = (_since_last(case, thread, fix), *story, _opinion(thread.verdict))
+        message = Message(
+            id=self._id(thread, event, step),
+            event=event,
+            spike_id=spike_id,
+            title=f"{_word(thread, event, fix)}: {headline(case)}",
+            lines=tuple(line for line in lines if line),
+            dollars=round(case.total, 2),
+            currency=case.currency,
+            url=f"{self.url.rstrip('/')}/?case={quote(spike_id)}" if self.url else None,
+            owner_team=case.who[0]["team"] if case.who[0] else None,
+        )
+        return self._event(thread, step, message, by_default=thread.is_not_ours)
+
+    def resolved(self, thread: Thread, last: Event) -> Event:
+        """News of a spike that the analysis does not have any more."""
+        step = thread.step("resolved")
+        message = replace(
+            last.message,
+            id=self._id(thread, "resolved", step),
+            event="resolved",
+            title=f"Resolved: no longer found. The last message was: {last.message.title}",
+            lines=(
+                (
+                    "It was running at the last message. "
+                    "The bill and the signals of the last day do not show it any more."
+                ),
+                "Either it stopped mattering, or the provider restated its bill.",
             ),
+            dollars=0.0,
         )
-        by_default = verdict is not None and verdict.verdict == "not_ours"
-        message = replace(message, owner_team=team, url=self._address(seen.spike_id))
-        return Event(
-            key,
-            happening,
-            step,
-            seen,
-            message,
-            by_default,
-            self._after(chain),
-            self.analysis.observed.as_of,
-        )
+        ended = replace(thread, spike=replace(thread.spike, running=False, per_hour=0.0))
+        return self._event(ended, step, message, by_default=last.by_default)
 
-    def gone(self, last: Event, step: str) -> Event:
-        """News of one that it does not show any more."""
-        lines = (
-            "It was told as running, and the bill and the signals of the last day do not show it any more.",
-            "Either it stopped mattering, or the provider restated its bill.",
-        )
-        title = f"Resolved: no longer seen. It was told as {last.message.title}"
-        message = replace(last.message, event="resolved", title=title, lines=lines, dollars=0.0)
-        message = self._message(last.key, "resolved", step, message)
-        spike = replace(last.spike, running=False, per_hour=0.0)
-        return Event(
-            last.key,
-            "resolved",
-            step,
-            spike,
-            message,
-            last.by_default,
-            self._after([last]),
-            self.analysis.observed.as_of,
-        )
+    def _event(self, thread: Thread, step: str, message: Message, *, by_default: bool) -> Event:
+        """At this time, or right after the spike's last event where the clock was set back."""
+        times = (one.at + timedelta(microseconds=1) for one in thread.earlier)
+        at, as_of = max([self.now, *times]), self.analysis.observed.as_of
+        return Event(thread.key, message.event, step, thread.spike, message, by_default, at, as_of)
 
-    def _after(self, chain: list[Event]) -> datetime:
-        """Now, but never before the last news of the spike: a clock that was set back must not turn their order."""
-        return max([self.now, *(x.at + timedelta(microseconds=1) for x in chain)])
-
-    def _message(self, key: str, happening: Happening, step: str, message: Message) -> Message:
-        """With the id that this news has, whoever writes it and how often."""
-        whole = f"{self.analysis.lake.workspace}\0{key}\0{happening}\0{step}"
-        return replace(message, id=f"costwhy-{hashlib.sha256(whole.encode()).hexdigest()[:32]}")
-
-    def _address(self, spike_id: str) -> str | None:
-        return None if self.url is None else f"{self.url.rstrip('/')}/?case={quote(spike_id)}"
+    def _id(self, thread: Thread, event: EventKind, step: str) -> str:
+        """The same for the same news, whoever finds it and how often."""
+        name = f"{self.analysis.lake.workspace}\0{thread.key}\0{event}\0{step}"
+        return f"costwhy-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _word(happening: Happening, step: str, chain: list[Event]) -> str:
-    if happening == "grown" and step.startswith("fixed"):
-        return "The fix did not hold"
-    if happening == "grown" and chain and not chain[-1].spike.running:
-        return "Running again"
-    return {"new": "New", "grown": "Grown", "ended": "Ended", "resolved": "Fixed"}[happening]
+def _word(thread: Thread, event: EventKind, fix: Saving | None) -> str:
+    """The first word of the title."""
+    if fix is not None:
+        return "Fixed" if event == "resolved" else "The fix did not hold"
+    is_back = event == "grown" and thread.last and not thread.last.spike.running
+    return "Running again" if is_back else event.capitalize()
 
 
-def _beginning(
-    case: Case, spike: SpikeKey, chain: list[Event], fix: Saving | None
-) -> tuple[str, ...]:
-    """What is new since the last message."""
+def _since_last(case: Case, thread: Thread, fix: Saving | None) -> str:
+    """What is new since the last message; empty where the rest says it."""
+    last = thread.last
     if fix is not None:
         saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
-        days = f"In the {fix.days} days since the fix of {clock(fix.start)}"
         return (
-            f"{days} it saved {saved} of {possible}, measured against these days' own traffic with the rates of the spike.",
+            f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
+            f"{possible}, compared with the rates of the spike at the traffic of these days."
         )
-    if not spike.running or not chain or not chain[-1].spike.per_hour:
-        return ()
-    now, before = (money(x.per_hour, case.currency) for x in (spike, chain[-1].spike))
+    if last is None or not thread.spike.running or not last.spike.per_hour:
+        return ""
+    now, before = (money(one.per_hour, case.currency) for one in (thread.spike, last.spike))
     return (
-        f"It cost {now} an hour over the last day. It was {before} when this was last told, {clock(chain[-1].at)}.",
+        f"It cost {now} an hour over the last day. "
+        f"It was {before} at the last message, {clock(last.at)}."
     )
 
 
-def _opinion(verdict: Said | None) -> tuple[str, ...]:
+def _opinion(verdict: Verdict | None) -> str:
+    """What its owner said of it."""
     if verdict is None:
-        return ()
+        return ""
     note = f": “{verdict.note}”" if verdict.note else ""
-    return (
-        f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')} on {clock(verdict.at)}{note}.",
-    )
+    kind = verdict.verdict.replace("_", " ")
+    return f"{verdict.who or 'Somebody'} said {kind} on {clock(verdict.at)}{note}."
 
 
 def read_events(journal: Journal) -> list[Event]:
-    """All news that were ever written down, oldest first, then the largest."""
-    return sorted(
-        journal.all(_read, ".pending"), key=lambda x: (x.at, -abs(x.message.dollars), x.id)
-    )
-
-
-def event_document(event: Event) -> dict[str, object]:
-    return {
-        "costwhy": 1,
-        "key": event.key,
-        "event": event.event,
-        "step": event.step,
-        "spike": event.spike.document(),
-        "message": msgspec.to_builtins(event.message),
-        "by_default": event.by_default,
-        "at": event.at.isoformat(),
-        "as_of": event.as_of.isoformat(),
-    }
-
-
-def _read(document: Mapping[str, Any]) -> Event:
-    times = (time_of(document[name]) for name in ("at", "as_of"))
-    message = msgspec.convert(document["message"], Message)
-    spike = read_spike_key(document["spike"])
-    return Event(
-        document["key"],
-        document["event"],
-        document["step"],
-        spike,
-        message,
-        document["by_default"],
-        *times,
-    )
+    """All events that were ever written down, oldest first, then the largest."""
+    events = journal.all(Event, ".pending")
+    return sorted(events, key=lambda one: (one.at, -abs(one.message.dollars), one.id))

@@ -1,32 +1,78 @@
-"""Watch: pull, look, tell. Each piece of news about a spike is told once, to the team that owns it.
+"""Watch: ingest, compare, notify. Each piece of news about a spike is sent once, to its owner.
 
-What is to be told is written down before it is told, in documents of the lake's folder `watch/` that never change:
+What is to be sent is written down before, in documents of the lake's folder `watch/` that never
+change. They are the state of a message:
 
-    ID.pending        the message, whole; ID follows from the spike, what happened, and the how-manieth time
-    ID.sending-0001   somebody begins to send it; only one can create this document
+    ID.pending        the message, whole; ID follows from the spike, the event, and its number
+    ID.sending-0001   somebody begins to send it; only one process can create this document
     ID.failed-0001    the channel did not take it; it is tried again, later each time
     ID.sent           the channel took it
 
-Who is killed anywhere leaves one of these states, and the next watcher goes on from it. Between `sending` and `sent` nobody
-can know whether the channel took the message: it is sent again under the same id, by which webhooks and mail programs know
-it; where nobody does (Slack), it says that it may have come before. docs/watch.md.
+A watcher that is killed leaves one of these states, and the next one goes on from it:
+
+    nothing       the news is found again, with the same ID
+    pending       it is sent
+    sending       nobody can know whether the channel took it: it is sent again under the same ID,
+                  by which webhooks and mail programs recognise it; on other channels the message
+                  says that it may have come before
+    failed        it is sent again after a pause
+    sent          nothing is left to do
+
+See docs/watch.md.
 """
 
-from dataclasses import replace
-from datetime import UTC, datetime
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
-from costwhy.case.analysis import Lake
-from costwhy.config import Watch, Workspace
+from costwhy.case.analysis import LakeReader
+from costwhy.config import EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake import checkpoint
-from costwhy.lake.journal import Journal
+from costwhy.lake.journal import Journal, Record
 from costwhy.lake.lake import has_lake, open_lake
-from costwhy.lake.lock import alone
-from costwhy.watch.deliver import Report, deliver_events
-from costwhy.watch.news import Event, event_document, look, read_events
+from costwhy.lake.lock import lock
+from costwhy.watch.channels import send
+from costwhy.watch.news import Event, find_news, read_events
 
 FOLDER = "watch"
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
+logger = logging.getLogger("costwhy.watch")
+logger.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Attempt(Record):
+    """An attempt to send a message. problem: why it failed."""
+
+    at: datetime
+    channel: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What went wrong at the last attempt, and when the next one is due."""
+
+    problem: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a watch did.
+
+    sent     now
+    waiting  to be sent later
+    faults   what went wrong, the same fault once; the exit code follows the first
+    pauses   why messages wait that were not tried now
+    """
+
+    sent: tuple[Event, ...]
+    waiting: tuple[Event, ...]
+    faults: tuple[CostwhyError, ...] = ()
+    pauses: tuple[Pause, ...] = ()
 
 
 def watch(
@@ -36,39 +82,113 @@ def watch(
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> Report:
-    """Pull, look, tell, once. url: address below which `costwhy serve` answers. dry_run: only look; nothing is pulled, written or sent.
+    """Ingest, compare and notify, once.
 
-    A source that cannot be reached hinders nobody from being told what the lake knows. Raises LakeError where there is no
-    lake, or where another costwhy is telling.
+    url: address below which `costwhy serve` answers. dry_run: only compare; nothing is ingested,
+    written or sent. Where a source cannot be reached, news of what the lake has are still sent.
+    Raises LakeError where there is no lake, or where another costwhy is sending.
     """
     faults: list[CostwhyError] = []
     if not dry_run:
         try:
-            ingest(workspace)
+            done = ingest(workspace)
+            logger.info("ingested: version %d, %d files read", done.version, done.read)
         except CostwhyError as error:
+            logger.info("ingest failed: %s", error.problem)
             if not has_lake(workspace.lake_path):
                 raise
             faults.append(error)
     lake, at = open_lake(workspace.lake_path), now or datetime.now(UTC)
     if dry_run:
-        return Report((), tuple(look(lake, read_events(Journal(lake.place, FOLDER)), url, at)), ())
-    told = tell_all(lake, workspace.watch, url, at)
-    return replace(told, faults=(*faults, *told.faults))
+        events = read_events(Journal(lake.place, FOLDER))
+        return Report(sent=(), waiting=tuple(find_news(lake, events, url, at)))
+    report = notify(lake, workspace.watch, url, at)
+    return replace(report, faults=(*faults, *report.faults))
 
 
-def tell_all(lake: Lake, channels: Watch, url: str | None, now: datetime) -> Report:
-    """Look, write down what is news, and send what is not sent yet."""
-    with alone(lake.place, FOLDER) as still_ours:
+def notify(lake: LakeReader, channels: Watch, url: str | None, now: datetime) -> Report:
+    """Find what is new, write it down, and send what is not sent yet."""
+    with lock(f"{lake.place}/{FOLDER}") as check_lock:
         journal = Journal(lake.place, FOLDER)
         journal.clear_drafts()
         events = read_events(journal)
-        for event in look(lake, events, url, now):
-            checkpoint.step("before pending")
-            still_ours()
-            if journal.create(f"{event.id}.pending", event_document(event)):
+        for event in find_news(lake, events, url, now):
+            check_lock()
+            if journal.create(f"{event.id}.pending", event):
                 events.append(event)
-            checkpoint.step("after pending")
-        return deliver_events(journal, events, channels, (now, still_ours))
+        return Delivery(journal, channels, now, check_lock).send_all(events)
 
 
-__all__ = ["Event", "Report", "look", "tell_all", "watch"]
+@dataclass(frozen=True)
+class Delivery:
+    """Sends messages. check_lock: raises LakeError where another costwhy took over."""
+
+    journal: Journal
+    channels: Watch
+    now: datetime
+    check_lock: Callable[[], None]
+
+    def send_all(self, events: list[Event]) -> Report:
+        """Send what is not sent yet, oldest first.
+
+        Behind a message that waits, later news of the same spike wait as well.
+        """
+        names = frozenset(self.journal.names())
+        sent: list[Event] = []
+        waiting: list[Event] = []
+        faults: dict[str, CostwhyError] = {}
+        pauses: dict[str, Pause] = {}
+        for event in events:
+            if f"{event.id}.sent" in names:
+                continue
+            tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
+            pause = self._pause(event, tries, names)
+            if pause is not None:
+                same = pauses.get(pause.problem, pause)
+                pauses[pause.problem] = min(pause, same, key=lambda one: one.until)
+            is_sent = False
+            if pause is None and all(one.key != event.key for one in waiting):
+                try:
+                    is_sent = self._send(event, tries + 1)
+                except CostwhyError as error:
+                    faults.setdefault(str(error), error)
+            (sent if is_sent else waiting).append(event)
+        return Report(tuple(sent), tuple(waiting), tuple(faults.values()), tuple(pauses.values()))
+
+    def _pause(self, event: Event, tries: int, names: frozenset[str]) -> Pause | None:
+        """The pause after a failure: five minutes, doubled each time, at most six hours.
+
+        None: an attempt is due. A clock that was set back makes nobody wait.
+        """
+        name = f"{event.id}.failed-{tries:04d}"
+        if name not in names:
+            return None
+        failed = self.journal.read(name, Attempt)
+        until = failed.at + min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE)
+        return Pause(failed.problem, until) if failed.at <= self.now < until else None
+
+    def _send(self, event: Event, number: int) -> bool:
+        """One attempt; false: another watcher is at it. Raises SendError, ConfigError.
+
+        It goes to the owner's own channel, the default one, or standard output.
+        """
+        team = None if event.by_default else event.message.owner_team
+        channel = self.channels.channel_for(team) or OutputChannel(name="stdout")
+        attempt, message = Attempt(self.now, channel.name), event.message
+        self.check_lock()
+        if not self.journal.create(f"{event.id}.sending-{number:04d}", attempt):
+            return False
+        if number > 1 and not isinstance(channel, WebhookChannel | EmailChannel):
+            # these two recognise the message by its id; a FIFO topic forgets after five minutes
+            again = "This may have come before: an earlier attempt to send it did not end well."
+            message = replace(message, lines=(*message.lines, again))
+        try:
+            send(channel, message)
+        except CostwhyError as error:
+            logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
+            failed = replace(attempt, problem=error.problem)
+            self.journal.create(f"{event.id}.failed-{number:04d}", failed)
+            raise
+        logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
+        self.journal.create(f"{event.id}.sent", attempt)
+        return True

@@ -34,7 +34,7 @@ def load(document: str) -> object:
         raise ValueError(f"the YAML document is larger than {MAX_BYTES // 2**10} kB")
     try:
         _measure(document)
-        return yaml.load(document, Loader=_LOADER)
+        return yaml.load(document, Loader=_LOADER)  # noqa: S506 - it is a safe one
     except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
         raise ValueError(f"no YAML: {_in_one_line(error)}") from error
 

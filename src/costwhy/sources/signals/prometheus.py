@@ -18,17 +18,11 @@ import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import http
-from costwhy.remote.http import Answer, Limits, TooLargeError
-from costwhy.sources.by_day import Live, Request, salt, whole_hour
+from costwhy.remote.http import Limits, Reply, TooLargeError
+from costwhy.sources.format import Live, Request, salt, whole_hour
 from costwhy.sources.reading import Collector, Reading, fit
-from costwhy.sources.signals.metrics import (
-    KEY,
-    Metric,
-    first_fault,
-    no_service,
-    odd_name,
-    signals_format,
-)
+from costwhy.sources.signals import metrics
+from costwhy.sources.signals.metrics import KEY, Metric
 from costwhy.sources.signals.prometheus_auth import AuthConfig, Endpoint, find_endpoint
 from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import COUNT, SIGNALS, TIME
@@ -56,7 +50,9 @@ class Config(AuthConfig, frozen=True, kw_only=True):
 
     days: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 35
     preset: Literal["istio", "envoy", "otel-http", "otel-grpc"] | None = None
-    queries: dict[Metric, Annotated[str, msgspec.Meta(pattern=r"\S")]] = {}
+    queries: dict[Metric, Annotated[str, msgspec.Meta(pattern=r"\S")]] = msgspec.field(
+        default_factory=dict
+    )
 
     @property
     def all_queries(self) -> dict[str, str]:
@@ -122,15 +118,15 @@ class _Series(msgspec.Struct):
     histograms: list[msgspec.Raw] = []
 
 
-class _Data(msgspec.Struct):
+class _Data(msgspec.Struct, rename="camel"):
     result: list[_Series]
-    resultType: str = "matrix"
+    result_type: str = "matrix"
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, rename="camel"):
     status: str
     data: _Data | None = None
-    errorType: str = ""
+    error_type: str = ""
     error: str = ""
     warnings: list[str] | None = None
 
@@ -197,7 +193,7 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Respon
     limits = {"step": 3600, "timeout": f"{LIMITS.seconds:.0f}s"}
     body = urlencode({"query": query, "start": first, "end": last, **limits}).encode()
     url = f"{endpoint.url}/api/v1/query_range"
-    request = http.Request(url, body, lambda: endpoint.sign(url, body), endpoint.secrets)
+    request = http.Post(url, body, lambda: endpoint.sign(url, body), endpoint.secrets)
     try:
         answer = http.post(request, LIMITS)
     except TooLargeError as error:
@@ -214,17 +210,17 @@ def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Respon
         raise _no_prometheus(endpoint, answer) from None
     if response.status != "success" or answer.status != 200:
         raise _refused(endpoint, metric, query, response)
-    if response.data is None or response.data.resultType != "matrix":
+    if response.data is None or response.data.result_type != "matrix":
         raise _no_prometheus(endpoint, answer)  # silence would look like services that fell silent
     return response
 
 
-def _shown(endpoint: Endpoint, answer: Answer) -> str:
+def _shown(endpoint: Endpoint, answer: Reply) -> str:
     text = answer.body[:2000].decode("utf-8", "replace")
     return f"{answer.status}: {shown(text, endpoint.secrets) or 'nothing'}"
 
 
-def _no_prometheus(endpoint: Endpoint, answer: Answer) -> UnreachableError:
+def _no_prometheus(endpoint: Endpoint, answer: Reply) -> UnreachableError:
     return UnreachableError(
         f"{endpoint.place} does not answer as Prometheus does",
         found=_shown(endpoint, answer),
@@ -233,14 +229,14 @@ def _no_prometheus(endpoint: Endpoint, answer: Answer) -> UnreachableError:
 
 
 def _refused(endpoint: Endpoint, metric: str, query: str, response: _Response) -> Exception:
-    reason = shown(f"{response.errorType}: {response.error}", endpoint.secrets)
+    reason = shown(f"{response.error_type}: {response.error}", endpoint.secrets)
     error = SourceError(
         f"`{endpoint.key}`: {endpoint.place} refused the query of {metric}",
         found=f"{reason}\nQuery: {shown(query)}",
         fix="try the query in Prometheus's own page, and correct it in costwhy.toml",
     )
     low = response.error.lower()
-    too_much = response.errorType == "timeout" or any(mark in low for mark in _TOO_MUCH)
+    too_much = response.error_type == "timeout" or any(mark in low for mark in _TOO_MUCH)
     return _TooMuchError(error) if too_much else error
 
 
@@ -300,7 +296,15 @@ def _sound(
     endpoint: Endpoint, metric: str, samples: pl.DataFrame, collector: Collector
 ) -> pl.DataFrame:
     """The samples that can be used; the others are set aside, a row for each day and reason."""
-    marked = samples.with_columns(reason=_reason())
+    value = pl.col("value")
+    fault = metrics.first_fault(
+        (~pl.col("inside"), "the time is not one that was asked for"),
+        *metrics.odd_names(),
+        (~value.is_finite(), "the value is not finite"),
+        (value > _MOST, "the value is larger than any count"),
+        (value < -1e-6, "the value is negative"),  # less is rounding in a difference
+    )
+    marked = samples.with_columns(reason=fault)
     bad = marked.filter(pl.col("reason").is_not_null())
     day = pl.col("hour").dt.truncate("1d").alias("day")
     by_day = bad.group_by(day, "reason", maintain_order=True)
@@ -318,18 +322,4 @@ def _file(endpoint: Endpoint, time: datetime) -> Path:
     return Path(f"{endpoint.place}:{time:%Y-%m-%d}")
 
 
-def _reason() -> pl.Expr:
-    value = pl.col("value")
-    return first_fault(
-        [
-            (~pl.col("inside"), "the time is not one that was asked for"),
-            no_service(),
-            odd_name(),
-            (~value.is_finite(), "the value is not finite"),
-            (value > _MOST, "the value is larger than any count"),
-            (value < -1e-6, "the value is negative"),  # less is rounding in a difference
-        ]
-    )
-
-
-FORMAT = signals_format(config=Config, live=live)
+FORMAT = metrics.signals_format(config=Config, live=live)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import botocore.session
-import httpx
+import httpx2
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError
@@ -95,12 +95,12 @@ def find_endpoint(entry: AuthConfig, key: str, folder: Path) -> Endpoint:
     return Endpoint(key, address, place, lambda _url, _body: signed, secrets)
 
 
-def _address(entry: AuthConfig, key: str) -> httpx.URL:
+def _address(entry: AuthConfig, key: str) -> httpx2.URL:
     """The address. Raises ConfigError where it is none, or has a secret in it."""
     fix = 'write it as url = "https://prometheus.example:9090/prefix"'
     try:
-        url = httpx.URL(entry.url or "")
-    except (httpx.InvalidURL, ValueError):
+        url = httpx2.URL(entry.url or "")
+    except (httpx2.InvalidURL, ValueError):
         problem = f"`{key}.url` is no address"
         raise ConfigError(problem, found="a malformed address", fix=fix) from None
     if url.scheme not in {"http", "https"} or not url.host:

@@ -1,10 +1,10 @@
-"""TODO watch/channels/message.py"""
+"""A message about a spike, and what all channels do with its text."""
 
 import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import httpx
+import httpx2
 import msgspec
 
 from costwhy.remote.http import Limits
@@ -12,22 +12,21 @@ from costwhy.text import one_line
 
 LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
 MOST_LINES = 40
-MOST_TEXT = 500
-"""Characters of one line."""
+MOST_TEXT = 500  # characters of one line
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
 
 
 @dataclass(frozen=True)
 class Message:
     """One message about one spike.
 
-    id          the same for the same news: who gets it twice can tell; 1 to 128 printable ASCII characters
+    id          the same for the same news, so that a receiver recognises a second delivery;
+                1 to 128 printable ASCII characters
     event       what happened to the spike
     title       one line; further `lines` of plain text
     url         the case, where it is published
     dollars     excess so far, in `currency`
-    owner_team  whose it is; null: nobody's
+    owner_team  the team that owns it; null: nobody
     """
 
     id: str
@@ -48,7 +47,7 @@ class Message:
 
 
 def cleaned(message: Message) -> Message:
-    """The message with each of its texts made one line, and without an address that is none."""
+    """The message with each of its texts as one line, and without an invalid address."""
     lines = tuple(one_line(line, MOST_TEXT) for line in message.lines[:MOST_LINES])
     if len(message.lines) > MOST_LINES:
         lines += (f"({len(message.lines) - MOST_LINES} more lines)",)
@@ -64,25 +63,23 @@ def cleaned(message: Message) -> Message:
 
 
 def _link(url: str | None) -> str | None:
-    """An http address with every odd character encoded; null where it is none."""
+    """An http address with every unusual character encoded; null where it is not valid."""
     try:
-        parsed = httpx.URL(url or "")
-    except httpx.InvalidURL:
+        parsed = httpx2.URL(url or "")
+    except httpx2.InvalidURL:
         return None
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
+    is_web = parsed.scheme in {"http", "https"} and parsed.host and not parsed.userinfo
+    if not is_web or not str(parsed).isascii():
         return None
-    return (
-        str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "})
-        if str(parsed).isascii()
-        else None
-    )
+    return str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "})
 
 
 def plain_text(message: Message) -> str:
+    """The message as lines of text."""
     return "\n".join((message.title, *message.lines, *([message.url] if message.url else [])))
 
 
 def as_json(message: Message) -> bytes:
-    """The message as JSON; <, > and & are written as escapes, so that no page can mistake it for markup."""
+    """The message as JSON; <, > and & are escaped, so that no page can mistake it for markup."""
     text = msgspec.json.encode({"costwhy": 1} | msgspec.to_builtins(message)).decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
