@@ -12,8 +12,8 @@ from costwhy.feedback.plans import plans_of
 from costwhy.feedback.verdicts import verdicts_of
 from costwhy.lake.folder import create_once
 from costwhy.lake.journal import Journal, Record
-from costwhy.watch.deliver import Attempt
 from costwhy.watch.news import read_events
+from costwhy.watch.watch import Attempt
 
 SPIKE = {
     "spike_id": "20261007T00-db",

@@ -24,9 +24,9 @@ from pathlib import Path
 import boto3
 import msgspec
 import pytest
-from conftest import ROOT
 from loopback import Reply, free_port, http_server
 from moto.server import ThreadedMotoServer
+from places import ROOT
 
 from costwhy.config import (
     EmailChannel,
@@ -40,17 +40,15 @@ from costwhy.config import (
 from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
-from costwhy.watch.channels import email as email_channel
-from costwhy.watch.channels import slack as slack_channel
-from costwhy.watch.channels import sns
-from costwhy.watch.channels import webhook as webhook_channel
-from costwhy.watch.channels.message import LIMITS, Message
-from costwhy.watch.channels.send import send
+from costwhy.watch import channels
+from costwhy.watch import email as email_channel
+from costwhy.watch.channels import send
+from costwhy.watch.message import LIMITS, Message
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Every channel obeys these limits."""
-    for channel in (email_channel, slack_channel, sns, webhook_channel):
+    for channel in (email_channel, channels):
         monkeypatch.setattr(channel, "LIMITS", limits)
 
 

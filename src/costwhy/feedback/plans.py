@@ -11,8 +11,7 @@ from costwhy import tables
 from costwhy.case.analysis import LakeAnalysis, LakeReader
 from costwhy.case.attribution import PLAN_SLACK
 from costwhy.errors import UsageError
-from costwhy.feedback.known_spike import DAY, SAME_SPIKE
-from costwhy.feedback.verdicts import MOST_NAME, MOST_NOTE
+from costwhy.feedback.verdicts import DAY, MOST_NAME, MOST_NOTE, SAME_SPIKE
 from costwhy.lake.journal import Journal, Record, name_at
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.text import iso_time, one_line, to_utc
@@ -34,9 +33,8 @@ class Plan(Record):
         """Whether a spike has this plan's service and time, and at most a quarter more cost."""
         onset = analysis.observed.hours[dollars.window.start]
         is_over = dollars.running and analysis.observed.as_of >= self.until
-        if is_over or not self.start - SAME_SPIKE <= onset < self.until:
-            return False
-        if self.service not in _services(analysis, dollars):
+        is_planned = self.start - SAME_SPIKE <= onset < self.until and not is_over
+        if not is_planned or self.service not in _services(analysis, dollars):
             return False
         cost_per_day = float(dollars.hourly.mean()) * DAY
         return self.cost_per_day is None or cost_per_day <= PLAN_SLACK * self.cost_per_day
@@ -105,11 +103,9 @@ def plan_table(lake: LakeReader) -> pl.DataFrame:
 
 def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
-    names: set[str | None] = set()
-    if dollars.baselines:
-        names = {dollars.baselines[0].rate.service, dollars.baselines[0].rate.caller}
-    meters = list(dollars.moved_meters)
-    if meters:
+    rates = [baseline.rate for baseline in dollars.baselines[:1]]
+    names = {name for rate in rates for name in (rate.service, rate.caller)}
+    if meters := list(dollars.moved_meters):
         largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
         names.add(analysis.observed.meters["service"][largest])
     return {name for name in names if name is not None}

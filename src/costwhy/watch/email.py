@@ -6,6 +6,7 @@ import ssl
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
+from functools import partial
 from typing import Any
 
 from tenacity import retry_if_exception
@@ -15,7 +16,7 @@ from costwhy.errors import UnreachableError
 from costwhy.remote.http import deadline, retrying
 from costwhy.remote.secrets import secret_of_variable
 from costwhy.text import shown
-from costwhy.watch.channels.message import LIMITS, Message, plain_text
+from costwhy.watch.message import LIMITS, Message, plain_text
 
 MAIL_SECONDS = 60.0  # from greeting to end; many servers delay the greeting
 _TEMPORARY = frozenset({421, 450, 451, 452, 454})
@@ -23,11 +24,9 @@ _TEMPORARY = frozenset({421, 450, 451, 452, 454})
 
 def send_email(channel: EmailChannel, message: Message) -> None:
     """Raises UnreachableError where the mail was not taken, ConfigError without a password."""
-    password = None
-    if channel.password_env is not None:
-        password = secret_of_variable(
-            channel.password_env, f"watch.channels.{channel.name}.password_env"
-        )
+    password = channel.password_env and secret_of_variable(
+        channel.password_env, f"watch.channels.{channel.name}.password_env"
+    )
     temporary = retry_if_exception(lambda error: _is_temporary(error, len(channel.to)))
     try:
         retrying(LIMITS, temporary)(_deliver, channel, password, _mail(channel, message))
@@ -36,26 +35,40 @@ def send_email(channel: EmailChannel, message: Message) -> None:
 
 
 def _mail(channel: EmailChannel, message: Message) -> EmailMessage:
-    mail = EmailMessage(policy=SMTP)
-    # Python would decode an encoded word in a title from outside, line ends included.
-    mail["Subject"] = message.title.replace("=?", "= ?")
-    mail["From"] = channel.sender
-    mail["To"] = ", ".join(channel.to)
     digest, domain = hashlib.sha256(message.id.encode()), channel.sender.rpartition("@")[2]
-    mail["Message-ID"] = f"<{digest.hexdigest()[:32]}@{domain}>"
-    mail["Date"] = datetime.now(UTC)
-    mail["Auto-Submitted"] = "auto-generated"
-    mail["X-Costwhy-Event"] = message.event
+    headers = {
+        # Python would decode an encoded word in a title from outside, line ends included.
+        "Subject": message.title.replace("=?", "= ?"),
+        "From": channel.sender,
+        "To": ", ".join(channel.to),
+        "Message-ID": f"<{digest.hexdigest()[:32]}@{domain}>",
+        "Date": datetime.now(UTC),
+        "Auto-Submitted": "auto-generated",
+        "X-Costwhy-Event": message.event,
+    }
+    mail = EmailMessage(policy=SMTP)
+    for name, value in headers.items():
+        mail[name] = value
     mail.set_content(plain_text(message) + "\n", cte="quoted-printable")
     return mail
 
 
 def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) -> None:
     context = ssl.create_default_context()
-    servers: list[smtplib.SMTP] = []
+    servers: list[smtplib.SMTP] = []  # the deadline needs it before its greeting begins
+
+    class Plain(smtplib.SMTP):
+        def connect(self, *address: Any, **more: Any) -> tuple[int, bytes]:
+            servers.append(self)
+            return super().connect(*address, **more)
+
+    class Encrypted(Plain, smtplib.SMTP_SSL):
+        """The same, over TLS from the first byte."""
+
+    connect = partial(Encrypted, context=context) if channel.security == "tls" else Plain
     with (
         deadline(MAIL_SECONDS, lambda: servers[0].sock if servers else None),
-        _connected(channel, context, servers) as server,
+        connect(channel.host, channel.port, timeout=LIMITS.seconds) as server,
     ):
         if channel.security == "starttls":
             server.starttls(context=context)
@@ -64,26 +77,6 @@ def _deliver(channel: EmailChannel, password: str | None, mail: EmailMessage) ->
         refused = server.send_message(mail, from_addr=channel.sender, to_addrs=list(channel.to))
     if refused:
         raise smtplib.SMTPRecipientsRefused(refused)
-
-
-def _connected(
-    channel: EmailChannel, context: ssl.SSLContext, servers: list[smtplib.SMTP]
-) -> smtplib.SMTP:
-    """A mail server that has greeted us; it is in `servers` before its greeting begins."""
-
-    class Plain(smtplib.SMTP):
-        def connect(self, *address: Any, **more: Any) -> tuple[int, bytes]:
-            servers.append(self)
-            return super().connect(*address, **more)
-
-    class Encrypted(smtplib.SMTP_SSL):
-        def connect(self, *address: Any, **more: Any) -> tuple[int, bytes]:
-            servers.append(self)
-            return super().connect(*address, **more)
-
-    if channel.security == "tls":
-        return Encrypted(channel.host, channel.port, timeout=LIMITS.seconds, context=context)
-    return Plain(channel.host, channel.port, timeout=LIMITS.seconds)
 
 
 def _is_temporary(error: BaseException, recipients: int) -> bool:
