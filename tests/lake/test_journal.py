@@ -10,8 +10,8 @@ import pytest
 from costwhy.errors import LakeError
 from costwhy.feedback.plans import plans_of
 from costwhy.feedback.verdicts import verdicts_of
-from costwhy.lake.folder import create_once
 from costwhy.lake.journal import Journal, Record
+from costwhy.lake.store import create_once
 from costwhy.watch.news import read_events
 from costwhy.watch.watch import Attempt
 

@@ -78,13 +78,23 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
+    @property
+    def asked_pause(self) -> float:
+        """Seconds of Retry-After, a number or a date; 0 where it is missing or neither."""
+        asked = self.headers.get("retry-after", "").strip()
+        try:
+            if asked.isdigit():
+                return min(float(asked), 1e9)
+            return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+
 
 class _BrokenError(Exception):
     """An attempt without an answer. sent: the other side may have acted on the request."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:
         self.reason, self.sent = reason, sent
-        super().__init__(reason)
 
 
 def retrying(limits: Limits, retry: RetryBaseT) -> Retrying:
@@ -97,12 +107,8 @@ def retrying(limits: Limits, retry: RetryBaseT) -> Retrying:
         stop=stop_after_attempt(limits.attempts),
         wait=wait_exponential(limits.first_wait, limits.longest_wait),
         sleep=wait,
-        retry_error_callback=_last_result,
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-
-
-def _last_result(state: RetryCallState) -> Any:
-    return None if state.outcome is None else state.outcome.result()
 
 
 def post(request: Post, limits: Limits) -> Reply:
@@ -111,45 +117,36 @@ def post(request: Post, limits: Limits) -> Reply:
     Raises UnreachableError where there is none, or where the other side redirects us or asks for a
     longer pause than `limits.longest_wait`; TooLargeError.
     """
-    broken = retry_if_exception(lambda error: _is_repeatable(error, limits))
-    retries = retrying(limits, broken | retry_if_result(lambda reply: reply.status in BUSY))
-    doubling = retries.wait
+    doubling = wait_exponential(limits.first_wait, limits.longest_wait)
+
+    def is_repeatable(error: BaseException) -> bool:
+        return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
+
+    def is_busy(reply: Reply) -> bool:
+        return reply.status in BUSY and reply.asked_pause <= limits.longest_wait
 
     def pause(state: RetryCallState) -> float:
         """Ours, or the longer one that the answer asks for."""
         outcome = state.outcome
-        asked = 0.0 if outcome is None or outcome.failed else _asked_pause(outcome.result())
+        asked = 0.0 if outcome is None or outcome.failed else outcome.result().asked_pause
         return max(doubling(state), asked)
 
-    def is_over(state: RetryCallState) -> bool:
-        too_long = state.upcoming_sleep > limits.longest_wait
-        return too_long or state.attempt_number >= limits.attempts
-
-    retries = retries.copy(wait=pause, stop=is_over)
+    retries = retrying(limits, retry_if_exception(is_repeatable) | retry_if_result(is_busy))
     with _client(limits) as client:
         try:
-            reply = retries(_attempt, client, request, limits)
+            reply: Reply = retries.copy(wait=pause)(_attempt, client, request, limits)
         except _BrokenError as error:
             raise _unreachable(request, error.reason) from None
-    asked = _asked_pause(reply)
-    if reply.status in BUSY and asked > limits.longest_wait:
+    if reply.status in BUSY and (asked := reply.asked_pause) > limits.longest_wait:
         raise _unreachable(request, f"{reply.status}, and it asks to wait {asked:,.0f} seconds")
-    return _not_redirected(request, reply)
-
-
-def _is_repeatable(error: BaseException, limits: Limits) -> bool:
-    return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
-
-
-def _asked_pause(reply: Reply) -> float:
-    """Seconds of Retry-After, a number or a date; 0 where it is missing or neither."""
-    asked = reply.headers.get("retry-after", "").strip()
-    try:
-        if asked.isdigit():
-            return min(float(asked), 1e9)
-        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+    if 300 <= reply.status < 400:  # no other host gets our credentials
+        other = host(reply.headers.get("location", "")) or "another path"
+        raise UnreachableError(
+            f"{host(request.url)} redirects to another address, which is not followed",
+            found=f"{reply.status} to {other}",
+            fix="use the final address, and check that it is the right one",
+        )
+    return reply
 
 
 def _client(limits: Limits) -> httpx2.Client:
@@ -244,17 +241,6 @@ def deadline(
     finally:
         done.set()
         thread.join()
-
-
-def _not_redirected(request: Post, reply: Reply) -> Reply:
-    """The answer, unless it redirects: no other host gets our credentials."""
-    if not 300 <= reply.status < 400:
-        return reply
-    raise UnreachableError(
-        f"{host(request.url)} redirects to another address, which is not followed",
-        found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
-        fix="use the final address, and check that it is the right one",
-    )
 
 
 def _unreachable(request: Post, reason: str) -> UnreachableError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from itsdangerous import URLSafeSerializer
 
 from costwhy.errors import InputError, UsageError
-from costwhy.lake.folder import create_once
+from costwhy.lake.store import create_once
 
 ENV = "COSTWHY_SECRET"
 _LEAST = 32  # characters

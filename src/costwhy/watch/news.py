@@ -51,7 +51,6 @@ class Event(Record):
 
     @property
     def id(self) -> str:
-        """The message's id."""
         return self.message.id
 
 
@@ -66,7 +65,6 @@ class Thread:
 
     @property
     def last(self) -> Event | None:
-        """Its last event."""
         return self.earlier[-1] if self.earlier else None
 
     @property
@@ -76,7 +74,6 @@ class Thread:
 
     @property
     def is_not_ours(self) -> bool:
-        """Its owner said that it belongs to somebody else."""
         return self.verdict is not None and self.verdict.verdict == "not_ours"
 
     def news(self) -> EventKind | None:

@@ -39,7 +39,6 @@ from costwhy.watch.news import Event, find_news, read_events
 FOLDER = "watch"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 logger = logging.getLogger("costwhy.watch")
-logger.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
