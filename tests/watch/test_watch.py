@@ -17,8 +17,7 @@ from costwhy.case.investigate import find_spikes
 from costwhy.cli.main import main
 from costwhy.config import OutputChannel, Watch
 from costwhy.errors import LakeError
-from costwhy.feedback.plans import plan
-from costwhy.feedback.verdicts import say, verdict_table
+from costwhy.feedback.verdicts import plan, say, verdict_table
 from costwhy.lake import store
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http

@@ -35,7 +35,9 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     """
     path = table_path(folder, name)
     if name == "series" and base is not None:
-        change = Replacement(_unknown_series(path, base, change.rows))
+        known = scan_table(path, base).select("series_id").collect()
+        rows = pl.concat(_frames(change.rows)).join(known, on="series_id", how="anti")
+        change = Replacement(rows)
     columns = (f["delivery"] for f in _frames(change.rows, ["delivery"]) if "delivery" in f.columns)
     names = sorted({*change.drop, *(name for one in columns for name in one.unique().drop_nulls())})
     replaces = base is not None and bool(names) and _has_any(path, base, names)
@@ -44,12 +46,11 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     _take_back(path, base)
     # Delta refuses new rows that the predicate does not cover, so it names all deliveries.
     quoted = ", ".join("'" + delivery.replace("'", "''") + "'" for delivery in names)
-    replacing = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
-    how: dict[str, Any] = replacing if replaces else {"mode": "append"}
+    replacing: dict[str, Any] = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
     write_deltalake(
         path,
         _stream(BY_NAME[name], change.rows),
-        **how,
+        **(replacing if replaces else {"mode": "append"}),
         writer_properties=WRITER,
         post_commithook_properties=KEEP_LOGS,
         storage_options=_options(path),
@@ -81,11 +82,6 @@ def _has_any(path: str, base: int, names: list[str]) -> bool:
     wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
     found = scan_table(path, base).select("delivery").join(wanted, on="delivery", how="semi")
     return found.head(1).collect().height > 0
-
-
-def _unknown_series(path: str, base: int, rows: Rows) -> pl.DataFrame:
-    known = scan_table(path, base).select("series_id").collect()
-    return pl.concat(_frames(rows)).join(known, on="series_id", how="anti")
 
 
 def _stream(table: Table, rows: Rows) -> pa.RecordBatchReader:

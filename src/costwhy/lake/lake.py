@@ -86,8 +86,8 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        rows = scan_table(table_path(self.place, name), self._versions[name])
-        return rows.select(BY_NAME[name].schema.names())
+        path, version = table_path(self.place, name), self._versions[name]
+        return scan_table(path, version).select(BY_NAME[name].schema.names())
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -217,8 +217,8 @@ def _write(
         return known[-1]
     version = (known[-1] if known else 0) + 1
     check_lock()
-    now = datetime.now(UTC).isoformat()
-    create_snapshot(store, version, {"created_at": now, **about, "tables": versions})
+    content = {"created_at": datetime.now(UTC).isoformat(), **about, "tables": versions}
+    create_snapshot(store, version, content)
     return version
 
 
@@ -268,8 +268,8 @@ def read_snapshot(store: Files, version: int) -> dict[str, Any]:
 
 def create_snapshot(store: Files, version: int, content: dict[str, object]) -> None:
     """Complete under its number or not there at all, and never over another one."""
-    head = {"costwhy_lake": FORMAT, "version": version}
-    if not store.create(_name(version), json.dumps(head | content, indent=1).encode()):
+    content = {"costwhy_lake": FORMAT, "version": version} | content
+    if not store.create(_name(version), json.dumps(content, indent=1).encode()):
         raise LakeError(
             "the lake is being written by another costwhy",
             found=f"snapshot {version} is there already",

@@ -140,10 +140,9 @@ def post(request: Post, limits: Limits) -> Reply:
     if reply.status in BUSY and (asked := reply.asked_pause) > limits.longest_wait:
         raise _unreachable(request, f"{reply.status}, and it asks to wait {asked:,.0f} seconds")
     if 300 <= reply.status < 400:  # no other host gets our credentials
-        other = host(reply.headers.get("location", "")) or "another path"
         raise UnreachableError(
             f"{host(request.url)} redirects to another address, which is not followed",
-            found=f"{reply.status} to {other}",
+            found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
             fix="use the final address, and check that it is the right one",
         )
     return reply
@@ -152,9 +151,10 @@ def post(request: Post, limits: Limits) -> Reply:
 def _client(limits: Limits) -> httpx2.Client:
     """Raises UnreachableError where the environment names an unusable proxy or certificates."""
     timeout = httpx2.Timeout(limits.seconds, connect=limits.connect_seconds)
-    headers = {"Accept-Encoding": "gzip, deflate"}
     try:
-        return httpx2.Client(follow_redirects=False, timeout=timeout, headers=headers)
+        return httpx2.Client(
+            follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"}
+        )
     except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
         raise UnreachableError(
             "the environment names a proxy or certificates that cannot be used",
@@ -170,16 +170,17 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             streams.append(info["return_value"])
 
-    def current_socket() -> socket.socket | None:
-        return streams[-1].get_extra_info("socket") if streams else None
-
-    extensions = {"trace": trace}
     late = _BrokenError(f"no whole answer within {limits.seconds:g} seconds", sent=True)
-    with deadline(limits.seconds, current_socket) as over:
+    with deadline(
+        limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None
+    ) as over:
         try:
-            headers = dict(request.headers())
             with client.stream(
-                "POST", request.url, content=request.body, headers=headers, extensions=extensions
+                "POST",
+                request.url,
+                content=request.body,
+                headers=dict(request.headers()),
+                extensions={"trace": trace},
             ) as response:
                 body = _body(request, response, limits, over)
             if over.is_set():
@@ -192,8 +193,8 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
         except httpx2.TimeoutException:
             raise late from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # its text may quote the request
-            broken = _BrokenError(type(error).__name__, sent=True)
-            raise late if over.is_set() else broken from None
+            reason = type(error).__name__
+            raise late if over.is_set() else _BrokenError(reason, sent=True) from None
 
 
 def _body(request: Post, response: httpx2.Response, limits: Limits, over: threading.Event) -> bytes:

@@ -138,8 +138,10 @@ def _send_webhook(channel: WebhookChannel, message: Message) -> None:
     def headers() -> dict[str, str]:
         at = int(time.time())
         digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
-        signature = f"t={at},v1={digest}"
-        return _JSON | {"X-Costwhy-Signature": signature, "Idempotency-Key": message.id}
+        return _JSON | {
+            "X-Costwhy-Signature": f"t={at},v1={digest}",
+            "Idempotency-Key": message.id,
+        }
 
     _post(channel, body, headers, replace(LIMITS, repeatable=True), (secret,))
 
