@@ -1,4 +1,6 @@
-"""The README's pictures: the investigation, the leadership app and a postmortem of the sample company, in headless Chromium.
+"""The README's pictures, in headless Chromium.
+
+The investigation, the leadership app and a postmortem of the sample company.
 
 uv run python docs/pictures.py          (or: make pictures)
 """

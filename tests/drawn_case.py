@@ -35,7 +35,7 @@ def change(number: int, **values: object) -> dict[str, object]:
 
 
 def drawn_case() -> Case:
-    """webhooks' retries against store cost $150 more, traffic $50; a deployment did it, probably."""
+    """webhooks' retries against store cost $150 more, traffic $50; a deployment probably did it."""
     hours = [START - HOUR, START, START + HOUR]
     behaviours = (
         {"kind": RETRIES, "service": "store", "caller": "webhooks", "usage_type": None},

@@ -48,8 +48,9 @@ def board(*cases: Case, company: dict[str, object] | None = None) -> leadership.
 
 def nowcast(service: str | None, error: float) -> dict[str, object]:
     """A day whose bill was $100."""
-    return {"day": START, "hours": 30, "service": service, "estimated_cost": 100 + error, "billed_cost": 100.0,
-            "error": error, "low": 90.0, "high": 110.0, "inside": True}  # fmt: skip
+    values = {"estimated_cost": 100 + error, "billed_cost": 100.0, "error": error}
+    interval = {"low": 90.0, "high": 110.0, "inside": True}
+    return {"day": START, "hours": 30, "service": service, **values, **interval}
 
 
 def parts(case: Case | None = None) -> dict[str, Markup]:

@@ -234,6 +234,11 @@ def test_a_service_of_two_teams_does_not_change_hands_every_hour():
     ) == [("a", None, None)]
 
 
+def test_the_first_hour_names_a_team_however_small_its_share():
+    assert terms((0, A, 49.0), (0, B, 51.0)) == [("b", None, None)]
+    assert terms((0, A, 49.0), (0, B, 51.0), (5, A, 1.0)) == [("b", None, 5), ("a", 5, None)]
+
+
 def test_a_team_that_comes_back_has_two_terms():
     assert terms((0, A, 1.0), (3, B, 1.0), (6, A, 1.0)) == [
         ("a", None, 3),

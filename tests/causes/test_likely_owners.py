@@ -127,7 +127,7 @@ def test_what_has_no_resource_is_asked_of_its_account_alone():
 
 def test_a_tag_that_was_there_last_is_the_former_one():
     lines = [line(0), line(1, team="first"), line(2, team="last")]
-    days = [day(1, MACHINE), day(2, MACHINE, days=1), day(0, MACHINE, days=2)]
+    days = [day(2, MACHINE, days=1), day(1, MACHINE), day(0, MACHINE, days=2)]
     frames = {
         "series": table("series", *lines),
         "daily": table("daily", *days),
@@ -176,7 +176,7 @@ def gap(
 
 
 def test_the_gap_is_what_has_neither_service_nor_team_and_its_share_of_all_usage():
-    """nobody $3;   a team $2;   a service $5;   tax $90, which is no usage"""
+    """nobody $3 + $1, a team $2, a service $5; tax is no usage, and hour 24 is not billed for all"""
     lines = [
         line(0),
         line(1, team="a"),
@@ -187,7 +187,7 @@ def test_the_gap_is_what_has_neither_service_nor_team_and_its_share_of_all_usage
     cost, share, items = gap(
         24,
         lines,
-        [(0, 1, 3.0), (1, 1, 2.0), (2, 1, 5.0), (3, 1, 90.0), (4, 2, 1.0)],
+        [(0, 1, 3.0), (1, 1, 2.0), (2, 1, 5.0), (3, 1, 90.0), (4, 2, 1.0), (0, 24, 7.0)],
         [day(0, "i-1", 3.0), day(4, "i-2", 1.0)],
     )
     assert (cost, share) == (4.0, pytest.approx(4 / 11))

@@ -104,6 +104,13 @@ def test_a_price_may_change_by_a_change_in_the_same_account_that_names_no_servic
     )
 
 
+def test_a_change_of_a_known_service_elsewhere_is_not_the_accounts():
+    at = onset(rate("unit_price"))
+    found = logs(change(service="jobs", kind="commitment"), at=at)["c"]
+    mechanism = WEIGHTS.mechanism * log(fit("unit_price", "commitment"))
+    assert found == pytest.approx(BASE + WEIGHTS.elsewhere + mechanism)
+
+
 def test_a_change_that_names_a_new_resource_is_at_the_place_whatever_it_touched():
     at = onset(
         rate("usage_per_call"), resources=frozenset({"arn:aws:ec2:eu-west-1:1:instance/i-0abc1234"})

@@ -14,7 +14,7 @@ import boto3
 import polars as pl
 import pytest
 from aws_on_loopback import assert_nothing_planted, bucket, proxy, use_moto
-from conftest import ROOT
+from places import ROOT
 
 from costwhy.config import read_workspace
 from costwhy.errors import LakeError, UnreachableError

@@ -1,4 +1,4 @@
-"""A case that an earlier version published still opens, verifies, and is shown; a spoilt one says why not."""
+"""A case of an earlier version still opens, verifies, and is shown; a spoilt one says why not."""
 
 import json
 import tarfile
@@ -69,7 +69,7 @@ def test_a_currency_is_three_capital_letters_wherever_a_case_is_read(
     spoil(case, "currency", currency)
     for read in (cw.open_case, lambda place: leadership.open_board(str(place.parent))):
         with pytest.raises(
-            InputError, match="the currency in .*case.json is not a code of ISO 4217"
+            InputError, match=r"the currency in .*case\.json is not a code of ISO 4217"
         ):
             read(case)
 

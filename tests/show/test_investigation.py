@@ -1,4 +1,4 @@
-"""What a browser sends is checked against what exists; what is picked is the row that was picked."""
+"""What a browser sends is checked against what exists; a picked row is the row that was picked."""
 
 from datetime import UTC, datetime
 

@@ -26,7 +26,7 @@ from aws_on_loopback import (
     usual_configuration,
 )
 from botocore.stub import ANY, Stubber
-from conftest import ROOT, SAMPLE
+from places import ROOT, SAMPLE
 from polars.testing import assert_frame_equal
 
 from costwhy.case.document import explain
@@ -37,8 +37,8 @@ from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
 from costwhy.sources import aws_tags, files, s3_mirror
-from costwhy.sources.by_day import Request
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
+from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, long_table, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 

@@ -18,7 +18,6 @@ import httpx2
 import msgspec
 import polars as pl
 import pytest
-from conftest import ROOT, SAMPLE
 from loopback import (
     Heard,
     Reply,
@@ -29,13 +28,14 @@ from loopback import (
     open_metrics,
     prometheus_server,
 )
+from places import ROOT, SAMPLE
 
 from costwhy.config import parse_workspace, read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.ingest import IngestReport, ingest
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
-from costwhy.sources.by_day import Live, Request
+from costwhy.sources.format import Live, Request
 from costwhy.sources.reading import Reading
 from costwhy.sources.signals import long_table, prometheus, prometheus_auth
 from costwhy.sources.signals.prometheus_auth import find_region

@@ -1,6 +1,7 @@
 """Servers that do not keep to S3's word, full disks and mirrors touched by hand: no byte that is not the object's is kept."""
 
 import errno
+import io
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ from loopback import Fake, Heard, Reply, http_server
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
 from costwhy.sources import s3_mirror
-from costwhy.sources.by_day import Request
 from costwhy.sources.changes import autoscaling_api, cloudtrail_api
+from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, xray
 
 ETAG = '"deadbeefdeadbeefdeadbeefdeadbeef-3"'
@@ -67,7 +68,7 @@ def here(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted((folder / "s3:").rglob("*")) if file.is_file()]
 
 
-@pytest.mark.parametrize("wrong", ["another range", "the whole", "no range"])
+@pytest.mark.parametrize("problem", ["another range", "the whole", "no range"])
 def test_bytes_of_another_range_are_never_put_behind_the_beginning(
     problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,12 +217,14 @@ def test_a_write_that_takes_only_a_part_leaves_no_gap(
 ) -> None:
     """As on a disk that is nearly full and becomes free again: every write takes 1,000 bytes at most."""
 
-    class Reluctant(s3_mirror.FileIO):
+    class Reluctant(io.FileIO):
         def write(self, content: memoryview) -> int:  # type: ignore[override]
             return super().write(content[:1000])
 
     content = os.urandom(s3_mirror.CHUNK)
-    monkeypatch.setattr(s3_mirror, "_opened", lambda partial, *_: Reluctant(partial, "a"))
+    monkeypatch.setattr(
+        s3_mirror, "_opened", lambda partial, *_: io.BufferedWriter(Reluctant(partial, "a"))
+    )
     with bucket_of(
         monkeypatch, listing(big=len(content)), lambda _: (200, {"ETag": ETAG}, content)
     ):

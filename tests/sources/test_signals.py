@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import COMPANIES
+from places import COMPANIES
 
 from costwhy.errors import SourceError
 from costwhy.sources.files import find_files
@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_used_is_set_aside_whole_and_the_others_are_read(t
     reading = long_table.read([naive, numbers, lacking, no_parquet, empty, cut, good])
     assert reading.rows.rows() == [(THREE, "cart", None, "calls", 5.0, 1)]
     said = [row[1] for row in reasons(reading)]
-    assert "its times have no zone: write the column `time` as a timestamp in UTC" in said[0]
+    assert "its times have no zone: write `time` as a timestamp in UTC" in said[0]
     assert "timestamp in UTC" in said[1]
     assert "no column 'caller'" in said[2]
     assert [row[0] for row in reasons(reading)] == [None] * 6

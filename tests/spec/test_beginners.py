@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SAMPLE
+from places import SAMPLE
 
 from costwhy.case.investigate import find_spikes
 from costwhy.cli.main import main
@@ -64,7 +64,7 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "advice"),
+    ("problem", "advice"),
     [
         (
             '[[cost]]\nformat = "fokus"\npath = "x"',

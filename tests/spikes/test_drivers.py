@@ -245,7 +245,7 @@ def test_dimensions_keep_their_types():
     assert found["region"].cast(pl.String).to_list() == ["r1"]
 
 
-@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None])
+@pytest.mark.parametrize("problem", [float("nan"), float("inf"), None])
 def test_a_value_that_is_no_finite_number_is_refused_by_its_column(problem):
     leaves = grid(lambda _r, _s: 1.0).with_columns(actual_cost=pl.lit(problem, dtype=pl.Float64))
     with pytest.raises(InputError, match="'actual_cost' must hold finite numbers"):

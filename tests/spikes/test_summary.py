@@ -1,7 +1,7 @@
 """The row of a spike: its id and title, where it is, what it costs now and by the end of the month."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 
 import numpy as np
@@ -68,8 +68,12 @@ def spike(
     )
 
 
+def row_of(model: Model, found: SpikeDollars) -> dict[str, object]:
+    return asdict(spike_row(model, found))
+
+
 def row(model: Model, *args, **more) -> dict[str, object]:
-    return spike_row(model, spike(model, *args, **more))
+    return row_of(model, spike(model, *args, **more))
 
 
 # ---------------------------------------------------------------- money and time
@@ -87,7 +91,7 @@ def test_expected_and_excess_add_up_to_what_was_paid():
 def test_an_interval_lies_around_the_excess():
     model = three()
     noisy = replace(spike(model, [2.0, 0.0, 0.0]), relative_errors=(0.1,))
-    found = spike_row(model, noisy)
+    found = row_of(model, noisy)
     width = round(1.2816 * 0.1 * 2 * (HOURS - ONSET), 2)
     assert found["excess_high"] - found["excess_cost"] == pytest.approx(width, abs=0.011)
     assert found["excess_cost"] - found["excess_low"] == pytest.approx(width, abs=0.011)
@@ -230,7 +234,7 @@ def test_without_a_providers_service_an_id_has_the_usage_type_or_the_kind():
     kind = (rate("unmetered", None, None), 1.0)
     assert row(model, [1.0, 1.0, 1.0], kind)["spike_id"] == "20260922T03-unmetered"
     nothing = replace(spike(model, [1.0, 1.0, 1.0]), baselines=(), dollars=(), relative_errors=())
-    assert spike_row(model, nothing)["spike_id"] == "20260922T03-window"
+    assert row_of(model, nothing)["spike_id"] == "20260922T03-window"
     long = (rate("retries", "x" * 200, None), 1.0)
     assert len(str(row(model, [1.0, 1.0, 1.0], long)["spike_id"])) == 100
 
@@ -243,7 +247,7 @@ def test_a_title_is_the_largest_behaviour_and_its_service():
     charges = (rate("unmetered", None, None), 1.0)
     assert row(model, [1, 1, 1], charges)["title"] == "charges AWS Lambda"
     nothing = replace(spike(model, [1, 1, 1]), baselines=(), dollars=(), relative_errors=())
-    assert spike_row(model, nothing)["title"] == "nothing moved"
+    assert row_of(model, nothing)["title"] == "nothing moved"
 
 
 # ---------------------------------------------------------------- verdicts

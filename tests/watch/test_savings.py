@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 from companies_in_time import CHANNELS, NOW, ONSET, known, storm, webhook
-from conftest import ROOT
+from places import ROOT
 from small_company import ALL, FIRST, HOURS, SmallCompany
 
 from costwhy.case.analysis import analyse

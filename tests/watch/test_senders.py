@@ -24,9 +24,9 @@ from pathlib import Path
 import boto3
 import msgspec
 import pytest
-from conftest import ROOT
 from loopback import Reply, free_port, http_server
 from moto.server import ThreadedMotoServer
+from places import ROOT
 
 from costwhy.config import (
     EmailChannel,

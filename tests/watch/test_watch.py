@@ -291,7 +291,7 @@ def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeyp
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("costwhy.cli.watch.time.sleep", sleep)
+    monkeypatch.setattr("costwhy.cli.ingest.time.sleep", sleep)
     assert main(["watch", str(workspace), "--every", "15m"]) == 130
     assert pauses == [900.0, 900.0]
     assert "is not TOML" in capsys.readouterr().err

@@ -134,7 +134,7 @@ def company(folder: str | Path) -> dict[str, Any] | None:
 
 
 def local_folder(published: str | Path) -> Path:
-    """The published folder on this machine; one on S3 is copied to the cache, at most once a minute.
+    """The published folder on this machine; of one on S3 a copy, at most a minute old.
 
     Raises UnreachableError where S3 cannot be reached.
     """

@@ -49,7 +49,7 @@ def headline(case: Case) -> str:
 
 
 def _causes(case: Case) -> str:
-    """The first behaviour, the second where the first is less than most of it, and how many more."""
+    """The first behaviour, the second unless the first is most of it, and how many more."""
     rows = case.behaviour.to_dicts()
     if not rows:
         return "nothing that is measured here moved it"
@@ -97,8 +97,8 @@ def lost_sentence(row: Mapping[str, Any], currency: str) -> Sentence:
         after = f"after this change ({change} by {actor})"
     cost, days = money(row["cost_since"], currency), row["age_days"]
     return Sentence(
-        f"Ownership of {what} of {team}{service} disappeared at {when:%H:%M} on {when.day} {when:%B}, "
-        f"{after}, {cost} since, {days:.0f} days ago.",
+        f"Ownership of {what} of {team}{service} disappeared at {when:%H:%M} on "
+        f"{when.day} {when:%B}, {after}, {cost} since, {days:.0f} days ago.",
         str(row["change_id"] or "lost_tags"),
     )
 

@@ -1,8 +1,9 @@
 """`costwhy say` and `costwhy plan`: what the owners answer."""
 
 import getpass
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -10,12 +11,7 @@ from costwhy.cli.ingest import lake_of
 from costwhy.cli.parameters import json_option, split_words, time, who_option, words_argument
 from costwhy.cli.terminal import note, one_line_of, out, print_json, show_rows
 from costwhy.errors import UsageError
-from costwhy.text import iso_time
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import polars as pl
+from costwhy.text import iso_time, money
 
 _HEADINGS = {
     "verdicts": "verdicts, newest first",
@@ -75,22 +71,21 @@ def say(
 
     The verdicts: planned, accepted, fixing, fixed, not_ours.
     """
-    from costwhy.feedback.savings import savings, savings_table
-    from costwhy.feedback.verdicts import say, verdict_table
+    from costwhy.feedback import savings, verdicts
 
     place, own = split_words(words, workspace, () if listed else ("SPIKE", "VERDICT"))
     lake = lake_of(place)
     if listed:
-        frames = {"verdicts": verdict_table(lake), "savings": savings_table(savings(lake))}
-        _show_tables(frames, lake.currency, as_json=as_json)
+        saved = savings.savings_table(savings.savings(lake)).to_dicts()
+        rows = {"verdicts": verdicts.verdict_table(lake).to_dicts(), "savings": saved}
+        _show_tables(rows, lake.currency, as_json=as_json)
         return
-    made = say(lake, own[0], own[1], why, who or getpass.getuser())
-    spike = made.spike.spike_id
+    made = verdicts.say(lake, own[0], own[1], why, who or getpass.getuser())
     if as_json:
-        record = {"spike_id": spike, "verdict": made.verdict, "note": made.note}
+        record = {"spike_id": made.spike.spike_id, "verdict": made.verdict, "note": made.note}
         print_json({**record, "who": made.who, "at": made.at})
-        return
-    out.print(one_line_of(f"{made.who}: {spike} is {made.verdict}"))
+    else:
+        out.print(one_line_of(f"{made.who}: {made.spike.spike_id} is {made.verdict}"))
 
 
 @click.command()
@@ -125,7 +120,7 @@ def plan(
     place, own = split_words(words, workspace, () if listed else ("SERVICE",))
     lake = lake_of(place)
     if listed:
-        _show_tables({"plans": plan_table(lake)}, lake.currency, as_json=as_json)
+        _show_tables({"plans": plan_table(lake).to_dicts()}, lake.currency, as_json=as_json)
         return
     if until is None or not reason:
         raise UsageError("a plan needs a reason and an end", fix="give --reason and --until")
@@ -137,28 +132,26 @@ def plan(
         note(f"no signal, bill or catalogue knows the service {made.service!r} yet{hint}")
     if as_json:
         print_json(vars(made))
-        return
-    end = iso_time(made.until)
-    out.print(one_line_of(f"{made.who}: {made.service} may cost more until {end}: {made.reason}"))
+    else:
+        text = f"{made.service} may cost more until {iso_time(made.until)}: {made.reason}"
+        out.print(one_line_of(f"{made.who}: {text}"))
 
 
-def _show_tables(frames: "Mapping[str, pl.DataFrame]", currency: str, *, as_json: bool) -> None:
-    """Show tables by name as one JSON document, or each below its heading."""
+def _show_tables(
+    tables: Mapping[str, Sequence[Mapping[str, Any]]], currency: str, *, as_json: bool
+) -> None:
+    """Show the rows of tables by name, as one JSON document or each below its heading."""
     if as_json:
-        print_json({name: frame.to_dicts() for name, frame in frames.items()})
+        print_json(tables)
         return
-    for name, frame in frames.items():
-        if frame.height:
+    for name, rows in tables.items():
+        if rows:
             out.print(_HEADINGS[name])
-        columns = _COLUMNS[name]
-        cells = [[_cell(c, row[c], currency) for c in columns] for row in frame.to_dicts()]
-        show_rows(tuple(columns.values()), cells, none=f"no {name}")
+        cells = [[_cell(c, row[c], currency) for c in _COLUMNS[name]] for row in rows]
+        show_rows(tuple(_COLUMNS[name].values()), cells, none=f"no {name}")
 
 
 def _cell(column: str, value: Any, currency: str) -> object:
-    """A value as people read it."""
-    from costwhy.text import money
-
     if column == "excess_per_hour" and value == 0:
         return "had ended"
     if column in _MONEY:

@@ -30,10 +30,12 @@ headless_option = click.option("--headless", is_flag=True, help="Do not open a b
 
 def words_argument(own: str = "", meaning: str = "") -> Callable[[Function], Function]:
     """`[WORKSPACE] OWN...` and -w/--workspace, to be told apart by `split_words`."""
-    metavar = f"[WORKSPACE] {own}".strip()
     folder = "Folder with costwhy.toml (default: this folder)"
     argument = click.argument(
-        "words", nargs=-1, metavar=metavar, help=f"{folder}{meaning and f', {meaning}'}."
+        "words",
+        nargs=-1,
+        metavar=f"[WORKSPACE] {own}".strip(),
+        help=f"{folder}{meaning and f', {meaning}'}.",
     )
     option = click.option(
         "-w",
@@ -90,7 +92,6 @@ def interval(text: str) -> float:
 
 
 def key_and_value(text: str) -> tuple[str, str]:
-    """KEY=VALUE."""
     key, sign, value = text.partition("=")
     if not sign or not key:
         raise ValueError(f"{text!r} is not KEY=VALUE")

@@ -25,8 +25,7 @@ out = Console(  # a pipe has no width: tables are not folded there
 
 def complain(error: CostwhyError) -> int:
     """Show an error; returns its exit code."""
-    message = clean(error, keep="\n\t")
-    errors.print(f"[bold red]costwhy:[/] {escape(message)}", soft_wrap=True)
+    errors.print("[bold red]costwhy:[/]", escape(clean(error, keep="\n\t")), soft_wrap=True)
     return error.exit_code
 
 

@@ -1,7 +1,8 @@
-"""What one ingest collects: what is new (`Batch`), what it has to say (`Report`), for one `Run`."""
+"""What one ingest collects: what is new (`Batch`), what it has to say (`Log`), for one `Run`."""
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -10,8 +11,7 @@ import polars as pl
 from costwhy.config import Workspace
 from costwhy.errors import UnreachableError
 from costwhy.sources import s3_mirror
-from costwhy.sources.by_day import Live
-from costwhy.sources.format import Format
+from costwhy.sources.format import Format, Live
 from costwhy.tables import BY_NAME
 
 SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
@@ -70,10 +70,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """Files that are read together under one digest."""
+    """Files that are read together under one digest.
+
+    names: of the files, as the lake has them: their addresses on S3, or their paths from the folder
+    of costwhy.toml
+    """
 
     name: str
     files: tuple[Path, ...]
+    names: tuple[str, ...]
     digest: str
 
 
@@ -86,66 +91,69 @@ class Delivery:
     tables: Mapping[str, pl.DataFrame]
     files: tuple[str, ...] = ()
     rows: int = 0
-    rows_set_aside: int = 0
     costs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def record(self) -> dict[str, object]:
         """Its row of `deliveries`, but for the time."""
         row = {"delivery": self.name, "digest": self.digest, "files": list(self.files)}
-        return {**row, "rows": self.rows, "rows_set_aside": self.rows_set_aside, **self.costs}
+        aside = self.tables["set_aside"]["records"].sum() if "set_aside" in self.tables else 0
+        return {**row, "rows": self.rows, "rows_set_aside": aside, **self.costs}
 
 
 @dataclass
 class Batch:
-    """What is new, collected until all of it is written at once; large frames wait in `spool`."""
+    """What is new, collected until all of it is written at once.
+
+    records   rows of `deliveries`, by delivery
+    spool     where large frames wait, those of `spooled`
+    replaced  deliveries whose former rows go, by table
+    """
 
     spool: Path
-    records: dict[str, Delivery] = field(default_factory=dict)
+    records: dict[str, dict[str, object]] = field(default_factory=dict)
     series: list[pl.DataFrame] = field(default_factory=list)
-    frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(default_factory=dict)
-    spooled: dict[str, list[Path]] = field(default_factory=dict)
-    replaced: dict[str, set[str]] = field(default_factory=dict)
+    frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    spooled: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    replaced: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, delivery: Delivery) -> None:
         """A delivery in place of what it was before."""
-        self.records[delivery.name] = replace(delivery, tables={})  # large frames must not stay
+        self.records[delivery.name] = delivery.record
         self.forget([delivery.name], {*delivery.tables, "deliveries"})
         for name, frame in delivery.tables.items():
             if frame.height >= SPOOLED:
-                self._spool(name, delivery.name, frame)
+                path = self.spool / f"{name}-{len(self.spooled[name])}.parquet"
+                rows = BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery.name)))
+                rows.write_parquet(path)
+                self.spooled[name].append(path)
             elif frame.height:
-                self.frames.setdefault(name, []).append((delivery.name, frame))
+                self.frames[name].append((delivery.name, frame))
 
     def forget(self, deliveries: Iterable[str], tables: Collection[str]) -> None:
         """The former rows of these deliveries go."""
         for name in tables:
-            self.replaced.setdefault(name, set()).update(deliveries)
-
-    def _spool(self, name: str, delivery: str, frame: pl.DataFrame) -> None:
-        paths = self.spooled.setdefault(name, [])
-        paths.append(self.spool / f"{name}-{len(paths)}.parquet")
-        rows = BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery)))
-        rows.write_parquet(paths[-1])
+            self.replaced[name].update(deliveries)
 
 
 @dataclass
 class Log:
-    """What happened so far. hints: messages of what is no fault; they come last."""
+    """What happened so far.
+
+    unreadable  files that could not be read before, and still cannot
+    hints       messages of what is no fault; each is shown once, after the others
+    """
 
     read: int = 0
     skipped: int = 0
-    unreadable: int = 0  # Files that could not be read before, and still cannot
+    unreadable: int = 0
     messages: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
     totals: list[pl.DataFrame] = field(default_factory=list)
     unreached: list[UnreachableError] = field(default_factory=list)
     reached: bool = False
-
-    def hint(self, message: str) -> None:
-        """Something that is no fault; the same of several parts is said once."""
-        if message not in self.hints:
-            self.hints.append(message)
 
     def miss(self, key: str, error: UnreachableError) -> None:
         """A source could not be reached: a message; the others go on."""
@@ -164,12 +172,6 @@ class Run:
     tell: Callable[[str, int], None]
     batch: Batch
     log: Log = field(default_factory=Log)
-
-    def name_of(self, file: Path) -> str:
-        """A file's address on S3, or its path from the folder of costwhy.toml."""
-        folder = self.workspace.folder
-        inside = file.relative_to(folder) if file.is_relative_to(folder) else file
-        return s3_mirror.address_of(file) or inside.as_posix()
 
     def has(self, name: str) -> bool:
         """Whether the lake has readable deliveries of a source or a part."""

@@ -28,7 +28,11 @@ MEMORY = "640MB"
 THREADS = 2
 EXAMPLES = 5  # Rows shown for each reason
 COSTS = tables.MEASURE_NAMES[:3]
-_FACTS = ("hourly", "daily", "overview", "seen")
+_CONFIG: dict[str, Any] = {
+    "memory_limit": MEMORY,
+    "threads": THREADS,
+    "preserve_insertion_order": False,
+}
 _READ_CSV = (
     "all_varchar=true, header=true, delim=',', quote='\"', escape='\"', store_rejects=true, "
     "hive_partitioning=false, max_line_size=8388608"
@@ -46,8 +50,6 @@ class FileCube:
     series: pl.DataFrame
     hourly: pl.DataFrame
     daily: pl.DataFrame
-    overview: pl.DataFrame
-    seen: pl.DataFrame
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     rows: int
@@ -55,9 +57,24 @@ class FileCube:
     lacking: tuple[str, ...] = ()
 
     @property
-    def tables(self) -> dict[str, pl.DataFrame]:
-        """The tables that hold the money, and what was seen."""
-        return {name: getattr(self, name) for name in _FACTS}
+    def facts(self) -> dict[str, pl.DataFrame]:
+        """The tables that hold the money, and what was seen, which follows from the hours."""
+        dims = self.series.select("series_id", "SubAccountId", "service")
+        wide = self.hourly.join(dims, on="series_id")
+        keys = ["hour", "SubAccountId", "service"]
+        overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
+        records = wide.group_by("hour", account="SubAccountId").agg(records=pl.col("rows").sum())
+        seen = records.sort("hour", "account").with_columns(source=pl.lit("cost"))
+        return {
+            "hourly": self.hourly,
+            "daily": self.daily,
+            "overview": _fit(tables.OVERVIEW, overview),
+            "seen": _fit(tables.SEEN, seen),
+        }
+
+
+def _fit(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
+    return table.fit(frame).drop("delivery")
 
 
 Connection = duckdb.DuckDBPyConnection
@@ -68,23 +85,22 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
-    config: dict[str, Any] = {
-        "memory_limit": MEMORY,
-        "threads": THREADS,
-        "preserve_insertion_order": False,
-    }
-    wanted = {
+    tags = {
         "service": mapping.service_tags,
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
+    name = str(file).replace("[", "[[]") if any(ch in str(file) for ch in "*?[") else str(file)
+    read = f"read_csv({literal(name)}, {_READ_CSV})"
+    if file.suffix == ".parquet":
+        read = f"read_parquet({literal(name)}, hive_partitioning=false)"
     try:
-        with duckdb.connect(config=config) as connection:
+        with duckdb.connect(config=_CONFIG) as connection:
             connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-            _open(connection, file)
+            connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM {read}")
             described = connection.execute("DESCRIBE raw").fetchall()
             columns = {str(name): str(kind) for name, kind, *_ in described}
-            expr = bill.expressions(columns, wanted, partial(_keys_in, connection))
+            expr = bill.expressions(columns, tags, partial(_keys_in, connection))
             cube = _star(connection, expr, currency, file)
             return replace(cube, lacking=bill.lacking(columns))
     except duckdb.Error as error:
@@ -95,26 +111,12 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
         ) from error
 
 
-def _open(connection: Connection, file: Path) -> None:
-    """A view `raw` over the file."""
-    name = str(file).replace("[", "[[]") if any(ch in str(file) for ch in "*?[") else str(file)
-    read = f"read_csv({literal(name)}, {_READ_CSV})"
-    if file.suffix == ".parquet":
-        read = f"read_parquet({literal(name)}, hive_partitioning=false)"
-    connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM {read}")
-
-
 def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
     """Which of the names occur in the lists of keys that the SQL gives."""
     found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
     query = f"SELECT {found} FROM (SELECT DISTINCT {keys} AS k FROM raw)"
     row = connection.execute(query).fetchall()[0] if names else ()
     return {name for name, occurs in zip(names, row, strict=True) if occurs}
-
-
-def _frame(connection: Connection, query: str) -> pl.DataFrame:
-    frame: pl.DataFrame = connection.sql(query).pl()
-    return frame
 
 
 def _star(
@@ -129,29 +131,26 @@ def _star(
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason = _reason(expr, currency)
     good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
-    read = partial(_frame, connection)
-    control = read(
-        f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL"
+    queries = (
+        f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
+        f"SELECT {key}, {words} {good}",
+        f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
+        f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
     )
-    series = read(f"SELECT {key}, {words} {good}")
-    hourly = read(f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}")
-    daily = read(f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}")
+    control, series, hourly, daily = (connection.sql(query).pl() for query in queries)
     aside = _aside(connection, reason, control, file)
     ids = _series_ids(series)
-    hourly, daily = (frame.join(ids, on="k").drop("k") for frame in (hourly, daily))
     cube = FileCube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
-        hourly=_utc(hourly, "hour", tables.HOURLY),
-        daily=_utc(daily, "day", tables.DAILY),
-        overview=tables.OVERVIEW.empty().drop("delivery"),
-        seen=tables.SEEN.empty().drop("delivery"),
+        hourly=_fit(tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))),
+        daily=_fit(tables.DAILY, daily.join(ids, on="k").drop("k").with_columns(_utc("day"))),
         set_aside=aside,
         totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
         rows=int(control["n"].sum()),
         rows_set_aside=int(aside["records"].sum()),
     )
     _refuse_lost_cents(cube, file)
-    return _with_overview(cube)
+    return cube
 
 
 def _reason(expr: MappingType[str, str], currency: str) -> str:
@@ -170,22 +169,21 @@ def _reason(expr: MappingType[str, str], currency: str) -> str:
     )
 
 
-def _utc(frame: pl.DataFrame, column: str, table: tables.Table) -> pl.DataFrame:
-    time = pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return table.fit(frame.with_columns(time)).drop("delivery")
+def _utc(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
-    """k and series_id: the first 63 bits of SHA-256 over the dimensions, the same everywhere."""
-
-    def number(row: tuple[object, ...]) -> int:
-        words = "\x1f".join("\x00" if value is None else str(value) for value in row)
-        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
-
-    ids = [number(row) for row in series.select(tables.DIMENSION_NAMES).iter_rows()]
+    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions, the same everywhere."""
+    rows = series.select(tables.DIMENSION_NAMES).iter_rows()
+    words = ("\x1f".join("\x00" if one is None else str(one) for one in row) for row in rows)
+    digests = (hashlib.sha256(text.encode()).digest() for text in words)
+    ids = [int.from_bytes(digest[:8], "big") >> 1 for digest in digests]
     if len(set(ids)) != series.height:
-        problem = "two combinations of dimensions have the same hash"
-        raise SourceError(problem, fix="report this, with the two rows")
+        raise SourceError(
+            "two combinations of dimensions have the same hash",
+            fix="report this, with the two rows",
+        )
     return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
@@ -203,10 +201,8 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
         for line, message, text in connection.execute(query).fetchall()[:1000]:
             why, record = f"not CSV: {str(message).splitlines()[0]}", str(text)[:300]
             rows.append({"place": f"line {line}", "reason": why, "record": record, "records": 1})
-    names = ("place", "reason", "record", "records")
-    frame = pl.DataFrame(rows, schema={name: tables.SET_ASIDE.schema[name] for name in names})
-    named = frame.with_columns(source=pl.lit("cost"), file=pl.lit(file.name))
-    return tables.SET_ASIDE.fit(named).drop("delivery")
+    frame = pl.DataFrame(rows, schema=tables.SET_ASIDE.schema).drop("delivery")
+    return frame.with_columns(source=pl.lit("cost"), file=pl.lit(file.name))
 
 
 def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
@@ -223,26 +219,11 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
             )
 
 
-def _with_overview(cube: FileCube) -> FileCube:
-    """The cube with what follows from its hourly facts: `overview` and `seen`."""
-    dims = cube.series.select("series_id", "SubAccountId", "service")
-    wide = cube.hourly.join(dims, on="series_id")
-    keys = ["hour", "SubAccountId", "service"]
-    overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
-    records = wide.group_by("hour", account="SubAccountId").agg(records=pl.col("rows").sum())
-    seen = records.sort("hour", "account").with_columns(source=pl.lit("cost"))
-    return replace(
-        cube,
-        overview=tables.OVERVIEW.fit(overview).drop("delivery"),
-        seen=tables.SEEN.fit(seen).drop("delivery"),
-    )
-
-
 def of_period(cube: FileCube, month: str) -> FileCube:
     """The part of a cube that belongs to one billing period."""
     this = pl.col("billing_period") == month
     frames = {name: getattr(cube, name).filter(this) for name in ("hourly", "daily", "totals")}
-    return _with_overview(replace(cube, **frames))
+    return replace(cube, **frames)
 
 
 def merge(cubes: Sequence[FileCube]) -> FileCube:
@@ -253,8 +234,6 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
         series=pl.concat([c.series for c in cubes]).unique("series_id").sort("series_id"),
         hourly=_added([c.hourly for c in cubes], "billing_period", "hour", "series_id"),
         daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
-        overview=_added([c.overview for c in cubes], "hour", "SubAccountId", "service"),
-        seen=_added([c.seen for c in cubes], "source", "account", "hour"),
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
         rows=sum(c.rows for c in cubes),

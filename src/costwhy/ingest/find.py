@@ -1,16 +1,20 @@
-"""Every source of a workspace with its files or its API, and what makes an entry impossible."""
+"""Every source of a workspace with its files or its API, and the parts in which files are read."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
-from costwhy.config import Workspace
+import msgspec
+
+from costwhy.config import Mapping, Workspace
 from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
-from costwhy.ingest.batch import Progress, Source
+from costwhy.ingest.batch import Part, Progress, Source
 from costwhy.sources import s3_mirror
-from costwhy.sources.files import find_files
-from costwhy.sources.format import Files
+from costwhy.sources.cost import exports
+from costwhy.sources.files import Files, find_files
+from costwhy.sources.reading import REVISION
 from costwhy.sources.registry import format_of
 
 
@@ -32,69 +36,124 @@ def _found(workspace: Workspace, progress: Progress | None) -> Iterator[Source]:
         live = form.live(entry, key, workspace.folder, tags) if form.live else None
         if live:
             yield replace(source, live=live)
-        elif form.files and s3_mirror.is_address(source.path):
-            yield _with_mirror(source, form.files, workspace, progress)
         elif form.files:
-            yield _with_files(source, form.files, source.path, workspace.folder)
+            yield _with_files(source, form.files, workspace, progress)
 
 
-def _with_mirror(
+def _with_files(
     source: Source, files: Files, workspace: Workspace, progress: Progress | None
 ) -> Source:
-    """The files of an address on S3, from their mirror. What cannot be reached stays as it was."""
-    mark = hashlib.sha256(source.path.encode()).hexdigest()[:8]
-    folder = _beside_the_lake(workspace) / f"{source.name_of_format}-{mark}"
+    """The source with its files; those of an address on S3 are in its mirror beside the lake.
+
+    What cannot be reached stays as it was.
+    """
+    path, folder, problem = source.path, workspace.folder, f"`{source.key}.path`"
     try:
-        mirror = s3_mirror.mirror(source.path, folder, files.is_named, progress)
+        if s3_mirror.is_address(path):
+            lake = "lake" if "://" in workspace.lake_path else workspace.lake_path
+            mark = hashlib.sha256(path.encode()).hexdigest()[:8]
+            folder = folder / f"{lake}.mirror" / f"{source.name_of_format}-{mark}"
+            refused = s3_mirror.mirror(path, folder, files.is_named, progress).refused
+            source = replace(source, notes=tuple(f"{one} was left out" for one in refused))
+            path = s3_mirror.local_path(path)
+        elif "://" in path:
+            fix = "name a folder, or s3://bucket/prefix/"
+            raise InputError(f"{problem}: only addresses on S3 can be read", found=path, fix=fix)
+        return replace(source, files=find_files(path, folder, files), root=folder / path)
     except UnreachableError as error:
         return replace(source, fault=error)
     except SourceError as error:
-        problem = f"`{source.key}.path`: {error.problem}"
-        raise ConfigError(problem, found=error.found, fix=error.fix) from error
-    notes = tuple(f"{one} was left out" for one in mirror.refused)
-    found = _with_files(source, files, s3_mirror.local_path(source.path), folder)
-    return replace(found, notes=notes)
-
-
-def _beside_the_lake(workspace: Workspace) -> Path:
-    """Where the mirrors of addresses are: lake.mirror beside lake."""
-    lake = workspace.lake_path
-    if "://" in lake:
-        return workspace.folder / "lake.mirror"
-    return Path(lake).with_name(f"{Path(lake).name}.mirror")
-
-
-def _with_files(source: Source, files: Files, path: str, folder: Path) -> Source:
-    if "://" in path:
-        problem = f"`{source.key}.path`: only addresses on S3 can be read"
-        raise InputError(problem, found=path, fix="name a folder, or s3://bucket/prefix/")
-    try:
-        return replace(source, files=find_files(path, folder, files), root=folder / path)
-    except SourceError as error:
-        problem = f"`{source.key}.path`: {error.problem}"
-        raise ConfigError(problem, found=error.found, fix=error.fix) from error
+        raise ConfigError(
+            f"{problem}: {error.problem}", found=error.found, fix=error.fix
+        ) from error
     except (OSError, ValueError) as error:
-        problem = f"`{source.key}.path`: {error}"
-        raise ConfigError(problem, found=path, fix="correct the path") from error
+        raise ConfigError(f"{problem}: {error}", found=path, fix="correct the path") from error
 
 
 def _refuse_twice(sources: Sequence[Source]) -> None:
     """What two entries name would be the same money, or the same calls, twice."""
     first: dict[str, str] = {}
     for source in sources:
-        where = source.key if source.live else f"{source.key}.path"
-        for name in _named(source):
+        where, live = (source.key, source.live) if source.live else (f"{source.key}.path", None)
+        places = (live.places or ("the region of the AWS configuration",)) if live else ()
+        names = [f"{live.prefix}{place}" for place in places] if live else []
+        if source.format.section in {"cost", "signals"}:
+            names += [s3_mirror.address_of(file) or str(file.resolve()) for file in source.files]
+        for name in names:
             other = first.setdefault(name, where)
             if other != where:
                 problem = f"`{other}` and `{where}` name the same"
                 raise ConfigError(problem, found=name, fix="name it in one of them only")
 
 
-def _named(source: Source) -> Iterator[str]:
-    """The API and its regions, and files where a row that counts twice would be wrong money."""
-    if source.live:
-        places = source.live.places or ("the region of the AWS configuration",)
-        yield from (f"{source.live.prefix}{place}" for place in places)
-    if source.format.section in {"cost", "signals"}:
-        for file in source.files:
-            yield s3_mirror.address_of(file) or str(file.resolve())
+# ---------------------------------------------------------------- the parts of a source
+
+
+def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
+    """The parts of a source, in a fixed order.
+
+    The digest is over names and contents, and over what else decides how they are read: the tags
+    for some formats. Whom to ask for owners (`mapping.owners`) never does.
+    """
+    plain = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)
+    mapping = plain if source.format.reads_tags else None
+    salt = repr((REVISION, source.name_of_format, mapping))
+    for name, files in sorted(_groups(source, workspace).items()):
+        names, digest = [], hashlib.sha256(salt.encode())
+        for file in files:
+            names.append(_name_of(file, workspace))
+            digest.update(b"\0" + names[-1].encode("utf-8", "surrogateescape") + b"\0")
+            try:
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            except OSError as error:  # its reader will say so
+                digest.update(str(error).encode())
+        yield Part(name, files, tuple(names), digest.hexdigest())
+
+
+def _name_of(file: Path, workspace: Workspace) -> str:
+    """A file's address on S3, or its path from the folder of costwhy.toml."""
+    inside = file.is_relative_to(workspace.folder)
+    path = file.relative_to(workspace.folder) if inside else file
+    return s3_mirror.address_of(file) or path.as_posix()
+
+
+def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:
+    if source.format.section == "changes":
+        form = source.name_of_format
+        return {f"{form}:{_name_of(file, workspace)}": (file,) for file in source.files}
+    if source.format.section != "cost":
+        return {source.name: source.files}
+    groups: dict[str, list[Path]] = {}
+    for file in source.files:
+        groups.setdefault(_period_name(source, file), []).append(file)
+    if source.name in groups and len(groups) > 1:
+        raise ConfigError(
+            f"`{source.key}.path` has folders of billing periods and, outside of them, files",
+            found=str(groups[source.name][0]),
+            fix="give each of the two its own [[cost]] entry",
+        )
+    return {name: tuple(sorted(files)) for name, files in groups.items()}
+
+
+def _period_name(source: Source, file: Path) -> str:
+    """focus:billing:2026-10; focus:billing:EXPORT/2026-10 where the folder has several exports."""
+    above, slash, last = exports.period_of(file).rpartition("/")
+    if not last:
+        return source.name
+    is_export = "=" in last
+    month = last.removeprefix("BILLING_PERIOD=") if is_export else f"{last[:4]}-{last[4:6]}"
+    root, export = _fixed(source.root), PurePosixPath(above.replace("//", "/"))
+    below = slash and export.is_relative_to(root) and export != root
+    inside = f"{export.relative_to(root).as_posix()}/" if below else ""
+    return f"{source.name}:{inside}{month}"
+
+
+def _fixed(path: Path) -> PurePosixPath:
+    """The folders before the first wildcard, named as `exports.period_of` names them."""
+    fixed = takewhile(
+        lambda part: not any(mark in part for mark in "*?[") and not exports.PERIOD.fullmatch(part),
+        path.parts,
+    )
+    names = (part for part in fixed if part not in {"data", "metadata"})
+    return PurePosixPath("/".join(names).replace("//", "/"))

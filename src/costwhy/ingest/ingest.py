@@ -27,8 +27,7 @@ from costwhy.config import Workspace
 from costwhy.errors import ConfigError
 from costwhy.ingest.batch import Batch, IngestReport, Progress, Run, Source
 from costwhy.ingest.find import find_sources
-from costwhy.ingest.read_files import read_files
-from costwhy.ingest.read_live import read_live
+from costwhy.ingest.read import read_files, read_live
 from costwhy.ingest.write import leave_out, write_batch
 from costwhy.lake.lake import has_lake, open_lake
 

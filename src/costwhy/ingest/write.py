@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from costwhy.config import Workspace
 from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Run, Source
 from costwhy.ingest.billing import COSTS
 from costwhy.lake.delta import Replacement
@@ -48,24 +47,31 @@ def _belongs(delivery: str, source: Source, folder: Path) -> bool:
 def write_batch(sources: Sequence[Source], run: Run) -> IngestReport:
     """Everything at once; nothing where nothing is new."""
     workspace, batch, log = run.workspace, run.batch, run.log
-    names = sorted({*batch.replaced, *(["series"] if batch.series else [])})
     changes = {
         name: Replacement(_rows(name, batch), tuple(sorted(batch.replaced.get(name, ()))))
-        for name in names
+        for name in sorted({*batch.replaced, *(["series"] if batch.series else [])})
     }
-    about = SnapshotInfo(workspace.name, workspace.currency, _config(workspace, sources))
+    paths = {one.key: one.live.shown if one.live else one.path for one in sources}
+    config = {  # what decides how the lake is read: kept in the snapshot
+        "mapping": msgspec.to_builtins(workspace.mapping),
+        "sources": [
+            {"key": key, "format": entry.format} | ({"path": paths[key]} if key in paths else {})
+            for key, entry in sorted(workspace.sources.items(), key=lambda one: one[0] not in paths)
+        ],
+    }
+    about = SnapshotInfo(workspace.name, workspace.currency, config)
     version = write(workspace.lake_path, about, changes)
     empty = pl.DataFrame(schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64))
     totals = pl.concat([empty, *log.totals]).group_by("billing_period").agg(pl.all().sum())
-    new = batch.records.values()
+    new = pl.DataFrame([*batch.records.values()], schema=BY_NAME["deliveries"].schema)
     return IngestReport(
         version=version,
         read=log.read,
         skipped=log.skipped,
-        rows=sum(one.rows for one in new),
-        rows_set_aside=sum(one.rows_set_aside for one in new) + log.unreadable,
+        rows=int(new["rows"].sum()),
+        rows_set_aside=int(new["rows_set_aside"].sum()) + log.unreadable,
         totals=totals.sort("billing_period"),
-        messages=(*log.messages, *log.hints),
+        messages=(*log.messages, *dict.fromkeys(log.hints)),
     )
 
 
@@ -76,41 +82,17 @@ def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
         return pl.concat(batch.series).unique("series_id").sort("series_id")
     if name == "deliveries":
         now = datetime.now(UTC)
-        records = [{**one.record, "read_at": now} for one in batch.records.values()]
+        records = [{**record, "read_at": now} for record in batch.records.values()]
         return pl.DataFrame(records, schema=table.schema)
-    found = batch.frames.get(name, [])
-    frame = table.empty()
-    if found:
-        frame = pl.concat([rows for _, rows in found]).with_columns(_deliveries(found))
+    found, frame = batch.frames.get(name, []), table.empty()
+    if found:  # one column for all frames at once: ten thousand small ones must not take minutes
+        names = pl.DataFrame(
+            {"delivery": [name for name, _ in found], "n": [rows.height for _, rows in found]}
+        )
+        deliveries = names.select(pl.col("delivery").repeat_by("n").explode()).to_series()
+        frame = pl.concat([rows for _, rows in found]).with_columns(deliveries)
     if name not in batch.spooled:
         return table.fit(frame)
     last = batch.spool / f"{name}-last.parquet"
     table.fit(frame).write_parquet(last)
     return (*batch.spooled[name], last)
-
-
-def _deliveries(found: Sequence[tuple[str, pl.DataFrame]]) -> pl.Series:
-    """One column for all frames at once: ten thousand small frames must not take minutes."""
-    counts = pl.DataFrame(
-        {"delivery": [name for name, _ in found], "n": [rows.height for _, rows in found]}
-    )
-    return counts.select(pl.col("delivery").repeat_by("n").explode()).to_series()
-
-
-def _config(workspace: Workspace, sources: Sequence[Source]) -> dict[str, object]:
-    """What decides how the lake is read: kept in the snapshot."""
-    named = [
-        {
-            "key": source.key,
-            "format": source.name_of_format,
-            "path": source.live.shown if source.live else source.path,
-        }
-        for source in sources
-    ]
-    found = {source.key for source in sources}
-    others = [
-        {"key": key, "format": entry.format}
-        for key, entry in workspace.sources.items()
-        if key not in found
-    ]
-    return {"mapping": msgspec.to_builtins(workspace.mapping), "sources": named + others}

@@ -1,0 +1,1 @@
+"""A case leaves the lake: published, verified, written up."""

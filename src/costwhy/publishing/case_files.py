@@ -113,7 +113,7 @@ def plain_markdown(text: str) -> str:
 
 
 def replace_folder(place: Path, write: Callable[[Path], object]) -> None:
-    """Write a folder beside its place and move it there: readers see the old or the new one, whole."""
+    """Write a folder beside its place, then move it there: readers see the old or the new one."""
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
     try:
         write(draft)

@@ -1,4 +1,4 @@
-"""A case as one HTML file that opens without a network: charts that answer to the mouse, text that prints."""
+"""A case as one HTML file: opens without a network, charts that answer to the mouse, prints."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""A postmortem: the case, its data, a notebook with exact pins, a text to write in, one offline page.
+"""A postmortem: the case, a notebook with exact pins, a text to write in, one offline page.
 
 postmortem-NAME/
   postmortem.html    opens from a file without a network; prints

@@ -1,4 +1,4 @@
-"""The text of a postmortem: costwhy's parts between marks, made anew; the rest is what people write."""
+"""The text of a postmortem: costwhy's parts between marks, made anew; people write the rest."""
 
 import re
 from collections.abc import Iterable, Sequence

@@ -21,11 +21,10 @@ from costwhy.errors import UsageError
 
 KINDS = ("accounts", "resources", "people")
 _ACCOUNT = (r"(?<!\d)\d{12}(?!\d)",)
+_ID = "i|vol|sg|eni|subnet|vpc|nat|snap|ami|rtb|igw|eipalloc|vpce|tgw|fs|db|acl"
 _RESOURCE = (
     r"arn:[^\s\"',;<>|]+",
-    r"(?<![A-Za-z0-9])"
-    r"(?:i|vol|sg|eni|subnet|vpc|nat|snap|ami|rtb|igw|eipalloc|vpce|tgw|fs|db|acl)-[0-9a-f]{8,17}"
-    r"(?![A-Za-z0-9])",
+    rf"(?<![A-Za-z0-9])(?:{_ID})-[0-9a-f]{{8,17}}(?![A-Za-z0-9])",
 )
 _MAIL = (r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}",)
 SHORTEST_NAME = 3  # letters of a person's name that is looked for inside of texts
@@ -33,7 +32,7 @@ SHORTEST_TAIL = 6  # letters of the last part of an ARN
 
 
 def mask_key() -> bytes:
-    """The key of the masks: COSTWHY_MASK_KEY, or made once for this user, readable by them alone."""
+    """The key of the masks: COSTWHY_MASK_KEY, or one made once that only this user can read."""
     if os.environ.get("COSTWHY_MASK_KEY"):
         return os.environ["COSTWHY_MASK_KEY"].encode()
     folder = user_state_path("costwhy")
@@ -122,7 +121,7 @@ def redaction_of(
     resources: Collection[str],
     key: bytes | None = None,
 ) -> Redaction:
-    """The names of these tables, to be taken out. Raises UsageError for a kind that is not known."""
+    """The names of these tables, to be taken out. Raises UsageError for an unknown kind."""
     unknown = sorted(set(kinds) - set(KINDS))
     if unknown:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""costwhy itself as a wheel beside a postmortem, made from what is installed: pure Python, so a zip with its records."""
+"""costwhy itself as a wheel, made from what is installed: pure Python, so a zip with records."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ LEFT_OUT = ("__pycache__", "_sample", "_notebooks")
 
 
 def make_wheel(folder: Path) -> Path:
-    """The wheel of the running version in `folder` (PEP 427). Notebooks and the sample company are left out."""
+    """The wheel of the running version (PEP 427), without notebooks and the sample company."""
     about = distribution("costwhy")
     package = Path(__file__).resolve().parent.parent
     info = f"costwhy-{about.version}.dist-info"

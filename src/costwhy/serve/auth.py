@@ -1,11 +1,16 @@
-"""How viewers prove who they are: a token, a user's password, or the word of a proxy."""
+"""How viewers prove who they are, and from which addresses that is believed.
 
+A viewer has a token, a user's password, or is named by a proxy that has logged him in. Addresses
+are this machine's own, those of trusted proxies, and the networks of viewers.
+"""
+
+import ipaddress
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from costwhy.errors import UsageError
-from costwhy.serve.addresses import is_loopback, networks
 from costwhy.serve.passwords import read_users
 
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,63}")
@@ -31,45 +36,45 @@ class Auth:
 
     @property
     def way(self) -> str:
-        """token, users, header, or none."""
+        """token, users, header, or none; `check_auth` refuses two at once."""
         given = {"token": self.token, "users": self.users, "header": self.header}
-        return next((name for name, value in given.items() if value), "none")
+        return " and ".join(name for name, value in given.items() if value) or "none"
 
 
 def check_auth(auth: Auth) -> None:
     """Raise UsageError where the record cannot be used; ConfigError where the users' file cannot."""
-    given = (("token", auth.token), ("users", auth.users), ("header", auth.header))
-    ways = [name for name, value in given if value]
-    if len(ways) > 1:
-        raise UsageError(
-            "viewers prove who they are in one way",
-            found=" and ".join(ways),
-            fix="choose one of them",
-        )
-    if auth.token and len(auth.token) < 16:
-        raise UsageError(
+    ways, length = {"none", "token", "users", "header"}, len(auth.token)
+    is_name = auth.header == "" or _HEADER.fullmatch(auth.header)
+    checks = (
+        (auth.way in ways, "viewers prove who they are in one way", auth.way, "choose one of them"),
+        (
+            length == 0 or length >= 16,
             "the token can be guessed",
-            found=f"{len(auth.token)} characters",
-            fix="use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
-        )
-    if auth.header and not _HEADER.fullmatch(auth.header):
-        raise UsageError(
+            f"{length} characters",
+            "use 16 or more: python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+        ),
+        (
+            is_name,
             "not a valid header name",
-            found=repr(auth.header),
-            fix="give one such as X-Forwarded-User",
-        )
-    if auth.header and not auth.proxies:
-        raise UsageError(
+            repr(auth.header),
+            "give one such as X-Forwarded-User",
+        ),
+        (
+            auth.header == "" or auth.proxies,
             f"anybody could send {auth.header}",
-            found="no proxy is listed",
-            fix="list the addresses of the proxies that set it",
-        )
-    if not 0 < auth.hours <= _MOST_HOURS:
-        raise UsageError(
+            "no proxy is listed",
+            "list the addresses of the proxies that set it",
+        ),
+        (
+            0 < auth.hours <= _MOST_HOURS,
             "a login must end",
-            found=f"{auth.hours} hours",
-            fix=f"give more than 0 and at most {_MOST_HOURS} hours",
-        )
+            f"{auth.hours} hours",
+            f"give more than 0 and at most {_MOST_HOURS} hours",
+        ),
+    )
+    for is_right, problem, found, fix in checks:
+        if not is_right:
+            raise UsageError(problem, found=found, fix=fix)
     networks(auth.proxies)
     if auth.users is not None:
         read_users(auth.users)
@@ -84,3 +89,55 @@ def check_address(host: str, auth: Auth) -> None:
             found="no token, no users, no proxy's header",
             fix="give one of them, or serve on 127.0.0.1",
         )
+
+
+def read_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Parse an address; IPv4 mapped into IPv6 becomes IPv4. None where the text is not one."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    address = read_address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+@cache
+def networks(proxies: tuple[str, ...]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The networks of the listed proxies.
+
+    Raises UsageError where an entry is not a network, or contains every address.
+    """
+    try:
+        found = [ipaddress.ip_network(text, strict=False) for text in proxies]
+    except ValueError as error:
+        raise UsageError(
+            "a proxy is listed by its address",
+            found=str(error),
+            fix="give one such as 10.0.0.5 or 10.0.0.0/28",
+        ) from error
+    if any(network.prefixlen == 0 for network in found):
+        raise UsageError(
+            "this lists every address as a trusted proxy",
+            found=", ".join(proxies),
+            fix="list the proxies' own addresses",
+        )
+    return found
+
+
+def is_listed(text: str, proxies: tuple[str, ...]) -> bool:
+    """Whether the address is one of a listed proxy."""
+    address = read_address(text)
+    return address is not None and any(address in network for network in networks(proxies))
+
+
+def network_of(text: str) -> str:
+    """The addresses that one person can use: an IPv4 address, or the /64 network of an IPv6 one."""
+    address = read_address(text)
+    if address is None or address.version == 4:
+        return str(address or text)
+    return str(ipaddress.ip_network(f"{address}/64", strict=False))

@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from itsdangerous import BadData
 
 from costwhy.errors import UsageError
-from costwhy.serve.id_list import IdList
-from costwhy.serve.secret_key import signer
+from costwhy.serve.state import IdList, signer
 
 REVOKED = "revoked-links.txt"
 """Name of the revocation list in the published folder."""
@@ -51,16 +50,14 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
         )
     end = until.astimezone(UTC).replace(microsecond=0)
     link = Link(secrets.token_urlsafe(12), case, end, name[:64])
-    values = {"i": link.id, "c": link.case, "u": int(end.timestamp()), "n": link.name}
+    values = {"i": link.id, "c": case, "u": int(end.timestamp()), "n": link.name}
     return link, str(signer(key, "link").dumps(values))
 
 
 def read_link(key: bytes, text: str, revoked: IdList) -> Link | None:
     """The link of a signed text; None where it was changed, has ended, or is revoked."""
     link = _read(key, text)
-    if link is None or link.until <= datetime.now(UTC) or link.id in revoked:
-        return None
-    return link
+    return link if link and link.until > datetime.now(UTC) and link.id not in revoked else None
 
 
 def _read(key: bytes, text: str) -> Link | None:

@@ -1,4 +1,7 @@
-"""The users' file: a name and the scrypt hash of a password on each line."""
+"""The users' file: a name and the scrypt hash of a password on each line.
+
+A line is `NAME:scrypt:N:R:P:SALT:HASH`, with N, R and P of scrypt, salt and hash in base64.
+"""
 
 import base64
 import hashlib
@@ -9,11 +12,18 @@ from pathlib import Path
 
 from costwhy.errors import ConfigError, UsageError
 
-Cost = tuple[int, int, int]
-SCRYPT: Cost = (2**15, 8, 3)
+SCRYPT = (2**15, 8, 3)
 """n, r, p of new hashes: 32 MB and about 0.2 s; OWASP's first choice, in less memory."""
-_MOST_MEMORY = 128 * 2**20  # bytes that a hash of the users' file may ask for
+_MOST_MEMORY = 128 * 2**20  # bytes that a hash of the users' file may ask for; scrypt takes 128 n r
 _NAME = re.compile(r"[^\s:\x00-\x1f\x7f]{1,64}")
+_LINE = re.compile(
+    rf"(?P<name>{_NAME.pattern}):scrypt:"
+    r"(?P<n>16384|32768|65536|131072):(?P<r>[89]|[1-9][0-9]):[1-8]:"
+    r"(?:[A-Za-z0-9+/]{4}){5,}[A-Za-z0-9+/]{2}(?:[A-Za-z0-9+/]{2}|[A-Za-z0-9+/]=|==):"  # >= 16 bytes
+    r"[A-Za-z0-9+/]{43}="
+)
+NOBODY = ":".join(["nobody", "scrypt", *map(str, SCRYPT), "A" * 22 + "==", "A" * 43 + "="])
+"""Compared with for an unknown name, so that it takes as long as a wrong password."""
 
 
 def hash_line(name: str, password: str) -> str:
@@ -31,19 +41,21 @@ def hash_line(name: str, password: str) -> str:
         raise UsageError(
             "the password is too short", found=f"{len(password)} characters", fix="use 10 or more"
         )
-    salt = secrets.token_bytes(16)
-    return _line(name, salt, _scrypt(password, salt, SCRYPT))
+    return _line(name, password, secrets.token_bytes(16), *SCRYPT)
 
 
-def _line(name: str, salt: bytes, digest: bytes) -> str:
-    parts = [base64.b64encode(part).decode("ascii") for part in (salt, digest)]
-    return ":".join([name, "scrypt", *map(str, SCRYPT), *parts])
+def _line(name: str, password: str, salt: bytes, n: int, r: int, p: int) -> str:
+    memory = _MOST_MEMORY + 2**20
+    digest = hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=memory, dklen=32)
+    texts = [base64.b64encode(part).decode("ascii") for part in (salt, digest)]
+    return ":".join([name, "scrypt", str(n), str(r), str(p), *texts])
 
 
-def _scrypt(password: str, salt: bytes, cost: Cost) -> bytes:
-    n, r, p = cost
-    most = _MOST_MEMORY + 2**20
-    return hashlib.scrypt(password.encode(), salt=salt, n=n, r=r, p=p, maxmem=most, dklen=32)
+def is_password(line: str, password: str) -> bool:
+    """Whether the password belongs to this valid line; compared in constant time."""
+    name, _, n, r, p, salt, _ = line.split(":")
+    again = _line(name, password, base64.b64decode(salt), int(n), int(r), int(p))
+    return hmac.compare_digest(again.encode(), line.encode())
 
 
 def read_users(file: Path) -> dict[str, str]:
@@ -64,14 +76,18 @@ def read_users(file: Path) -> dict[str, str]:
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
-        name = line.partition(":")[0]
-        if name in users or not _NAME.fullmatch(name) or _read_hash(line) is None:
+        user = _LINE.fullmatch(line)
+        if (
+            not user
+            or user["name"] in users
+            or 128 * int(user["n"]) * int(user["r"]) > _MOST_MEMORY
+        ):
             raise ConfigError(
                 "a line of the users' file is not a user",
                 found=f"{file}, line {number}",
                 fix="one line a user, as made by `costwhy serve --add-user`",
             )
-        users[name] = line
+        users[user["name"]] = line
     if not users:
         raise ConfigError(
             "the users' file has no user",
@@ -79,29 +95,3 @@ def read_users(file: Path) -> dict[str, str]:
             fix="add one with `costwhy serve --add-user`",
         )
     return users
-
-
-def _read_hash(line: str) -> tuple[Cost, bytes, bytes] | None:
-    """Cost, salt and digest of a line; None where it is not valid, or asks for too much memory."""
-    try:
-        _, kind, *numbers, salt_text, digest_text = line.split(":")
-        n, r, p = map(int, numbers)
-        salt, digest = (base64.b64decode(t, validate=True) for t in (salt_text, digest_text))
-    except ValueError:
-        return None
-    has_cost = n >= 2**14 and n.bit_count() == 1 and r >= 8 and 1 <= p <= 8
-    is_valid = kind == "scrypt" and has_cost and 128 * n * r <= _MOST_MEMORY
-    return ((n, r, p), salt, digest) if is_valid and len(salt) >= 16 and len(digest) == 32 else None
-
-
-NOBODY = _line("nobody", bytes(16), bytes(32))
-"""Compared with for an unknown name, so that it takes as long as a wrong password."""
-
-
-def is_password(line: str, password: str) -> bool:
-    """Whether the password belongs to this line; compared in constant time."""
-    read = _read_hash(line)
-    if read is None:
-        return False
-    cost, salt, digest = read
-    return hmac.compare_digest(_scrypt(password, salt, cost), digest)

@@ -1,14 +1,14 @@
-"""One HTTP request or WebSocket, with what a trusted proxy says about it."""
+"""One HTTP request or WebSocket, what a trusted proxy says about it, and the site it is sent to."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from costwhy.serve.addresses import is_listed, read_address
-from costwhy.serve.auth import Auth
+from costwhy.serve.auth import Auth, is_listed, read_address
 
 COOKIE = "costwhy"
 _MOST_NAME = 200  # characters of a viewer's name
@@ -53,7 +53,7 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
         path=(scope.get("raw_path") or str(scope["path"]).encode()).decode("latin-1"),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
-        address=_forwarded(trusted.getlist("x-forwarded-for"), auth.proxies) or peer,
+        address=_forwarded(trusted, auth.proxies) or peer,
         https=not schemes.isdisjoint({"https", "wss"}),
         cookie=connection.cookies.get(COOKIE, ""),
         bearer=credentials.strip() if kind.lower() == "bearer" else "",
@@ -75,8 +75,38 @@ def _user_name(value: str | None) -> str | None:
     return name if name.isprintable() and 0 < len(name) <= _MOST_NAME else None
 
 
-def _forwarded(values: Sequence[str], proxies: tuple[str, ...]) -> str | None:
+def _forwarded(trusted: Headers, proxies: tuple[str, ...]) -> str | None:
     """The viewer's address in X-Forwarded-For; None where a hop before it is not an address."""
-    hops = [hop.strip() for hop in ",".join(values).split(",")]
-    found = next((hop for hop in reversed(hops) if not is_listed(hop, proxies)), "")
+    hops = map(str.strip, reversed(",".join(trusted.getlist("x-forwarded-for")).split(",")))
+    found = next((hop for hop in hops if not is_listed(hop, proxies)), "")
     return found if read_address(found) else None
+
+
+@dataclass(frozen=True)
+class Site:
+    """The settings of a guard.
+
+    `origins`: Origin by Host, {"costs.example.com": "https://costs.example.com"}. `most_bytes`: of
+    a request's body; of a login's the 64th part. `patience`: seconds within which a body must
+    arrive. `watch`: seconds between two checks of an open page's visitor. `keep`: seconds that a
+    session keeps its owner after its last WebSocket, longer than marimo keeps the session.
+    """
+
+    origins: Mapping[str, str]
+    published: str
+    notebook: Path
+    most_bytes: int = 256 * 1024
+    patience: float = 20.0
+    watch: float = 10.0
+    keep: float = 300.0
+
+    def is_https(self, request: GuardedRequest) -> bool:
+        return request.https or self.origin_of(request).startswith("https:")
+
+    def is_same_origin(self, request: GuardedRequest) -> bool:
+        """Whether a page of this site sent the request."""
+        return request.header("origin") == self.origin_of(request) != ""
+
+    def origin_of(self, request: GuardedRequest) -> str:
+        """The Origin that belongs to the request's Host; empty where the Host is not ours."""
+        return self.origins.get(request.header("host") or "", "")

@@ -1,6 +1,7 @@
 """The server of `costwhy serve`: marimo in run mode, behind the guard, run by uvicorn."""
 
 import mimetypes
+import re
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +15,14 @@ from rich.markup import escape
 
 from costwhy.errors import InputError, UsageError
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.addresses import is_loopback
-from costwhy.serve.auth import Auth, check_address
+from costwhy.serve.auth import Auth, check_address, is_loopback
 from costwhy.serve.authenticator import Authenticator
 from costwhy.serve.guard import Guard
-from costwhy.serve.id_list import IdList
 from costwhy.serve.links import REVOKED
-from costwhy.serve.secret_key import read_secret
-from costwhy.serve.site import Site
+from costwhy.serve.requests import Site
+from costwhy.serve.state import IdList, read_secret
 
+_SITE = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
 _SESSION_SECONDS = 120  # that marimo keeps a session whose page has gone
 _LONGEST_MESSAGE = 64 * 1024  # bytes that a page may send by WebSocket; it sends its calls by POST
 
@@ -129,10 +129,9 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
     Raises UsageError where a site is not `https://name`, is public without a login, or none is
     given for 0.0.0.0.
     """
-    own = [_bracketed(options.host)]
-    if is_loopback(options.host):
-        own = ["127.0.0.1", "localhost", "[::1]"]
-    elif options.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+    here = ["127.0.0.1", "localhost", "[::1]"]
+    own = here if is_loopback(options.host) else [_bracketed(options.host)]
+    if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         own = []
     sites = dict(_read_site(f"http://{name}:{port}") for name in own)
     for text in options.sites:
@@ -155,22 +154,17 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
 
 def _read_site(text: str) -> tuple[str, str]:
     """Host and Origin of a site as browsers write them: lower case, without the usual port."""
-    try:
-        parts = urlsplit(text.lower())
-        port = parts.port
-    except ValueError:
-        parts, port = urlsplit(""), None
-    ports = {"http": 80, "https": 443}
-    has_more = parts.path not in {"", "/"} or parts.query or parts.username is not None
-    if parts.scheme not in ports or not parts.hostname or has_more:
+    site = _SITE.fullmatch(text.lower())
+    if site is None:
         raise UsageError(
             "not a valid site",
             found=repr(text),
             fix="give scheme and name, such as https://costs.example.com; a path is not served",
         )
-    usual = port in {None, ports[parts.scheme]}
-    host = _bracketed(parts.hostname) + ("" if usual else f":{port}")
-    return host, f"{parts.scheme}://{host}"
+    scheme, name, port = site.groups()
+    is_usual = port in {None, {"http": "80", "https": "443"}[scheme]}
+    host = name if is_usual else f"{name}:{port}"
+    return host, f"{scheme}://{host}"
 
 
 def _bracketed(host: str) -> str:

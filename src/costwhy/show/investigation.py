@@ -49,7 +49,7 @@ def case_of(lake: LakeReader, shown: str | None) -> Case | None:
 def clicked(
     selections: Mapping[str, Mapping[str, object]] | None, spikes: pl.DataFrame
 ) -> str | None:
-    """What was picked on the spend chart: a window as FROM/TO if one was dragged, else a spike's id.
+    """What was picked on the spend chart: a window as FROM/TO that was dragged, else a spike's id.
 
     selections: as the chart of `charts.spend` sends them. None for what is not known.
     """
@@ -115,7 +115,7 @@ def is_spike(case: Case) -> bool:
 
 
 def say(case: Case, verdict: Mapping[str, str] | None) -> str:
-    """Keep an owner's verdict (verdict, note, who). Empty where it was kept, else why it was not."""
+    """Keep an owner's verdict (verdict, note, who). Returns why it was not kept, or nothing."""
     if verdict is None or case.analysis is None:
         return "Only the investigation keeps what owners say."
     if not verdict["who"].strip():

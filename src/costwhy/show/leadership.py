@@ -122,7 +122,7 @@ def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
 
 
 def first_case(board: Board, wanted: object) -> str | None:
-    """The case that a URL asks for; None where the viewer may not see it. Without a URL the first."""
+    """The case that a URL asks for, None if the viewer may not see it; by default the first."""
     if wanted:
         return wanted if isinstance(wanted, str) and wanted in board.names else None
     return next(iter(board.names), None)
@@ -214,7 +214,7 @@ def shares(board: Board, by: str) -> pl.DataFrame:
 
 
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
-    """What nobody owns, as `nobody_owns` gives it; None where the viewer may not see the company."""
+    """What nobody owns, as `nobody_owns` gives it; None if the viewer may not see it."""
     found = board.company.get("nobody_owns")
     if not found:
         return None

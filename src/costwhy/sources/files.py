@@ -4,19 +4,44 @@ import glob
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.sources.format import Files
 
 # The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
+TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MB"
+SHOWN_COLUMNS = 20
 _PROBED_LINES = 5
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Which files belong to a format.
+
+    endings   of their names, in small letters
+    never     parts of a path that make it none of them
+    choose    the ones to read, of those that were found; null: all
+    """
+
+    endings: tuple[str, ...]
+    never: tuple[str, ...] = ()
+    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
+
+    def is_named(self, name: str) -> bool:
+        """Whether a file of a folder, or a key on S3, belongs to the format by its name."""
+        return name.lower().endswith(self.endings) and not self.is_never(name)
+
+    def is_never(self, name: str) -> bool:
+        """Whether a path is none of the format's, whatever its ending."""
+        return any(part in name for part in self.never)
 
 
 def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
@@ -43,18 +68,19 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
         found, reason = [], f"no {place}"
     chosen = tuple(files.choose(sorted(found)) if files.choose else sorted(found))
     if not chosen:
-        problem = f"there is nothing to read at path {path!r}"
-        raise SourceError(problem, found=reason, fix="correct `path` in costwhy.toml")
+        raise SourceError(
+            f"there is nothing to read at path {path!r}",
+            found=reason,
+            fix="correct `path` in costwhy.toml",
+        )
     return chosen
 
 
 def open_bytes(file: Path) -> io.BufferedIOBase:
     """Open a file for reading, decompressed where its first bytes say gzip."""
-    stream = file.open("rb")
-    if stream.peek(2)[:2] != b"\x1f\x8b":
-        return stream
-    stream.close()
-    return gzip.open(file, "rb")
+    with file.open("rb") as stream:
+        is_packed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(file, "rb") if is_packed else file.open("rb")
 
 
 def read_bytes(file: Path) -> bytes:
@@ -65,13 +91,29 @@ def read_bytes(file: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"the file cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
-        raise _too_large()
+        raise too_large()
     return data
 
 
-def _too_large() -> SourceError:
-    size = MAX_BYTES // 2**20
-    return SourceError(f"the file is larger than {size} MB when decompressed: split it")
+def too_large(size: str = f"{MAX_BYTES // 2**20} MB") -> SourceError:
+    """The error of a file beyond a limit."""
+    return SourceError(f"the file is larger than {size} when decompressed: split it")
+
+
+def first_line(error: Exception) -> str:
+    """What a library says of a fault, without the lines that follow."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def require_columns(schema: Mapping[str, pl.DataType], needed: Sequence[str]) -> None:
+    """Raises SourceError where a table lacks a column, or its column `time` has no zone."""
+    missing = next((name for name in needed if name not in schema), None)
+    if missing:
+        shown = ", ".join(list(schema)[:SHOWN_COLUMNS])
+        raise SourceError(f"the file has no column {missing!r}; its columns are {shown}")
+    time = schema["time"]
+    if isinstance(time, pl.Datetime) and time.time_zone is None:
+        raise SourceError("its times have no zone: write `time` as a timestamp in UTC")
 
 
 def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
@@ -86,7 +128,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
             while part := stream.readline(MAX_LINE_BYTES):
                 total += len(part)
                 if total > MAX_BYTES:
-                    raise _too_large()
+                    raise too_large()
                 starts, ends = not inside_long, part.endswith(b"\n")
                 number += starts
                 inside_long = not ends and len(part) == MAX_LINE_BYTES
@@ -94,13 +136,6 @@ def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
                     yield f"line {number}", None if inside_long else part
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"the file cannot be read further: {error}") from error
-
-
-def whole_line(line: bytes | None) -> bytes:
-    """The line. Raises ValueError where it was too long to be read."""
-    if line is None:
-        raise ValueError(f"the line is longer than {MAX_LINE_BYTES // 2**20} MB")
-    return line
 
 
 def read_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, msgspec.Raw | bytes]]:
@@ -119,18 +154,12 @@ def read_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, msgspec
         first = [line for line in lines if line.strip()][:_PROBED_LINES]
         if not any(_is_object(line) for line in first):
             raise SourceError(f"the file is not JSON: {error}") from error
-        yield from _unfold_lines(lines, keys)
-
-
-def _unfold_lines(
-    lines: list[bytes], keys: Sequence[str]
-) -> Iterator[tuple[str, msgspec.Raw | bytes]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield from _unfold(line, keys, f"line {number}")
-            except _NO_JSON:
-                yield f"line {number}", line  # its reader decodes it again and says what is wrong
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                try:
+                    yield from _unfold(line, keys, f"line {number}")
+                except _NO_JSON:
+                    yield f"line {number}", line  # its reader decodes it again and says why
 
 
 def _unfold(data: bytes, keys: Sequence[str], place: str) -> list[tuple[str, msgspec.Raw | bytes]]:

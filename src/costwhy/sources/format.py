@@ -1,18 +1,35 @@
-"""What a format is: its keys in costwhy.toml, and how its files or its API are read."""
+"""What a format is: its keys in costwhy.toml, how its files are read, and how its API is asked.
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+APIs are asked by day. A day of a region, or of a Prometheus, is a delivery:
+`cloudwatch:api:eu-west-1:2026-10-14`. A day that was read is not asked again, but for the newest
+two: they were not over, or not complete.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+import polars as pl
 
-from costwhy.sources.by_day import Live
-from costwhy.sources.reading import Reading
+from costwhy.sources.files import Files
+from costwhy.sources.reading import REVISION, Reading
 
+NEWEST = 2  # Days that are asked again
+HALF = 32  # Characters of a digest that say how a day was read; the other half says what came
+USUAL_DAYS = 14
 Section = Literal["cost", "changes", "signals", "owners"]
 FilePath = Annotated[str, msgspec.Meta(min_length=1)]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,4}(-[a-z]{2,10}){1,3}-\d{1,2}\Z")]
+_DAY = timedelta(days=1)
+
+
+# ---------------------------------------------------------------- keys of costwhy.toml
 
 
 class SourceConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,26 +44,124 @@ class FilesConfig(SourceConfig, frozen=True, kw_only=True):
     path: FilePath
 
 
-@dataclass(frozen=True)
-class Files:
-    """Which files belong to a format.
+class FilesOrApiConfig(SourceConfig, frozen=True, kw_only=True):
+    """Files at `path`; or `api = true`: AWS itself, in each of `regions`, for the last `days`."""
 
-    endings   of their names, in small letters
-    never     parts of a path that make it none of them
-    choose    the ones to read, of those that were found; null: all
+    path: FilePath | None = None
+    api: bool = False
+    regions: tuple[Region, ...] = ()
+    days: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.api and self.path:
+            raise ValueError("`path` and `api` exclude each other")
+        if not self.api and not self.path:
+            raise ValueError("`path` is missing: name files, or write `api = true`")
+        stray = "regions" if self.regions else "days" if self.days is not None else None
+        if stray and not self.api:
+            raise ValueError(
+                f"`{stray}` has no meaning for files: remove it, or write `api = true`"
+            )
+
+
+# ---------------------------------------------------------------- an API, by day
+
+
+@dataclass(frozen=True)
+class Request:
+    """Whole days of one region or address, in order, up to `until`.
+
+    notes: the reader adds messages for whoever runs ingest.
     """
 
-    endings: tuple[str, ...]
-    never: tuple[str, ...] = ()
-    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
+    place: str
+    days: tuple[date, ...]
+    until: datetime
+    notes: list[str] = field(default_factory=list)
 
-    def is_named(self, name: str) -> bool:
-        """Whether a file of a folder, or a key on S3, belongs to the format by its name."""
-        return name.lower().endswith(self.endings) and not self.is_never(name)
+    def windows(self, longest: int) -> Iterator[tuple[datetime, datetime]]:
+        """Runs of consecutive days as [start, end), at most `longest` days each, cut at `until`."""
+        runs: list[list[date]] = []
+        for day in sorted(self.days):
+            if not runs or day - runs[-1][-1] != _DAY or len(runs[-1]) == longest:
+                runs.append([])
+            runs[-1].append(day)
+        for run in runs:
+            yield begin(run[0]), min(begin(run[-1]) + _DAY, self.until)
 
-    def is_never(self, name: str) -> bool:
-        """Whether a path is none of the format's, whatever its ending."""
-        return any(part in name for part in self.never)
+
+def contents(reading: Reading) -> bytes:
+    """What was read, as bytes that are the same for the same rows in any order."""
+    frames = (reading.rows, reading.set_aside, reading.seen)
+    return b"".join(frame.sort(frame.columns).write_csv().encode() + b"\0" for frame in frames)
+
+
+@dataclass(frozen=True)
+class Live:
+    """An API that one entry of costwhy.toml names.
+
+    prefix    what the names of its deliveries begin with
+    places    regions, or an address: what comes next in the names; empty: ask `default_place`
+    days      how far back it is asked
+    salt      what decides how a day is read: where it changes, every day is asked again
+    ask       each day of a request, with what came of it
+    shown     its `path` in the lake's snapshot
+    """
+
+    prefix: str
+    places: tuple[str, ...]
+    days: int
+    salt: str
+    ask: Callable[[Request], Iterator[tuple[date, Reading]]]
+    shown: str = "api"
+    default_place: Callable[[], str] = str
+    contents: Callable[[Reading], bytes] = contents
+
+    def owns(self, delivery: str) -> bool:
+        """Whether a delivery came from here."""
+        return delivery.startswith(tuple(f"{self.prefix}{p}:" for p in self.places) or self.prefix)
+
+    def wanted_days(self, prefix: str, known: Mapping[str, str], now: datetime) -> tuple[date, ...]:
+        """The days to ask: not known, read in another way, or the newest two that were read.
+
+        prefix: of the names of one place's deliveries; known: digests by delivery.
+        """
+        own = {
+            n.removeprefix(prefix): digest for n, digest in known.items() if n.startswith(prefix)
+        }
+        again = sorted(own)[-NEWEST:]
+        days = (now.date() - timedelta(days=back) for back in range(self.days - 1, -1, -1))
+        return tuple(d for d in days if f"{d}" in again or own.get(f"{d}", "")[:HALF] != self.salt)
+
+    def digest(self, reading: Reading) -> str:
+        """How it was read and what came: the same again is the same delivery."""
+        how = self.salt if reading.complete else "0" * HALF
+        return how + hashlib.sha256(self.contents(reading)).hexdigest()[:HALF]
+
+
+def salt(*words: object) -> str:
+    """The first half of a digest, from what decides how a day is read."""
+    return hashlib.sha256(repr((REVISION, *words)).encode()).hexdigest()[:HALF]
+
+
+def begin(day: date) -> datetime:
+    """Midnight at which the day begins, UTC."""
+    return datetime.combine(day, time(), UTC)
+
+
+def whole_hour(moment: datetime) -> datetime:
+    """The start of the hour."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def of_day(reading: Reading, day: date, column: str) -> Reading:
+    """The rows and the hours seen of one day, by `column`; what was set aside is on no day."""
+    rows = reading.rows.filter(pl.col(column).dt.date() == day)
+    seen = reading.seen.filter(pl.col("hour").dt.date() == day)
+    return Reading(rows, reading.set_aside.clear(), seen)
+
+
+# ---------------------------------------------------------------- formats
 
 
 Columns = Mapping[str, str]  # The columns of a billing file and their DuckDB types
@@ -99,13 +214,37 @@ class Format:
     titled: bool = False
 
 
+def by_region(
+    read: Callable[..., Iterator[tuple[date, Reading]]], *decide: str
+) -> Callable[[Any, str, Path, Sequence[str]], Live | None]:
+    """`live` of a format whose API AWS answers, region by region; null: the entry names files.
+
+    decide: arguments of `read` that decide how a day is read: `presets`, `service_tags`
+    """
+
+    def live(entry: Any, _key: str, _folder: Path, tags: Sequence[str]) -> Live | None:
+        if not getattr(entry, "api", True):
+            return None
+        how = {"presets": tuple(getattr(entry, "presets", ())), "service_tags": tuple(tags)}
+        return Live(
+            prefix=f"{entry.format}:api:",
+            places=tuple(dict.fromkeys(entry.regions)),
+            days=USUAL_DAYS if entry.days is None else entry.days,
+            salt=salt(entry.format, *(how[name] if name in decide else () for name in how)),
+            ask=partial(read, **{name: how[name] for name in decide}),
+            default_place=later("costwhy.remote.aws", "default_region"),
+        )
+
+    return live
+
+
 def later(module: str, name: str) -> Callable[..., Any]:
     """A function of a module that is imported when the function is first called.
 
     So a costwhy.toml that names files needs no client of AWS.
     """
 
-    def call(*args: object) -> Any:
-        return getattr(import_module(module), name)(*args)
+    def call(*args: object, **more: object) -> Any:
+        return getattr(import_module(module), name)(*args, **more)
 
     return call

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from costwhy.errors import SourceError
+from costwhy.sources import files
 from costwhy.tables import SEEN, SET_ASIDE, Table
 from costwhy.text import shortened
 
@@ -22,7 +23,6 @@ MAX_ALIKE = 20
 # Rows of one file that say why a record was set aside; beyond, records are only counted
 MAX_ASIDE = 1000
 _BATCH = 20_000
-Record = TypeVar("Record")
 
 
 @dataclass(frozen=True)
@@ -65,25 +65,26 @@ class Collector:
         self._aside_of: Counter[str] = Counter()
         self._last: dict[tuple[str, str], dict[str, Any]] = {}
         self._seen: Counter[tuple[str | None, datetime]] = Counter()
+        self._known: dict[object, object] = {}
 
     def read_each(
         self,
         file: Path,
-        records: Iterable[tuple[str, Record]],
-        read: Callable[[Record], Sequence[str] | None],
+        records: Iterable[tuple[str, object]],
+        read: Callable[[Any], Sequence[str] | None],
         kind: str,
     ) -> None:
         """Call `read` with each record; set aside those that it cannot read, with place and reason.
 
         file     shown in messages
-        records  the place of each, `line 7`, and its text
+        records  the place of each, `line 7`, and its text; null: it is too long
         read     may return reasons why parts of a record were left out
         kind     what a record should be: `CloudTrail record`
         """
         try:
             for place, record in records:
                 try:
-                    reasons = read(record) or ()
+                    reasons = (files.TOO_LONG,) if record is None else read(record) or ()
                 except msgspec.MsgspecError as error:
                     reasons = (f"no {kind}: {error}",)
                 except (ValueError, RecursionError) as error:
@@ -98,6 +99,20 @@ class Collector:
         self._rows.append(row)
         if len(self._rows) >= _BATCH:
             self._flush()
+
+    def keep_once(
+        self, row: dict[str, Any], key: object, content: object = None, clash: str = ""
+    ) -> bool:
+        """Keep the first row of a key. Whether this is it.
+
+        Raises ValueError with `clash` where the first one had another content.
+        """
+        first = key not in self._known
+        if self._known.setdefault(key, content) != content:
+            raise ValueError(f"{clash}: the first one counts")
+        if first:
+            self.keep(row)
+        return first
 
     def see(self, account: str | None, time: datetime, records: int = 1) -> None:
         """Count records of an hour, whether or not they become rows."""
@@ -123,13 +138,13 @@ class Collector:
         """What was collected."""
         self._flush()
         seen = [
-            (self.source, account, hour, count) for (account, hour), count in self._seen.items()
+            {"source": self.source, "account": account, "hour": hour, "records": records}
+            for (account, hour), records in self._seen.items()
         ]
-        schema = {name: SEEN.schema[name] for name in ("source", "account", "hour", "records")}
         return Reading(
             rows=pl.concat(self._frames) if self._frames else fit(self.table, []),
             set_aside=fit(SET_ASIDE, self._aside),
-            seen=pl.DataFrame(seen, schema=schema, orient="row").sort("hour", "account"),
+            seen=fit(SEEN, seen).sort("hour", "account"),
         )
 
     def _flush(self) -> None:

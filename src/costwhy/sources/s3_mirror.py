@@ -10,19 +10,19 @@ bucket vanishes here.
 """
 
 import hashlib
-import json
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from io import FileIO
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError, FlexibleChecksumError
 from filelock import FileLock, Timeout
 
@@ -48,7 +48,6 @@ PAUSE = 0.2  # seconds before the second attempt; doubled each time
 LOCK_WAIT = 10.0
 _PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 Tell = Callable[[str, int, int], None]  # told the object, how many are done, how many there are
-Entry = list[Any]  # ETag and size
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,19 @@ class Mirror:
     refused  objects that cannot be files here, each with the reason
     """
 
-    folder: Path
     fetched: int
     kept: int
     removed: int
     bytes: int
     refused: tuple[str, ...] = ()
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An object that is here whole: a line of the index."""
+
+    key: str
+    etag: str
+    size: int
 
 
 class _ReplacedError(Exception):
@@ -81,7 +87,7 @@ def mirror(
     wanted: Callable[[str], bool] | None = None,
     tell: Tell | None = None,
 ) -> Mirror:
-    """Fetch the objects of an address into a folder: a prefix that ends at a `/`, one object, a glob.
+    """Fetch the objects of an address: a prefix that ends at a `/`, one object, or a glob.
 
     wanted: which keys of a prefix or a glob; null: all. An object that is named itself is always
     fetched.
@@ -120,7 +126,8 @@ class _Transfer:
     folder: Path
     tell: Tell
     received: int = 0
-    done: int = 0
+    fetched: int = 0
+    kept: int = 0
     total: int = 0
     refused: list[str] = field(default_factory=list)
     _guard: threading.Lock = field(default_factory=threading.Lock)
@@ -129,38 +136,32 @@ class _Transfer:
     def run(self, objects: list[S3Object]) -> Mirror:
         """Manifests first, for they name the others; then what vanished goes; then the rest."""
         storable = self._storable(objects)
-        self.total = len(storable)
-        known = self._index()
-        manifests = [o for o in storable if o.key.endswith(MANIFEST)]
-        changed = self._fetch_all(manifests, known)
+        known, self.total = self._index(), len(storable)
+        manifests = [one for one in storable if one.key.endswith(MANIFEST)]
+        self._fetch_all(manifests, known)
         useful = self._newest(storable, manifests)
         self.total = len(useful)
-        removed = self._remove({o.key for o in useful}, known)
-        changed += self._fetch_all([o for o in useful if not o.key.endswith(MANIFEST)], known)
-        self._compact({o.key: [o.etag, o.size] for o in useful if self._path(o.key).is_file()})
+        removed = self._remove({self._path(one.key) for one in useful})
+        self._fetch_all([one for one in useful if not one.key.endswith(MANIFEST)], known)
+        self._compact([_entry(one) for one in useful if self._path(one.key).is_file()])
         refused = tuple(sorted(self.refused))
-        lost = len(refused) - (len(objects) - len(storable))  # of those that could be stored
-        kept = len(useful) - changed - lost
-        return Mirror(self.folder, changed, kept, removed, self.received, refused)
+        return Mirror(self.fetched, self.kept, removed, self.received, refused)
 
     def _path(self, key: str) -> Path:
         return self.folder.joinpath(ROOT, self.bucket, *(part for part in key.split("/") if part))
 
     def _storable(self, objects: list[S3Object]) -> list[S3Object]:
         """Without keys that would leave the folder, or that cannot be files beside the others."""
-        paths: set[Path] = set()
-        kept = []
-        for one in sorted(objects, key=lambda o: (o.key.count("/"), o.key)):
-            reason = _unfit(one.key)
-            path = self._path(one.key) if not reason else self.folder
-            if not reason and (path in paths or not paths.isdisjoint(path.parents)):
-                reason = "another object has the same name as a file or as a folder"
+        kept: dict[Path, S3Object] = {}
+        for one in sorted(objects, key=lambda one: (one.key.count("/"), one.key)):
+            path, reason = self._path(one.key), _unfit(one.key)
+            if path in kept or not kept.keys().isdisjoint(path.parents):
+                reason = reason or "another object has the same name as a file or as a folder"
             if reason:
                 self._refuse(one.key, reason)
             else:
-                paths.add(path)
-                kept.append(one)
-        return sorted(kept, key=lambda o: o.key)
+                kept[path] = one
+        return sorted(kept.values(), key=lambda one: one.key)
 
     def _newest(self, objects: list[S3Object], manifests: list[S3Object]) -> list[S3Object]:
         """Of billing exports the newest delivery of each period; of other files all."""
@@ -169,32 +170,27 @@ class _Transfer:
         by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
         wanted = exports.newest(
             by_path,
-            [self._path(o.key) for o in manifests],
+            [self._path(one.key) for one in manifests],
             lambda path: by_path[path].modified.timestamp(),
         )
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
-    def _fetch_all(self, objects: list[S3Object], known: dict[str, Entry]) -> int:
-        """Fetch those that are new or changed; the first fault stops all. Returns how many came."""
-        needed = [o for o in objects if not self._is_here(o, known.get(o.key))]
-        self.done += len(objects) - len(needed)
-        if not needed:
-            return 0
-        before = len(self.refused)
+    def _fetch_all(self, objects: list[S3Object], known: dict[str, Entry]) -> None:
+        """Fetch those that are new or changed; the first fault stops all."""
+        needed = [one for one in objects if not self._is_here(one, known.get(one.key))]
+        self.kept += len(objects) - len(needed)
         with ThreadPoolExecutor(PARALLEL) as pool:
             try:
-                futures = [pool.submit(self._fetch_one, one) for one in needed]
-                for future in wait(futures, return_when=FIRST_EXCEPTION).done:
+                for future in as_completed([pool.submit(self._fetch_one, one) for one in needed]):
                     future.result()
             except BaseException:
                 self._stopping.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        return len(needed) - (len(self.refused) - before)
 
     def _is_here(self, one: S3Object, known: Entry | None) -> bool:
         path = self._path(one.key)
-        if known != [one.etag, one.size] or not path.is_file():
+        if known != _entry(one) or not path.is_file():
             return False
         there = path.stat()  # a file that somebody altered has another time than its object
         return there.st_size == one.size and abs(there.st_mtime - one.modified.timestamp()) < 1
@@ -215,10 +211,10 @@ class _Transfer:
         times = (one.modified.timestamp(),) * 2  # the newest of several deliveries is found by it
         os.utime(partial, times)
         partial.replace(path)
-        with self._guard, (self.folder / "index.jsonl").open("a", encoding="utf-8") as index:
-            index.write(_line(one.key, [one.etag, one.size]))
-            self.done += 1
-            self.tell(address, self.done, self.total)
+        with self._guard, (self.folder / "index.jsonl").open("ab") as index:
+            index.write(msgspec.json.encode(_entry(one)) + b"\n")
+            self.fetched += 1
+            self.tell(address, self.kept + self.fetched, self.total)
 
     def _fetch(self, one: S3Object, partial: Path, address: str) -> None:
         """Until all is here; after a cut from where it was cut.
@@ -229,39 +225,34 @@ class _Transfer:
         if not _is_sound(partial, one, {}):  # whole, and killed before it was looked at
             partial.write_bytes(b"")
         stalls, farthest = 0, partial.stat().st_size
-        while True:
-            before = partial.stat().st_size
-            try:
-                if before < one.size:
-                    self._append(one, partial, before)
-                if partial.stat().st_size == one.size:
-                    return
-                arrived = partial.stat().st_size
-                fault: Exception = ValueError(f"{arrived} bytes arrived of {one.size}")
-            except FlexibleChecksumError as error:
-                fault = error
-                partial.write_bytes(b"")
-            except aws.FAULTS as error:
-                _give_up(error, address)
-                fault = error
-            if partial.stat().st_size > one.size:
-                partial.write_bytes(b"")
-            stalls = 0 if farthest < partial.stat().st_size else stalls + 1
-            farthest = max(farthest, partial.stat().st_size)
+        fault: Exception = ValueError("another object could not be fetched")
+        while partial.stat().st_size != one.size:
             if stalls >= STALLS or self._stopping.is_set():
                 raise aws.unreachable(f"{address} could not be fetched", fault) from None
             time.sleep(PAUSE * 2**stalls if stalls else 0)
+            try:
+                self._append(one, partial)
+                fault = ValueError(f"{partial.stat().st_size} bytes arrived of {one.size}")
+            except aws.FAULTS as error:
+                _give_up(error, address)
+                fault = error
+            if isinstance(fault, FlexibleChecksumError) or partial.stat().st_size > one.size:
+                partial.write_bytes(b"")
+            arrived = partial.stat().st_size
+            stalls = 0 if arrived > farthest else stalls + 1
+            farthest = max(farthest, arrived)
 
-    def _append(self, one: S3Object, partial: Path, start: int) -> None:
-        """One request from `start` to the end; a chunk is in the file before the next is read."""
+    def _append(self, one: S3Object, partial: Path) -> None:
+        """One request for what is missing; a chunk is in the file before the next is read."""
+        start = partial.stat().st_size if partial.stat().st_size < one.size else 0
         part = {"Range": f"bytes={start}-"} if start else {}
         answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
             while not self._stopping.is_set() and stream.tell() <= one.size:
-                chunk = body.read(CHUNK)
-                if not chunk:
+                if not (chunk := body.read(CHUNK)):
                     break
-                _store(stream, chunk)
+                stream.write(chunk)
+                stream.flush()  # on a disk that is nearly full a write takes a part
                 with self._guard:
                     self.received += len(chunk)
         if not _is_sound(partial, one, answer):
@@ -269,8 +260,7 @@ class _Transfer:
             raise ValueError("what arrived has another checksum than the object")
 
     def _refuse(self, key: str, reason: str) -> None:
-        with self._guard:
-            self.refused.append(f"{SCHEME}{self.bucket}/{key}: {reason}")
+        self.refused.append(f"{SCHEME}{self.bucket}/{key}: {reason}")
 
     # ------------------------------------------------------------ what is here
 
@@ -278,40 +268,34 @@ class _Transfer:
         """What is here whole; the last line of a key counts, a torn line does not."""
         known: dict[str, Entry] = {}
         with suppress(FileNotFoundError):
-            text = (self.folder / "index.jsonl").read_text(encoding="utf-8", errors="replace")
-            for line in text.splitlines():
-                with suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    known[entry["key"]] = [entry["etag"], entry["size"]]
+            for line in (self.folder / "index.jsonl").read_bytes().splitlines():
+                with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                    entry = msgspec.json.decode(line, type=Entry)
+                    known[entry.key] = entry
         return known
 
-    def _compact(self, present: dict[str, Entry]) -> None:
+    def _compact(self, present: Sequence[Entry]) -> None:
         """One line for each object, and no parts of objects that are no longer wanted."""
         draft = self.folder / "index.draft"
-        lines = (_line(key, entry) for key, entry in sorted(present.items()))
-        draft.write_text("".join(lines), encoding="utf-8")
+        lines = sorted(present, key=lambda entry: entry.key)
+        draft.write_bytes(msgspec.json.Encoder().encode_lines(lines))
         draft.replace(self.folder / "index.jsonl")
         for partial in (self.folder / "partial").glob("*"):
             partial.unlink()
 
-    def _remove(self, wanted: set[str], known: dict[str, Entry]) -> int:
+    def _remove(self, wanted: set[Path]) -> int:
         """Remove other files, and folders that are then empty. Returns how many files went."""
-        keep = {self._path(key) for key in wanted}
-        root = self.folder / ROOT
-        gone = [path for path in root.rglob("*") if path.is_file() and path not in keep]
+        found = [*(self.folder / ROOT).rglob("*")]
+        gone = [path for path in found if path.is_file() and path not in wanted]
         for path in gone:
             path.unlink()
-            for parent in path.parents:
-                if parent == root or any(parent.iterdir()):
-                    break
-                parent.rmdir()
-        for key in known.keys() - wanted:
-            del known[key]
+            with suppress(OSError):  # it is not empty
+                os.removedirs(path.parent)
         return len(gone)
 
 
-def _line(key: str, entry: Entry) -> str:
-    return json.dumps({"key": key, "etag": entry[0], "size": entry[1]}) + "\n"
+def _entry(one: S3Object) -> Entry:
+    return Entry(one.key, one.etag, one.size)
 
 
 def _unfit(key: str) -> str:
@@ -319,12 +303,11 @@ def _unfit(key: str) -> str:
     parts = [part for part in key.split("/") if part]
     if any(part in {".", ".."} for part in parts):
         return "its name would lead out of the folder"
-    if "\0" in key or any(len(part.encode("utf-8", "replace")) > 255 for part in parts):
-        return "its name cannot be the name of a file"
-    return ""
+    long = any(len(part.encode("utf-8", "replace")) > 255 for part in parts)
+    return "its name cannot be the name of a file" if long or "\0" in key else ""
 
 
-def _opened(partial: Path, one: S3Object, answer: dict[str, Any], start: int) -> FileIO:
+def _opened(partial: Path, one: S3Object, answer: dict[str, Any], start: int) -> BufferedWriter:
     """The file, ready for what the answer brings: the bytes from `start`, or all of them.
 
     Some servers ignore the range or the ETag that they are asked for.
@@ -336,28 +319,19 @@ def _opened(partial: Path, one: S3Object, answer: dict[str, Any], start: int) ->
     if not whole and not came.startswith(f"bytes {start}-"):
         partial.write_bytes(b"")  # the next request asks for all of it
         raise ValueError(f"bytes from {start} were asked for, {came} came")
-    return partial.open("wb" if whole else "ab", buffering=0)
-
-
-def _store(stream: FileIO, chunk: bytes) -> None:
-    """Write all of it: on a disk that is nearly full a write takes a part."""
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[stream.write(rest) or 0 :]
+    return partial.open("wb" if whole else "ab")
 
 
 def _give_up(error: Exception, address: str) -> None:
     """Answers that no further attempt will change."""
     if isinstance(error, OSError) and error.errno in aws.DISK:
         raise aws.unreachable(f"{address} could not be stored", error) from None
-    if not isinstance(error, ClientError):
-        return
     if aws.code_of(error) in {"PreconditionFailed", "412", "NoSuchKey", "404"}:
         raise _ReplacedError from None
     if aws.code_of(error) == "InvalidObjectState":
         raise _ArchivedError from None
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if 400 <= status < 500:
+    answer = error.response if isinstance(error, ClientError) else {}
+    if 400 <= answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500:
         raise aws.unreachable(f"S3 refused to give {address}", error) from None
 
 

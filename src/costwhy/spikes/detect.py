@@ -66,7 +66,7 @@ class Spike:
 
     @property
     def shape(self) -> str:
-        """new: the rate did not exist before; ramp: it rises; pulse: it is over; step: it goes on."""
+        """new: the rate is new; ramp: it goes on rising; pulse: it is over; step: it goes on."""
         largest = self.episodes[0]
         if largest.rate.first_hour is not None and not largest.baseline.values.any():
             return "new"

@@ -20,9 +20,8 @@ subtracted is the length of the description (Occam): the shift, the cell among t
 cuboid, the constraints. Every combination of every depth competes; the best is taken with its
 leaves, then the next.
 
-A parent of moved and unmoved parts scores too: where three of five parts moved, so did their sum. A
-combination is therefore split where a finer choice of dimensions, naming only the parts that moved,
-describes the same leaves in fewer nats.
+Where three of five parts moved, their sum scores too. So a combination is split where a finer
+choice of dimensions, naming only the parts that moved, describes the same leaves in fewer nats.
 
 Related: Kulldorff's scan statistic (1997); Rissanen's description length (1978); Adtributor
 (Bhagwan et al. 2014); Squeeze (Li et al. 2019), whose leaves of one cause share one deviation;
@@ -43,14 +42,9 @@ from costwhy.errors import InputError
 Dims = tuple[int, ...]
 Combination = tuple[Dims, int]  # dimensions, and a leaf that has its values in them
 
-# P: leaves from which a set's own spread counts more than its band's noise. A spread of 100 is
-# known to 7 %.
-PRIOR_LEAVES = 100.0
-# U: one cause moves its leaves by shift +- half of it (whole units, minimum charges). Agreement
-# beyond that is no further evidence.
-UNEVEN = 0.5
-# C, in nats: each further constraint must make the change 20 times as likely.
-CONSTRAINT_COST = 3.0
+PRIOR_LEAVES = 100.0  # P: of more leaves the own spread counts more than the band's noise
+UNEVEN = 0.5  # U: one cause moves its leaves by shift +- half of it (whole units, minimum charges)
+CONSTRAINT_COST = 3.0  # C, nats: each further constraint must make the change 20 times as likely
 BANDS = 12  # of size, for noise: two for each power of ten of a bill from a cent to $10,000
 LEAST_BAND = 50  # leaves in a band: its noise is known to 10 %
 FEW = 10  # with fewer leaves there is no drift and no noise: every move above LEAST_NOISE counts
@@ -115,8 +109,7 @@ def find_drivers(
     input, largest absolute change first. Disjoint: a leaf counts for the first combination that was
     found for it, so where two overlap the later one counts only what the earlier left.
     remainder = (sum actual - sum expected) - sum cost_change; whole numbers (cents) add up without
-    rounding up to 2^53. A general rise of all leaves is drift, not a driver: it stays in the
-    remainder.
+    rounding up to 2^53. A general rise of all leaves is drift: it stays in the remainder.
 
     Raises InputError for no, repeated, missing or more than 12 dimensions, and for values that are
     no finite numbers.
@@ -147,7 +140,7 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
         )
     reserved = {expected, actual, "cost_change"}
     distinct = len({*dimensions, *reserved}) == len(dimensions) + len(reserved)
-    if not distinct or not 0 < len(dimensions) <= MOST_DIMENSIONS:
+    if not (distinct and 0 < len(dimensions) <= MOST_DIMENSIONS):
         raise InputError(
             "these dimensions cannot be searched",
             found=", ".join(dimensions) or "none",
@@ -235,10 +228,6 @@ def _codes(leaves: pl.DataFrame, dimensions: Sequence[str]) -> Ints:
     return codes.select(pl.all().fill_null(null).cast(pl.Int64) - 1).to_numpy().T
 
 
-def _added(cell: Ints, values: Array, cells: int) -> Array:
-    return np.asarray(np.bincount(cell, values, cells), dtype=np.float64)
-
-
 def _cells(codes: Ints, widths: Ints) -> tuple[Ints, int]:
     """Cell of each column of codes (dimensions x columns), from 0 without gaps; and their count."""
     key, size = codes[0], int(widths[0])
@@ -322,8 +311,7 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
         for dims in combinations(every, depth):
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
             parent = out[min(parents, key=lambda p: out[p].leaf.size)]
-            codes = leaves.codes[list(dims)]
-            codes = codes if parent.parent is None else codes.take(parent.leaf, axis=1)
+            codes = leaves.codes[list(dims)][:, parent.leaf]
             out[dims] = _cuboid(leaves, dims, parent, *_cells(codes, widths[list(dims)]))
     return out
 
@@ -371,12 +359,8 @@ def _round(leaves: _Leaves, cuboids: dict[Dims, _Cuboid], free: Mask) -> _Round:
     least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
     sums: dict[Dims, Array] = {}
     for dims, c in cuboids.items():
-        above = None if c.parent is None else sums[c.parent]
-        sums[dims] = (
-            by_leaf
-            if above is None
-            else np.array([_added(c.cell, row, c.leaf.size) for row in above])
-        )
+        above = by_leaf if c.parent is None else sums[c.parent]
+        sums[dims] = np.array([np.bincount(c.cell, row, c.leaf.size) for row in above])
     scores = {dims: _scores(cuboids[dims], s, least) for dims, s in sums.items()}
     return _Round(leaves, cuboids, sums, scores)
 

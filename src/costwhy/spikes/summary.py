@@ -24,7 +24,7 @@ WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
 
 @dataclass(frozen=True)
 class SpikeRow:
-    """One row of `tables.SPIKES`: the same names in the same order; money in the lake's currency."""
+    """One row of `tables.SPIKES`, with its names and order; money in the lake's currency."""
 
     spike_id: str
     title: str

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import msgspec
 
 from costwhy.sources import files
-from costwhy.sources.aws_regions import FilesOrApiConfig
-from costwhy.sources.format import Files, Format, later
+from costwhy.sources.files import Files
+from costwhy.sources.format import FilesOrApiConfig, Format, by_region, later
 from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
@@ -34,11 +34,6 @@ class _Activity(msgspec.Struct, rename="pascal"):
     resource_id: str | None = None
     details: Any = None
 
-    @property
-    def is_asked(self) -> bool:
-        """A user's request, not a rule of the group, led to it."""
-        return "user request" in self.cause.lower()
-
 
 _DECODER = msgspec.json.Decoder(_Activity)
 
@@ -53,15 +48,14 @@ def read_activities(
     sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
 ) -> Reading:
     """The same, from what is shown as the file, and place and JSON text of each activity."""
-    collector, known = Collector(CHANGES, "autoscaling"), set[str]()
+    collector = Collector(CHANGES, "autoscaling")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
         activity = _DECODER.decode(text)
         row = _row(activity)
         collector.see(row["account"], row["time"])
-        if activity.status_code not in _FAILED and activity.activity_id not in known:
-            known.add(activity.activity_id)
-            collector.keep(row)
+        if activity.status_code not in _FAILED:
+            collector.keep_once(row, activity.activity_id)
 
     for file, activities in sources:
         collector.read_each(file, activities, read_one, "scaling activity")
@@ -69,14 +63,14 @@ def read_activities(
 
 
 def _row(activity: _Activity) -> dict[str, Any]:
-    resource, ecs = (
-        activity.auto_scaling_group_name or activity.resource_id,
-        activity.resource_id or "",
-    )
-    source = "application-autoscaling" if activity.resource_id else "autoscaling"
+    ecs, asked = activity.resource_id or "", "user request" in activity.cause.lower()
+    source = "application-autoscaling" if ecs else "autoscaling"
     arn = _ARN.match(activity.auto_scaling_group_arn or "")
     zone = _ZONE.search(activity.details) if isinstance(activity.details, str) else None
-    before, after = _capacity(activity)
+    change = _CAPACITY.search(activity.cause[:5000])
+    target = _TARGET.search(activity.description[:5000])
+    before, after = change.groups() if change else (None, target and (target[1] or target[2]))
+    words = ": ".join(part for part in (activity.description, activity.cause) if part)
     return {
         "change_id": to_text(activity.activity_id),
         "time": to_time(activity.start_time),
@@ -84,31 +78,16 @@ def _row(activity: _Activity) -> dict[str, Any]:
         "kind": "scaling",
         "event": f"{source}.amazonaws.com:ScalingActivity",
         "service": to_text(ecs.rsplit("/", 1)[-1]) if ecs.startswith("service/") else None,
-        "resource": to_text(resource),
+        "resource": to_text(activity.auto_scaling_group_name or activity.resource_id),
         "account": (arn["account"] or None) if arn else None,
         "region": (arn["region"] or None) if arn else (zone[1] if zone else None),
-        "actor": None if activity.is_asked else f"{source}.amazonaws.com",
-        "actor_kind": None if activity.is_asked else "service",
-        "automated": not activity.is_asked,
-        "summary": clean(
-            ": ".join(part for part in (activity.description, activity.cause) if part), 500
-        )
-        or None,
-        "before": before,
-        "after": after,
+        "actor": None if asked else f"{source}.amazonaws.com",
+        "actor_kind": None if asked else "service",
+        "automated": not asked,  # by a rule of the group, not by a user
+        "summary": clean(words, 500) or None,
+        "before": f'{{"desired_capacity":{int(before)}}}' if before else None,
+        "after": f'{{"desired_capacity":{int(after)}}}' if after else None,
     }
-
-
-def _capacity(activity: _Activity) -> tuple[str | None, str | None]:
-    """Desired capacity before and after, as JSON, where the cause or the description says it."""
-    change = _CAPACITY.search(activity.cause[:5000])
-    if change:
-        return (
-            f'{{"desired_capacity":{int(change[1])}}}',
-            f'{{"desired_capacity":{int(change[2])}}}',
-        )
-    target = _TARGET.search(activity.description[:5000])
-    return None, f'{{"desired_capacity":{int(target[1] or target[2])}}}' if target else None
 
 
 class Config(FilesOrApiConfig, frozen=True, kw_only=True):
@@ -123,5 +102,5 @@ FORMAT = Format(
     config=Config,
     files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz")),
     read=read,
-    live=later("costwhy.sources.changes.autoscaling_api", "live"),
+    live=by_region(later("costwhy.sources.changes.autoscaling_api", "read")),
 )

@@ -1,7 +1,7 @@
 """CDEvents, JSON Lines: changes as delivery systems announce them, with plans.
 
-Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData` as
-in docs/contract.md.
+Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData`
+as in docs/contract.md.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ import msgspec
 
 from costwhy.sources import files
 from costwhy.sources.changes.stated import stated
-from costwhy.sources.format import Files, Format
+from costwhy.sources.files import Files
+from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, to_mapping, to_text, to_time
 from costwhy.tables import CHANGES
@@ -22,12 +23,12 @@ from costwhy.tables import CHANGES
 _TYPE = re.compile(
     r"dev\.cdevents(?:x)?\.(?P<subject>[a-z0-9_-]+)\.(?P<predicate>[a-z0-9_-]+)\.\d+\.\d+\.\d+\S*"
 )
-_KINDS = {
-    ("service", "deployed"): "deploy",
-    ("service", "upgraded"): "deploy",
-    ("service", "published"): "deploy",
-    ("service", "rolledback"): "rollback",
-    ("service", "removed"): "delete",
+_KINDS = {  # of service events, by predicate
+    "deployed": "deploy",
+    "upgraded": "deploy",
+    "published": "deploy",
+    "rolledback": "rollback",
+    "removed": "delete",
 }
 
 
@@ -54,22 +55,18 @@ def read(sources: Sequence[Path]) -> Reading:
 
     The same event twice is one change; another event under the same `context.id` is set aside.
     """
-    collector, known = Collector(CHANGES, "cdevents"), dict[str, bytes]()
+    collector = Collector(CHANGES, "cdevents")
 
-    def read_one(line: bytes | None) -> list[str]:
-        raw = msgspec.json.decode(files.whole_line(line))
+    def read_one(line: bytes) -> list[str]:
+        raw = msgspec.json.decode(line)
         if isinstance(raw, dict) and "context" not in raw and isinstance(raw.get("data"), dict):
             raw = raw["data"]  # wrapped as a CloudEvent
         event = msgspec.convert(raw, _Event)
         row, reasons = _row(event)
         collector.see(None, row["time"])
         digest = hashlib.sha256(msgspec.json.encode(raw, order="sorted")).digest()
-        first = event.context.id not in known
-        if known.setdefault(event.context.id, digest) != digest:
-            raise ValueError("another event has the same context.id: the first one counts")
-        if first:
-            collector.keep(row)
-        return reasons if first else []
+        clash = "another event has the same context.id"
+        return reasons if collector.keep_once(row, event.context.id, digest, clash) else []
 
     for file in sources:
         collector.read_each(file, files.read_lines(file), read_one, "CDEvents event")
@@ -77,40 +74,35 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
-    """Columns of `changes`, and why parts of `customData` are left out."""
+    """Columns of `changes`, and why parts of `customData` are left out.
+
+    The service is the subject of service events, and is named in the content of others.
+    """
     if not event.context.id.strip() or not event.subject.id.strip():
         raise ValueError("context.id or subject.id is empty")
-    kind, service = _meaning(event)
+    found = _TYPE.fullmatch(event.context.type)
+    if not found:
+        raise ValueError(
+            "context.type is no CDEvents type (dev.cdevents.SUBJECT.PREDICATE.VERSION)"
+        )
     content = to_mapping(event.subject.content)
-    environment = content.get("environment")
+    environment, is_service = content.get("environment"), found["subject"] == "service"
+    named = event.subject.id if is_service else to_mapping(content.get("service")).get("id")
+    kind = _KINDS.get(found["predicate"], "other") if is_service else "other"
     custom, reasons = stated(to_mapping(event.custom_data), "customData.")
     source = event.subject.source if isinstance(event.subject.source, str) else None
     row = {
         "change_id": to_text(event.context.id),
         "time": to_time(event.context.timestamp),
         "source": "cdevents",
-        "kind": kind,
-        "service": service,
+        "kind": "flag" if "flag" in found["subject"] else kind,
+        "service": to_text(named),
         "event": to_text(event.context.type),
         "environment": to_text(environment) or to_text(to_mapping(environment).get("id")),
         "resource": to_text(content.get("artifactId")) or to_text(event.subject.id),
         "automated": False,
     }
     return {**row, **custom, "path": custom["path"] or repository_path(source)}, reasons
-
-
-def _meaning(event: _Event) -> tuple[str, str | None]:
-    """Kind of change, and the service: the subject of service events, else from the content."""
-    found = _TYPE.fullmatch(event.context.type)
-    if not found:
-        raise ValueError(
-            "context.type is no CDEvents type (dev.cdevents.SUBJECT.PREDICATE.VERSION)"
-        )
-    subject, predicate = found["subject"], found["predicate"]
-    if subject == "service":
-        return _KINDS.get((subject, predicate), "other"), to_text(event.subject.id)
-    named = to_mapping(to_mapping(event.subject.content).get("service")).get("id")
-    return "flag" if "flag" in subject else "other", to_text(named)
 
 
 FORMAT = Format(

@@ -13,17 +13,10 @@ from typing import Annotated, Any
 import msgspec
 
 from costwhy.sources import files
-from costwhy.sources.aws_regions import FilesOrApiConfig
+from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
-from costwhy.sources.changes.cloudtrail_calls import (
-    find_kind,
-    find_resource,
-    find_service,
-    plain_name,
-    summarise,
-    values_asked,
-)
-from costwhy.sources.format import Files, Format, later
+from costwhy.sources.files import Files
+from costwhy.sources.format import FilesOrApiConfig, Format, by_region, later
 from costwhy.sources.reading import Collector, Reading, to_text, to_time
 from costwhy.tables import CHANGES
 
@@ -73,7 +66,7 @@ def read_events(
     service_tags: Collection[str] = SERVICE_TAGS,
 ) -> Reading:
     """The same, from what is shown as the file, and place and JSON text of each record."""
-    collector, known = Collector(CHANGES, "cloudtrail"), set[str]()
+    collector = Collector(CHANGES, "cloudtrail")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
         head = _HEAD.decode(text)
@@ -84,9 +77,9 @@ def read_events(
             raise ValueError("the record has no eventID")
         row = _row(msgspec.json.decode(text), head, time, service_tags) if head.is_change else None
         collector.see(to_text(head.recipient_account_id), time)
-        if row and head.event_id and head.event_id not in known:
-            known.add(head.event_id)
-            collector.keep({**row, "known_at": max(time, delivered) if delivered else None})
+        if row:
+            row["known_at"] = max(time, delivered) if delivered else None
+            collector.keep_once(row, head.event_id)
 
     for file, records in sources:
         delivered = _delivery_time(file)
@@ -97,30 +90,27 @@ def read_events(
 def _row(
     record: dict[str, Any], head: _Head, time: datetime, service_tags: Collection[str]
 ) -> dict[str, Any]:
-    actor = find_actor(record)
+    """Columns of `changes`. Instances that an Auto Scaling group started itself carry its tag."""
+    actor, asked = find_actor(record), calls.values_asked(record)
+    started = calls.plain_name(str(record.get("eventName"))) == "RunInstances"
+    scaled = started and "aws:autoscaling:groupName" in str(asked)
     return {
         "change_id": to_text(head.event_id),
         "time": time,
         "source": "cloudtrail",
-        "kind": find_kind(record),
+        "kind": calls.find_kind(record),
         "event": to_text(f"{head.event_source}:{head.event_name}"),
-        "service": find_service(record, service_tags),
-        "resource": find_resource(record),
+        "service": calls.find_service(record, service_tags),
+        "resource": calls.find_resource(record),
         "account": to_text(head.recipient_account_id),
         "region": to_text(record.get("awsRegion")),
         "actor": actor.name,
         "actor_kind": actor.kind,
         "role": actor.role,
-        "automated": actor.automated or _is_scaled(record),
-        "summary": summarise(record),
-        "after": values_asked(record),
+        "automated": actor.automated or scaled,
+        "summary": calls.summarise(record),
+        "after": asked,
     }
-
-
-def _is_scaled(record: dict[str, Any]) -> bool:
-    """Instances that an Auto Scaling group started itself carry its tag."""
-    started = plain_name(str(record.get("eventName"))) == "RunInstances"
-    return started and "aws:autoscaling:groupName" in str(values_asked(record))
 
 
 def _delivery_time(file: Path) -> datetime | None:
@@ -149,6 +139,6 @@ FORMAT = Format(
     files=FILES,
     read=read,
     reads_tags=True,
-    live=later("costwhy.sources.changes.cloudtrail_api", "live"),
+    live=by_region(later("costwhy.sources.changes.cloudtrail_api", "read"), "service_tags"),
     cannot_show="a change made by data-plane calls",
 )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from costwhy.sources.reading import to_text
+from costwhy.sources.reading import to_mapping, to_text
 
 _PIPELINE_PARTS = (
     "github", "gitlab", "bitbucket", "jenkins", "circleci", "buildkite", "teamcity", "spinnaker",
@@ -78,7 +78,7 @@ def kind_of(name: str | None) -> str | None:
 
 def find_actor(record: Mapping[str, Any]) -> Actor:
     """The actor of a CloudTrail record."""
-    identity = _mapping(record.get("userIdentity"))
+    identity = to_mapping(record.get("userIdentity"))
     actor = _named(identity)
     if actor.automated:
         return actor
@@ -120,8 +120,8 @@ def _named(identity: Mapping[str, Any]) -> Actor:
 
 def _assumed(identity: Mapping[str, Any]) -> Actor:
     """A role's session: the person where one is named, else the pipeline, else the session."""
-    context = _mapping(identity.get("sessionContext"))
-    role = to_text(_mapping(context.get("sessionIssuer")).get("userName")) or _role_of(identity)
+    context = to_mapping(identity.get("sessionContext"))
+    role = to_text(to_mapping(context.get("sessionIssuer")).get("userName")) or _role_of(identity)
     session = _tail(identity.get("arn")) or _tail(identity.get("principalId"), ":")
     source = to_text(context.get("sourceIdentity"))
     if role and role.startswith(_LINKED):
@@ -157,7 +157,3 @@ def _role_of(identity: Mapping[str, Any]) -> str | None:
 def _tail(value: object, mark: str = "/") -> str | None:
     text = to_text(value) or ""
     return text.rsplit(mark, 1)[-1] or None if mark in text else None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -8,26 +8,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from costwhy.remote import aws
-from costwhy.sources import aws_regions
-from costwhy.sources.by_day import Live, Request, of_day
 from costwhy.sources.changes import cloudtrail
+from costwhy.sources.format import Request, of_day
 from costwhy.sources.reading import Reading
 
 CALLS = ("cloudtrail:LookupEvents",)
 PER_SECOND = 2
-
-
-def live(entry: cloudtrail.Config, _key: str, _folder: Path, tags: Sequence[str]) -> Live | None:
-    """What an entry asks; null: it names files."""
-    if not entry.api:
-        return None
-    ask = partial(read, service_tags=tags)
-    return aws_regions.live(entry.format, entry.regions, entry.days, ask, (), tuple(tags))
 
 
 def read(
@@ -56,14 +47,9 @@ def _events(client: Any, start: datetime, end: datetime) -> Iterator[tuple[str, 
     pages = client.get_paginator("lookup_events").paginate(
         StartTime=start, EndTime=last, PaginationConfig={"PageSize": 50}
     )
-    number, next_at = 0, 0.0
-    answers = iter(pages)
-    while True:
-        time.sleep(max(0.0, next_at - time.monotonic()))
-        next_at = time.monotonic() + 1 / PER_SECOND
-        page = next(answers, None)
-        if page is None:
-            return
+    numbers, asked = count(1), time.monotonic()
+    for page in pages:
         for event in page.get("Events", []):
-            number += 1
-            yield f"event {number}", event.get("CloudTrailEvent", "").encode()
+            yield f"event {next(numbers)}", event.get("CloudTrailEvent", "").encode()
+        time.sleep(max(0.0, asked + 1 / PER_SECOND - time.monotonic()))
+        asked = time.monotonic()

@@ -28,19 +28,22 @@ _KINDS = {
     "scaling": """
         RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy DeleteScalingPolicy
         PutScheduledAction DeleteScheduledAction PutScheduledUpdateGroupAction
-        UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances PutFunctionConcurrency
-        DeleteFunctionConcurrency PutProvisionedConcurrencyConfig DeleteProvisionedConcurrencyConfig
-        UpdateShardCount ModifyReplicationGroupShardConfiguration IncreaseReplicaCount
-        DecreaseReplicaCount UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest
-        UpdateBrokerStorage UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
+        UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances
+        PutFunctionConcurrency DeleteFunctionConcurrency PutProvisionedConcurrencyConfig
+        DeleteProvisionedConcurrencyConfig UpdateShardCount
+        ModifyReplicationGroupShardConfiguration IncreaseReplicaCount DecreaseReplicaCount
+        UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest UpdateBrokerStorage
+        UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
     """,
     "schedule": """
-        CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule UpdateEventSourceMapping
+        CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule
+        UpdateEventSourceMapping
     """,
     "commitment": """
         CreateSavingsPlan DeleteQueuedSavingsPlan ReturnSavingsPlan ModifyReservedInstances
         DeleteQueuedReservedInstances AcceptReservedInstancesExchangeQuote
-        CreateReservedInstancesListing CancelReservedInstancesListing PurchaseHostReservation PurchaseScheduledInstances
+        CreateReservedInstancesListing CancelReservedInstancesListing PurchaseHostReservation
+        PurchaseScheduledInstances
     """,
     "tag": "PutBucketTagging DeleteBucketTagging PutObjectTagging ChangeTagsForResource",
     "flag": "UpdateFeature CreateFeature UpdateLaunch StartLaunch StopLaunch",
@@ -73,7 +76,7 @@ _SIZES = {
     "nodeType",
     "iops",
 }
-
+_THROUGHPUT = {"provisionedThroughput", "billingMode", "onDemandThroughput"}
 _MAIN = (
     "resourceId", "resourceArn", "functionName", "autoScalingGroupName", "serviceName",
     "applicationName", "dBInstanceIdentifier", "dBClusterIdentifier", "dBParameterGroupName",
@@ -109,8 +112,7 @@ def plain_name(event: str) -> str:
 
 def parameters_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
     """requestParameters; empty where there are none."""
-    asked = record.get("requestParameters")
-    return asked if isinstance(asked, dict) else {}
+    return to_mapping(record.get("requestParameters"))
 
 
 def find_kind(record: Mapping[str, Any]) -> str:
@@ -119,34 +121,17 @@ def find_kind(record: Mapping[str, Any]) -> str:
     source = str(record.get("eventSource"))
     if source.startswith("appconfig") and event.endswith("Deployment"):
         return "flag"
-    by_values = _kind_by_values(event, asked, source)
-    if by_values:
-        return by_values
-    if event in _KIND_OF:
-        return _KIND_OF[event]
-    return next((kind for kind, verbs in _VERBS if event.startswith(verbs)), "other")
-
-
-def _kind_by_values(event: str, asked: Mapping[str, Any], source: str) -> str | None:
-    """Calls whose meaning lies in their parameters; null: the name says enough."""
     if event == "UpdateService" and source.startswith("ecs"):
-        deploys = (
-            asked.get("taskDefinition")
-            or asked.get("forceNewDeployment")
-            or "desiredCount" not in asked
-        )
-        return "deploy" if deploys else "scaling"
+        deploys = asked.get("taskDefinition") or asked.get("forceNewDeployment")
+        return "deploy" if deploys or "desiredCount" not in asked else "scaling"
     if event == "PutRule":
         return "schedule" if asked.get("scheduleExpression") else "config"
     if event in {"UpdateTable", "ModifyTable"}:
-        return (
-            "scaling"
-            if {"provisionedThroughput", "billingMode", "onDemandThroughput"} & asked.keys()
-            else "config"
-        )
+        return "scaling" if _THROUGHPUT & asked.keys() else "config"
     if event.startswith("Modify") and _SIZES & asked.keys():
         return "scaling"
-    return None
+    by_verb = next((kind for kind, verbs in _VERBS if event.startswith(verbs)), "other")
+    return _KIND_OF.get(event, by_verb)
 
 
 def touched_names(record: Mapping[str, Any]) -> tuple[str, ...]:

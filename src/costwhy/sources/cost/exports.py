@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from costwhy.sources.format import Files, Format
+from costwhy.sources.files import Files
+from costwhy.sources.format import Format
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
 MANIFEST = "-Manifest.json"

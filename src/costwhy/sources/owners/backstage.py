@@ -4,6 +4,7 @@ Source: Backstage, *Descriptor Format of Catalog Entities*; *Well-known Annotati
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import polars as pl
 
 from costwhy.sources import files
-from costwhy.sources.format import Files, Format
+from costwhy.sources.files import Files
+from costwhy.sources.format import Format
 from costwhy.sources.owners import yaml_documents
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, to_mapping, to_text
@@ -30,8 +32,7 @@ _PLACES = (
 
 def read(sources: Sequence[Path]) -> Reading:
     """Rows of the catalogue; entities that break the rules, or are defined twice, are set aside."""
-    collector, known = Collector(CATALOG, "backstage"), dict[tuple[str, str, str], dict[str, Any]]()
-    members: dict[str, list[str]] = {}
+    collector, members = Collector(CATALOG, "backstage"), defaultdict[str, list[str]](list)
 
     def read_one(document: str) -> None:
         value = yaml_documents.load(document)
@@ -46,14 +47,10 @@ def read(sources: Sequence[Path]) -> Reading:
         row = _row(entity, kind)
         namespace = to_text(to_mapping(entity.get("metadata")).get("namespace")) or "default"
         key = (kind, namespace.lower(), row["name"].lower())
-        if known.setdefault(key, row) != row:
-            raise ValueError(f"{kind} {row['name']!r} is defined twice: the first one counts")
-        if known[key] is row:
-            collector.keep(row)
-            for user in (
-                _names(to_mapping(entity.get("spec")).get("members")) if kind == "group" else []
-            ):
-                members.setdefault(user, []).append(row["name"])
+        first = collector.keep_once(row, key, row, f"{kind} {row['name']!r} is defined twice")
+        named = to_mapping(entity.get("spec")).get("members") if first and kind == "group" else None
+        for user in _names(named):
+            members[user].append(row["name"])
 
     for file in sources:
         collector.read_each(file, _documents(file), read_one, "Backstage entity")
@@ -75,6 +72,10 @@ def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
         rule = "1 to 63 letters, digits, and - _ . between them"
         raise ValueError(f"metadata.name breaks Backstage's rule: {rule}")
     email = to_text(profile.get("email"))
+    channels = [key for key in notes if "slack" in key.lower() and "channel" in key.lower()]
+    names = (to_text(notes[key]) for key in sorted(channels, key=len))  # the shortest counts
+    slack = next((text for text in names if text), None)
+    links = [(to_text(notes.get(key)) or "").removeprefix("url:") for key in _PLACES]
     return {
         "source": "backstage",
         "kind": kind,
@@ -82,10 +83,10 @@ def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
         "owner": _name(spec.get("owner")),
         "title": to_text(metadata.get("title")) or to_text(profile.get("displayName")),
         "email": email,
-        "contact": _slack(notes) or email or _pagerduty(notes),
+        "contact": slack or email or _pagerduty(notes),
         "depends_on": _names(spec.get("dependsOn")),
         "member_of": _names(spec.get("memberOf")),
-        "path": _path(notes),
+        "path": next((path for link in links if (path := repository_path(link))), None),
         "lifecycle": to_text(spec.get("lifecycle")),
     }
 
@@ -101,12 +102,6 @@ def _names(references: object) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text))
 
 
-def _slack(notes: Mapping[str, Any]) -> str | None:
-    """The Slack channel: the shortest annotation that names Slack and a channel."""
-    keys = [key for key in notes if "slack" in key.lower() and "channel" in key.lower()]
-    return next((text for key in sorted(keys, key=len) if (text := to_text(notes[key]))), None)
-
-
 def _pagerduty(notes: Mapping[str, Any]) -> str | None:
     """The PagerDuty service id.
 
@@ -114,11 +109,6 @@ def _pagerduty(notes: Mapping[str, Any]) -> str | None:
     """
     service = to_text(notes.get("pagerduty.com/service-id"))
     return service or ("PagerDuty" if notes.get("pagerduty.com/integration-key") else None)
-
-
-def _path(notes: Mapping[str, Any]) -> str | None:
-    links = [(to_text(notes.get(key)) or "").removeprefix("url:") for key in _PLACES]
-    return next((path for link in links if (path := repository_path(link))), None)
 
 
 def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataFrame:

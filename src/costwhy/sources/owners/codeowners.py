@@ -6,8 +6,9 @@ that `docs/*` reaches the files in docs but none further down.
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,13 +17,15 @@ from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
 from costwhy.sources import files
-from costwhy.sources.format import Files, Format
+from costwhy.sources.files import Files
+from costwhy.sources.format import Format
 from costwhy.sources.reading import Collector, Reading, clean
 from costwhy.tables import CATALOG
 
 MAX_PATTERN = 500
 # Stars in one name of a pattern: each multiplies the time to match by the length of the name
 MAX_STARS = 3
+_UNUSABLE = (ValueError, re.error, GitIgnorePatternError)
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
 _FORGES = ("github.", "gitlab.", "bitbucket.", "codeberg.")
 _VIEWS = ("tree", "blob", "edit", "raw", "src")
@@ -44,11 +47,10 @@ def read(sources: Sequence[Path]) -> Reading:
     """Rows of the catalogue, kind `path`: pattern, first owner (null: none), position."""
     collector, positions = Collector(CATALOG, "codeowners"), count(1)
 
-    def read_one(line: bytes | None) -> None:
-        position, words = (
-            next(positions),
-            _words(files.whole_line(line).decode("utf-8-sig", "replace")),
-        )
+    def read_one(line: bytes) -> None:
+        position, text = next(positions), line.decode("utf-8-sig", "replace")
+        # a word that begins with # begins the comment
+        words = [*takewhile(lambda word: not word.startswith("#"), _WORD.findall(text))]
         if words:
             _refuse_pattern(words[0])
             owner = _team(words[1]) if len(words) > 1 else None
@@ -58,16 +60,6 @@ def read(sources: Sequence[Path]) -> Reading:
     for file in sources:
         collector.read_each(file, files.read_lines(file), read_one, "CODEOWNERS line")
     return collector.reading()
-
-
-def _words(text: str) -> list[str]:
-    """Pattern and owners of a line; a word that begins with # begins the comment."""
-    words: list[str] = []
-    for word in _WORD.findall(text):
-        if word.startswith("#"):
-            break
-        words.append(word)
-    return words
 
 
 def _refuse_pattern(pattern: str) -> None:
@@ -81,7 +73,7 @@ def _refuse_pattern(pattern: str) -> None:
         raise ValueError(f"the pattern is longer than {limits}")
     try:
         _compiled(pattern)
-    except (ValueError, re.error) as error:
+    except _UNUSABLE as error:
         raise ValueError(f"the pattern cannot be used: {error}") from error
 
 
@@ -97,34 +89,22 @@ def owner_of(path: str, rows: pl.DataFrame) -> str | None:
     path  `/services/cart/` (a folder stands for any file directly in it), `/services/cart/main.py`
     rows  the catalogue; rows that are no CODEOWNERS pattern are left out
     """
-    file = path.strip("/") + ("/any file" if path.endswith("/") else "")
+    file = (path.strip("/") + ("/any file" if path.endswith("/") else "")).lstrip("/")
     patterns = rows.filter(pl.col("kind") == "path").sort("position", descending=True)
     for pattern, owner in patterns.select("name", "owner").iter_rows():
-        if _matches(pattern, file.lstrip("/")):
-            return str(owner) if owner is not None else None
+        with suppress(*_UNUSABLE):
+            reached, deeper = _compiled(pattern)
+            if reached.match_file(file) and not deeper.match_file(file):
+                return str(owner) if owner is not None else None
     return None
 
 
-def _matches(pattern: str, file: str) -> bool:
-    try:
-        reached, deeper = _compiled(pattern)
-    except (ValueError, re.error):
-        return False
-    return reached.match_file(file) and not (deeper is not None and deeper.match_file(file))
-
-
 @lru_cache(maxsize=10_000)
-def _compiled(pattern: str) -> tuple[GitIgnoreSpec, GitIgnoreSpec | None]:
+def _compiled(pattern: str) -> tuple[GitIgnoreSpec, GitIgnoreSpec]:
     """What gitignore says of the pattern, and what `/*` at its end must not reach."""
     direct = pattern.endswith("/*") and not pattern.endswith("**/*")
-    return _spec(pattern), _spec(f"{pattern}/**") if direct else None
-
-
-def _spec(pattern: str) -> GitIgnoreSpec:
-    try:
-        return GitIgnoreSpec.from_lines([pattern])
-    except GitIgnorePatternError as error:
-        raise ValueError(str(error)) from error
+    deeper = [f"{pattern}/**"] if direct else []
+    return GitIgnoreSpec.from_lines([pattern]), GitIgnoreSpec.from_lines(deeper)
 
 
 def repository_path(url: str | None) -> str | None:
@@ -142,11 +122,9 @@ def repository_path(url: str | None) -> str | None:
     except ValueError:
         return None
     names = [unquote(name) for name in parts.path.split("/") if name]
-    if not names or ".." in names:
-        return None
-    rest = _below_repository(host, names)
+    rest = [] if ".." in names else _below_repository(host, names)
     if rest and rest[-1].endswith((".yaml", ".yml")):
-        rest = rest[:-1]
+        rest.pop()
     return clean(f"/{'/'.join(rest)}/") if rest else None
 
 

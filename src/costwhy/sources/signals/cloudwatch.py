@@ -9,8 +9,6 @@ counts. Source: AWS, *GetMetricData*.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,14 +16,21 @@ import polars as pl
 
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
-from costwhy.sources import aws_regions, aws_tags
-from costwhy.sources.aws_regions import Region
-from costwhy.sources.by_day import Live, Request, days_of, of_day, whole_hour
-from costwhy.sources.format import SourceConfig
+from costwhy.sources import aws_tags
+from costwhy.sources.format import (
+    USUAL_DAYS,
+    Region,
+    Request,
+    SourceConfig,
+    begin,
+    by_region,
+    of_day,
+    whole_hour,
+)
 from costwhy.sources.reading import Reading, clean, fit, to_text
 from costwhy.sources.signals.cloudwatch_presets import PRESETS, USUAL, Measure, Series
 from costwhy.sources.signals.metrics import KEY, signals_format
-from costwhy.tables import SEEN, SET_ASIDE, SIGNALS
+from costwhy.tables import COUNT, SEEN, SET_ASIDE, SIGNALS
 
 CALLS = ("cloudwatch:ListMetrics", "cloudwatch:GetMetricData", "tag:GetResources")
 MOST_SERIES = 500
@@ -50,18 +55,11 @@ class Config(SourceConfig, frozen=True, kw_only=True):
     """
 
     regions: tuple[Region, ...] = ()
-    days: Annotated[int, msgspec.Meta(ge=1, le=455)] = aws_regions.USUAL_DAYS
+    days: Annotated[int, msgspec.Meta(ge=1, le=455)] = USUAL_DAYS
     presets: tuple[
         Literal["costwhy", "alb", "apigateway", "lambda", "sqs", "dynamodb", "nat", "ecs", "ec2"],
         ...,
     ] = ()
-
-
-def live(entry: Config, _key: str, _folder: Path, tags: Sequence[str]) -> Live:
-    """What an entry asks."""
-    ask = partial(read, presets=entry.presets, service_tags=tags)
-    how = (tuple(entry.presets), tuple(tags))
-    return aws_regions.live(entry.format, entry.regions, entry.days, ask, *how)
 
 
 def read(
@@ -74,8 +72,9 @@ def read(
         found = find_series(client, region, presets or USUAL, service_tags)
         for start, end in request.windows(DAYS_A_CALL):
             reading = _reading(_points(client, found, start, whole_hour(end)))
-            for day in days_of(start, end):
-                yield day, of_day(reading, day, "hour")
+            for day in request.days:
+                if start <= begin(day) < end:
+                    yield day, of_day(reading, day, "hour")
     except aws.FAULTS as error:
         raise aws.unreachable(f"CloudWatch in {region} could not be read", error) from None
 
@@ -109,26 +108,23 @@ def _of_series(
     client: Any, series: Series, tags: Tags, service_tags: Sequence[str]
 ) -> Iterator[Found]:
     for metric in dict.fromkeys(measure.metric for measure in series.measures):
-        pages = client.get_paginator("list_metrics")
-        for page in pages.paginate(Namespace=series.namespace, MetricName=metric):
-            for listed in page.get("Metrics", []):
-                values = {d["Name"]: d["Value"] for d in listed.get("Dimensions", [])}
-                if values.keys() == set(series.dimensions):
-                    service = _service(series, values, tags, service_tags)
-                    yield from _found(series, metric, values, service) if service else ()
+        pages = client.get_paginator("list_metrics").paginate(
+            Namespace=series.namespace, MetricName=metric
+        )
+        for listed in (one for page in pages for one in page.get("Metrics", [])):
+            values = {d["Name"]: d["Value"] for d in listed.get("Dimensions", [])}
+            if values.keys() == set(series.dimensions):
+                service = _service(series, values, tags, service_tags)
+                yield from _found(series, metric, values, service) if service else ()
 
 
 def _service(
     series: Series, values: Mapping[str, str], tags: Tags, service_tags: Sequence[str]
 ) -> str | None:
     """The service that the tags of the resource name, else the resource's own name."""
-    if series.resource:
-        kind, pattern = series.resource
-        own = tags.get((kind, pattern.format_map(values)), {})
-        tagged = aws_tags.service_of(own, service_tags)
-        if tagged:
-            return tagged
-    return own_name(values[series.service])
+    kind, pattern = series.resource or ("", "")
+    own = tags.get((kind, pattern.format_map(values)), {})
+    return aws_tags.service_of(own, service_tags) or own_name(values[series.service])
 
 
 def _found(series: Series, metric: str, values: Mapping[str, str], service: str) -> Iterator[Found]:
@@ -170,15 +166,13 @@ def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime)
         for result in (result for page in pages for result in page["MetricDataResults"]):
             _refuse_broken(result, _BROKEN)
             newest[result["Id"]] = result
-            rows += _points_of(batch[result["Id"]], result)
+            one = batch[result["Id"]]
+            names = one.service, one.caller, one.measure.becomes
+            points = zip(result["Timestamps"], result["Values"], strict=True)
+            rows += [(time, *names, value * one.measure.scale) for time, value in points]
         for result in newest.values():  # partial is what more pages complete: there are none
             _refuse_broken(result, (*_BROKEN, "PartialData"))
     return rows
-
-
-def _points_of(one: Found, result: Mapping[str, Any]) -> Iterator[Point]:
-    for time, value in zip(result["Timestamps"], result["Values"], strict=True):
-        yield time, one.service, one.caller, one.measure.becomes, value * one.measure.scale
 
 
 def _refuse_broken(result: Mapping[str, Any], broken: Sequence[str]) -> None:
@@ -199,13 +193,11 @@ def _reading(points: Sequence[Point]) -> Reading:
     """
     schema = {name: SIGNALS.schema[name] for name in (*KEY, "value")}
     frame = pl.DataFrame(points, schema=schema, orient="row").filter(pl.col("value").is_finite())
-    total, once = pl.col("value").sum().clip(0), pl.lit(1, SIGNALS.schema["buckets"])
+    total, once = pl.col("value").sum().clip(0), pl.lit(1, COUNT)
     sums = frame.group_by(KEY).agg(total, buckets=once).sort(KEY)
-    records = pl.len().cast(SEEN.schema["records"])
-    seen = sums.group_by("hour").agg(records=records).sort("hour")
-    account = pl.lit(None, pl.String)
-    seen = seen.select(source=pl.lit("signals"), account=account, hour="hour", records="records")
-    return Reading(sums, fit(SET_ASIDE, []), seen)
+    seen = sums.group_by("hour").agg(records=pl.len()).sort("hour")
+    seen = seen.with_columns(source=pl.lit("signals"))
+    return Reading(sums, fit(SET_ASIDE, []), SEEN.fit(seen).drop("delivery"))
 
 
-FORMAT = signals_format(config=Config, live=live)
+FORMAT = signals_format(config=Config, live=by_region(read, "presets", "service_tags"))

@@ -14,27 +14,21 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.sources.format import Files
+from costwhy.sources import files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
-from costwhy.sources.signals.metrics import (
-    KEY,
-    METRICS,
-    first_fault,
-    no_service,
-    odd_name,
-    signals_format,
-)
+from costwhy.sources.signals import metrics
+from costwhy.sources.signals.metrics import KEY
 from costwhy.tables import COUNT, SIGNALS, TIME
 
 MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
 _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
+_UNREADABLE = (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError)
 _ZONED = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
 _TWICE = "the time bucket is given twice: the first one counts"
 
@@ -45,40 +39,35 @@ def read(sources: Sequence[Path]) -> Reading:
     A file that is unreadable, lacks a column, or has Parquet times without a zone is set aside
     whole.
     """
-    collector = Collector(SIGNALS, "signals")
+    collector, frames = Collector(SIGNALS, "signals"), dict[Path, pl.LazyFrame]()
     with ExitStack() as stack:
-        frames: dict[Path, pl.LazyFrame] = {}
         for number, file in enumerate(sources):
             try:
                 frames[file] = _checked(_open(file, stack), number)
-            except (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
-                collector.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
+            except _UNREADABLE as error:
+                _set_aside(collector, file, error)
         try:
-            rows = _collect(collector, sources, list(frames.values()))
-        except (
-            OSError,
-            pl.exceptions.PolarsError,
-        ):  # one of them is broken further down: find it, read the others
+            rows = _collect(collector, sources, frames)
+        except _UNREADABLE:  # one of them is broken further down: find it, read the others
             rows = _collect(collector, sources, _sound(collector, frames))
     return replace(collector.reading(), rows=rows)
 
 
-def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> list[pl.LazyFrame]:
+def _set_aside(collector: Collector, file: Path, error: Exception) -> None:
+    reason = f"the file cannot be read: {files.first_line(error)}"
+    collector.set_aside(file, None, reason)
+
+
+def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path, pl.LazyFrame]:
     """The frames that can be read to the end; the others are set aside."""
-    sound = []
+    sound = {}
     for file, frame in frames.items():
         try:
-            frame.select(pl.len(), pl.col("value").sum(), pl.col("reason", "shown").max()).collect(
-                engine="streaming"
-            )
-            sound.append(frame)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            collector.set_aside(file, None, f"the file cannot be read: {_first_line(error)}")
+            frame.select(pl.all().max()).collect(engine="streaming")
+            sound[file] = frame
+        except _UNREADABLE as error:
+            _set_aside(collector, file, error)
     return sound
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
@@ -86,11 +75,7 @@ def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
     if file.name.lower().endswith(".parquet"):
         frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW)
         return frame.with_columns(pl.lit(None, pl.String).alias(_BEYOND))
-    return _scan_csv(_plain_csv(file, stack))
-
-
-def _scan_csv(file: Path) -> pl.LazyFrame:
-    scan = partial(pl.scan_csv, file, glob=False, encoding="utf8-lossy")
+    scan = partial(pl.scan_csv, _plain_csv(file, stack), glob=False, encoding="utf8-lossy")
     names = scan(infer_schema=False, n_rows=0).collect_schema().names()
     return scan(
         schema=dict.fromkeys([*names, _BEYOND], pl.String),
@@ -106,13 +91,8 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
     Raises SourceError where none can.
     """
     schema = frame.collect_schema()
-    missing = [name for name in _COLUMNS if name not in schema]
-    if missing:
-        columns = ", ".join(schema.names()[:20])
-        raise SourceError(f"the file has no column {missing[0]!r}; its columns are {columns}")
+    files.require_columns(schema, _COLUMNS)
     kind = schema["time"]
-    if isinstance(kind, pl.Datetime) and kind.time_zone is None:
-        raise SourceError("its times have no zone: write the column `time` as a timestamp in UTC")
     if not isinstance(kind, pl.Datetime) and kind != pl.String:
         raise SourceError(f"the column `time` is {kind}: write a timestamp in UTC")
     return frame.select(
@@ -145,31 +125,26 @@ def _time(kind: pl.DataType) -> pl.Expr:
 
 def _reason() -> pl.Expr:
     metric, value = pl.col("metric"), pl.col("value")
-    return first_fault(
-        [
-            (pl.col("too_long"), "the line has more fields than the header"),
-            (~pl.col("zoned"), "the time has no zone: write UTC as a final Z"),
-            (pl.col("time").is_null(), "the time is no ISO 8601 time"),
-            no_service(),
-            odd_name(),
-            (
-                ~metric.is_in(METRICS) | metric.is_null(),
-                f"the metric is none of {', '.join(METRICS)}",
-            ),
-            (value.is_null(), "the value is no number"),
-            (~value.is_finite(), "the value is not finite"),
-            (value < 0, "the value is negative"),
-        ]
+    wrong_metric = ~metric.is_in(metrics.METRICS) | metric.is_null()
+    return metrics.first_fault(
+        (pl.col("too_long"), "the line has more fields than the header"),
+        (~pl.col("zoned"), "the time has no zone: write UTC as a final Z"),
+        (pl.col("time").is_null(), "the time is no ISO 8601 time"),
+        *metrics.odd_names(),
+        (wrong_metric, f"the metric is none of {', '.join(metrics.METRICS)}"),
+        (value.is_null(), "the value is no number"),
+        (~value.is_finite(), "the value is not finite"),
+        (value < 0, "the value is negative"),
     )
 
 
 def _collect(
-    collector: Collector, sources: Sequence[Path], frames: list[pl.LazyFrame]
+    collector: Collector, sources: Sequence[Path], frames: dict[Path, pl.LazyFrame]
 ) -> pl.DataFrame:
     """Signals by hour; rows set aside and rows seen go to the collector."""
     if not frames:
         return fit(SIGNALS, [])
-    rows = pl.concat(frames)
+    rows = pl.concat(frames.values())
     good = rows.filter(pl.col("reason").is_null())
     hours = good.group_by(KEY).agg(
         pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
@@ -191,7 +166,11 @@ def _collect(
         collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
     for hour, records in seen_hours.iter_rows():
         collector.see(None, hour, records)
-    return _means(sums)
+    value, is_mean = pl.col("value"), pl.col("metric") == "capacity"
+    mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
+    return sums.select(
+        pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
+    ).sort(KEY)
 
 
 def _without_repeats(
@@ -213,39 +192,21 @@ def _without_repeats(
     return pl.concat([others, once]), again
 
 
-def _means(sums: pl.DataFrame) -> pl.DataFrame:
-    value, is_mean = pl.col("value"), pl.col("metric") == "capacity"
-    mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
-    return sums.select(
-        pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
-    ).sort(KEY)
-
-
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
     """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
-    with file.open("rb") as probe:
-        if probe.read(2) != b"\x1f\x8b":
-            return file
+    packed = stack.enter_context(files.open_bytes(file))
+    if not isinstance(packed, gzip.GzipFile):
+        return file
     # the stack closes it
     target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
-    try:
-        with gzip.open(file, "rb") as packed:
-            _copy(packed, target)  # type: ignore[arg-type]
-    except EOFError as error:
-        raise SourceError(f"the file cannot be read: {error}") from error
-    target.flush()
-    return Path(target.name)
-
-
-def _copy(packed: IO[bytes], target: IO[bytes]) -> None:
     left = MAX_CSV_BYTES
     while part := packed.read(2**20):
         left -= len(part)
         if left < 0:
-            raise SourceError(
-                f"the file is larger than {MAX_CSV_BYTES // 2**30} GB when decompressed: split it"
-            )
+            raise files.too_large(f"{MAX_CSV_BYTES // 2**30} GB")
         target.write(part)
+    target.flush()
+    return Path(target.name)
 
 
-FORMAT = signals_format(files=Files((".parquet", ".csv", ".csv.gz")), read=read)
+FORMAT = metrics.signals_format(files=files.Files((".parquet", ".csv", ".csv.gz")), read=read)

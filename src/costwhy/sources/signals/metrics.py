@@ -1,6 +1,5 @@
 """What all signals have in common: the metrics, their key, and why a row cannot be used."""
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Literal, get_args
 
@@ -23,20 +22,18 @@ signals_format = partial(
 )
 
 
-def no_service() -> tuple[pl.Expr, str]:
-    """A fault: the row names no service."""
-    return pl.col("service").is_null(), "there is no service"
-
-
-def odd_name() -> tuple[pl.Expr, str]:
-    """A fault: a name that is hostile or by accident."""
+def odd_names() -> tuple[tuple[pl.Expr, str], ...]:
+    """Faults: no service, or a name that is hostile or by accident."""
     names = [pl.col("service"), pl.col("caller")]
     control = (name.str.contains(r"[\x00-\x1f\x7f]") for name in names)
     long = (name.str.len_bytes() > MAX_NAME for name in names)
-    odd = pl.any_horizontal(*control, *long)
-    return odd, f"a name has control characters or more than {MAX_NAME} bytes"
+    odd = f"a name has control characters or more than {MAX_NAME} bytes"
+    return (
+        (pl.col("service").is_null(), "there is no service"),
+        (pl.any_horizontal(*control, *long), odd),
+    )
 
 
-def first_fault(faults: Sequence[tuple[pl.Expr, str]]) -> pl.Expr:
+def first_fault(*faults: tuple[pl.Expr, str]) -> pl.Expr:
     """The reason of the first fault that a row has; null: it can be used."""
     return pl.coalesce(pl.when(fault).then(pl.lit(reason)) for fault, reason in faults)

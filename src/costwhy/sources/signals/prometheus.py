@@ -19,16 +19,10 @@ import polars as pl
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import http
 from costwhy.remote.http import Limits, Reply, TooLargeError
-from costwhy.sources.by_day import Live, Request, salt, whole_hour
+from costwhy.sources.format import Live, Request, salt, whole_hour
 from costwhy.sources.reading import Collector, Reading, fit
-from costwhy.sources.signals.metrics import (
-    KEY,
-    Metric,
-    first_fault,
-    no_service,
-    odd_name,
-    signals_format,
-)
+from costwhy.sources.signals import metrics
+from costwhy.sources.signals.metrics import KEY, Metric
 from costwhy.sources.signals.prometheus_auth import AuthConfig, Endpoint, find_endpoint
 from costwhy.sources.signals.prometheus_presets import PRESETS
 from costwhy.tables import COUNT, SIGNALS, TIME
@@ -302,7 +296,15 @@ def _sound(
     endpoint: Endpoint, metric: str, samples: pl.DataFrame, collector: Collector
 ) -> pl.DataFrame:
     """The samples that can be used; the others are set aside, a row for each day and reason."""
-    marked = samples.with_columns(reason=_reason())
+    value = pl.col("value")
+    fault = metrics.first_fault(
+        (~pl.col("inside"), "the time is not one that was asked for"),
+        *metrics.odd_names(),
+        (~value.is_finite(), "the value is not finite"),
+        (value > _MOST, "the value is larger than any count"),
+        (value < -1e-6, "the value is negative"),  # less is rounding in a difference
+    )
+    marked = samples.with_columns(reason=fault)
     bad = marked.filter(pl.col("reason").is_not_null())
     day = pl.col("hour").dt.truncate("1d").alias("day")
     by_day = bad.group_by(day, "reason", maintain_order=True)
@@ -320,18 +322,4 @@ def _file(endpoint: Endpoint, time: datetime) -> Path:
     return Path(f"{endpoint.place}:{time:%Y-%m-%d}")
 
 
-def _reason() -> pl.Expr:
-    value = pl.col("value")
-    return first_fault(
-        [
-            (~pl.col("inside"), "the time is not one that was asked for"),
-            no_service(),
-            odd_name(),
-            (~value.is_finite(), "the value is not finite"),
-            (value > _MOST, "the value is larger than any count"),
-            (value < -1e-6, "the value is negative"),  # less is rounding in a difference
-        ]
-    )
-
-
-FORMAT = signals_format(config=Config, live=live)
+FORMAT = metrics.signals_format(config=Config, live=live)

@@ -6,18 +6,14 @@ Source: AWS, *GetServiceGraph*.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from costwhy.remote import aws
-from costwhy.sources import aws_regions
-from costwhy.sources.aws_regions import Region
-from costwhy.sources.by_day import Live, Request
-from costwhy.sources.format import SourceConfig
+from costwhy.sources.format import USUAL_DAYS, Region, Request, SourceConfig, by_region
 from costwhy.sources.reading import Collector, Reading, to_text
 from costwhy.sources.signals.metrics import signals_format
 from costwhy.tables import SIGNALS
@@ -25,19 +21,15 @@ from costwhy.tables import SIGNALS
 CALLS = ("xray:GetServiceGraph",)
 _HOUR = timedelta(hours=1)
 _OUTSIDE = "client"
-Edge = tuple[str, str | None]  # Service that handled the calls, and its caller; null: from outside
+# calls or errors, the service that handled the calls, and its caller; null: from outside
+Edge = tuple[str, str, str | None]
 
 
 class Config(SourceConfig, frozen=True, kw_only=True):
     """The service graph of AWS X-Ray in each of `regions`, for the last `days`; docs/aws.md."""
 
     regions: tuple[Region, ...] = ()
-    days: Annotated[int, msgspec.Meta(ge=1, le=30)] = aws_regions.USUAL_DAYS
-
-
-def live(entry: Config, _key: str, _folder: Path, _tags: Sequence[str]) -> Live:
-    """What an entry asks."""
-    return aws_regions.live(entry.format, entry.regions, entry.days, read, (), ())
+    days: Annotated[int, msgspec.Meta(ge=1, le=30)] = USUAL_DAYS
 
 
 def read(request: Request) -> Iterator[tuple[date, Reading]]:
@@ -57,32 +49,28 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
 
 
 def _read_hour(collector: Collector, client: Any, start: datetime, end: datetime) -> None:
-    nodes: list[Mapping[str, Any]] = []
-    for page in client.get_paginator("get_service_graph").paginate(StartTime=start, EndTime=end):
-        nodes += page.get("Services", [])
-    calls, errors = count(nodes)
-    for metric, counts in (("calls", calls), ("errors", errors)):
-        for edge in sorted(counts, key=lambda edge: (edge[0], edge[1] or "")):
-            row = {"hour": start, "service": edge[0], "caller": edge[1], "metric": metric}
-            collector.keep({**row, "value": float(counts[edge]), "buckets": 1})
-            collector.see(None, start)
+    pages = client.get_paginator("get_service_graph").paginate(StartTime=start, EndTime=end)
+    counts = count([node for page in pages for node in page.get("Services", [])])
+    for metric, service, caller in sorted(counts, key=lambda key: (*key[:2], key[2] or "")):
+        row = {"hour": start, "service": service, "caller": caller, "metric": metric}
+        number = counts[metric, service, caller]
+        collector.keep({**row, "value": float(number), "buckets": 1})
+        collector.see(None, start)
 
 
-def count(nodes: Iterable[Mapping[str, Any]]) -> tuple[Counter[Edge], Counter[Edge]]:
+def count(nodes: Sequence[Mapping[str, Any]]) -> Counter[Edge]:
     """Calls and errors by edge; what goes between nodes of one name stays inside a service."""
-    listed = list(nodes)
-    names = {node["ReferenceId"]: _name(node) for node in listed if "ReferenceId" in node}
-    calls, errors = Counter[Edge](), Counter[Edge]()
-    for node in listed:
-        for edge in node.get("Edges", []):
-            service, caller = names.get(edge.get("ReferenceId")), _name(node)
-            if service is None or service == caller:
-                continue
-            counts = edge.get("SummaryStatistics", {})
-            calls[service, caller] += counts.get("TotalCount", 0)
-            for kind in ("ErrorStatistics", "FaultStatistics"):
-                errors[service, caller] += counts.get(kind, {}).get("TotalCount", 0)
-    return calls, errors
+    names = {node["ReferenceId"]: _name(node) for node in nodes if "ReferenceId" in node}
+    counts = Counter[Edge]()
+    for caller, edge in ((_name(node), edge) for node in nodes for edge in node.get("Edges", [])):
+        service = names.get(edge.get("ReferenceId"))
+        if service is not None and service != caller:
+            given = edge.get("SummaryStatistics", {})
+            kinds = (given.get(kind, {}) for kind in ("ErrorStatistics", "FaultStatistics"))
+            counts["calls", service, caller] += given.get("TotalCount", 0)
+            errors = sum(kind.get("TotalCount", 0) for kind in kinds)
+            counts["errors", service, caller] += errors
+    return counts
 
 
 def _name(node: Mapping[str, Any]) -> str | None:
@@ -90,4 +78,4 @@ def _name(node: Mapping[str, Any]) -> str | None:
     return None if node.get("Type") == _OUTSIDE else to_text(node.get("Name"))
 
 
-FORMAT = signals_format(config=Config, live=live)
+FORMAT = signals_format(config=Config, live=by_region(read))

@@ -1,0 +1,190 @@
+"""The parts of a source that are new or changed, and the days of an API: each as a delivery.
+
+What cannot be read or reached stays as it was.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from costwhy import tables
+from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
+from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
+from costwhy.ingest.find import parts_of
+from costwhy.sources.format import Bill, Live, Request
+from costwhy.sources.reading import Reading
+
+Faults = dict[str, str]  # Names of files that could not be read, with the reason
+
+
+def read_files(source: Source, run: Run) -> None:
+    """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
+    any_sound, faults = False, Faults()
+    for part in parts_of(source, run.workspace):
+        if run.known.get(part.name) == part.digest or part.name in run.batch.records:
+            run.log.skipped += len(part.files)
+            run.tell(source.path, len(part.files))
+            any_sound = True
+            continue
+        found = _read_part(source, part, run)
+        run.log.read += len(part.files)
+        faults |= found
+        if found:
+            _keep_former(source, part, found, run)
+            continue
+        any_sound = True
+        if part.name + UNREADABLE in run.known:  # it can be read now
+            run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))
+    nothing_known = len(faults) == len(source.files) or not run.has(source.name)
+    if faults and not any_sound and nothing_known:
+        name, reason = next(iter(faults.items()))
+        raise SourceError(
+            f"`{source.key}.path`: nothing at {source.path} could be read",
+            found=f"{PurePosixPath(name).name}: {reason}",
+            fix="deliver them again; the lake is as before",
+        )
+
+
+def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
+    """The part stays as it was delivered before; what could not be read is set aside, once."""
+    run.log.messages += [
+        f"{name} was set aside, {part.name} stays as it was: {fault}"
+        for name, fault in faults.items()
+    ]
+    bad = part.name + UNREADABLE
+    if run.known.get(bad) == part.digest:
+        run.log.unreadable += len(faults)
+        return
+    kind = source.format.source
+    rows = [
+        {"source": kind, "file": name, "reason": fault, "records": 1}
+        for name, fault in faults.items()
+    ]
+    aside = {"set_aside": tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery")}
+    run.batch.add(Delivery(bad, part.digest, aside, part.names))
+
+
+def _read_part(source: Source, part: Part, run: Run) -> Faults:
+    form = source.format
+    if form.bill:
+        return _read_bill(source, form.bill, part, run)
+    return _read_records(source, form.read, part, run) if form.read else {}
+
+
+def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
+    """A period is a delivery; where paths name none, each period that the rows name."""
+    cubes, faults, workspace = list[FileCube](), Faults(), run.workspace
+    for file, name in zip(part.files, part.names, strict=True):
+        try:
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
+        except SourceError as error:
+            faults[name] = f"{error.problem}. {error.found}"
+        run.tell(file.name, 1)
+    if faults:
+        return faults
+    cube = merge(cubes)
+    if cube.hourly.is_empty() and cube.set_aside.height:
+        reason = f"no row could be read: {cube.set_aside['reason'][0]}"
+        return dict.fromkeys(part.names, reason)
+    run.batch.series.append(cube.series)
+    run.log.totals.append(cube.totals)
+    if cube.lacking:
+        run.log.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
+    whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
+    if part.name != source.name:
+        run.batch.add(_with_money(whole, cube))
+        return {}
+    run.batch.add(whole)
+    for month in cube.totals["billing_period"].sort():
+        period = replace(whole, name=f"{part.name}:{month}", tables={})
+        run.batch.add(_with_money(period, of_period(cube, month)))
+    return {}
+
+
+def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
+    return replace(
+        delivery,
+        tables={**delivery.tables, **cube.facts},
+        rows=int(cube.hourly["rows"].sum()),
+        costs=cube.totals.select(pl.col(COSTS).sum()).row(0, named=True),
+    )
+
+
+def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
+    """Changes, signals or a catalogue; of signals each day is a delivery."""
+    tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
+    reading = read(part.files, *tags)
+    run.tell(part.files[-1].name, len(part.files))
+    names = dict(zip(map(str, part.files), part.names, strict=True))
+    aside = reading.set_aside.with_columns(pl.col("file").replace(names))
+    whole = aside.filter(pl.col("place").is_null()).select("file", "reason")
+    reasons = dict(whole.iter_rows())
+    faults = {name: str(reasons[name]) for name in part.names if name in reasons}
+    if faults and (run.has(part.name) or len(faults) == len(part.files)):
+        return faults
+    run.log.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
+    run.log.hints += [f"{source.path}: {note}" for note in reading.notes]
+    table = TABLES[source.format.section]
+    delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
+    days = reading.by_day() if table == "signals" else {}
+    for day, piece in days.items():
+        frames, rows = {table: piece.rows, "seen": piece.seen}, piece.rows.height
+        name = f"{part.name}:{day}"
+        run.batch.add(replace(delivery, name=name, tables=frames, rows=rows))
+    if table != "signals":
+        frames = {"set_aside": aside, table: reading.rows, "seen": reading.seen}
+        delivery = replace(delivery, tables=frames, rows=reading.rows.height)
+    run.batch.add(delivery)
+    return {}
+
+
+# ---------------------------------------------------------------- the days of an API
+
+
+def read_live(source: Source, live: Live, run: Run) -> None:
+    """Every region or address by itself: one that cannot be reached does not stop the others.
+
+    Raises SourceError where a query is refused; the lake is then as before.
+    """
+    try:
+        places = live.places or (live.default_place(),)
+    except UnreachableError as error:
+        run.log.miss(source.key, error)
+        return
+    for place in places:
+        _read_place(source, live, place, run)
+
+
+def _read_place(source: Source, live: Live, place: str, run: Run) -> None:
+    """The days that are new; where the source goes away half-way, what was read is kept."""
+    prefix, last = f"{live.prefix}{place}:", None
+    request = Request(place, live.wanted_days(prefix, run.known, run.now), run.now)
+    run.log.skipped += live.days - len(request.days)
+    try:
+        for day, reading in live.ask(request):
+            last = f"{prefix}{day}"
+            run.tell(last, 0)
+            run.log.reached = True
+            _take_day(source, last, live.digest(reading), reading, run)
+    except UnreachableError as error:
+        if last is None:
+            run.log.miss(source.key, error)
+        else:
+            problem = f"{last} was the last day that was read, the rest comes next time"
+            run.log.messages.append(f"{problem}: {error.problem}. {error.found}")
+    run.log.messages += request.notes
+
+
+def _take_day(source: Source, name: str, digest: str, reading: Reading, run: Run) -> None:
+    """A day as a delivery; one of which nothing could be read stays as it was."""
+    spoiled = reading.rows.is_empty() and reading.set_aside.height > 0
+    if run.known.get(name) == digest or (spoiled and name in run.known):
+        run.log.skipped += 1
+        return
+    run.log.read += 1
+    table = TABLES[source.format.section]
+    frames = {table: reading.rows, "seen": reading.seen, "set_aside": reading.set_aside}
+    run.batch.add(Delivery(name, digest, frames, rows=reading.rows.height))

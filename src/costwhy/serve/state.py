@@ -1,0 +1,110 @@
+"""What processes share by a state folder: the secret key, and lists of ids that no longer count."""
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from itsdangerous import URLSafeSerializer
+
+from costwhy.errors import InputError, UsageError
+from costwhy.lake.store import create_once
+from costwhy.text import iso_time
+
+ENV = "COSTWHY_SECRET"
+_LEAST = 32  # characters
+Version = tuple[int, int, int]
+
+
+def owner_only(path: str, flags: int) -> int:
+    """Opener for `open`: a new file can be read by its owner only."""
+    return os.open(path, flags, 0o600)
+
+
+def read_secret(state: Path) -> bytes:
+    """The secret key: COSTWHY_SECRET, or the file `secret` in the state folder.
+
+    The file is made once, with mode 0600. Whoever has the key can make cookies and links, so the
+    state folder must be outside the published folder.
+
+    Raises UsageError where COSTWHY_SECRET is too short; InputError where the file is, or where
+    others than its owner may read it.
+    """
+    given = os.environ.get(ENV, "")
+    if given and len(given) < _LEAST:
+        raise UsageError(
+            f"{ENV} is too short",
+            found=f"{len(given)} characters",
+            fix=f"give {_LEAST} or more random characters",
+        )
+    if given:
+        return given.encode()
+    file = state / "secret"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        create_once(file, f"{secrets.token_urlsafe(48)}\n".encode(), 0o600)
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise InputError(
+            "the secret key can be read by others",
+            found=f"{file}, mode {mode:o}",
+            fix=f"chmod 600 {file}",
+        )
+    key = file.read_bytes().strip()
+    if len(key) < _LEAST:
+        raise InputError(
+            "the secret key is too short",
+            found=f"{file}, {len(key)} bytes",
+            fix="delete it; the next start makes a new one",
+        )
+    return key
+
+
+def signer(key: bytes, purpose: str) -> URLSafeSerializer:
+    """Signs JSON with HMAC-SHA256. A signature for one purpose is not valid for another."""
+    return URLSafeSerializer(
+        key,
+        salt=f"costwhy {purpose}",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+def version_of(file: Path) -> Version:
+    """Changes whenever the file changes. Raises OSError where it cannot be read."""
+    now = file.stat()
+    return now.st_mtime_ns, now.st_size, now.st_ino
+
+
+@lru_cache(maxsize=16)
+def _read(file: Path, _version: Version) -> frozenset[str]:
+    lines = file.read_text(encoding="ascii").splitlines()
+    return frozenset(line.split()[0] for line in lines if line.strip() and line[0] != "#")
+
+
+@dataclass(frozen=True)
+class IdList:
+    """A text file with one id a line, shared by processes, and read again when it changes.
+
+    A missing file is an empty list. An unreadable one lists every id: it fails closed.
+    """
+
+    file: Path
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            return name in _read(self.file, version_of(self.file))
+        except FileNotFoundError:
+            return False
+        except (OSError, UnicodeDecodeError):
+            return True
+
+    def add(self, name: str) -> None:
+        """Append an id and the time; a missing parent folder is made."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a+b") as handle:  # in append mode every write goes to the end
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
+            gap = b"" if handle.read(1) in {b"", b"\n"} else b"\n"  # an editor left the line open
+            handle.write(gap + f"{name} {iso_time(datetime.now(UTC))}\n".encode("ascii"))
