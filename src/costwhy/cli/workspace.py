@@ -284,7 +284,7 @@ def plan(
     as_json: bool,
 ) -> None:
     """Announce a planned increase of a service's cost."""
-    from costwhy.feedback.plans import nearest_services, plan, plan_table
+    from costwhy.feedback.verdicts import nearest_services, plan, plan_table
 
     place, own = split_words(words, workspace, () if listed else ("SERVICE",))
     lake = lake_of(place)

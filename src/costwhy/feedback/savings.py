@@ -128,9 +128,8 @@ def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> 
 
 
 def _mask(analysis: LakeAnalysis, window: Window) -> np.ndarray:
-    inside = np.zeros(len(analysis.observed.hours), dtype=bool)
-    inside[window.hours] = True
-    return inside
+    hours = np.arange(len(analysis.observed.hours))
+    return (window.start <= hours) & (hours < window.end)
 
 
 def savings_table(found: list[Saving]) -> pl.DataFrame:

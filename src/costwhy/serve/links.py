@@ -17,7 +17,7 @@ from pathlib import Path
 from itsdangerous import BadData, URLSafeSerializer
 
 from costwhy.errors import InputError, UsageError
-from costwhy.lake.folder import create_once
+from costwhy.lake.store import create_once
 from costwhy.text import iso_time
 
 ENV = "COSTWHY_SECRET"

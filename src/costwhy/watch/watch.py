@@ -39,7 +39,6 @@ from costwhy.watch.news import Event, find_news, read_events
 FOLDER = "watch"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 logger = logging.getLogger("costwhy.watch")
-logger.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -186,8 +185,8 @@ class Delivery:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            failed = replace(attempt, problem=error.problem)
-            self.journal.create(f"{event.id}.failed-{number:04d}", failed)
+            name = f"{event.id}.failed-{number:04d}"
+            self.journal.create(name, replace(attempt, problem=error.problem))
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
         self.journal.create(f"{event.id}.sent", attempt)
