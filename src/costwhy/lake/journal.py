@@ -84,9 +84,5 @@ class Journal:
                 fix="free space or fix the permissions, and run it again",
             ) from error
 
-    def clear_drafts(self) -> None:
-        """Remove what killed writers left; only where nobody else writes."""
-        self._store.clear_drafts(self.folder)
-
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}{ENDING}"

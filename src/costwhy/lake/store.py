@@ -58,11 +58,6 @@ class Folder:
     def create(self, name: str, content: bytes) -> bool:
         return create_once(self.path / name, content)
 
-    def clear_drafts(self, folder: str) -> None:
-        """Remove what killed writers left; only where nobody else writes."""
-        for draft in (self.path / folder).glob("*.draft"):
-            draft.unlink(missing_ok=True)
-
 
 class Bucket:
     """Objects below an address; what S3 refuses becomes LakeError or UnreachableError."""
@@ -82,22 +77,16 @@ class Bucket:
         return [key.removeprefix(prefix) for key in keys]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
-        """Content, ETag, and age in seconds by the clock of S3; empty where there is none."""
-        try:
-            with self._calling():
-                answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
-                now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-                age = (now - answer["LastModified"]).total_seconds()
-                return answer["Body"].read(), answer["ETag"], age
-        except FileNotFoundError:
-            return b"", "", 0.0
+        """Content, ETag, and age in seconds by the clock of S3. Raises FileNotFoundError."""
+        with self._calling():
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            age = (now - answer["LastModified"]).total_seconds()
+            return answer["Body"].read(), answer["ETag"], age
 
     def read(self, name: str) -> bytes:
         """The content of an object. Raises FileNotFoundError."""
-        content, etag, _ = self.get(name)
-        if not etag:
-            raise FileNotFoundError(f"{self.address}/{name}")
-        return content
+        return self.get(name)[0]
 
     def put(self, name: str, content: bytes, *, over: str | None = None) -> str | None:
         """Create an object, or replace the one with the ETag `over`.
@@ -119,9 +108,6 @@ class Bucket:
         with suppress(FileExistsError, FileNotFoundError), self._calling():
             self.client.delete_object(Bucket=self.bucket, Key=self._key(name), IfMatch=etag)
 
-    def clear_drafts(self, folder: str) -> None:
-        """There are none: an object is there whole, or not at all."""
-
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
@@ -135,7 +121,7 @@ class Bucket:
             if code in _REFUSED:
                 raise FileExistsError from None
             if code in _ABSENT:
-                raise FileNotFoundError from None
+                raise FileNotFoundError(f"no such object below {self.address}") from None
             if code == "NoSuchBucket":
                 raise LakeError(
                     f"there is no bucket {self.bucket}",

@@ -107,9 +107,8 @@ def watch(
 
 def notify(lake: LakeReader, channels: Watch, url: str | None, now: datetime) -> Report:
     """Find what is new, write it down, and send what is not sent yet."""
+    journal = Journal(lake.place, FOLDER)
     with lock(f"{lake.place}/{FOLDER}") as check_lock:
-        journal = Journal(lake.place, FOLDER)
-        journal.clear_drafts()
         events = read_events(journal)
         for event in find_news(lake, events, url, now):
             check_lock()
