@@ -20,7 +20,7 @@ from costwhy.feedback.verdicts import (
     plans_of,
     verdicts_of,
 )
-from costwhy.lake.journal import Journal, Record
+from costwhy.lake.store import Journal, Record
 from costwhy.text import clock, money
 from costwhy.watch.message import EventKind, Message
 

@@ -30,9 +30,9 @@ from costwhy.case.analysis import LakeReader
 from costwhy.config import EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake.journal import Journal, Record
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.lake.lock import lock
+from costwhy.lake.store import Journal, Record
 from costwhy.watch.channels import send
 from costwhy.watch.news import Event, find_news, read_events
 
