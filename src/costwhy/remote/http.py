@@ -117,7 +117,6 @@ def post(request: Post, limits: Limits) -> Reply:
     Raises UnreachableError where there is none, or where the other side redirects us or asks for a
     longer pause than `limits.longest_wait`; TooLargeError.
     """
-    doubling = wait_exponential(limits.first_wait, limits.longest_wait)
 
     def is_repeatable(error: BaseException) -> bool:
         return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
@@ -129,7 +128,7 @@ def post(request: Post, limits: Limits) -> Reply:
         """Ours, or the longer one that the answer asks for."""
         outcome = state.outcome
         asked = 0.0 if outcome is None or outcome.failed else outcome.result().asked_pause
-        return max(doubling(state), asked)
+        return max(retries.wait(state), asked)
 
     retries = retrying(limits, retry_if_exception(is_repeatable) | retry_if_result(is_busy))
     with _client(limits) as client:
