@@ -9,8 +9,7 @@ import pytest
 
 from costwhy.errors import LakeError
 from costwhy.feedback.verdicts import plans_of, verdicts_of
-from costwhy.lake.journal import Journal, Record
-from costwhy.lake.store import create_once
+from costwhy.lake.store import Journal, Record, create_once
 from costwhy.watch.news import read_events
 from costwhy.watch.watch import Attempt
 

@@ -22,7 +22,7 @@ from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import PLAN_SLACK
 from costwhy.errors import UsageError
-from costwhy.lake.journal import Journal, Record, name_at
+from costwhy.lake.store import Journal, Record, name_at
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.text import iso_time, one_line, to_utc
 

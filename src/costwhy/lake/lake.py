@@ -73,7 +73,8 @@ class Lake:
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
                 found=reason_of(self.place, error),
-                fix=f"restore the files below {table_path(self.place, name)}, or ingest into a new folder",
+                fix=f"restore the files below {table_path(self.place, name)}, "
+                "or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
@@ -91,9 +92,8 @@ class Lake:
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
-        if name not in self._versions:
-            return []
-        return list(delta_table(table_path(self.place, name), self._versions[name]).file_uris())
+        version, path = self._versions.get(name), table_path(self.place, name)
+        return [] if version is None else list(delta_table(path, version).file_uris())
 
     def history(self, name: str) -> list[tuple[datetime, pl.DataFrame]]:
         """A table in this and the versions before, oldest first, each with its time of writing.
@@ -202,7 +202,6 @@ def _write(
     check_lock: Callable[[], None],
 ) -> int:
     store = store_of(folder)
-    store.clear_drafts(FOLDER)
     known = known_versions(store)
     newest = read_snapshot(store, known[-1]) if known else {}
     base: dict[str, int] = newest.get("tables", {})

@@ -26,6 +26,8 @@ LOCK_WAIT = 10.0  # seconds that a second writer waits
 LEASE = 60.0  # seconds after the last renewal until a lease ends
 RENEWAL = 15.0  # seconds between two renewals
 NAME = "writer.lock"
+# What killed writers left. Nobody else writes these while the folder is locked.
+DRAFTS = ("*.draft", "snapshots/*.draft")
 
 
 def lock(place: str) -> AbstractContextManager[Callable[[], None]]:
@@ -46,6 +48,8 @@ def _lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
     except Timeout:
         raise _is_locked(f"a lock on {folder / NAME}") from None
     with locked:
+        for draft in (file for pattern in DRAFTS for file in folder.glob(pattern)):
+            draft.unlink(missing_ok=True)
         yield lambda: None
 
 
@@ -130,6 +134,7 @@ def _take(store: Bucket) -> str:
     """The ETag of a lease of ours, where there is none or where it has ended; else empty."""
     etag = store.put(NAME, _content())
     if etag is None:
-        _, present, age = store.get(NAME)
-        etag = store.put(NAME, _content(), over=present) if present and age > LEASE else None
+        with suppress(FileNotFoundError):  # it was given back a moment ago
+            _, present, age = store.get(NAME)
+            etag = store.put(NAME, _content(), over=present) if age > LEASE else None
     return etag or ""

@@ -1,19 +1,34 @@
-"""Small files of a lake, each created once, whole, and never changed: in a folder, or on S3."""
+"""Small files of a lake, each created once, whole, and never changed: in a folder, or on S3.
 
+A journal is a folder of such files, JSON documents beside the tables:
+
+    LAKE/verdicts/, LAKE/plans/     what owners said and planned (feedback)
+    LAKE/watch/                     messages, and what became of them (watch)
+
+Of two who write the same name at once, one succeeds. Documents belong to no version of the lake:
+verdicts and messages are not restated with a bill.
+"""
+
+import json
 import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from typing import TypeVar
 
 import boto3
+import msgspec
 
 from costwhy.errors import LakeError, UnreachableError
 from costwhy.remote import aws
+from costwhy.text import shown, to_utc
 
 _REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
 _ABSENT = ("NoSuchKey", "404")
+ENDING = ".json"
 
 
 def create_once(file: Path, content: bytes, mode: int = 0o666) -> bool:
@@ -58,11 +73,6 @@ class Folder:
     def create(self, name: str, content: bytes) -> bool:
         return create_once(self.path / name, content)
 
-    def clear_drafts(self, folder: str) -> None:
-        """Remove what killed writers left; only where nobody else writes."""
-        for draft in (self.path / folder).glob("*.draft"):
-            draft.unlink(missing_ok=True)
-
 
 class Bucket:
     """Objects below an address; what S3 refuses becomes LakeError or UnreachableError."""
@@ -82,22 +92,16 @@ class Bucket:
         return [key.removeprefix(prefix) for key in keys]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
-        """Content, ETag, and age in seconds by the clock of S3; empty where there is none."""
-        try:
-            with self._calling():
-                answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
-                now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-                age = (now - answer["LastModified"]).total_seconds()
-                return answer["Body"].read(), answer["ETag"], age
-        except FileNotFoundError:
-            return b"", "", 0.0
+        """Content, ETag, and age in seconds by the clock of S3. Raises FileNotFoundError."""
+        with self._calling():
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            age = (now - answer["LastModified"]).total_seconds()
+            return answer["Body"].read(), answer["ETag"], age
 
     def read(self, name: str) -> bytes:
         """The content of an object. Raises FileNotFoundError."""
-        content, etag, _ = self.get(name)
-        if not etag:
-            raise FileNotFoundError(f"{self.address}/{name}")
-        return content
+        return self.get(name)[0]
 
     def put(self, name: str, content: bytes, *, over: str | None = None) -> str | None:
         """Create an object, or replace the one with the ETag `over`.
@@ -119,9 +123,6 @@ class Bucket:
         with suppress(FileExistsError, FileNotFoundError), self._calling():
             self.client.delete_object(Bucket=self.bucket, Key=self._key(name), IfMatch=etag)
 
-    def clear_drafts(self, folder: str) -> None:
-        """There are none: an object is there whole, or not at all."""
-
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
 
@@ -135,7 +136,7 @@ class Bucket:
             if code in _REFUSED:
                 raise FileExistsError from None
             if code in _ABSENT:
-                raise FileNotFoundError from None
+                raise FileNotFoundError(f"no such object below {self.address}") from None
             if code == "NoSuchBucket":
                 raise LakeError(
                     f"there is no bucket {self.bucket}",
@@ -184,3 +185,70 @@ def storage_options() -> dict[str, str]:
         "aws_allow_http": "true" if endpoint.startswith("http://") else None,
     }
     return {name: value for name, value in options.items() if value}
+
+
+class Record:
+    """Base of the frozen dataclasses that documents hold; times without a zone are UTC."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, datetime):
+                object.__setattr__(self, name, to_utc(value))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def name_at(at: datetime) -> str:
+    """A name in order of time that nobody else uses."""
+    return f"{at:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
+
+
+class Journal:
+    """The documents of one folder of a lake (`place`: its folder or s3:// address)."""
+
+    def __init__(self, place: str, folder: str) -> None:
+        self.place, self.folder = place, folder
+        self._store = store_of(place)
+
+    def names(self) -> list[str]:
+        """Names of all documents, in order."""
+        files = self._store.names(self.folder)
+        return sorted(name.removesuffix(ENDING) for name in files if name.endswith(ENDING))
+
+    def all(self, record: type[R], ending: str = "") -> list[R]:
+        """The records whose names end so, in the order of their names. Raises LakeError."""
+        return [self.read(name, record) for name in self.names() if name.endswith(ending)]
+
+    def read(self, name: str, record: type[R]) -> R:
+        """A record. Raises LakeError where its document cannot be read, or is another one."""
+        try:
+            return msgspec.json.decode(self._store.read(self._path(name)), type=record)
+        except OSError as error:
+            problem, found = "cannot be read", str(error)
+        except (ValueError, msgspec.MsgspecError) as error:  # torn, or written by somebody else
+            problem, found = "is no document of costwhy", shown(str(error))
+        raise LakeError(
+            f"{self._path(name)} in the lake {problem}",
+            found=found,
+            fix="restore the file, or delete it to discard this record",
+        )
+
+    def create(self, name: str, record: Record) -> bool:
+        """Write a record whole; false: there is one of that name already, and it stays.
+
+        Raises LakeError, UnreachableError.
+        """
+        content = {"costwhy": 1} | msgspec.to_builtins(record, builtin_types=(datetime,))
+        text = json.dumps(content, indent=1, allow_nan=False, default=datetime.isoformat)
+        try:
+            return self._store.create(self._path(name), text.encode())
+        except OSError as error:
+            raise LakeError(
+                f"{self.folder} in the lake {self.place} cannot be written",
+                found=str(error),
+                fix="free space or fix the permissions, and run it again",
+            ) from error
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}{ENDING}"

@@ -117,7 +117,6 @@ def post(request: Post, limits: Limits) -> Reply:
     Raises UnreachableError where there is none, or where the other side redirects us or asks for a
     longer pause than `limits.longest_wait`; TooLargeError.
     """
-    doubling = wait_exponential(limits.first_wait, limits.longest_wait)
 
     def is_repeatable(error: BaseException) -> bool:
         return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
@@ -129,7 +128,7 @@ def post(request: Post, limits: Limits) -> Reply:
         """Ours, or the longer one that the answer asks for."""
         outcome = state.outcome
         asked = 0.0 if outcome is None or outcome.failed else outcome.result().asked_pause
-        return max(doubling(state), asked)
+        return max(retries.wait(state), asked)
 
     retries = retrying(limits, retry_if_exception(is_repeatable) | retry_if_result(is_busy))
     with _client(limits) as client:
@@ -182,7 +181,7 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
                 headers=dict(request.headers()),
                 extensions={"trace": trace},
             ) as response:
-                body = _body(request, response, limits, over)
+                body = _body(request, response, limits)
             if over.is_set():
                 raise late
             return Reply(response.status_code, dict(response.headers), body)
@@ -197,12 +196,12 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
             raise late if over.is_set() else _BrokenError(reason, sent=True) from None
 
 
-def _body(request: Post, response: httpx2.Response, limits: Limits, over: threading.Event) -> bytes:
+def _body(request: Post, response: httpx2.Response, limits: Limits) -> bytes:
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in _CODINGS:
         raise _BrokenError("the answer has an encoding that was not asked for", sent=True)
     body = bytearray()
-    for part in response.iter_bytes():  # as it arrives: a byte a second must not take forever
+    for part in response.iter_bytes():  # a few bytes may unpack to many
         body += part
         if len(body) > limits.bytes:
             raise TooLargeError(
@@ -210,8 +209,6 @@ def _body(request: Post, response: httpx2.Response, limits: Limits, over: thread
                 found=f"more than {limits.bytes:,} bytes",
                 fix="ask for less at once",
             )
-        if over.is_set():
-            break
     return bytes(body)
 
 
@@ -226,10 +223,9 @@ def deadline(
     over, done = threading.Event(), threading.Event()
 
     def watch() -> None:
-        pause = seconds
-        while not done.wait(pause):  # again and again: the socket may be another one by now
+        # again and again: the socket may be another one by now
+        while not done.wait(_POLL_SECONDS if over.is_set() else seconds):
             over.set()
-            pause = _POLL_SECONDS
             with suppress(OSError):
                 if (connection := find_socket()) is not None:
                     # not the method of TLS, which would first send its own farewell

@@ -286,7 +286,7 @@ def _undelivered(channel: EmailChannel, error: Exception, password: str | None) 
         found = f"{len(error.recipients)} of {len(channel.to)} recipients were refused"
     elif isinstance(error, smtplib.SMTPResponseException):
         text = error.smtp_error
-        text = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        text = text if isinstance(text, str) else text.decode("utf-8", "replace")
         found = f"{error.smtp_code} {text}"
     elif isinstance(error, UnicodeError):  # its text quotes the password
         found = "the host, the user or the password has characters that SMTP does not know"

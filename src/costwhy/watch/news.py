@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 from urllib.parse import quote
 
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
@@ -21,12 +20,11 @@ from costwhy.feedback.verdicts import (
     plans_of,
     verdicts_of,
 )
-from costwhy.lake.journal import Journal, Record
+from costwhy.lake.store import Journal, Record
 from costwhy.text import clock, money
-from costwhy.watch.message import Message
+from costwhy.watch.message import EventKind, Message
 
 GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
-EventKind = Literal["new", "grown", "ended", "resolved"]
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ from costwhy.case.analysis import LakeReader
 from costwhy.config import EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake.journal import Journal, Record
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.lake.lock import lock
+from costwhy.lake.store import Journal, Record
 from costwhy.watch.channels import send
 from costwhy.watch.news import Event, find_news, read_events
 
@@ -107,9 +107,8 @@ def watch(
 
 def notify(lake: LakeReader, channels: Watch, url: str | None, now: datetime) -> Report:
     """Find what is new, write it down, and send what is not sent yet."""
+    journal = Journal(lake.place, FOLDER)
     with lock(f"{lake.place}/{FOLDER}") as check_lock:
-        journal = Journal(lake.place, FOLDER)
-        journal.clear_drafts()
         events = read_events(journal)
         for event in find_news(lake, events, url, now):
             check_lock()
