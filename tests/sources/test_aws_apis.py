@@ -36,9 +36,9 @@ from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
-from costwhy.sources import aws_tags, files, s3_mirror
-from costwhy.sources.format import Request
+from costwhy.sources import files, s3_mirror
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
+from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, long_table, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
@@ -357,10 +357,10 @@ def test_tags_are_found_by_the_last_part_of_an_arn() -> None:
         TableName="carts", KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}], Tags=[{"Key": "app", "Value": "cart"}],
     )  # fmt: skip
-    tags = aws_tags.read(REGION, ["dynamodb", "sqs"])
+    tags = cloudwatch.read_tags(REGION, ["dynamodb", "sqs"])
     assert tags == {("dynamodb", "table/carts"): {"app": "cart"}}
-    assert aws_tags.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
-    assert aws_tags.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == (
+    assert cloudwatch.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
+    assert cloudwatch.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == (
         "lambda",
         "function:a",
     )

@@ -18,8 +18,8 @@ from loopback import Fake, Heard, Reply, http_server
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
 from costwhy.sources import s3_mirror
-from costwhy.sources.format import Request
 from costwhy.sources.changes import autoscaling_api, cloudtrail_api
+from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, xray
 
 ETAG = '"deadbeefdeadbeefdeadbeefdeadbeef-3"'

@@ -54,8 +54,17 @@ def read(sources: Sequence[Path]) -> Reading:
         if words:
             _refuse_pattern(words[0])
             owner = _team(words[1]) if len(words) > 1 else None
-            row = {"source": "codeowners", "kind": "path", "name": words[0], "owner": owner}
-            collector.keep({**row, "position": position, "depends_on": [], "member_of": []})
+            collector.keep(
+                {
+                    "source": "codeowners",
+                    "kind": "path",
+                    "name": words[0],
+                    "owner": owner,
+                    "position": position,
+                    "depends_on": [],
+                    "member_of": [],
+                }
+            )
 
     for file in sources:
         collector.read_each(file, files.read_lines(file), read_one, "CODEOWNERS line")

@@ -101,12 +101,16 @@ def _address(entry: AuthConfig, key: str) -> httpx2.URL:
     try:
         url = httpx2.URL(entry.url or "")
     except (httpx2.InvalidURL, ValueError):
-        problem = f"`{key}.url` is no address"
-        raise ConfigError(problem, found="a malformed address", fix=fix) from None
+        raise ConfigError(
+            f"`{key}.url` is no address", found="a malformed address", fix=fix
+        ) from None
     if url.scheme not in {"http", "https"} or not url.host:
         # it is not shown: where it was mistyped it may have a password in it
-        found = "an address of another kind" if entry.url else "nothing"
-        raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, fix=fix)
+        raise ConfigError(
+            f"`{key}.url` is missing, or no http address",
+            found=("an address of another kind" if entry.url else "nothing"),
+            fix=fix,
+        )
     if url.userinfo or url.query or url.fragment:
         raise ConfigError(
             f"`{key}.url` holds a user, a password or a query",
@@ -136,8 +140,11 @@ def find_region(entry: AuthConfig, key: str, place: str) -> str:
     region = entry.region or (name[1] if name[0] == "aps-workspaces" and len(name) > 2 else None)
     region = region or botocore.session.get_session().get_config_variable("region")
     if not region:
-        found = "none in the address or the environment"
-        raise ConfigError(f"`{key}.region` is missing", found=found, fix="name the region")
+        raise ConfigError(
+            f"`{key}.region` is missing",
+            found="none in the address or the environment",
+            fix="name the region",
+        )
     return str(region)
 
 
@@ -161,5 +168,8 @@ def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
 
 
 def _no_credentials(found: str) -> UnreachableError:
-    problem = "there are no AWS credentials to ask Prometheus with"
-    return UnreachableError(problem, found=found, fix="set them as for the AWS command line")
+    return UnreachableError(
+        "there are no AWS credentials to ask Prometheus with",
+        found=found,
+        fix="set them as for the AWS command line",
+    )
