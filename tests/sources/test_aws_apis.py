@@ -39,7 +39,7 @@ from costwhy.remote import aws
 from costwhy.sources import files, s3_mirror
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
 from costwhy.sources.format import Request
-from costwhy.sources.signals import cloudwatch, long_table, xray
+from costwhy.sources.signals import cloudwatch, metrics, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
 DAY = date(2026, 10, 14)
@@ -463,7 +463,7 @@ def test_every_preset_names_dimensions_that_it_has() -> None:
         for series in preset:
             assert series.service in series.dimensions
             assert not series.caller or series.caller in series.dimensions
-            assert {m.becomes for m in series.measures} <= set(long_table.METRICS)
+            assert {m.becomes for m in series.measures} <= set(metrics.METRICS)
             if series.resource:
                 assert "{" not in series.resource[1].format_map(
                     dict.fromkeys(series.dimensions, "x")

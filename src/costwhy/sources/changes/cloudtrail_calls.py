@@ -242,10 +242,10 @@ def short_json(values: object) -> str:
             return text.decode()
     plain = {
         clean(key, 60): value
-        for key, value in islice(to_mapping(values).items(), 20)
+        for key, value in to_mapping(values).items()
         if isinstance(value, bool | int | float)
     }
-    return msgspec.json.encode({**plain, "cut": True}).decode()
+    return msgspec.json.encode({**dict(islice(plain.items(), 20)), "cut": True}).decode()
 
 
 def _shorten(part: object, longest: int, most: int, depth: int) -> object:

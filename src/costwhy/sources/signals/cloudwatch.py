@@ -71,7 +71,7 @@ def read(
         found = find_series(client, region, presets or USUAL, service_tags)
         for start, end in request.windows(DAYS_A_CALL):
             reading = _reading(_points(client, found, start, whole_hour(end)))
-            for day in request.days:
+            for day in sorted(request.days):
                 if start <= begin(day) < end:
                     yield day, of_day(reading, day, "hour")
     except aws.FAULTS as error:
