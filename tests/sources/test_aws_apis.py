@@ -39,7 +39,7 @@ from costwhy.remote import aws
 from costwhy.sources import files, s3_mirror
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
 from costwhy.sources.format import Request
-from costwhy.sources.signals import cloudwatch, metrics, xray
+from costwhy.sources.signals import cloudwatch, long_table, metrics, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
 DAY = date(2026, 10, 14)

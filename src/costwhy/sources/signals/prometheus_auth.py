@@ -10,10 +10,10 @@ import botocore.session
 import httpx2
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
-from costwhy.errors import ConfigError, UnreachableError
-from costwhy.remote import http
+from costwhy.errors import ConfigError
+from costwhy.remote import aws, http
 from costwhy.remote.secrets import secret_of_file, secret_of_variable
 from costwhy.sources.format import SourceConfig
 from costwhy.text import shown
@@ -155,21 +155,14 @@ def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
     def sign(url: str, body: bytes) -> Mapping[str, str]:
         try:
             credentials = session.get_credentials()
-            frozen = credentials.get_frozen_credentials() if credentials else None
+            if credentials is None:
+                raise NoCredentialsError
+            frozen = credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise _no_credentials(type(error).__name__) from None
-        if frozen is None:
-            raise _no_credentials("none in the environment, the profile or the instance")
+            problem = "there are no AWS credentials to ask Prometheus with"
+            raise aws.unreachable(problem, error) from None
         request = AWSRequest(method="POST", url=url, data=body, headers=dict(_HEADERS))
         SigV4Auth(frozen, "aps", region).add_auth(request)
         return dict(request.headers.items())
 
     return sign
-
-
-def _no_credentials(found: str) -> UnreachableError:
-    return UnreachableError(
-        "there are no AWS credentials to ask Prometheus with",
-        found=found,
-        fix="set them as for the AWS command line",
-    )
