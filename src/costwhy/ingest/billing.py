@@ -179,7 +179,7 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
-    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions, the same everywhere."""
+    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions."""
     rows = series.select(tables.DIMENSION_NAMES).iter_rows()
     words = ("\x1f".join("\x00" if one is None else str(one) for one in row) for row in rows)
     digests = (hashlib.sha256(text.encode()).digest() for text in words)

@@ -69,7 +69,6 @@ def ingest(
 
 
 def _known(workspace: Workspace) -> dict[str, str]:
-    """The deliveries that the lake has, with their digests."""
     if not has_lake(workspace.lake_path):
         return {}
     lake = open_lake(workspace.lake_path)

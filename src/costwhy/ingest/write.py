@@ -77,7 +77,6 @@ def write_batch(sources: Sequence[Source], run: Run) -> IngestReport:
 
 
 def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
-    """The new rows of a table, with their deliveries."""
     table = BY_NAME[name]
     if name == "series":
         return pl.concat(batch.series).unique("series_id").sort("series_id")

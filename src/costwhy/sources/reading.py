@@ -81,10 +81,10 @@ class Collector:
         read     may return reasons why parts of a record were left out
         kind     what a record should be: `CloudTrail record`
         """
+        too_long = f"the line is longer than {files.MAX_LINE_BYTES // 2**20} MB"
         try:
             for place, record in records:
                 try:
-                    too_long = f"the line is longer than {files.MAX_LINE_BYTES // 2**20} MB"
                     reasons = (too_long,) if record is None else read(record) or ()
                 except msgspec.MsgspecError as error:
                     reasons = (f"no {kind}: {error}",)

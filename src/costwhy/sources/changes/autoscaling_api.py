@@ -1,7 +1,7 @@
 """Scaling activities of the last six weeks, from AWS itself.
 
-Source: AWS, *DescribeScalingActivities* of EC2 Auto Scaling and of Application Auto Scaling. Answers
-come newest first and are read by the parser of the files.
+Source: AWS, *DescribeScalingActivities* of EC2 Auto Scaling and of Application Auto Scaling.
+Answers come newest first and are read by the parser of the files.
 """
 
 from collections.abc import Iterator

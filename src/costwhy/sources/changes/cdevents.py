@@ -1,7 +1,7 @@
 """CDEvents, JSON Lines: changes as delivery systems announce them, with plans.
 
-Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData` as
-in docs/contract.md.
+Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData`
+as in docs/contract.md.
 """
 
 import hashlib

@@ -28,11 +28,13 @@ _KINDS = {
     "scaling": """
         RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy DeleteScalingPolicy
         PutScheduledAction DeleteScheduledAction PutScheduledUpdateGroupAction
-        UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances PutFunctionConcurrency
+        UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances
+        PutFunctionConcurrency
         DeleteFunctionConcurrency PutProvisionedConcurrencyConfig DeleteProvisionedConcurrencyConfig
         UpdateShardCount ModifyReplicationGroupShardConfiguration IncreaseReplicaCount
         DecreaseReplicaCount UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest
-        UpdateBrokerStorage UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
+        UpdateBrokerStorage UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster
+        PutWarmPool
     """,
     "schedule": """
         CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule UpdateEventSourceMapping
@@ -40,7 +42,8 @@ _KINDS = {
     "commitment": """
         CreateSavingsPlan DeleteQueuedSavingsPlan ReturnSavingsPlan ModifyReservedInstances
         DeleteQueuedReservedInstances AcceptReservedInstancesExchangeQuote
-        CreateReservedInstancesListing CancelReservedInstancesListing PurchaseHostReservation PurchaseScheduledInstances
+        CreateReservedInstancesListing CancelReservedInstancesListing
+        PurchaseHostReservation PurchaseScheduledInstances
     """,
     "tag": "PutBucketTagging DeleteBucketTagging PutObjectTagging ChangeTagsForResource",
     "flag": "UpdateFeature CreateFeature UpdateLaunch StartLaunch StopLaunch",

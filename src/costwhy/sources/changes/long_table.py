@@ -87,14 +87,12 @@ def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
 
 
 def _decoded(value: object) -> object:
-    """What a text says as JSON; a text that is no JSON stays one."""
     with suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(value) if isinstance(value, str) else value
     return value
 
 
 def _row(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Columns of `changes`, and why parts of the row are left out."""
     kind = to_text(fields.get("kind"))
     if kind is None:
         raise ValueError("there is no kind")

@@ -124,7 +124,6 @@ def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str
 
 
 def _kinds(kind: str, words: Sql, amount: Sql) -> dict[str, str]:
-    """What follows from the kind of the line item."""
     usage = f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
     covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
     unused = f"{kind} IN ('RIFee', 'SavingsPlanRecurringFee')"

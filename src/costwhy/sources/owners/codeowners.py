@@ -72,7 +72,6 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _refuse_pattern(pattern: str) -> None:
-    """Raises ValueError with a reason where the pattern cannot be used."""
     if pattern.startswith(("!", "[", "^[")):
         raise ValueError("negation, ranges and sections are no CODEOWNERS patterns on GitHub")
     stars = [len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*")]

@@ -188,7 +188,6 @@ Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, m
 
 
 def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:
-    """The points of every series in [start, end)."""
     rows: list[Point] = []
     if start >= end:
         return rows

@@ -175,15 +175,11 @@ def _read_metric(
             pieces += [(middle, end), (start, middle)]
             continue
         for warning in answer.warnings or ():
-            collector.set_aside(
-                _file(endpoint, end - _HOUR), metric, (WARNED + shown(warning, endpoint.secrets))
-            )
-        yield _sound(
-            endpoint,
-            metric,
-            _samples(endpoint, metric, (answer.data.result if answer.data else []), (start, end)),
-            collector,
-        )
+            reason = WARNED + shown(warning, endpoint.secrets)
+            collector.set_aside(_file(endpoint, end - _HOUR), metric, reason)
+        series = answer.data.result if answer.data else []
+        samples = _samples(endpoint, metric, series, (start, end))
+        yield _sound(endpoint, metric, samples, collector)
 
 
 def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Response:
@@ -283,7 +279,6 @@ def _samples(
 
 
 def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> None:
-    """Answers that no sample can be taken from."""
     if any(one.histograms for one in series):
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers with histograms",
