@@ -15,6 +15,7 @@ import botocore.session
 import pytest
 from aws_on_loopback import moto_process
 from filelock import FileLock
+from places import SAMPLE, SHARED, copied
 from playwright.sync_api import Browser, sync_playwright
 from shelves import fill
 from walls import TOKEN, Site, await_walls, wall
@@ -26,19 +27,6 @@ from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import Lake, open_lake
 from costwhy.serve.auth import Auth
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLE = ROOT / "data" / "sample"
-DATA = ROOT / "tests" / "data"
-"""Public records, small enough to be kept here: see its README."""
-SHARED = Path(os.environ.get("COSTWHY_SHARED", ROOT.parent / "shared"))
-"""More public data and the cases with known answers. Tests that read it are marked `external`."""
-CASES = (
-    *("autoscaler-1002", "brownout-1102", "cron_frequency-1003", "cross_region-1004"),
-    *("fan_out-1103", "late_bill-1007", "offsetting-1101", "planned_launch-1006", "ramp-1101"),
-    *("retry_loop-1001", "retry_loop-1102", "seasonal_only-1008", "traffic_growth-1005"),
-    *("two_at_once-1101", "unowned_resource-1102", "usage_per_call-1103"),
-)
-"""Names of the cases in SHARED / "cases": written down, so that they are counted where absent."""
 CHROMIUM_PLACES = (
     os.environ.get("COSTWHY_CHROMIUM", ""),
     *("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"),
@@ -49,18 +37,7 @@ CHROMIUM_FLAGS = (
 )
 
 
-def external(*values: object, id: str | None = None) -> Any:  # noqa: A002  pytest's own word
-    """A parameter that lies in SHARED."""
-    return pytest.param(*values, id=id, marks=pytest.mark.external)
-
-
 ANSWER = "said.json"
-COMPANIES = [
-    pytest.param(SAMPLE, id="sample"),
-    *(external(SHARED / "cases" / name, id=name) for name in CASES),
-]
-"""Folders of whole companies: the sample company everywhere, the cases where they are."""
-
 # ---------------------------------------------------------------- which worker runs what
 
 TOGETHER = {
@@ -151,16 +128,6 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
             shutil.rmtree(place, ignore_errors=True)
             make(place)
             done.touch()
-    return place
-
-
-def copied(source: Path, place: Path) -> Path:
-    """The files of a company, without a lake, writable whatever they were."""
-    for file in source.rglob("*"):
-        name = file.relative_to(source)
-        if file.is_file() and name.parts[0] != "lake":
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place / name)
     return place
 
 

@@ -140,7 +140,7 @@ def test_a_service_whose_calls_begin_within_six_hours_is_new(
 
 
 def with_days(lake: MemoryLake, *days: tuple[str, str | None, float]) -> LakeAnalysis:
-    """The analysis with resources billed on these days from the onset: usage type, resource, day."""
+    """The analysis with resources billed on days from the onset: usage type, resource, day."""
     found = analyse(lake)
     ids = dict(found.frames["series"].select("x_UsageType", "series_id").iter_rows())
     midnight = BEGAN.replace(hour=0)

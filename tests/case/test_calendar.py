@@ -1,4 +1,4 @@
-"""Two windows of unequal length: compared by the hour, and what the calendar makes is a line of its own."""
+"""Two windows of unequal length are compared by the hour; the calendar is a line of its own."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ SHORT = (datetime(2026, 10, 14, tzinfo=UTC), datetime(2026, 10, 15, tzinfo=UTC))
 
 
 def test_the_difference_of_two_totals_is_the_excess_and_the_calendar(sample_lake: Lake) -> None:
-    """72 hours against 24:   total(72 h) - total(24 h)  =  excess by the hour  +  48 h x the other window's cost an hour"""
+    """total(72 h) - total(24 h)  =  excess by the hour  +  48 h x the cost an hour of the 24 h"""
     case = cw.investigate_window(sample_lake, LONG, against=SHORT)
     model = analyse(sample_lake).model
     hours = model.observed.hours

@@ -83,19 +83,15 @@ def test_drivers_and_their_remainder_are_the_excess(analysis: LakeAnalysis, spik
     assert largest == {"x_UsageType": "ReadRequestUnits"}  # no null is written
 
 
-def test_a_driver_of_no_cent_is_none():
-    leaves = pl.DataFrame(
-        {
-            **dict.fromkeys(
-                ("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType"), "x"
-            ),
-            "x_Operation": ["a", "b"],
-            "actual_cost": [10.0, 5.0],
-            "expected_cost": [10.0, 5.004],
-        }
+def test_a_driver_of_no_cent_is_none(monkeypatch: pytest.MonkeyPatch):
+    names = dict.fromkeys(frames.DRIVER_DIMENSIONS)
+    found = pl.DataFrame(
+        [{**names, "service": s, "cost_change": d} for s, d in (("a", 2.0), ("b", 0.004))]
     )
-    assert drivers_table(leaves, 1.0)[0].is_empty()
-    assert drivers_table(leaves, 1.0)[1] == 1.0
+    monkeypatch.setattr(frames, "find_drivers", lambda _leaves, dimensions: found)
+    drivers, remainder = drivers_table(pl.DataFrame(), 3.0)
+    assert drivers.rows() == [('{"service": "a"}', 2.0)]
+    assert remainder == 1.0
 
 
 def test_the_leaves_are_the_whole_bill_of_the_spikes_billed_hours(
@@ -304,8 +300,8 @@ def test_records_that_are_rare_have_a_gap_after_two_days(
 def test_only_the_week_before_and_the_spike_are_looked_at(
     analysis: LakeAnalysis, spike: SpikeDollars
 ):
-    row = covered(analysis, spike, cost=[-WEEK - 9, -WEEK, -WEEK + 1, -WEEK + 2])["cost"]
-    assert row["gaps"] == []
+    row = covered(analysis, spike, cost=[-WEEK - 9, -WEEK, -WEEK + 2])["cost"]
+    assert row["gaps"] == ["2026-09-30T01:00:00Z/2026-09-30T02:00:00Z"]
     assert row["from"] == BEGAN - (WEEK + 9) * HOUR
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from costwhy.cli import app, serve
-from costwhy.cli.app import demo_workspace, shipped
+from costwhy.cli import serve
 from costwhy.cli.main import costwhy, main
-from costwhy.cli.parameters import split_words
+from costwhy.cli.serve import demo_workspace, shipped
+from costwhy.cli.terminal import split_words
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, open_lake, write
@@ -206,7 +206,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     def note_words(words: object, option: str | None, names: object = ()) -> None:
         raise WordsReadError(*split_words(words, option, names))
 
-    for module in ("explain", "publish", "feedback"):
+    for module in ("cases", "workspace"):
         monkeypatch.setattr(f"costwhy.cli.{module}.split_words", note_words)
     name, *rest = line.split()
     command = costwhy.commands[name]
@@ -403,7 +403,7 @@ def test_the_demo_works_on_a_copy_in_the_user_s_cache_and_a_new_sample_makes_a_n
     tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(app, "shipped", lambda *_: tmp_path / "sample")
+    monkeypatch.setattr(serve, "shipped", lambda *_: tmp_path / "sample")
     sample(tmp_path / "sample")
     first = demo_workspace()
     assert first.parent == tmp_path / "cache" / "costwhy"

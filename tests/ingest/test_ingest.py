@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SAMPLE
+from places import SAMPLE
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, CostwhyError, SourceError

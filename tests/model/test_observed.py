@@ -26,27 +26,19 @@ class DrawnLake:
         return self.frames[name]
 
 
-def cost(hours, account="1", usage=2.0, dollars=3.0, pricing="Standard", service="web", rows=1):
-    """Hours of one line of the bill."""
-    series = hash((account, pricing, service)) % 2**31
-    return [
-        {
-            "series_id": series,
-            "SubAccountId": account,
-            "PricingCategory": pricing,
-            "service": service,
-            "x_UsageType": "Request",
-            "hour": FIRST + hour * HOUR if isinstance(hour, int) else hour,
-            "ConsumedQuantity": usage,
-            "EffectiveCost": dollars,
-            "rows": rows,
-            "billing_period": "2026-09",
-        }
-        for hour in hours
-    ]
+def cost(hours, **columns) -> list[dict]:
+    """Hours of one line of the bill: two units and $3 in each, but for these columns."""
+    line = {"SubAccountId": "1", "PricingCategory": "Standard", "service": "web", "rows": 1,
+            "ConsumedQuantity": 2.0, "EffectiveCost": 3.0} | columns  # fmt: skip
+    line |= {"x_UsageType": "Request", "billing_period": "2026-09"}
+    line["series_id"] = (
+        hash((line["SubAccountId"], line["PricingCategory"], line["service"])) % 2**31
+    )
+    hours = [FIRST + hour * HOUR if isinstance(hour, int) else hour for hour in hours]
+    return [line | {"hour": hour} for hour in hours]
 
 
-def signal(hour: int, service: str, caller: str | None, value: float, metric="calls", buckets=1):
+def signal(hour: int, service: str, caller: str | None, value: float, metric="calls", *, buckets=1):
     return {
         "hour": FIRST + hour * HOUR,
         "service": service,
@@ -97,13 +89,13 @@ def test_the_axis_goes_from_the_first_bill_to_the_newest_hour_of_any_source():
 
 
 def test_what_is_billed_is_billed_for_all_regular_accounts():
-    found = seen(cost(range(48)), cost(range(40), account="2"))
+    found = seen(cost(range(48)), cost(range(40), SubAccountId="2"))
     assert (len(found.hours), found.billed) == (48, 40)
     assert found.cost[:, 40:].sum() == 0.0  # of the other account's later hours no part
     # an account with a charge now and then is not waited for
-    rare = cost(range(0, 40, 3), account="2")
+    rare = cost(range(0, 40, 3), SubAccountId="2")
     assert seen(cost(range(48)), rare).billed == 48
-    short = cost(range(10), account="2")  # every hour, but of a tenth of the time
+    short = cost(range(10), SubAccountId="2")  # every hour, but of a tenth of the time
     assert seen(cost(range(48)), short).billed == 48
 
 
@@ -180,8 +172,8 @@ def test_capacity_is_the_mean_of_its_buckets():
 
 
 def test_covered_and_on_demand_usage_are_one_meter():
-    bought = cost(range(48), usage=2.0, dollars=3.0)
-    covered = cost(range(48), usage=5.0, dollars=1.0, pricing="Committed")
+    bought = cost(range(48), ConsumedQuantity=2.0)
+    covered = cost(range(48), ConsumedQuantity=5.0, EffectiveCost=1.0, PricingCategory="Committed")
     found = seen(bought, covered)
     assert found.meters.height == 1
     measures = (found.usage, found.cost, found.covered, found.covered_cost)
@@ -189,7 +181,7 @@ def test_covered_and_on_demand_usage_are_one_meter():
 
 
 def test_a_charge_without_a_quantity_has_no_usage():
-    found = seen(cost(range(48), usage=None, dollars=-2.0))
+    found = seen(cost(range(48), ConsumedQuantity=None, EffectiveCost=-2.0))
     assert (found.usage[0, 7], found.cost[0, 7]) == (0.0, -2.0)
 
 

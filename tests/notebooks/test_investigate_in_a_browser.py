@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import ROOT
+from places import ROOT
 from playwright.sync_api import Browser, Page
 from visits import PATIENCE, Visit, visiting
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import COMPANIES, copied
+from places import COMPANIES, copied
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, InputError, SourceError

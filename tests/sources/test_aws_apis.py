@@ -26,7 +26,7 @@ from aws_on_loopback import (
     usual_configuration,
 )
 from botocore.stub import ANY, Stubber
-from conftest import ROOT, SAMPLE
+from places import ROOT, SAMPLE
 from polars.testing import assert_frame_equal
 
 from costwhy.case.document import explain

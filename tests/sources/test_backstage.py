@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import COMPANIES, DATA
+from places import COMPANIES, DATA
 
 from costwhy.errors import SourceError
 from costwhy.sources.files import find_files

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import DATA, SHARED, external
+from places import DATA, SHARED, external
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError

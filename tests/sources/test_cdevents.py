@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import CASES, COMPANIES, SHARED
+from places import CASES, COMPANIES, SHARED
 
 from costwhy.errors import SourceError
 from costwhy.sources import files

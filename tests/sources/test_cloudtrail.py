@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import COMPANIES, DATA, SAMPLE, SHARED, external
+from places import COMPANIES, DATA, SAMPLE, SHARED, external
 
 from costwhy.errors import SourceError
 from costwhy.sources import files

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import COMPANIES
+from places import COMPANIES
 
 from costwhy.errors import SourceError
 from costwhy.sources.files import find_files

@@ -19,7 +19,6 @@ import httpx2
 import msgspec
 import polars as pl
 import pytest
-from conftest import ROOT, SAMPLE
 from loopback import (
     Heard,
     Reply,
@@ -30,6 +29,7 @@ from loopback import (
     open_metrics,
     prometheus_server,
 )
+from places import ROOT, SAMPLE
 
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SAMPLE
+from places import SAMPLE
 
 from costwhy.config import SECTIONS
 from costwhy.sources.registry import FORMATS, format_behind, format_of, formats_in

@@ -24,7 +24,7 @@ from aws_on_loopback import (
     upload,
     usual_configuration,
 )
-from conftest import SAMPLE
+from places import SAMPLE
 
 from costwhy.case.document import explain
 from costwhy.config import read_workspace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import COMPANIES
+from places import COMPANIES
 
 from costwhy.errors import SourceError
 from costwhy.sources.files import find_files

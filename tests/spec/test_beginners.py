@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from conftest import SAMPLE
+from places import SAMPLE
 
 from costwhy.case.investigate import find_spikes
 from costwhy.cli.main import main

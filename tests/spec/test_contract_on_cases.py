@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CASES, COMPANIES, ROOT, SAMPLE, SHARED
 from jsonschema import Draft202012Validator
+from places import CASES, COMPANIES, ROOT, SAMPLE, SHARED
 
 
 def case_of(name: str) -> Any:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import polars as pl
 import pytest
-from conftest import ROOT, SAMPLE
+from places import ROOT, SAMPLE
 
 from costwhy.case.investigate import investigate_window
 from costwhy.errors import UsageError

@@ -113,7 +113,7 @@ def scaled(problem: int) -> tuple[Model, SpikeDollars]:
     return model, spike_of(model, "capacity", drift=0.0)
 
 
-@pytest.mark.parametrize("wrong", [0, 12])
+@pytest.mark.parametrize("problem", [0, 12])
 def test_an_autoscaler_is_as_uncertain_as_its_rule_was_wrong(problem):
     model, spike = scaled(problem)
     # (12 + 0.5) of 169 hours, $2 each: the variance of 48 hours

@@ -16,12 +16,10 @@ from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes, webhook
 
 from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
 from costwhy.lake.journal import Journal, Record
-from costwhy.watch import deliver
+from costwhy.watch import channels as watch_channels
 from costwhy.watch import watch as watching
-from costwhy.watch.channels import send
-from costwhy.watch.channels.message import Message
-from costwhy.watch.deliver import Pause
-from costwhy.watch.watch import notify
+from costwhy.watch.message import Message
+from costwhy.watch.watch import Delivery, Pause, notify
 
 STEPS = (
     "draft",
@@ -136,7 +134,7 @@ def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_be
     channel, said, tmp_path, monkeypatch
 ):
     sent = []
-    monkeypatch.setattr(deliver, "send", lambda _channel, message: sent.append(message))
+    monkeypatch.setattr(watching, "send", lambda _channel, message: sent.append(message))
     lake, channels = known(two_spikes(), tmp_path), Watch(default=channel.name, channels=(channel,))
     with monkeypatch.context() as killed:
         killed.setattr(Journal, "create", die_before_sent)
@@ -149,7 +147,7 @@ def test_where_nobody_knows_a_message_by_its_id_it_says_that_it_may_have_come_be
 
 def test_of_two_watchers_whom_no_lock_keeps_apart_one_sends(tmp_path, told, monkeypatch):
     """On S3 a lease may be lost by a writer that slept: then the document that begins a sending decides."""
-    lake, real = known(two_spikes(), tmp_path), send.send
+    lake, real = known(two_spikes(), tmp_path), watch_channels.send
     inner = []
 
     def slow(channel: object, message: Message) -> None:
@@ -161,14 +159,14 @@ def test_of_two_watchers_whom_no_lock_keeps_apart_one_sends(tmp_path, told, monk
                     "another one is at it", NOW
                 )  # it does not take the other one for dead
                 no_lock.setattr(
-                    deliver.Delivery,
+                    Delivery,
                     "_pause",
                     lambda _self, _event, tries, _names: later if tries else None,
                 )
                 notify(lake, CHANNELS, None, NOW)
         real(channel, message)
 
-    monkeypatch.setattr(deliver, "send", slow)
+    monkeypatch.setattr(watching, "send", slow)
     notify(lake, CHANNELS, None, NOW)
     assert sorted(set(told.ids)) == sorted(told.ids)
     assert len(told.ids) == 2

@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 from companies_in_time import CHANNELS, NOW, ONSET, known, storm, webhook
-from conftest import ROOT
+from places import ROOT
 from small_company import ALL, FIRST, HOURS, SmallCompany
 
 from costwhy.case.analysis import analyse
 from costwhy.case.investigate import find_spikes
-from costwhy.feedback.known_spike import keys_of_spikes
 from costwhy.feedback.savings import savings
-from costwhy.feedback.verdicts import newest, say, verdict_table, verdicts_of
+from costwhy.feedback.verdicts import key_of_spike, newest, say, verdict_table, verdicts_of
 from costwhy.watch.watch import notify
 
 HOUR = timedelta(hours=1)
@@ -145,8 +144,9 @@ def test_what_was_said_stays_and_the_newest_counts(tmp_path):
         say(lake, spike, verdict, f"note {n}", "dana", NOW + n * HOUR)
     assert verdict_table(lake)["verdict"].to_list() == ["fixed", "accepted", "fixing"]
     assert verdict_table(lake)["excess_per_hour"][0] > 0
+    analysis = analyse(lake)
     moved = replace(
-        keys_of_spikes(analyse(lake))[0], spike_id="20261007T03-other"
+        key_of_spike(analysis, analysis.found[0]), spike_id="20261007T03-other"
     )  # its id begins with another hour
     later = replace(moved, start=moved.start + 7 * HOUR)
     assert (

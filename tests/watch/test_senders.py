@@ -24,9 +24,9 @@ from pathlib import Path
 import boto3
 import msgspec
 import pytest
-from conftest import ROOT
 from loopback import Reply, free_port, http_server
 from moto.server import ThreadedMotoServer
+from places import ROOT
 
 from costwhy.config import (
     EmailChannel,
@@ -40,18 +40,14 @@ from costwhy.config import (
 from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
-from costwhy.watch.channels import email as email_channel
-from costwhy.watch.channels import slack as slack_channel
-from costwhy.watch.channels import sns
-from costwhy.watch.channels import webhook as webhook_channel
-from costwhy.watch.channels.message import LIMITS, Message
-from costwhy.watch.channels.send import send
+from costwhy.watch import channels
+from costwhy.watch.channels import send
+from costwhy.watch.message import LIMITS, Message
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Every channel obeys these limits."""
-    for channel in (email_channel, slack_channel, sns, webhook_channel):
-        monkeypatch.setattr(channel, "LIMITS", limits)
+    monkeypatch.setattr(channels, "LIMITS", limits)
 
 
 SECRET = "T000/B000/correct-horse-battery"
@@ -807,7 +803,7 @@ def test_a_service_whose_headers_never_end_is_given_up(
 def test_a_mail_server_whose_greeting_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(email_channel, "MAIL_SECONDS", 0.5)
+    monkeypatch.setattr(channels, "MAIL_SECONDS", 0.5)
     began = time.monotonic()
     with dribbling(b"", b"220-wait\r\n") as port:
         channel = EmailChannel(

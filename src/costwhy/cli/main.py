@@ -10,21 +10,11 @@ from collections.abc import Sequence
 
 import click
 
-from costwhy.cli.app import app, demo
-from costwhy.cli.explain import explain, spikes
-from costwhy.cli.feedback import plan, say
-from costwhy.cli.ingest import ingest
-from costwhy.cli.publish import postmortem, publish, verify
-from costwhy.cli.serve import serve
+from costwhy.cli.cases import explain, postmortem, publish, spikes, verify
+from costwhy.cli.serve import app, demo, serve
 from costwhy.cli.terminal import complain
-from costwhy.cli.watch import watch
+from costwhy.cli.workspace import ingest, plan, say, watch
 from costwhy.errors import CostwhyError, InputError, UsageError
-
-COMMANDS = (
-    *(demo, ingest, spikes, explain, app),
-    *(publish, postmortem, verify, serve),
-    *(watch, say, plan),
-)
 
 
 class _InOrder(click.Group):
@@ -35,7 +25,13 @@ class _InOrder(click.Group):
 
 
 @click.group(
-    cls=_InOrder, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]}
+    cls=_InOrder,
+    commands=(
+        *(demo, ingest, spikes, explain, app),
+        *(publish, postmortem, verify, serve),
+        *(watch, say, plan),
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(package_name="costwhy", message="costwhy %(version)s")
 def costwhy() -> None:
@@ -68,6 +64,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `costwhy spikes | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        problem = "a file could not be read or written"
-        return complain(InputError(problem, found=str(error), fix="fix it, then run again"))
+        return complain(
+            InputError(
+                "a file could not be read or written",
+                found=str(error),
+                fix="fix it, then run again",
+            )
+        )
     return 0

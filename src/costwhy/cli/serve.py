@@ -1,19 +1,116 @@
-"""`costwhy serve`: the read-only app, its users, and links to single cases."""
+"""`costwhy app`, `costwhy demo` and `costwhy serve`: the notebooks as apps.
+
+`app` and `demo` open the investigation notebook on this machine. `serve` shows published cases
+read-only, and keeps its users and links to single cases.
+"""
 
 import getpass
+import hashlib
 import os
+import shutil
+import socket
+import sys
 import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+from platformdirs import user_cache_path
 
-from costwhy.cli.app import shipped
-from costwhy.cli.parameters import port_option, time
-from costwhy.cli.terminal import errors, one_line_of, out
+from costwhy.cli.terminal import (
+    errors,
+    headless_option,
+    one_line_of,
+    out,
+    port_option,
+    split_words,
+    time,
+    words_argument,
+)
+from costwhy.cli.workspace import ingest_workspace
 from costwhy.errors import UsageError
 
 _LINK_DAYS = 14
+
+
+@click.command()
+@words_argument()
+@port_option
+@headless_option
+def app(*, words: tuple[str, ...], workspace: str | None, port: int, headless: bool) -> None:
+    """Open the investigation notebook of a workspace as an app."""
+    from costwhy.lake.lake import has_lake
+
+    place, _ = split_words(words, workspace)
+    if not has_lake(place):
+        ingest_workspace(place)
+    _open_app(Path(place).resolve(), port, headless=headless)
+
+
+@click.command()
+@port_option
+@headless_option
+def demo(*, port: int, headless: bool) -> None:
+    """Open the investigation notebook on the sample company."""
+    workspace = demo_workspace()
+    if ingest_workspace(str(workspace)).read:
+        errors.print(f"the sample company is in {one_line_of(workspace)}")
+    _open_app(workspace, port, headless=headless)
+
+
+def demo_workspace() -> Path:
+    """A copy of the sample company, for its lake; a changed sample gets a new copy."""
+    sample, whole = shipped("data/sample", "_sample"), hashlib.sha256()
+    for file in sorted(file for file in sample.rglob("*") if file.is_file()):
+        name = file.relative_to(sample)
+        if "lake" not in name.parts:
+            whole.update(name.as_posix().encode() + hashlib.sha256(file.read_bytes()).digest())
+    copy = user_cache_path("costwhy") / f"demo-{whole.hexdigest()[:12]}"
+    if not (copy / "costwhy.toml").is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        draft = copy.with_suffix(f".{os.getpid()}")
+        shutil.copytree(sample, draft, ignore=shutil.ignore_patterns("lake"))
+        try:
+            draft.rename(copy)
+        except OSError:  # another demo was faster
+            shutil.rmtree(draft)
+    return copy
+
+
+def shipped(in_repository: str, in_wheel: str) -> Path:
+    """A folder of the project: in the repository, or inside the installed package."""
+    package = Path(__file__).resolve().parent.parent
+    places = package.parent.parent / in_repository, package / in_wheel
+    for place in places:
+        if place.is_dir():
+            return place
+    raise UsageError(
+        f"{in_repository} is not installed",
+        found=f"neither {places[0]} nor {places[1]}",
+        fix="install costwhy again",
+    )
+
+
+def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
+    """Become marimo, read-only, for this machine only. No browser where there is no display."""
+    notebook = shipped("notebooks", "_notebooks") / "investigate.py"
+    try:
+        with socket.create_server(("127.0.0.1", port)) as probe:
+            port = probe.getsockname()[1]
+    except OSError as error:
+        raise UsageError(
+            f"port {port} cannot be listened on", found=str(error), fix="try another --port"
+        ) from error
+    errors.print(f"[bold]http://127.0.0.1:{port}[/]  (Ctrl+C ends it)")
+    has_display = sys.platform in {"darwin", "win32"} or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    marimo = [sys.executable, "-m", "marimo", "-q", "run", str(notebook)]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    browser = [] if has_display and not headless else ["--headless"]
+    os.execv(  # noqa: S606 - our own words
+        sys.executable, [*marimo, *address, *browser, "--", "--workspace", str(workspace)]
+    )
 
 
 @click.command()
@@ -89,6 +186,7 @@ def serve(
     add_user: str | None,
 ) -> None:
     """Serve published cases, read-only."""
+    from costwhy.serve import links
     from costwhy.serve.auth import Auth
     from costwhy.serve.server import ServeOptions, default_state, serve
 
@@ -96,9 +194,14 @@ def serve(
     if add_user:
         _add_user(add_user, users)
     elif revoke:
-        _revoke(revoke, published, state)
+        folder = state if "://" in published else Path(published)
+        revoked = links.revoke(
+            links.read_secret(state), revoke, links.IdList(folder / links.REVOKED)
+        )
+        out.print(f"revoked: {one_line_of(revoked)}")
     elif link:
-        _print_link(link, until, published, state, sites)
+        end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
+        _print_link(link, end, published, links.read_secret(state), sites)
     else:
         auth = Auth(_token(token_env), users, header, proxies)
         options = ServeOptions(auth, host, port, sites, state, log=log)
@@ -106,7 +209,6 @@ def serve(
 
 
 def _token(variable: str | None) -> str:
-    """The token in an environment variable; empty where none is named."""
     token = os.environ.get(variable, "") if variable else ""
     if variable and not token:
         raise UsageError(
@@ -116,22 +218,10 @@ def _token(variable: str | None) -> str:
     return token
 
 
-def _revoke(link: str, published: str, state: Path) -> None:
-    from costwhy.serve.id_list import IdList
-    from costwhy.serve.links import REVOKED, revoke
-    from costwhy.serve.secret_key import read_secret
-
-    folder = state if "://" in published else Path(published)
-    revoked = revoke(read_secret(state), link, IdList(folder / REVOKED))
-    out.print(f"revoked: {one_line_of(revoked)}")
-
-
 def _print_link(
-    case: str, until: datetime | None, published: str, state: Path, sites: tuple[str, ...]
+    case: str, end: datetime, published: str, key: bytes, sites: tuple[str, ...]
 ) -> None:
-    """Print a new link to one case."""
     from costwhy.serve.links import make_link
-    from costwhy.serve.secret_key import read_secret
 
     if "://" not in published and not (Path(published) / case / "case.json").is_file():
         raise UsageError(
@@ -139,21 +229,20 @@ def _print_link(
             found=published,
             fix="name a folder of the published folder",
         )
-    end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
-    link, text = make_link(read_secret(state), case, end)
+    link, text = make_link(key, case, end)
     out.print(f"{one_line_of(sites[0].rstrip('/') if sites else 'SITE')}/link/{text}")
     if not sites:
         errors.print("SITE stands for the address that viewers type: give it as --site")
-    revoking = one_line_of(f"costwhy serve {published} --revoke {link.id}")
     errors.print(
-        f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{revoking}`",
+        f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with "
+        f"`costwhy serve {one_line_of(published)} --revoke {link.id}`",
         soft_wrap=True,
     )
 
 
 def _add_user(name: str, users: Path | None) -> None:
-    """Ask for a password, and append the user to the file."""
-    from costwhy.serve.passwords import hash_line
+    from costwhy.serve.auth import hash_line
+    from costwhy.serve.links import owner_only
 
     if not users:
         raise UsageError("--add-user needs the users' file", fix="give it: --users users.txt")
@@ -167,6 +256,5 @@ def _add_user(name: str, users: Path | None) -> None:
             fix="run it in a terminal, and type the password there",
         ) from None
     line = hash_line(name, password)
-    descriptor = os.open(users, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    with os.fdopen(descriptor, "a") as stream:
+    with open(users, "a", opener=owner_only) as stream:
         stream.write(f"{line}\n")

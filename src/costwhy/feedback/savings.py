@@ -17,8 +17,7 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.case.analysis import LakeAnalysis, LakeReader, analyse
-from costwhy.feedback.known_spike import key_of_spike
-from costwhy.feedback.verdicts import Verdict, newest, verdicts_of
+from costwhy.feedback.verdicts import Verdict, key_of_spike, newest, verdicts_of
 from costwhy.model.baseline import Baseline, Window, mean_rate
 from costwhy.model.counterfactual import cost_with
 from costwhy.spikes.dollars import SpikeDollars
@@ -68,16 +67,22 @@ def saving(
     analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict, spike_id: str, days: int
 ) -> Saving | None:
     """One spike after so many days; None: they are not billed yet."""
-    observed = analysis.observed
     start = fixed_at(analysis, dollars, verdict)
-    first = round((start - observed.hours[0]) / timedelta(hours=1))
+    first = round((start - analysis.observed.hours[0]) / timedelta(hours=1))
     window = Window(first, first + 24 * days)
-    if first <= dollars.window.start or window.end > observed.billed:
+    if first <= dollars.window.start or window.end > analysis.observed.billed:
         return None
     saved, possible = _measured(analysis, dollars, window)
-    end = start + timedelta(days=days)
-    amounts = (round(saved, 2), round(possible, 2), _outcome(saved, possible))
-    return Saving(verdict, spike_id, days, start, end, *amounts)
+    return Saving(
+        verdict=verdict,
+        spike_id=spike_id,
+        days=days,
+        start=start,
+        end=start + timedelta(days=days),
+        saved=round(saved, 2),
+        possible=round(possible, 2),
+        outcome=_outcome(saved, possible),
+    )
 
 
 def fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
@@ -89,12 +94,10 @@ def fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) ->
 
 
 def _outcome(saved: float, possible: float) -> str:
-    if possible < LEAST:
+    share = saved / possible if possible >= LEAST else None
+    if share is None or REGRESSED < share < VERIFIED:
         return "inconclusive"
-    share = saved / possible
-    return (
-        "verified" if share >= VERIFIED else "regressed" if share <= REGRESSED else "inconclusive"
-    )
+    return "verified" if share >= VERIFIED else "regressed"
 
 
 def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tuple[float, float]:
@@ -125,9 +128,8 @@ def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> 
 
 
 def _mask(analysis: LakeAnalysis, window: Window) -> np.ndarray:
-    inside = np.zeros(len(analysis.observed.hours), dtype=bool)
-    inside[window.hours] = True
-    return inside
+    hours = np.arange(len(analysis.observed.hours))
+    return (window.start <= hours) & (hours < window.end)
 
 
 def savings_table(found: list[Saving]) -> pl.DataFrame:

@@ -47,8 +47,8 @@ class Journal:
 
     def names(self) -> list[str]:
         """Names of all documents, in order."""
-        found = self._store.names(self.folder)
-        return sorted(name.removesuffix(ENDING) for name in found if name.endswith(ENDING))
+        files = self._store.names(self.folder)
+        return sorted(name.removesuffix(ENDING) for name in files if name.endswith(ENDING))
 
     def all(self, record: type[R], ending: str = "") -> list[R]:
         """The records whose names end so, in the order of their names. Raises LakeError."""

@@ -1,4 +1,4 @@
-"""A case as one HTML file: it opens without a network, its charts answer to the mouse, it prints."""
+"""A case as one HTML file: opens without a network, charts that answer to the mouse, prints."""
 
 import functools
 import json

@@ -1,4 +1,4 @@
-"""costwhy itself as a wheel, made from what is installed: pure Python, so a zip with its records."""
+"""costwhy itself as a wheel, made from what is installed: pure Python, so a zip with records."""
 
 import base64
 import hashlib

@@ -106,9 +106,8 @@ def default_region() -> str:
 
 def code_of(error: Exception) -> str:
     """AWS's code of the error: `AccessDenied`, `404`; empty where AWS did not answer."""
-    if not isinstance(error, ClientError):
-        return ""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    answer = error.response if isinstance(error, ClientError) else {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def unreachable(problem: str, error: Exception) -> UnreachableError:

@@ -12,20 +12,15 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from itsdangerous import BadData
 
 from costwhy.errors import ConfigError
-from costwhy.serve.addresses import network_of
-from costwhy.serve.auth import Auth
-from costwhy.serve.id_list import IdList, Version, version_of
-from costwhy.serve.links import read_link
-from costwhy.serve.passwords import NOBODY, is_password, read_users
-from costwhy.serve.rate_limit import RateLimit
+from costwhy.serve.auth import NOBODY, Auth, is_password, network_of, read_users
+from costwhy.serve.links import IdList, read_link, signer
 from costwhy.serve.requests import GuardedRequest
-from costwhy.serve.secret_key import signer
+
+_MOST_KEYS = 20_000  # whose attempts are counted at once
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,8 @@ class Authenticator:
     """Says who sends a request, and whether a visitor may still look."""
 
     def __init__(self, auth: Auth, key: bytes, revoked: IdList, logged_out: IdList) -> None:
-        self.auth = auth
-        self._key, self._revoked, self._logged_out = key, revoked, logged_out
+        self.auth, self.logged_out = auth, logged_out
+        self._key, self._revoked = key, revoked
         self._by_address = RateLimit(30, 300)  # an office has one address
         self._by_name = RateLimit(50, 900)
         self._hashing = asyncio.Semaphore(2)  # each takes 32 MB
@@ -70,10 +65,8 @@ class Authenticator:
         return self._visitor("viewer", "bearer") if self._is_bearer(request) else None
 
     def _visitor(self, who: str, key: str) -> Visitor:
-        return Visitor(who, None, key, self._end_of_login(), proof=self._proof(who))
-
-    def _end_of_login(self) -> float:
-        return time.time() + self.auth.hours * 3600
+        until = time.time() + self.auth.hours * 3600
+        return Visitor(who, None, key, until, proof=self._proof(who))
 
     def _read_cookie(self, text: str) -> Visitor | None:
         try:
@@ -83,12 +76,11 @@ class Authenticator:
         return visitor if self.is_valid(visitor) else None
 
     def cookie(self, visitor: Visitor) -> str:
-        """The visitor, signed."""
         return str(signer(self._key, "cookie").dumps(asdict(visitor)))
 
     def is_valid(self, visitor: Visitor) -> bool:
         """Whether the login has not ended, nor the link been revoked, nor the password changed."""
-        if visitor.until <= time.time() or visitor.key in self._logged_out:
+        if visitor.until <= time.time() or visitor.key in self.logged_out:
             return False
         if visitor.link is not None:
             return visitor.link not in self._revoked
@@ -98,43 +90,38 @@ class Authenticator:
         """Fingerprint, under the server's key, of the token or password that is valid now."""
         if self.auth.way not in {"token", "users"}:
             return ""
-        secret = self.auth.token or self._users().get(who)
-        if secret is None:
-            return secrets.token_hex()  # the user is gone: equals no cookie's
+        gone = secrets.token_hex()  # for a user who is no longer there: equals no cookie's
+        secret = self.auth.token or self._users().get(who, gone)
         return hmac.new(self._key, b"proof " + secret.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _users(self) -> Mapping[str, str]:
         """The users; nobody where the file cannot be read any more."""
         try:
-            file = self.auth.users
-            return _read_users(file, version_of(file)) if file else {}
-        except (OSError, ConfigError):
+            return read_users(self.auth.users) if self.auth.users else {}
+        except ConfigError:
             return {}
+
+    def _is_token(self, secret: str) -> bool:
+        return hmac.compare_digest(secret.encode(), self.auth.token.encode())
 
     def _is_bearer(self, request: GuardedRequest) -> bool:
         """Whether the request carries the token. Attempts are limited by address."""
-        if not request.bearer or self.auth.way != "token":
-            return False
         attempts = f"bearer {network_of(request.address)}"
-        if self._by_address.take(attempts) > 0:
+        if not request.bearer or self.auth.way != "token" or self._by_address.take(attempts) > 0:
             return False
-        is_right = hmac.compare_digest(request.bearer.encode(), self.auth.token.encode())
-        if is_right:
+        if is_right := self._is_token(request.bearer):
             self._by_address.reset(attempts)
         return is_right
 
     def seconds_to_wait(self, name: str, address: str) -> float:
         """Count an attempt to log in; 0 allows it. Limited by address and by name."""
         wait = self._by_address.take(f"login {network_of(address)}")
-        if wait == 0 and self.auth.way == "users":
-            wait = self._by_name.take(name)
-        return wait
+        return self._by_name.take(name) if wait == 0 and self.auth.way == "users" else wait
 
     async def log_in(self, name: str, secret: str, address: str) -> Visitor | None:
         """The visitor with this token, or this user's password; None where it is wrong."""
         if self.auth.way == "token":
-            who = "viewer"
-            is_right = hmac.compare_digest(secret.encode(), self.auth.token.encode())
+            who, is_right = "viewer", self._is_token(secret)
         else:
             who, line = name, self._users().get(name)
             async with self._hashing:  # also for an unknown name, so that it takes as long
@@ -151,15 +138,31 @@ class Authenticator:
         link = read_link(self._key, text, self._revoked)
         if link is None:
             return None
-        until = min(link.until.timestamp(), self._end_of_login())
+        until = min(link.until.timestamp(), time.time() + self.auth.hours * 3600)
         key = secrets.token_urlsafe(12)
         return Visitor(f"link: {link.name}", link.case, key, until, link=link.id)
 
-    def log_out(self, visitor: Visitor) -> None:
-        """End the cookie, and every copy of it."""
-        self._logged_out.add(visitor.key)
 
+class RateLimit:
+    """At most `most` attempts of each key within `seconds`. A success resets the key."""
 
-@lru_cache(maxsize=4)
-def _read_users(file: Path, _version: Version) -> Mapping[str, str]:
-    return read_users(file)
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
+        self._counts: dict[str, tuple[float, int]] = {}  # start of the period, attempts in it
+
+    def take(self, key: str) -> float:
+        """Count an attempt before it is checked. Returns the seconds to wait; 0 allows it."""
+        now = time.monotonic()
+        if len(self._counts) >= _MOST_KEYS:
+            self._counts = {k: v for k, v in self._counts.items() if now - v[0] < self._seconds}
+        start, count = self._counts.get(key, (now, 0))
+        if now - start >= self._seconds:
+            start, count = now, 0
+        is_full = key not in self._counts and len(self._counts) >= _MOST_KEYS
+        if is_full or count >= self._most:
+            return start + self._seconds - now
+        self._counts[key] = (start, count + 1)
+        return 0.0
+
+    def reset(self, key: str) -> None:
+        self._counts.pop(key, None)

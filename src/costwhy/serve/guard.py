@@ -21,23 +21,28 @@ import asyncio
 import contextlib
 import logging
 import re
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from costwhy.serve.access_log import AccessLog, Entry, harmless_path
+from costwhy.serve.access_log import AccessLog, harmless_path
 from costwhy.serve.authenticator import Authenticator, Visitor
-from costwhy.serve.pages import CLOSE, LINK, Pages, read_body
-from costwhy.serve.requests import GuardedRequest, read_request
-from costwhy.serve.responses import call_app, finish_page, secure
-from costwhy.serve.sessions import SESSION_ID, Session, Sessions, note_files
-from costwhy.serve.site import Site
+from costwhy.serve.requests import GuardedRequest, Site, only_value, read_request
+from costwhy.serve.responses import (
+    CLOSE,
+    LINK,
+    Pages,
+    call_app,
+    finish_page,
+    read_body,
+    secure,
+)
+from costwhy.serve.sessions import FILES, SESSION_ID, Session, Sessions
 
 PAGE = "/"
-SOCKET = "/ws"
 CALLS = frozenset(
     f"/api/kernel/{name}" for name in ("set_ui_element_value", "set_model_value", "function_call")
 )
@@ -52,7 +57,6 @@ ICONS = frozenset(
         "android-chrome-512x512.png",
     )
 )
-_FORMS = frozenset({"/login", "/logout"})
 _READABLE = re.compile(
     r"/|/health"
     r"|/public-files-sw\.js"  # the page complains without it; it reads /public, which is closed
@@ -61,6 +65,11 @@ _READABLE = re.compile(
     rf"|{LINK.pattern}"
 )
 _READ, _SEND = frozenset({"GET", "HEAD"}), frozenset({"POST"})
+_METHODS = {
+    **dict.fromkeys(CALLS, _SEND),
+    **dict.fromkeys(ICONS, _READ),
+    **dict.fromkeys(("/login", "/logout"), _READ | _SEND),
+}
 _LONGEST_QUERY = 4096
 _SCOPE = frozenset(
     {"type", "asgi", "http_version", "method", "scheme", "query_string", "server", "subprotocols"}
@@ -68,8 +77,8 @@ _SCOPE = frozenset(
 _HEADERS = frozenset({"host", "accept", "accept-language", "content-type", "content-length"})
 _CACHE_HEADERS = frozenset({"range", "if-range", "if-none-match", "if-modified-since"})
 _CALL_HEADERS = frozenset({"marimo-session-id", "marimo-server-token"})
+# names in a query by which marimo chooses the notebook, another's session, and its own token
 _FORBIDDEN = frozenset({"file", "kiosk", "access_token"})
-"""Names in a query by which marimo chooses the notebook, another's session, and its own token."""
 _CLOSED = 3000  # a code that marimo's page takes for "not authorized", and does not try again
 _logger = logging.getLogger("costwhy.serve")
 
@@ -85,17 +94,17 @@ class Guard:
         self._sessions = Sessions(site.keep)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+        serve = {"http": self._http, "websocket": self._websocket, "lifespan": self._app}
+        await serve[scope["type"]](scope, receive, send)
 
     def _note(self, request: GuardedRequest, status: int, visitor: Visitor | None) -> None:
-        who = visitor.who if visitor else None
-        self._log.write(Entry(request.method, request.path, status, request.address, who))
+        self._log.write(
+            request.method,
+            request.path,
+            status,
+            request.address,
+            visitor.who if visitor else None,
+        )
 
     # ------------------------------------------------------------ HTTP
 
@@ -103,15 +112,15 @@ class Guard:
         request = read_request(scope, self._authenticator.auth)
         visitor: Visitor | None = None
         try:
-            self._check(request)
-            if request.path != "/health":
+            if request.path == "/health" and request.method in _READ:
+                response: Response = PlainTextResponse("ok\n")  # under any name, for monitoring
+            else:
+                self._check(request)
                 visitor = self._authenticator.recognise(request)
-            response = await self._pages.respond(request, visitor, receive)
-            if response is None:
-                response = await self._pass(scope, request, visitor, receive)
-        except HTTPException as refusal:
-            text = f"{refusal.detail}\n"
-            response = PlainTextResponse(text, refusal.status_code, refusal.headers)
+                own = await self._pages.respond(request, visitor, receive)
+                response = own or await self._pass(scope, request, visitor, receive)
+        except HTTPException as error:
+            response = PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
         except ClientDisconnect:
             response = PlainTextResponse(status_code=400)
         except Exception:  # the viewer learns that it failed, not why
@@ -124,18 +133,19 @@ class Guard:
     def _check(self, request: GuardedRequest) -> None:
         """Refuse what no viewer's browser sends: a wrong name, path, method, or site."""
         allowed = methods(request.path)
-        if request.path == "/health" and request.method in allowed:
-            return  # monitoring asks by the server's address
-        if not self._site.origin_of(request):
-            raise HTTPException(403, "this site is not served under that name")
-        if {"content-length", "transfer-encoding"} <= set(request.headers):
-            raise HTTPException(400, headers=CLOSE)  # a proxy may have used the other length
-        if not allowed or not _is_sound(request.query, page=request.path == PAGE):
-            raise HTTPException(404)
-        if request.method not in allowed:
-            raise HTTPException(405, headers={"allow": ", ".join(sorted(allowed))})
-        if request.method == "POST" and not self._site.is_same_origin(request):
-            raise HTTPException(403, "sent by another site's page")
+        has_two_lengths = {"content-length", "transfer-encoding"} <= set(request.headers)
+        is_found = bool(allowed) and _is_sound(request.query, page=request.path == PAGE)
+        is_from_elsewhere = request.method == "POST" and not self._site.is_same_origin(request)
+        refusals: tuple[tuple[bool, int, str | None, dict[str, str]], ...] = (
+            (not self._site.origin_of(request), 403, "this site is not served under that name", {}),
+            (has_two_lengths, 400, None, CLOSE),  # a proxy may have used the other length
+            (not is_found, 404, None, {}),
+            (request.method not in allowed, 405, None, {"allow": ", ".join(sorted(allowed))}),
+            (is_from_elsewhere, 403, "sent by another site's page", {}),
+        )
+        for is_refused, status, detail, headers in refusals:
+            if is_refused:
+                raise HTTPException(status, detail, headers)
 
     async def _pass(
         self, scope: Scope, request: GuardedRequest, visitor: Visitor | None, receive: Receive
@@ -144,16 +154,15 @@ class Guard:
         path, owner = request.path, visitor.key if visitor else ""
         if visitor is None and path not in ICONS:
             return self._pages.ask_to_log_in(request)
-        session = request.header("marimo-session-id") or ""
-        if path in CALLS and not self._sessions.owns(session, owner):
+        session = only_value(request.headers, "marimo-session-id")
+        if path in CALLS and not self._sessions.owns(session or "", owner):
             raise HTTPException(403, "not your session")
         file = path.removeprefix("/@file/")
         if file != path and not self._sessions.may_read(file, owner):
             raise HTTPException(404)
         if request.method == "POST":
-            site = self._site
-            body = await read_body(request, receive, site.most_bytes, site.patience)
-            receive = _replay(body, receive)
+            most, seconds = self._site.most_bytes, self._site.patience
+            receive = _replay(await read_body(request, receive, most, seconds), receive)
         response = await call_app(self._app, self._inner_scope(scope, request, visitor), receive)
         if path == PAGE and response.status_code == 200 and request.method == "GET":
             return finish_page(response, self._site.notebook)
@@ -165,16 +174,22 @@ class Guard:
         """The scope that the app gets: the headers it needs, and who looks."""
         cached = frozenset() if request.path == PAGE else _CACHE_HEADERS  # its policy is its text's
         names = _HEADERS | cached | (_CALL_HEADERS if request.method == "POST" else frozenset())
-        sent = ((name, request.header(name)) for name in sorted(names))
-        inner = {name: value for name, value in scope.items() if name in _SCOPE}
-        inner["path"], inner["raw_path"] = request.path, request.path.encode("ascii")
-        inner["headers"] = [(n.encode(), v.encode("latin-1")) for n, v in sent if v is not None]
-        inner |= {"root_path": "", "client": (request.address, 0), "state": {}}
-        if visitor is not None:
-            who, published = visitor.who, self._site.published
-            inner["user"] = {"username": who, "display_name": who, "is_authenticated": True}
-            inner["meta"] = {"case": visitor.case, "who": who, "published": published}
-        return inner
+        sent = ((name, only_value(request.headers, name)) for name in sorted(names))
+        inner = {name: value for name, value in scope.items() if name in _SCOPE} | {
+            "path": request.path,
+            "raw_path": request.path.encode("ascii"),
+            "headers": [(n.encode(), v.encode("latin-1")) for n, v in sent if v is not None],
+            "root_path": "",
+            "client": (request.address, 0),
+            "state": {},
+        }
+        if visitor is None:
+            return inner
+        who, published = visitor.who, self._site.published
+        return inner | {
+            "user": {"username": who, "display_name": who, "is_authenticated": True},
+            "meta": {"case": visitor.case, "who": who, "published": published},
+        }
 
     # ------------------------------------------------------------ WebSockets
 
@@ -198,8 +213,8 @@ class Guard:
 
     def _session_name(self, request: GuardedRequest) -> str:
         """The session of a WebSocket; empty where no page of this site would open it so."""
-        names = [v for k, v in _pairs(request.query) if k == "session_id"]
-        is_ours = request.path == SOCKET and self._site.is_same_origin(request)
+        names = parse_qs(request.query, keep_blank_values=True).get("session_id", [])
+        is_ours = request.path == "/ws" and self._site.is_same_origin(request)
         is_one = len(names) == 1 and SESSION_ID.fullmatch(names[0])
         return names[0] if is_ours and is_one and _is_sound(request.query, page=True) else ""
 
@@ -221,44 +236,36 @@ class _Outlet:
         if self._is_closed:
             return
         if message["type"] == "websocket.send":
-            note_files(self._session, message.get("text") or "")
+            names, known = FILES.findall(message.get("text") or ""), self._session.files
+            known.extend(name for name in dict.fromkeys(names) if name not in known)
         elif message["type"] == "websocket.accept":
             message = {**message, "headers": []}
         await self._send(message)
 
     async def close(self) -> None:
-        """The app gets a disconnection."""
         self._is_closed = True
-        close = {"type": "websocket.close", "code": _CLOSED, "reason": "MARIMO_UNAUTHORIZED"}
         with contextlib.suppress(OSError, RuntimeError):  # the other side has just closed it
-            await self._send(close)
+            await self._send(
+                {"type": "websocket.close", "code": _CLOSED, "reason": "MARIMO_UNAUTHORIZED"}
+            )
 
 
 def methods(path: str) -> frozenset[str]:
     """The methods that a path has; none where it is not served."""
-    if path in CALLS:
-        return _SEND
-    if path in _FORMS:
-        return _READ | _SEND
-    return _READ if path in ICONS or _READABLE.fullmatch(path) else frozenset()
+    return _METHODS.get(path, _READ if _READABLE.fullmatch(path) else frozenset())
 
 
 def _is_sound(query: str, *, page: bool) -> bool:
     """Whether a query is short, and chooses no notebook, session or token of marimo's own."""
-    names = {name for name, _ in _pairs(query)} if page else set()
+    names = parse_qs(query, keep_blank_values=True).keys() if page else set()
     return len(query) <= _LONGEST_QUERY and not _FORBIDDEN & names
-
-
-def _pairs(query: str) -> list[tuple[str, str]]:
-    return parse_qsl(query, keep_blank_values=True)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
     """The body once more, and then what still arrives."""
-    left = [body]
+    messages: list[Message] = [{"type": "http.request", "body": body}]
 
     async def again() -> Message:
-        first = {"type": "http.request", "body": left.pop()} if left else None
-        return first or await receive()
+        return messages.pop() if messages else await receive()
 
     return again

@@ -1,14 +1,14 @@
-"""One HTTP request or WebSocket, with what a trusted proxy says about it."""
+"""One HTTP request or WebSocket, what a trusted proxy says about it, and the site it is sent to."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
-from costwhy.serve.addresses import is_listed, read_address
-from costwhy.serve.auth import Auth
+from costwhy.serve.auth import Auth, is_listed, read_address
 
 COOKIE = "costwhy"
 _MOST_NAME = 200  # characters of a viewer's name
@@ -32,10 +32,6 @@ class GuardedRequest:
     bearer: str
     proxy_user: str | None
 
-    def header(self, name: str) -> str | None:
-        """The value of a header that was sent exactly once."""
-        return _single(self.headers, name)
-
 
 def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     """The request of an ASGI scope.
@@ -46,22 +42,23 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     connection = HTTPConnection(scope)
     headers, peer = connection.headers, connection.client.host if connection.client else ""
     trusted = Headers(raw=headers.raw if is_listed(peer, auth.proxies) else [])
-    kind, _, credentials = (_single(headers, "authorization") or "").partition(" ")
-    schemes = {scope.get("scheme"), _single(trusted, "x-forwarded-proto")}
+    kind, _, credentials = (only_value(headers, "authorization") or "").partition(" ")
+    schemes = {scope.get("scheme"), only_value(trusted, "x-forwarded-proto")}
     return GuardedRequest(
         method=scope.get("method", "WEBSOCKET"),
         path=(scope.get("raw_path") or str(scope["path"]).encode()).decode("latin-1"),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
-        address=_forwarded(trusted.getlist("x-forwarded-for"), auth.proxies) or peer,
+        address=_forwarded(trusted, auth.proxies) or peer,
         https=not schemes.isdisjoint({"https", "wss"}),
         cookie=connection.cookies.get(COOKIE, ""),
         bearer=credentials.strip() if kind.lower() == "bearer" else "",
-        proxy_user=_user_name(_single(trusted, auth.header)) if auth.header else None,
+        proxy_user=_user_name(only_value(trusted, auth.header)) if auth.header else None,
     )
 
 
-def _single(headers: Headers, name: str) -> str | None:
+def only_value(headers: Headers, name: str) -> str | None:
+    """The value of a header that was sent exactly once."""
     values = headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -75,8 +72,38 @@ def _user_name(value: str | None) -> str | None:
     return name if name.isprintable() and 0 < len(name) <= _MOST_NAME else None
 
 
-def _forwarded(values: Sequence[str], proxies: tuple[str, ...]) -> str | None:
+def _forwarded(trusted: Headers, proxies: tuple[str, ...]) -> str | None:
     """The viewer's address in X-Forwarded-For; None where a hop before it is not an address."""
-    hops = [hop.strip() for hop in ",".join(values).split(",")]
-    found = next((hop for hop in reversed(hops) if not is_listed(hop, proxies)), "")
+    hops = map(str.strip, reversed(",".join(trusted.getlist("x-forwarded-for")).split(",")))
+    found = next((hop for hop in hops if not is_listed(hop, proxies)), "")
     return found if read_address(found) else None
+
+
+@dataclass(frozen=True)
+class Site:
+    """The settings of a guard.
+
+    `origins`: Origin by Host, {"costs.example.com": "https://costs.example.com"}. `most_bytes`: of
+    a request's body; of a login's the 64th part. `patience`: seconds within which a body must
+    arrive. `watch`: seconds between two checks of an open page's visitor. `keep`: seconds that a
+    session keeps its owner after its last WebSocket, longer than marimo keeps the session.
+    """
+
+    origins: Mapping[str, str]
+    published: str
+    notebook: Path
+    most_bytes: int = 256 * 1024
+    patience: float = 20.0
+    watch: float = 10.0
+    keep: float = 300.0
+
+    def is_https(self, request: GuardedRequest) -> bool:
+        return request.https or self.origin_of(request).startswith("https:")
+
+    def is_same_origin(self, request: GuardedRequest) -> bool:
+        """Whether a page of this site sent the request."""
+        return only_value(request.headers, "origin") == self.origin_of(request) != ""
+
+    def origin_of(self, request: GuardedRequest) -> str:
+        """The Origin that belongs to the request's Host; empty where the Host is not ours."""
+        return self.origins.get(only_value(request.headers, "host") or "", "")

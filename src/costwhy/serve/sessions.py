@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 SESSION_ID = re.compile(r"[A-Za-z0-9_-]{4,64}")
-_FILES = re.compile(r"@file/([0-9]+-[A-Za-z0-9_.-]{1,120})")
+FILES = re.compile(r"@file/([0-9]+-[A-Za-z0-9_.-]{1,120})")
 _MOST = 400  # sessions of the process
 _MOST_OF_ONE = 40  # sessions of one owner
 
@@ -38,7 +38,10 @@ class Sessions:
 
     def enter(self, name: str, owner: str) -> Session | None:
         """The session of a new WebSocket; None where it is another's, or there are too many."""
-        self._forget_old()
+        oldest = time.monotonic() - self._ttl
+        self._sessions = {
+            n: s for n, s in self._sessions.items() if s.open > 0 or s.closed > oldest
+        }
         session = self._sessions.get(name)
         if session is None:
             if len(self._sessions) >= _MOST or len(self._of(owner)) >= _MOST_OF_ONE:
@@ -50,14 +53,11 @@ class Sessions:
         return session
 
     def leave(self, session: Session) -> None:
-        """A WebSocket of the session has closed."""
         session.open -= 1
         session.closed = time.monotonic()
 
     def owns(self, name: str, owner: str) -> bool:
-        """Whether the session is there and belongs to this owner."""
-        session = self._sessions.get(name)
-        return session is not None and session.owner == owner
+        return name in self._sessions and self._sessions[name].owner == owner
 
     def may_read(self, file: str, owner: str) -> bool:
         """Whether a page of this owner was sent the file's name."""
@@ -65,14 +65,3 @@ class Sessions:
 
     def _of(self, owner: str) -> list[Session]:
         return [session for session in self._sessions.values() if session.owner == owner]
-
-    def _forget_old(self) -> None:
-        oldest = time.monotonic() - self._ttl
-        kept = {n: s for n, s in self._sessions.items() if s.open > 0 or s.closed > oldest}
-        self._sessions = kept
-
-
-def note_files(session: Session, text: str) -> None:
-    """Remember the files that a message to the page names."""
-    names = dict.fromkeys(_FILES.findall(text) if "@file/" in text else ())
-    session.files.extend(name for name in names if name not in session.files)

@@ -22,5 +22,4 @@ def read_viewer(request: object, published: str = "published") -> Viewer:
     meta = getattr(request, "meta", None) or {}
     if "published" not in meta:
         return Viewer(published, None, "this machine")
-    case = meta["case"]
-    return Viewer(str(meta["published"]), None if case is None else str(case), str(meta["who"]))
+    return Viewer(meta["published"], meta["case"], meta["who"])

@@ -122,7 +122,7 @@ def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
 
 
 def first_case(board: Board, wanted: object) -> str | None:
-    """The case that a URL asks for, None if the viewer may not see it; the first if it asks none."""
+    """The case that a URL asks for, None if the viewer may not see it; by default the first."""
     if wanted:
         return wanted if isinstance(wanted, str) and wanted in board.names else None
     return next(iter(board.names), None)

@@ -87,7 +87,7 @@ def mirror(
     wanted: Callable[[str], bool] | None = None,
     tell: Tell | None = None,
 ) -> Mirror:
-    """Fetch the objects of an address into a folder: a prefix up to a `/`, one object, a glob.
+    """Fetch the objects of an address: a prefix that ends at a `/`, one object, or a glob.
 
     wanted: which keys of a prefix or a glob; null: all. An object that is named itself is always
     fetched.

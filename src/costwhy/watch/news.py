@@ -1,23 +1,29 @@
-"""What is new about a lake's spikes beyond what was sent, and the messages that say it."""
+"""What is new about a lake's spikes since the last messages, and the messages about it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple
+from typing import Literal
 from urllib.parse import quote
 
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
 from costwhy.case.story import headline, sentences
-from costwhy.feedback.known_spike import SpikeKey, keys_of_spikes
-from costwhy.feedback.plans import plans_of
 from costwhy.feedback.savings import Saving, savings
-from costwhy.feedback.verdicts import ACCEPTING, Verdict, newest, verdicts_of
+from costwhy.feedback.verdicts import (
+    ACCEPTING,
+    SpikeKey,
+    Verdict,
+    key_of_spike,
+    newest,
+    plans_of,
+    verdicts_of,
+)
 from costwhy.lake.journal import Journal, Record
 from costwhy.text import clock, money
-from costwhy.watch.channels.message import Message
+from costwhy.watch.message import Message
 
 GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
 EventKind = Literal["new", "grown", "ended", "resolved"]
@@ -28,7 +34,7 @@ class Event(Record):
     """One piece of news about a spike, with its message.
 
     key         the spike's id in its first message: the id may move, but its news share this key
-    step        the number of this event among the spike's events of its kind
+    step        the number of this event among the spike's events of its kind, or why it happened
     by_default  it goes to the default channel although a team owns the spike: the team said
                 `not_ours`
     at          when it was found; as_of: how far the data went
@@ -45,122 +51,102 @@ class Event(Record):
 
     @property
     def id(self) -> str:
-        """The message's id."""
         return self.message.id
 
 
-class Happened(NamedTuple):
-    """What happened to a spike since its last message, and the step of the event."""
-
-    event: EventKind
-    step: str
-
-
-class Thread(NamedTuple):
-    """A spike with the earlier events of its key, oldest first."""
+@dataclass(frozen=True)
+class Thread:
+    """A spike with the earlier events of its key, oldest first, and its newest verdict."""
 
     key: str
     spike: SpikeKey
     earlier: list[Event]
+    verdict: Verdict | None
 
-    def numbered(self, event: EventKind) -> Happened:
-        """The next event of this kind."""
-        number = 1 + sum(one.event == event and one.step.isdecimal() for one in self.earlier)
-        return Happened(event, str(number))
+    @property
+    def last(self) -> Event | None:
+        return self.earlier[-1] if self.earlier else None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Its owner knows it and wants no more messages."""
+        return self.verdict is not None and self.verdict.verdict in ACCEPTING
+
+    @property
+    def is_not_ours(self) -> bool:
+        return self.verdict is not None and self.verdict.verdict == "not_ours"
+
+    def news(self) -> EventKind | None:
+        """What happened since the last message; None: nothing that its owner has to know."""
+        spike, last, verdict = self.spike, self.last, self.verdict
+        if verdict and self.is_accepted and (last is None or last.at <= verdict.at):
+            grown: EventKind = "grown" if last else "new"
+            return grown if spike.has_grown(verdict.spike) else None
+        if last is None or (self.is_not_ours and not last.by_default and spike.running):
+            return "new"
+        if last.spike.running and not spike.running:
+            return "ended"
+        is_back = spike.running and not last.spike.running
+        return "grown" if is_back or (spike.running and spike.has_grown(last.spike)) else None
+
+    def step(self, event: EventKind, fix: Saving | None = None) -> str:
+        """The step of the next event of this kind."""
+        if fix is not None:
+            return f"fixed-{fix.verdict.at:%Y%m%dT%H%M%S}-{fix.days}"
+        if event == "new" and self.earlier:  # it is new for the default channel only
+            return "not_ours"
+        return str(1 + sum(one.event == event and one.step.isdecimal() for one in self.earlier))
 
 
 def find_news(
     lake: LakeReader, earlier: Iterable[Event], url: str | None, now: datetime
 ) -> list[Event]:
     """What is new about a lake's spikes since the earlier events. url: where cases are served."""
-    analysis = analyse(lake)
+    analysis, verdicts, plans = analyse(lake), verdicts_of(lake.place), plans_of(lake.place)
     by_key: dict[str, list[Event]] = {}
-    for event in earlier:
-        by_key.setdefault(event.key, []).append(event)
-    threads = _threads(keys_of_spikes(analysis), by_key)
-    verdicts, plans = verdicts_of(lake.place), plans_of(lake.place)
+    for one in earlier:
+        by_key.setdefault(one.key, []).append(one)
+    spikes = [key_of_spike(analysis, found) for found in analysis.found]
+    threads = list(_threads(spikes, by_key, verdicts))
     writer = NewsWriter(analysis, url, now)
     news = []
     for found, thread in zip(analysis.found, threads, strict=True):
-        verdict = newest(verdicts, thread.spike)
-        happened = _happened(thread, verdict)
-        if happened is None:
-            continue
-        if thread.earlier or not any(plan.covers(analysis, found.dollars) for plan in plans):
-            news.append(writer.event(found, thread, happened, verdict))
+        event = thread.news()
+        if event and (thread.earlier or not any(p.covers(analysis, found.dollars) for p in plans)):
+            news.append(writer.event(found, thread, event))
+    # fixes that are proven, and those that did not last: of each spike the longest look
+    fixes = {one.spike_id: one for one in savings(lake) if one.outcome != "inconclusive"}
+    for found, thread in zip(analysis.found, threads, strict=True):
+        fix = fixes.get(thread.spike.spike_id)
+        if fix and all(one.step != thread.step("resolved", fix) for one in thread.earlier):
+            event = "resolved" if fix.outcome == "verified" else "grown"
+            news.append(writer.event(found, thread, event, fix))
     present = {thread.key for thread in threads}
-    gone = [chain for key, chain in by_key.items() if key not in present]
-    return news + _fixes(writer, threads) + _resolved(writer, gone, verdicts)
+    for key, chain in by_key.items():
+        last = chain[-1]
+        thread = Thread(key, last.spike, chain, newest(verdicts, last.spike))
+        is_gone = key not in present and analysis.observed.as_of >= last.as_of + GONE
+        if is_gone and last.spike.running and not thread.is_accepted:
+            news.append(writer.resolved(thread, last))
+    return news
 
 
-def _threads(spikes: list[SpikeKey], by_key: Mapping[str, list[Event]]) -> list[Thread]:
+def _threads(
+    spikes: list[SpikeKey], by_key: Mapping[str, list[Event]], verdicts: list[Verdict]
+) -> Iterator[Thread]:
     """Each spike with its earlier events: those of its id, else those of the same spike."""
     keys = {one.spike.spike_id: key for key, chain in by_key.items() for one in chain}
     keys |= {key: key for key in by_key}
     taken = {keys[spike.spike_id] for spike in spikes if spike.spike_id in keys}
-    threads = []
     for spike in spikes:
-        key = keys.get(spike.spike_id)
-        if key is None:
-            same = (
-                key
-                for key, chain in by_key.items()
-                if key not in taken and chain[-1].spike.is_same(spike)
-            )
-            key = next(same, spike.spike_id)
-            taken.add(key)
-        threads.append(Thread(key, spike, by_key.get(key, [])))
-    return threads
-
-
-def _happened(thread: Thread, verdict: Verdict | None) -> Happened | None:
-    """None: nothing new, or its owner knows and accepts it."""
-    spike, last = thread.spike, thread.earlier[-1] if thread.earlier else None
-    said_since = verdict is not None and (last is None or last.at <= verdict.at)
-    if verdict is not None and said_since and verdict.verdict in ACCEPTING:
-        grown = spike.has_grown(verdict.spike)
-        return thread.numbered("grown" if last else "new") if grown else None
-    if last is None:
-        return Happened("new", "1")
-    is_not_ours = verdict is not None and verdict.verdict == "not_ours"
-    if is_not_ours and not last.by_default and spike.running:
-        return Happened("new", "not_ours")
-    if last.spike.running and not spike.running:
-        return thread.numbered("ended")
-    if spike.running and (not last.spike.running or spike.has_grown(last.spike)):
-        return thread.numbered("grown")
-    return None
-
-
-def _fixes(writer: "NewsWriter", threads: list[Thread]) -> list[Event]:
-    """Fixes that are proven, and those that did not last: of each spike the longest look."""
-    looks = (one for one in savings(writer.analysis.lake) if one.outcome != "inconclusive")
-    longest = {one.spike_id: one for one in looks}
-    news = []
-    for found, thread in zip(writer.analysis.found, threads, strict=True):
-        fix = longest.get(thread.spike.spike_id)
-        if fix is None:
-            continue
-        step = f"fixed-{fix.verdict.at:%Y%m%dT%H%M%S}-{fix.days}"
-        if all(one.step != step for one in thread.earlier):
-            happened = Happened("resolved" if fix.outcome == "verified" else "grown", step)
-            news.append(writer.event(found, thread, happened, fix.verdict, fix))
-    return news
-
-
-def _resolved(
-    writer: "NewsWriter", gone: list[list[Event]], verdicts: list[Verdict]
-) -> list[Event]:
-    """Spikes last sent as running that a day of newer data does not show any more."""
-    news = []
-    for chain in gone:
-        last = chain[-1]
-        verdict = newest(verdicts, last.spike)
-        is_accepted = verdict is not None and verdict.verdict in ACCEPTING
-        is_recent = writer.analysis.observed.as_of < last.as_of + GONE
-        if last.spike.running and not is_accepted and not is_recent:
-            news.append(writer.resolved(Thread(last.key, last.spike, chain)))
-    return news
+        same = (
+            key
+            for key, chain in by_key.items()
+            if key not in taken and chain[-1].spike.is_same(spike)
+        )
+        key = keys.get(spike.spike_id) or next(same, spike.spike_id)
+        taken.add(key)
+        yield Thread(key, spike, by_key.get(key, []), newest(verdicts, spike))
 
 
 @dataclass(frozen=True)
@@ -172,37 +158,35 @@ class NewsWriter:
     now: datetime
 
     def event(
-        self,
-        found: FoundSpike,
-        thread: Thread,
-        happened: Happened,
-        verdict: Verdict | None,
-        fix: Saving | None = None,
+        self, found: FoundSpike, thread: Thread, event: EventKind, fix: Saving | None = None
     ) -> Event:
-        """News of a spike that the analysis has."""
-        case = case_of(self.analysis, *found)
+        """News of a spike that the analysis has. fix: the news is what came of it."""
+        case, step, spike_id = (
+            case_of(self.analysis, *found),
+            thread.step(event, fix),
+            thread.spike.spike_id,
+        )
         story = (sentence.text for sentence in sentences(case))
-        owner, spike_id = case.who[0], thread.spike.spike_id
+        lines = (_since_last(case, thread, fix), *story, _opinion(thread.verdict))
         message = Message(
-            id=self._id(thread, happened),
-            event=happened.event,
+            id=self._id(thread, event, step),
+            event=event,
             spike_id=spike_id,
-            title=f"{_word(thread, happened)}: {headline(case)}",
-            lines=(*_beginning(case, thread, fix), *story, *_opinion(verdict)),
+            title=f"{_word(thread, event, fix)}: {headline(case)}",
+            lines=tuple(line for line in lines if line),
             dollars=round(case.total, 2),
             currency=case.currency,
             url=f"{self.url.rstrip('/')}/?case={quote(spike_id)}" if self.url else None,
-            owner_team=owner["team"] if owner else None,
+            owner_team=case.who[0]["team"] if case.who[0] else None,
         )
-        by_default = verdict is not None and verdict.verdict == "not_ours"
-        return self._event(thread, happened, message, by_default=by_default)
+        return self._event(thread, step, message, by_default=thread.is_not_ours)
 
-    def resolved(self, thread: Thread) -> Event:
+    def resolved(self, thread: Thread, last: Event) -> Event:
         """News of a spike that the analysis does not have any more."""
-        last, happened = thread.earlier[-1], thread.numbered("resolved")
+        step = thread.step("resolved")
         message = replace(
             last.message,
-            id=self._id(thread, happened),
+            id=self._id(thread, "resolved", step),
             event="resolved",
             title=f"Resolved: no longer found. The last message was: {last.message.title}",
             lines=(
@@ -214,65 +198,58 @@ class NewsWriter:
             ),
             dollars=0.0,
         )
-        ended = thread._replace(spike=replace(thread.spike, running=False, per_hour=0.0))
-        return self._event(ended, happened, message, by_default=last.by_default)
+        ended = replace(thread, spike=replace(thread.spike, running=False, per_hour=0.0))
+        return self._event(ended, step, message, by_default=last.by_default)
 
-    def _event(
-        self, thread: Thread, happened: Happened, message: Message, *, by_default: bool
-    ) -> Event:
+    def _event(self, thread: Thread, step: str, message: Message, *, by_default: bool) -> Event:
         """At this time, or right after the spike's last event where the clock was set back."""
-        times = (one.at + timedelta(microseconds=1) for one in thread.earlier)
-        at, as_of = max([self.now, *times]), self.analysis.observed.as_of
-        return Event(
-            thread.key, happened.event, happened.step, thread.spike, message, by_default, at, as_of
-        )
+        at = max([self.now, *(one.at + timedelta(microseconds=1) for one in thread.earlier)])
+        as_of = self.analysis.observed.as_of
+        return Event(thread.key, message.event, step, thread.spike, message, by_default, at, as_of)
 
-    def _id(self, thread: Thread, happened: Happened) -> str:
+    def _id(self, thread: Thread, event: EventKind, step: str) -> str:
         """The same for the same news, whoever finds it and how often."""
-        parts = (self.analysis.lake.workspace, thread.key, happened.event, happened.step)
-        digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-        return f"costwhy-{digest[:32]}"
+        name = f"{self.analysis.lake.workspace}\0{thread.key}\0{event}\0{step}"
+        return f"costwhy-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 
-def _word(thread: Thread, happened: Happened) -> str:
-    if happened.event == "grown" and happened.step.startswith("fixed"):
-        return "The fix did not hold"
-    if happened.event == "grown" and thread.earlier and not thread.earlier[-1].spike.running:
-        return "Running again"
-    return {"new": "New", "grown": "Grown", "ended": "Ended", "resolved": "Fixed"}[happened.event]
+def _word(thread: Thread, event: EventKind, fix: Saving | None) -> str:
+    """The first word of the title."""
+    if fix is not None:
+        return "Fixed" if event == "resolved" else "The fix did not hold"
+    is_back = event == "grown" and thread.last and not thread.last.spike.running
+    return "Running again" if is_back else event.capitalize()
 
 
-def _beginning(case: Case, thread: Thread, fix: Saving | None) -> tuple[str, ...]:
-    """What is new since the last message."""
+def _since_last(case: Case, thread: Thread, fix: Saving | None) -> str:
+    """What is new since the last message; empty where the rest says it."""
+    last = thread.last
     if fix is not None:
         saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
         return (
-            (
-                f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
-                f"{possible}, compared with the rates of the spike at the traffic of these days."
-            ),
+            f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
+            f"{possible}, compared with the rates of the spike at the traffic of these days."
         )
-    last = thread.earlier[-1] if thread.earlier else None
     if last is None or not thread.spike.running or not last.spike.per_hour:
-        return ()
+        return ""
     now, before = (money(one.per_hour, case.currency) for one in (thread.spike, last.spike))
     return (
-        (
-            f"It cost {now} an hour over the last day. "
-            f"It was {before} at the last message, {clock(last.at)}."
-        ),
+        f"It cost {now} an hour over the last day. "
+        f"It was {before} at the last message, {clock(last.at)}."
     )
 
 
-def _opinion(verdict: Verdict | None) -> tuple[str, ...]:
+def _opinion(verdict: Verdict | None) -> str:
+    """What its owner said of it."""
     if verdict is None:
-        return ()
-    note = f": “{verdict.note}”" if verdict.note else ""
-    kind = verdict.verdict.replace("_", " ")
-    return (f"{verdict.who or 'Somebody'} said {kind} on {clock(verdict.at)}{note}.",)
+        return ""
+    said = f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')}"
+    return f"{said} on {clock(verdict.at)}" + (f": “{verdict.note}”." if verdict.note else ".")
 
 
 def read_events(journal: Journal) -> list[Event]:
     """All events that were ever written down, oldest first, then the largest."""
-    events = journal.all(Event, ".pending")
-    return sorted(events, key=lambda one: (one.at, -abs(one.message.dollars), one.id))
+    return sorted(
+        journal.all(Event, ".pending"),
+        key=lambda one: (one.at, -abs(one.message.dollars), one.id),
+    )

@@ -22,21 +22,56 @@ See docs/watch.md.
 """
 
 import logging
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 
 from costwhy.case.analysis import LakeReader
-from costwhy.config import Watch, Workspace
+from costwhy.config import EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake.journal import Journal
+from costwhy.lake.journal import Journal, Record
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.lake.lock import lock
-from costwhy.watch.deliver import Delivery, Report
-from costwhy.watch.news import find_news, read_events
+from costwhy.watch.channels import send
+from costwhy.watch.news import Event, find_news, read_events
 
 FOLDER = "watch"
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 logger = logging.getLogger("costwhy.watch")
+
+
+@dataclass(frozen=True)
+class Attempt(Record):
+    """An attempt to send a message. problem: why it failed."""
+
+    at: datetime
+    channel: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """What went wrong at the last attempt, and when the next one is due."""
+
+    problem: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a watch did.
+
+    sent     now
+    waiting  to be sent later
+    faults   what went wrong, the same fault once; the exit code follows the first
+    pauses   why messages wait that were not tried now
+    """
+
+    sent: tuple[Event, ...]
+    waiting: tuple[Event, ...]
+    faults: tuple[CostwhyError, ...] = ()
+    pauses: tuple[Pause, ...] = ()
 
 
 def watch(
@@ -81,3 +116,78 @@ def notify(lake: LakeReader, channels: Watch, url: str | None, now: datetime) ->
             if journal.create(f"{event.id}.pending", event):
                 events.append(event)
         return Delivery(journal, channels, now, check_lock).send_all(events)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """Sends messages. check_lock: raises LakeError where another costwhy took over."""
+
+    journal: Journal
+    channels: Watch
+    now: datetime
+    check_lock: Callable[[], None]
+
+    def send_all(self, events: list[Event]) -> Report:
+        """Send what is not sent yet, oldest first.
+
+        Behind a message that waits, later news of the same spike wait as well.
+        """
+        names = frozenset(self.journal.names())
+        sent: list[Event] = []
+        waiting: list[Event] = []
+        faults: dict[str, CostwhyError] = {}
+        pauses: dict[str, Pause] = {}
+        for event in events:
+            if f"{event.id}.sent" in names:
+                continue
+            tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
+            pause = self._pause(event, tries, names)
+            if pause is not None:
+                same = pauses.get(pause.problem, pause)
+                pauses[pause.problem] = min(pause, same, key=lambda one: one.until)
+            is_sent = False
+            if pause is None and all(one.key != event.key for one in waiting):
+                try:
+                    is_sent = self._send(event, tries + 1)
+                except CostwhyError as error:
+                    faults.setdefault(str(error), error)
+            (sent if is_sent else waiting).append(event)
+        return Report(tuple(sent), tuple(waiting), tuple(faults.values()), tuple(pauses.values()))
+
+    def _pause(self, event: Event, tries: int, names: frozenset[str]) -> Pause | None:
+        """The pause after a failure: five minutes, doubled each time, at most six hours.
+
+        None: an attempt is due. A clock that was set back makes nobody wait.
+        """
+        name = f"{event.id}.failed-{tries:04d}"
+        if name not in names:
+            return None
+        failed = self.journal.read(name, Attempt)
+        until = failed.at + min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE)
+        return Pause(failed.problem, until) if failed.at <= self.now < until else None
+
+    def _send(self, event: Event, number: int) -> bool:
+        """One attempt; false: another watcher is at it. Raises SendError, ConfigError.
+
+        It goes to the owner's own channel, the default one, or standard output.
+        """
+        team = None if event.by_default else event.message.owner_team
+        channel = self.channels.channel_for(team) or OutputChannel(name="stdout")
+        attempt, message = Attempt(self.now, channel.name), event.message
+        self.check_lock()
+        if not self.journal.create(f"{event.id}.sending-{number:04d}", attempt):
+            return False
+        if number > 1 and not isinstance(channel, WebhookChannel | EmailChannel):
+            # these two recognise the message by its id; a FIFO topic forgets after five minutes
+            again = "This may have come before: an earlier attempt to send it did not end well."
+            message = replace(message, lines=(*message.lines, again))
+        try:
+            send(channel, message)
+        except CostwhyError as error:
+            logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
+            name = f"{event.id}.failed-{number:04d}"
+            self.journal.create(name, replace(attempt, problem=error.problem))
+            raise
+        logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
+        self.journal.create(f"{event.id}.sent", attempt)
+        return True

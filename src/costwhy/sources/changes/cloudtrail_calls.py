@@ -29,21 +29,21 @@ _KINDS = {
         RegisterScalableTarget DeregisterScalableTarget PutScalingPolicy DeleteScalingPolicy
         PutScheduledAction DeleteScheduledAction PutScheduledUpdateGroupAction
         UpdateAutoScalingGroup SetDesiredCapacity ModifyVolume StartInstances StopInstances
-        PutFunctionConcurrency
-        DeleteFunctionConcurrency PutProvisionedConcurrencyConfig DeleteProvisionedConcurrencyConfig
-        UpdateShardCount ModifyReplicationGroupShardConfiguration IncreaseReplicaCount
-        DecreaseReplicaCount UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest
-        UpdateBrokerStorage UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster
-        PutWarmPool
+        PutFunctionConcurrency DeleteFunctionConcurrency PutProvisionedConcurrencyConfig
+        DeleteProvisionedConcurrencyConfig UpdateShardCount
+        ModifyReplicationGroupShardConfiguration IncreaseReplicaCount DecreaseReplicaCount
+        UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest UpdateBrokerStorage
+        UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
     """,
     "schedule": """
-        CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule UpdateEventSourceMapping
+        CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule
+        UpdateEventSourceMapping
     """,
     "commitment": """
         CreateSavingsPlan DeleteQueuedSavingsPlan ReturnSavingsPlan ModifyReservedInstances
         DeleteQueuedReservedInstances AcceptReservedInstancesExchangeQuote
-        CreateReservedInstancesListing CancelReservedInstancesListing
-        PurchaseHostReservation PurchaseScheduledInstances
+        CreateReservedInstancesListing CancelReservedInstancesListing PurchaseHostReservation
+        PurchaseScheduledInstances
     """,
     "tag": "PutBucketTagging DeleteBucketTagging PutObjectTagging ChangeTagsForResource",
     "flag": "UpdateFeature CreateFeature UpdateLaunch StartLaunch StopLaunch",

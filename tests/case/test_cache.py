@@ -4,7 +4,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from costwhy.show.cache import Cache
+
+from costwhy.cache import Cache
 
 PATIENCE = 30
 

@@ -14,7 +14,6 @@ LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
 MOST_LINES = 40
 MOST_TEXT = 500  # characters of one line
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
-JSON_HEADERS = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
 
 
 @dataclass(frozen=True)
@@ -69,17 +68,15 @@ def _link(url: str | None) -> str | None:
         parsed = httpx2.URL(url or "")
     except httpx2.InvalidURL:
         return None
-    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
-        return None
-    if not str(parsed).isascii():
+    is_web = parsed.scheme in {"http", "https"} and parsed.host and not parsed.userinfo
+    if not is_web or not str(parsed).isascii():
         return None
     return str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "})
 
 
 def plain_text(message: Message) -> str:
     """The message as lines of text."""
-    link = [message.url] if message.url else []
-    return "\n".join((message.title, *message.lines, *link))
+    return "\n".join((message.title, *message.lines, *([message.url] if message.url else [])))
 
 
 def as_json(message: Message) -> bytes:
