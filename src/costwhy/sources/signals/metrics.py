@@ -27,10 +27,12 @@ def odd_names() -> tuple[tuple[pl.Expr, str], ...]:
     names = [pl.col("service"), pl.col("caller")]
     control = (name.str.contains(r"[\x00-\x1f\x7f]") for name in names)
     long = (name.str.len_bytes() > MAX_NAME for name in names)
-    odd = f"a name has control characters or more than {MAX_NAME} bytes"
     return (
         (pl.col("service").is_null(), "there is no service"),
-        (pl.any_horizontal(*control, *long), odd),
+        (
+            pl.any_horizontal(*control, *long),
+            f"a name has control characters or more than {MAX_NAME} bytes",
+        ),
     )
 
 
