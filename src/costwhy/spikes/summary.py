@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -45,10 +44,6 @@ class SpikeRow:
     cost_per_hour_now: float
     month_end_excess_cost: float
     verdict: str
-
-    def __getitem__(self, name: str) -> Any:
-        """Until every caller uses the attribute."""
-        return getattr(self, name)
 
 
 def spike_row(model: Model, spike: SpikeDollars) -> SpikeRow:
