@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
@@ -173,7 +174,7 @@ def _collect(
         collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
     for hour, records in seen_hours.iter_rows():
         collector.see(None, hour, records)
-    value, is_mean = pl.col("value"), pl.col("metric") == "capacity"
+    value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
     mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
     return sums.select(
         pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)

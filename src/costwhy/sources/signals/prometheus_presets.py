@@ -7,6 +7,8 @@ says what each needs, and what it does not see.
 
 from collections.abc import Mapping
 
+from costwhy.behaviours import RETRIES
+
 # Callers that stand for the world outside
 _GATEWAY = "unknown|(?:.*-)?(?:ingress|gateway|ingressgateway|edge|front-proxy|front-envoy)"
 # The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory
@@ -75,7 +77,7 @@ _FAILED = ',envoy_response_code_class="5"'
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "istio": {
         "calls": _ISTIO_ATTEMPTS,
-        "retries": f"clamp_min({_ISTIO_ATTEMPTS} - {_ISTIO_SENT}, 0)",
+        RETRIES: f"clamp_min({_ISTIO_ATTEMPTS} - {_ISTIO_SENT}, 0)",
         "errors": _edges(
             _ISTIO,
             'istio_requests_total{reporter="destination",response_code=~"5..|0"}',
@@ -88,7 +90,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
     },
     "envoy": {
         "calls": _edges(_ENVOY, f"envoy_cluster_upstream_rq_total{{{_OWN}}}"),
-        "retries": _edges(_ENVOY, f"envoy_cluster_upstream_rq_retry{{{_OWN}}}"),
+        RETRIES: _edges(_ENVOY, f"envoy_cluster_upstream_rq_retry{{{_OWN}}}"),
         "errors": _total(
             _edges(_ENVOY, f"envoy_cluster_upstream_rq_xx{{{_OWN}{_FAILED}}}"),
             _edges(_ENVOY, f"envoy_cluster_retry_upstream_rq_xx{{{_OWN}{_FAILED}}}"),
@@ -103,7 +105,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
             _edges(_HTTP, _HTTP_CALLS),
             _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
         ),
-        "retries": _edges(
+        RETRIES: _edges(
             _SPANS,
             'traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
             'http_request_resend_count=~"[1-9][0-9]*"}',
@@ -122,7 +124,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
         "calls": _with_outside(
             _GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)
         ),
-        "retries": f"clamp_min({_GRPC_ATTEMPTS} - {_GRPC_CALLS}, 0)",
+        RETRIES: f"clamp_min({_GRPC_ATTEMPTS} - {_GRPC_CALLS}, 0)",
         "errors": _edges(_GRPC, 'grpc_client_attempt_duration_seconds_count{grpc_status!="OK"}'),
         "bytes": _total(
             _edges(_GRPC, _GRPC_BYTES.format("sent")), _edges(_GRPC, _GRPC_BYTES.format("rcvd"))
