@@ -36,7 +36,7 @@ from generate import Settings, Simulation, answers, bill_of, rows_of, simulate
 from incidents import MORE, SORTS, Incident
 
 from costwhy import tables
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.sources.changes import cdevents, cloudtrail
 from costwhy.sources.files import find_files
 from costwhy.sources.owners import backstage, codeowners

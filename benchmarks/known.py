@@ -14,7 +14,7 @@ from companies import lake_of, plan, truth_of
 from generate import Settings, simulate
 from incidents import MORE, SORTS
 
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.config import read_workspace
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import open_lake

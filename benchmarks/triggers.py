@@ -26,7 +26,7 @@ from scipy.optimize import minimize
 from costwhy import tables
 from costwhy.case.analysis import analyse
 from costwhy.case.attribution import onset_of
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.causes.changes import KnownChanges, find_known_changes
 from costwhy.causes.evidence import LOOK_BACK, MovedRate, Onset, gather
 from costwhy.causes.triggers import WEIGHTS, Weights, log_none, log_weights, rank_triggers

@@ -18,8 +18,7 @@ def _():
 
     import costwhy as cw
     from costwhy.show import chart_data, charts, html, investigation
-    from costwhy.show.list_rows import position
-    from costwhy.show.notebook import LIST, element, section
+    from costwhy.show.notebook import LIST, element, position, section
 
     return LIST, chart_data, charts, cw, element, html, investigation, mo, pl, position, section
 

@@ -17,8 +17,7 @@ def _():
 
     from costwhy.serve.viewer import read_viewer
     from costwhy.show import html, leadership
-    from costwhy.show.list_rows import position
-    from costwhy.show.notebook import LIST, element, section
+    from costwhy.show.notebook import LIST, element, position, section
 
     return LIST, element, html, leadership, mo, position, read_viewer, section
 

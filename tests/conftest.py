@@ -21,7 +21,7 @@ from shelves import fill
 from walls import TOKEN, Site, await_walls, wall
 from xdist.scheduler import LoadScopeScheduling
 
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.config import read_workspace
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import Lake, open_lake

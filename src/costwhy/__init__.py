@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from costwhy.case.case import Case
-    from costwhy.case.document import explain
     from costwhy.case.investigate import (
+        explain,
         find_spikes,
         investigate,
         investigate_window,
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     )
     from costwhy.case.opened import open_case
     from costwhy.lake.lake import Lake, open_lake
+    from costwhy.publishing.evidence import investigate_again
     from costwhy.publishing.postmortem import write_postmortem
     from costwhy.publishing.publish import publish
-    from costwhy.publishing.recompute import investigate_again
     from costwhy.publishing.verify import verify
     from costwhy.spikes.drivers import find_drivers
 
 _MODULES = {
     "Case": "case.case",
     "Lake": "lake.lake",
-    "explain": "case.document",
+    "explain": "case.investigate",
     "find_drivers": "spikes.drivers",
     "find_spikes": "case.investigate",
     "investigate": "case.investigate",
-    "investigate_again": "publishing.recompute",
+    "investigate_again": "publishing.evidence",
     "investigate_window": "case.investigate",
     "lost_tags": "case.investigate",
     "nobody_owns": "case.investigate",

@@ -11,7 +11,7 @@ import costwhy as cw
 from costwhy import tables
 from costwhy.case.analysis import LakeAnalysis
 from costwhy.case.case import Case
-from costwhy.case.document import document, explain
+from costwhy.case.investigate import document, explain
 from costwhy.errors import UsageError
 
 HOUR = timedelta(hours=1)

@@ -11,7 +11,7 @@ from small_company import DAYS, FIRST, MemoryLake, SmallCompany, changed, from_h
 
 from costwhy import tables
 from costwhy.case.analysis import analyse
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.case.investigate import find_spikes, investigate, lost_tags, nobody_owns
 from costwhy.case.opened import open_case
 from costwhy.case.story import gap_lines, lost_sentence, sentences

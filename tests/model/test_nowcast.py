@@ -9,7 +9,7 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, changed, from_hour
 
 from costwhy import tables
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.case.investigate import nowcast_ledger, overview
 from costwhy.model.backtest import DAYS, PRIOR_ERROR, Backtest, backtest
 from costwhy.model.baseline import Window, baseline_errors

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_company import HOURS, MemoryLake, SmallCompany, changed, from_hour
 
 from costwhy import tables
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 
 FEW = settings(max_examples=6, deadline=None)
 MONEY = (

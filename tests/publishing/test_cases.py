@@ -10,13 +10,13 @@ import pytest
 from shelves import published_cases
 
 import costwhy as cw
-from costwhy.case.document import document
+from costwhy.case.investigate import document
 from costwhy.case.opened import FRAMES, SUMS, digests
 from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
 from costwhy.lake.lake import Lake
 from costwhy.publishing.publish import preview
-from costwhy.publishing.recompute import investigate_again
+from costwhy.publishing.evidence import investigate_again
 from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated
 

@@ -9,7 +9,7 @@ import pytest
 
 import costwhy as cw
 from costwhy.errors import InputError
-from costwhy.publishing.recompute import investigate_again
+from costwhy.publishing.evidence import investigate_again
 from costwhy.show import html, leadership
 
 OLD = Path(__file__).parent.parent / "data" / "case-published-by-0.1.0.tar.xz"

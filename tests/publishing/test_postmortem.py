@@ -16,11 +16,11 @@ import costwhy as cw
 from costwhy.case.story import headline
 from costwhy.errors import DifferenceError
 from costwhy.lake.lake import Lake
-from costwhy.publishing.offline_page import offline_page
+from costwhy.publishing.postmortem import offline_page
 from costwhy.publishing.postmortem import exact_pins
-from costwhy.publishing.postmortem_text import merged, written_parts
+from costwhy.publishing.postmortem import merged, written_parts
 from costwhy.show import html
-from costwhy.show.chart_specs import chart_specs
+from costwhy.show.chart_data import chart_specs
 
 LARGEST = 2 * 2**20
 

@@ -11,7 +11,7 @@ from drawn_case import START, drawn_case, spike
 from costwhy import tables
 from costwhy.behaviours import BY_KIND, DEMAND, RETRIES
 from costwhy.show import chart_data, charts
-from costwhy.show.chart_specs import chart_specs
+from costwhy.show.chart_data import chart_specs
 
 HOUR = timedelta(hours=1)
 AXIS = (START - HOUR, START + 2 * HOUR)

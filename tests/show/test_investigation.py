@@ -8,7 +8,7 @@ from drawn_case import START, drawn_case, spike
 
 from costwhy import tables
 from costwhy.show import investigation
-from costwhy.show.list_rows import picked_id, position
+from costwhy.show.notebook import picked_id, position
 
 SPIKES = pl.DataFrame(
     [

@@ -14,9 +14,9 @@ from drawn_case import drawn_case
 from costwhy import templates
 from costwhy.case.case import Case
 from costwhy.case.opened import FRAMES
-from costwhy.publishing.offline_page import offline_page
+from costwhy.publishing.postmortem import offline_page
 from costwhy.show import html
-from costwhy.show.chart_specs import chart_specs
+from costwhy.show.chart_data import chart_specs
 
 GOLDEN = Path(__file__).parent / "golden"
 SOURCE = Path(templates.__file__).parent
@@ -125,8 +125,7 @@ def test_direction_and_control_characters_are_not_shown() -> None:
 
 SAFE = {  # file: how many values are declared to be HTML, and why that is right
     "show/html.py": 2,  # a filled template; an attribute that was escaped in the line before
-    "publishing/offline_page.py": 2,  # Vega's own scripts; JSON without <
-    "publishing/postmortem_text.py": 1,  # Markdown that was rendered without HTML
+    "publishing/postmortem.py": 3,  # Vega's own scripts; JSON without <; Markdown without HTML
 }
 
 

@@ -29,7 +29,7 @@ from botocore.stub import ANY, Stubber
 from places import ROOT, SAMPLE
 from polars.testing import assert_frame_equal
 
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.batch import IngestReport

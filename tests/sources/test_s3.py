@@ -26,7 +26,7 @@ from aws_on_loopback import (
 )
 from places import SAMPLE
 
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.ingest import ingest

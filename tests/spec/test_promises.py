@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, changed, from_hour
 
-from costwhy.case.document import explain
+from costwhy.case.investigate import explain
 
 ONSET = 720  # hour 0 of day 31, a Wednesday
 

@@ -91,31 +91,25 @@ class LakeReader(Tables, Protocol):
     @property
     def workspace(self) -> str:
         """Name of the workspace."""
-        ...
 
     @property
     def currency(self) -> str:
         """Its one currency."""
-        ...
 
     @property
     def version(self) -> int:
         """Version of the lake."""
-        ...
 
     @property
     def place(self) -> str:
         """Where the lake is; with the version, what a lake is known by."""
-        ...
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The configuration of its ingest; empty where none is kept."""
-        ...
 
     def history(self, name: str, /) -> list[tuple[datetime, pl.DataFrame]]:
         """Earlier versions of a table, oldest first, each with its time of writing."""
-        ...
 
 
 _ANALYSES: Cache[LakeAnalysis] = Cache(most=4)
@@ -123,8 +117,7 @@ _ANALYSES: Cache[LakeAnalysis] = Cache(most=4)
 
 def analyse(lake: LakeReader, as_of: datetime | None = None) -> LakeAnalysis:
     """The analysis of a lake as of a time; by default of the newest hour of any source."""
-    key = (lake.place, lake.version, as_of)
-    return _ANALYSES.get(key, lambda: _analysis(lake, as_of))
+    return _ANALYSES.get((lake.place, lake.version, as_of), lambda: _analysis(lake, as_of))
 
 
 def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
@@ -134,9 +127,9 @@ def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
     if as_of is not None:
         recorded = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY)
         frames["changes"] = frames["changes"].filter(recorded <= as_of)
-    services = {*observed.services, *observed.meters["service"].drop_nulls()}
-    changes = find_known_changes(frames["changes"], frozenset(services))
-    spikes = [dollars_of(model, spike) for spike in find(model)]
-    spikes.sort(key=lambda spike: -float(spike.hourly.sum()))
-    found = tuple(FoundSpike(spike, spike_row(model, spike)) for spike in spikes)
+    services = frozenset([*observed.services, *observed.meters["service"].drop_nulls()])
+    changes = find_known_changes(frames["changes"], services)
+    spikes = (dollars_of(model, spike) for spike in find(model))
+    largest_first = sorted(spikes, key=lambda spike: -float(spike.hourly.sum()))
+    found = tuple(FoundSpike(spike, spike_row(model, spike)) for spike in largest_first)
     return LakeAnalysis(lake, observed, model, found, frames, changes)

@@ -25,39 +25,43 @@ def new_resources(analysis: LakeAnalysis, spike: SpikeDollars) -> frozenset[str]
     own = analysis.observed.meters[list(spike.moved_meters)].unique()
     lines = analysis.frames["series"].join(own, on=list(tables.METER), how="semi", nulls_equal=True)
     day = analysis.observed.hours[spike.window.start].replace(hour=0)
-    days = analysis.frames["daily"].join(lines, on="series_id", how="semi")
-    first = days.drop_nulls("ResourceId").group_by("ResourceId").agg(pl.col("day").min())
-    new = first.filter(pl.col("day").is_between(day, day + timedelta(days=1)))
-    return frozenset(new["ResourceId"].head(MOST_RESOURCES))
+    first = (
+        analysis.frames["daily"]
+        .join(lines, on="series_id", how="semi")
+        .drop_nulls("ResourceId")
+        .group_by("ResourceId")
+        .agg(pl.col("day").min())
+        .filter(pl.col("day").is_between(day, day + timedelta(days=1)))
+    )
+    return frozenset(first["ResourceId"].head(MOST_RESOURCES))
 
 
 def onset_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Onset:
     """What a change must explain to have caused this spike."""
     observed, first_hours = analysis.observed, analysis.model.service_first_hour
     sizes = [abs(float(dollars.sum())) for dollars in spike.dollars]
-    shares = [size / (sum(sizes) or 1.0) for size in sizes]
+    whole = sum(sizes) or 1.0
     callers: dict[str, frozenset[str]] = {}
     for edge in observed.edges:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
     swells = bool(spike.baselines) and spike.baselines[0].rate.kind in SEASONAL
-    newborn = (
-        service
-        for service, hour in zip(observed.services, first_hours, strict=True)
-        if hour > NEW_AFTER and abs(hour - spike.window.start) <= NEW_WITHIN
-    )
     evidence, meters = analysis.evidence, observed.meters[list(spike.moved_meters)]
     return Onset(
         tuple(
-            MovedRate(*base.rate.name, share)
-            for base, share in zip(spike.baselines, shares, strict=True)
+            MovedRate(*base.rate.name, size / whole)
+            for base, size in zip(spike.baselines, sizes, strict=True)
         ),
         since=observed.hours[spike.since],
         start=observed.hours[spike.window.start],
         blur=timedelta(hours=4 if swells else 1),
         end=None if spike.running else observed.hours[0] + spike.window.end * HOUR,
         callers_of=callers,
-        newborn=frozenset(newborn),
+        newborn=frozenset(
+            service
+            for service, hour in zip(observed.services, first_hours, strict=True)
+            if hour > NEW_AFTER and abs(hour - spike.window.start) <= NEW_WITHIN
+        ),
         accounts=frozenset(meters["SubAccountId"].drop_nulls()),
         resources=evidence.resources if evidence else new_resources(analysis, spike),
     )
@@ -82,22 +86,28 @@ def is_planned(ranked: RankedTriggers, row: SpikeRow, hours: int, as_of: datetim
 def owners_of(
     analysis: LakeAnalysis, spike: SpikeDollars, best: dict[str, object] | None
 ) -> pl.DataFrame:
-    """Who runs it and ran it then, who decided, who pays (tables.OWNERS)."""
-    start, service = analysis.observed.hours[spike.window.start], _costly_service(analysis, spike)
-    budget = budget_owner(analysis.observed, spike.moved_meters)
-    found = find_owners(analysis.directory, service, best, budget, start)
+    """Who runs it and ran it then, who decided, who pays (tables.OWNERS).
+
+    Asked for is the service whose bill the spike moved most.
+    """
+    own, observed = list(spike.moved_meters), analysis.observed
+    costly = (
+        observed.meters[own]
+        .select("service", excess=spike.excess[own].sum(axis=1))
+        .drop_nulls()
+        .group_by("service")
+        .sum()
+        .sort(pl.col("excess").abs(), "service", descending=[True, False])
+    )
+    found = find_owners(
+        analysis.directory,
+        next(iter(costly["service"]), None),
+        best,
+        budget_owner(observed, spike.moved_meters),
+        observed.hours[spike.window.start],
+    )
     kept = analysis.evidence.owners if analysis.evidence else None
     if kept is None:
         return found
     running = pl.col("role").is_in(["owner", "owner_then"])  # of a published case: as published
     return pl.concat([tables.OWNERS.fit(kept), found.filter(~running)])
-
-
-def _costly_service(analysis: LakeAnalysis, spike: SpikeDollars) -> str | None:
-    """The service whose bill the spike moved most."""
-    own = list(spike.moved_meters)
-    excess = spike.excess[own].sum(axis=1)
-    rows = analysis.observed.meters[own].select("service", excess=excess).drop_nulls()
-    sums = rows.group_by("service").sum()
-    largest = sums.sort(pl.col("excess").abs(), "service", descending=[True, False])
-    return next(iter(largest["service"]), None)

@@ -72,5 +72,4 @@ class Case:
         return next(self.owners.filter(pl.col("role") == role).iter_rows(named=True), None)
 
     def __repr__(self) -> str:
-        """The answer in one line."""
         return f"<Case {self.spike.spike_id}: {self.headline}>"

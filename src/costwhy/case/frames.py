@@ -6,7 +6,7 @@ theirs are too, and of each hour the ledger is the timeline's actual less expect
 
 import json
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -49,9 +49,13 @@ def behaviour_table(spike: SpikeDollars, excess: float) -> tuple[pl.DataFrame, f
     ]
     money = pl.col("cost_change", "nowcast_change")
     both = pl.col("cost_change") + pl.col("nowcast_change")
-    names = [column.name for column in tables.PLACE]
-    table = tables.BEHAVIOUR.of(rows).group_by(names, maintain_order=True).agg(money.sum())
-    table = table.with_columns(money.round(2) + 0.0).sort(both.abs(), descending=True)
+    table = (
+        tables.BEHAVIOUR.of(rows)
+        .group_by([column.name for column in tables.PLACE], maintain_order=True)
+        .agg(money.sum())
+        .with_columns(money.round(2) + 0.0)
+        .sort(both.abs(), descending=True)
+    )
     return table, cents(excess - float(table["cost_change"].sum()))
 
 
@@ -76,9 +80,8 @@ def drivers_table(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, fl
 
 def shown_hours(observed: Observed, spike: SpikeDollars) -> slice:
     """The hours of the timeline: a week before the spike to a week after its end, or to now."""
-    around = SHOWN_AROUND // HOUR
-    last = min(len(observed.hours), spike.window.end + around)
-    return slice(max(0, spike.window.start - around), last)
+    around, window = SHOWN_AROUND // HOUR, spike.window
+    return slice(max(0, window.start - around), min(len(observed.hours), window.end + around))
 
 
 def timeline_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
@@ -92,14 +95,17 @@ def timeline_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
 
 def timeline_of(observed: Observed, shown: slice, actual: Array, expected: Array) -> pl.DataFrame:
     """Cost by hour, with what is known of each hour's bill."""
-    columns = {
-        "hour": list(observed.hours[shown]),
-        "actual_cost": actual,
-        "expected_cost": expected,
-        "estimated": np.arange(shown.start, shown.stop) >= observed.billed,
-        "state": states(observed)[shown],
-    }
-    return tables.TIMELINE.fit(pl.DataFrame(columns))
+    return tables.TIMELINE.fit(
+        pl.DataFrame(
+            {
+                "hour": list(observed.hours[shown]),
+                "actual_cost": actual,
+                "expected_cost": expected,
+                "estimated": np.arange(shown.start, shown.stop) >= observed.billed,
+                "state": states(observed)[shown],
+            }
+        )
+    )
 
 
 def ledger_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
@@ -152,10 +158,12 @@ def dependencies_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
         by_meter = dollars[:, : spike.billed or None].sum(axis=1)  # of all hours if none is billed
         least = LEAST_OF_PATH * max(abs(float(by_meter.sum())), 0.01)
         own = observed.meters.select(line).with_columns(change=by_meter)[list(spike.moved_meters)]
-        changes = (
-            own.group_by(line, maintain_order=True).sum().filter(pl.col("change").abs() >= least)
-        )
-        for service, provider, change in changes.iter_rows():
+        for service, provider, change in (
+            own.group_by(line, maintain_order=True)
+            .sum()
+            .filter(pl.col("change").abs() >= least)
+            .iter_rows()
+        ):
             services = _path(observed, base.rate.caller, base.rate.service, service)
             rows.append(([*services, provider or "charges"], cents(change)))
     table = tables.DEPENDENCIES.of(rows)
@@ -174,26 +182,28 @@ def _path(
 
 
 def coverage_table(analysis: LakeAnalysis, spike: SpikeDollars) -> pl.DataFrame:
-    """What each source covered of the week before the spike and of the spike (tables.COVERAGE)."""
+    """What each source covered of the week before the spike and of the spike (tables.COVERAGE).
+
+    A gap is START/END without records, between two records that are too far apart.
+    """
     seen, observed = analysis.frames["seen"], analysis.observed
     begin = max(observed.hours[0], observed.hours[spike.window.start] - SHOWN_AROUND)
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
-        inside = hours.filter((hours >= begin) & (hours < observed.as_of))
+        inside = hours.filter((hours >= begin) & (hours < observed.as_of)).to_list()
         until = hours[-1] + HOUR
         if source == "cost":  # of all accounts, as everywhere
             until = min(until, observed.billed_through)
         known = format_behind(source)
-        gaps = _gaps(inside.to_list(), RARE_GAP if known is None or not known.every_hour else GAP)
+        least = RARE_GAP if known is None or not known.every_hour else GAP
+        gaps = [
+            f"{plain_value(first + HOUR)}/{plain_value(last)}"
+            for first, last in pairwise(inside)
+            if last - first >= least
+        ]
         rows.append((source, hours.min(), until, gaps, known.cannot_show if known else None))
     return tables.COVERAGE.of(rows)
-
-
-def _gaps(hours: list[datetime], least: timedelta) -> list[str]:
-    """Stretches START/END without records, between two records that are `least` or more apart."""
-    gaps = ((first + HOUR, last) for first, last in pairwise(hours) if last - first >= least)
-    return [f"{plain_value(start)}/{plain_value(end)}" for start, end in gaps]
 
 
 def clocks_table(
@@ -214,8 +224,9 @@ def clocks_table(
     if any(
         r.kind in ON_EDGES or (r.kind == CAPACITY and r.service in observed.capacity) for r in rates
     ):
-        words = "the signals show it at the end of its first hour"
-        rows.append(("signals", start, start + HOUR, words))
+        rows.append(
+            ("signals", start, start + HOUR, "the signals show it at the end of its first hour")
+        )
     late = observed.as_of - observed.billed_through
     words = f"the first hour of it is on a bill that comes {late / HOUR:.0f} h later"
     rows.append(("bill", start, start + HOUR + late, words))

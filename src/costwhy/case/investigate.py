@@ -1,34 +1,24 @@
 """Questions about a lake: its spikes, a spike as a case, any window as a case, what nobody owns.
 
 Each takes a lake and, if wanted, a time as of which it is answered. Those that end in `_of` take
-the analysis of a lake.
+the analysis of a lake. `explain` answers all of them as the document that `costwhy explain --json`
+prints; `docs/explain.schema.json` is its schema.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from costwhy import tables
+from costwhy.case import frames
 from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
 from costwhy.case.case import Case
-from costwhy.case.frames import (
-    behaviour_table,
-    calls_table,
-    clocks_table,
-    coverage_table,
-    dependencies_table,
-    drivers_table,
-    leaves_of,
-    ledger_table,
-    shown_hours,
-    timeline_of,
-    timeline_table,
-)
 from costwhy.case.story import headline
 from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
@@ -37,10 +27,14 @@ from costwhy.errors import UsageError
 from costwhy.model.backtest import past_estimates
 from costwhy.model.baseline import Window
 from costwhy.model.observed import HOUR, Observed
-from costwhy.model.rates import Model
 from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
 from costwhy.spikes.summary import SpikeRow, spike_row
-from costwhy.text import cents
+from costwhy.text import cents, plain_value
+
+TRIGGER = ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")
+OWNER = ("service", "team", "contact", "source")
+DECIDED_BY = ("service", "actor", "team", "contact")
+COSTS = ("expected_cost", "actual_cost", "excess_cost", "excess_low", "excess_high")
 
 
 def find_spikes(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
@@ -64,7 +58,7 @@ def overview_of(analysis: LakeAnalysis) -> pl.DataFrame:
     expected = actual.copy()
     for spike, _ in analysis.found:
         expected[spike.window.hours] -= spike.excess[meters].sum(axis=0)
-    return timeline_of(analysis.observed, slice(0, actual.size), actual, expected)
+    return frames.timeline_of(analysis.observed, slice(0, actual.size), actual, expected)
 
 
 def _billed_by_hour(observed: Observed) -> list[int]:
@@ -132,27 +126,21 @@ def investigate_window(
     spike = dollars_of_window(analysis.model, hours, other, where or {})
     row = spike_row(analysis.model, spike)
     case = case_of(analysis, spike, replace(row, where=json.dumps(dict(where))) if where else row)
-    return (
-        case if other is None else replace(case, calendar=_calendar(analysis.model, spike, other))
-    )
-
-
-def _calendar(model: Model, spike: SpikeDollars, against: Window) -> float:
-    """What the lengths of two windows make of the difference of their totals.
-
-    It is the other window's cost an hour for each hour that this one is longer.
-    """
-    cost = model.cost[list(spike.moved_meters), against.hours].mean(axis=1).sum()
-    return cents(float(cost) * (spike.window.width - against.width))
+    if other is None:
+        return case
+    # the other window's cost an hour, for each hour that this one is longer
+    cost = analysis.model.cost[list(spike.moved_meters), other.hours].mean(axis=1).sum()
+    return replace(case, calendar=cents(float(cost) * (spike.window.width - other.width)))
 
 
 def _indices(observed: Observed, window: tuple[datetime, datetime]) -> Window:
     first, last = (round((time.astimezone(UTC) - observed.hours[0]) / HOUR) for time in window)
     if not 0 <= first < last <= len(observed.hours):
-        known = f"{observed.hours[0]:%Y-%m-%dT%H:%MZ} to {observed.as_of:%Y-%m-%dT%H:%MZ}"
         raise UsageError(
             f"no window from {window[0]:%Y-%m-%dT%H:%MZ} to {window[1]:%Y-%m-%dT%H:%MZ}",
-            found=f"data from {known}",
+            found=(
+                f"data from {observed.hours[0]:%Y-%m-%dT%H:%MZ} to {observed.as_of:%Y-%m-%dT%H:%MZ}"
+            ),
             fix="pick a window inside the data, first hour before last",
         )
     return Window(first, last)
@@ -161,13 +149,13 @@ def _indices(observed: Observed, window: tuple[datetime, datetime]) -> Window:
 def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     """Everything about one spike of an analysed lake."""
     observed, model, evidence = analysis.observed, analysis.model, analysis.evidence
-    behaviour, behaviour_remainder = behaviour_table(spike, row.excess_cost)
-    leaves = evidence.leaves if evidence else leaves_of(model, spike)
-    drivers, drivers_remainder = drivers_table(leaves, row.excess_cost)
+    behaviour, behaviour_remainder = frames.behaviour_table(spike, row.excess_cost)
+    leaves = evidence.leaves if evidence else frames.leaves_of(model, spike)
+    drivers, drivers_remainder = frames.drivers_table(leaves, row.excess_cost)
     ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike))
     best = next(ranked.triggers.iter_rows(named=True), None)
     probable = best is not None and best["probability"] > ranked.no_recorded_change
-    shown = observed.hours[shown_hours(observed, spike)]
+    shown = observed.hours[frames.shown_hours(observed, spike)]
     inside = pl.col("time").is_between(shown[0], shown[-1] + HOUR)
     case = Case(
         workspace=analysis.lake.workspace,
@@ -184,13 +172,110 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
         no_recorded_change=ranked.no_recorded_change,
         planned=is_planned(ranked, row, spike.hourly.size, observed.as_of),
         owners=owners_of(analysis, spike, best),
-        timeline=timeline_table(model, spike),
-        ledger=ledger_table(model, spike),
-        calls=calls_table(model, spike),
+        timeline=frames.timeline_table(model, spike),
+        ledger=frames.ledger_table(model, spike),
+        calls=frames.calls_table(model, spike),
         changes=analysis.frames["changes"].filter(inside),
-        dependencies=dependencies_table(model, spike),
-        coverage=coverage_table(analysis, spike),
-        clocks=clocks_table(analysis, spike, best if probable else None),
+        dependencies=frames.dependencies_table(model, spike),
+        coverage=frames.coverage_table(analysis, spike),
+        clocks=frames.clocks_table(analysis, spike, best if probable else None),
         analysis=analysis,
     )
     return replace(case, headline=headline(case))
+
+
+# ---------------------------------------------------------------- as JSON
+
+
+def explain(
+    lake: LakeReader,
+    spike_id: str | None = None,
+    as_of: datetime | None = None,
+    *,
+    window: tuple[datetime, datetime] | None = None,
+    against: tuple[datetime, datetime] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> dict[str, object]:
+    """All spikes of a lake, or one, or a window of hours, and what nobody owns."""
+    analysis = analyse(lake, as_of)
+    if window is not None:
+        cases = [investigate_window(lake, window, against=against, where=where, as_of=as_of)]
+    elif spike_id is not None:
+        cases = [investigate(lake, spike_id, as_of)]
+    else:
+        cases = [case_of(analysis, *spike) for spike in analysis.found]
+    cost, share, items = nobody_owns_of(analysis)
+    return {
+        "costwhy": 1,
+        "workspace": lake.workspace,
+        "currency": lake.currency,
+        "as_of": plain_value(analysis.observed.as_of),
+        "billed_through": plain_value(analysis.observed.billed_through),
+        "spikes": [document(case) for case in cases],
+        "ownership_gap": {
+            "cost": cents(cost),
+            "share": round(share, 6) + 0.0,
+            "items": [_plain(item) for item in items.to_dicts()],
+        },
+        "rows_set_aside": int(analysis.frames["set_aside"]["records"].sum()),
+    }
+
+
+def document(case: Case) -> dict[str, object]:
+    """One spike of the document."""
+    spike = case.spike
+    owner, decided_by, budget = case.who
+    nowcast = {
+        "hours": spike.nowcast_hours,
+        "excess_cost": spike.nowcast_excess_cost,
+        "low": spike.nowcast_low,
+        "high": spike.nowcast_high,
+    }
+    return {
+        "spike_id": spike.spike_id,
+        "title": spike.title,
+        "start": plain_value(spike.start),
+        "end": plain_value(spike.end),
+        "status": spike.status,
+        "shape": spike.shape,
+        "where": json.loads(spike.where),
+        **{name: getattr(spike, name) for name in COSTS},
+        "nowcast": nowcast if spike.nowcast_hours else None,
+        "cost_per_hour_now": spike.cost_per_hour_now,
+        "month_end_excess_cost": spike.month_end_excess_cost,
+        "drivers": [_plain(row) for row in case.drivers.to_dicts()],
+        "drivers_remainder": case.drivers_remainder,
+        "behaviour": case.behaviour.to_dicts(),
+        "behaviour_remainder": case.behaviour_remainder,
+        **({"calendar_cost": case.calendar} if case.calendar is not None else {}),
+        "verdict": spike.verdict,
+        "planned": case.planned,
+        "triggers": [
+            {name: row[name] for name in TRIGGER}
+            | {
+                "also": row["also"] or [],
+                "time": plain_value(row["time"]),
+                "probability": round(row["probability"], 4),
+            }
+            for row in case.triggers.to_dicts()
+        ],
+        "no_recorded_change": round(case.no_recorded_change, 4),
+        "owner": _named(owner, OWNER),
+        "owner_then": _named(case.owner_then, OWNER),
+        "decided_by": _named(decided_by, DECIDED_BY),
+        "budget_owner": budget and {"name": budget["team"], "source": budget["source"]},
+        "coverage": [_plain(row) for row in case.coverage.to_dicts()],
+        "dependencies": case.dependencies.to_dicts(),
+    }
+
+
+def _named(row: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, object] | None:
+    return {name: row[name] for name in names} if row else None
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, object]:
+    """The row with `where` as an object and times as text."""
+    return {
+        name: json.loads(value) if name == "where" else plain_value(value)
+        for name, value in row.items()
+    }

@@ -41,7 +41,6 @@ class Published:
 
     @property
     def name(self) -> str:
-        """The spike's id, which is the folder's name."""
         return self.folder.name
 
 
@@ -142,10 +141,8 @@ def local_folder(published: str | Path) -> Path:
     if not address.startswith("s3://"):
         return Path(address)
     prefix = address.rstrip("/") + "/"
-    cache = (
-        user_cache_path("costwhy")
-        / f"published-{hashlib.sha256(address.encode()).hexdigest()[:12]}"
-    )
+    name = hashlib.sha256(address.encode()).hexdigest()[:12]
+    cache = user_cache_path("costwhy") / f"published-{name}"
     with _MIRRORING:
         if time.monotonic() - _MIRRORED.get(address, float("-inf")) > MIRROR_SECONDS:
             s3_mirror.mirror(prefix, cache)

@@ -42,22 +42,18 @@ def behaviour_cost(row: Mapping[str, Any]) -> float:
 
 
 def headline(case: Case) -> str:
-    """The answer in one sentence, as `$1,048 more since 21 Oct 09:00 UTC: traffic to orders`."""
-    start, end = clock(case.spike.start), case.spike.end
+    """The answer in one sentence, as `$1,048 more since 21 Oct 09:00 UTC: traffic to orders`.
+
+    It names the first behaviour, the second unless the first is most of it, and how many more.
+    """
+    start, end, rows = clock(case.spike.start), case.spike.end, case.behaviour.to_dicts()
     when = f"since {start}" if end is None else f"from {start} to {clock(end)}"
-    return f"{_more(case.total, case.currency)} {when}: {_causes(case)}"
-
-
-def _causes(case: Case) -> str:
-    """The first behaviour, the second unless the first is most of it, and how many more."""
-    rows = case.behaviour.to_dicts()
-    if not rows:
-        return "nothing that is measured here moved it"
-    words = [behaviour_words(row) for row in rows]
-    if len(rows) == 1 or behaviour_cost(rows[0]) >= MOST * case.total > 0:
-        return words[0]
-    more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
-    return f"{words[0]}{', ' if more else ' and '}{words[1]}{more}"
+    words = [behaviour_words(row) for row in rows] or ["nothing that is measured here moved it"]
+    causes = words[0]
+    if len(rows) > 1 and not behaviour_cost(rows[0]) >= MOST * case.total > 0:
+        more = f" and {len(rows) - 2} more" if len(rows) > 2 else ""
+        causes = f"{words[0]}{', ' if more else ' and '}{words[1]}{more}"
+    return f"{_more(case.total, case.currency)} {when}: {causes}"
 
 
 def _whose(name: object) -> str:
@@ -127,17 +123,15 @@ def gap_lines(document: Mapping[str, Any], lost: Sequence[Mapping[str, object]])
 
 def document_lines(document: Mapping[str, Any]) -> list[str]:
     """The document of `explain --json` as lines for a terminal."""
-    spikes = document["spikes"]
+    spikes, currency = document["spikes"], document["currency"]
     first = (
         f"{document['workspace']}: {_count(len(spikes), 'spike')} as of {document['as_of']}, "
         f"billed through {document['billed_through']}"
     )
-    currency = document["currency"]
     return [first, *(line for spike in spikes for line in ("", *_spike_lines(spike, currency)))]
 
 
 def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
-    """One spike of the document."""
     late = (spike["nowcast"] or {}).get("excess_cost") or 0.0
     total = money(spike["excess_cost"] + late, currency)
     planned = ", planned" if spike["planned"] else ""
@@ -188,24 +182,23 @@ def _impact(case: Case) -> Sentence:
 
 
 def _calendar(case: Case) -> Sentence | None:
-    """What the unequal lengths of two windows make of the difference of their totals."""
     if not case.calendar:
         return None
-    which = "longer" if case.calendar > 0 else "shorter"
     return Sentence(
-        f"The calendar: the window is {which} than the other, "
-        f"which makes {money(case.calendar, case.currency)} of the difference of their totals.",
+        f"The calendar: the window is {'longer' if case.calendar > 0 else 'shorter'} than the "
+        f"other, which makes {money(case.calendar, case.currency)} of the difference of their "
+        "totals.",
         "timeline",
     )
 
 
 def _why(case: Case) -> Sentence | None:
-    rows = case.behaviour.head(3).to_dicts()
-    if not rows:
-        return None
-    parts = [f"{behaviour_words(r)} {money(behaviour_cost(r), case.currency)}" for r in rows]
-    verdict = VERDICT_WORDS[case.spike.verdict]
-    return Sentence(f"{verdict}: {'; '.join(parts)}.", "behaviour")
+    parts = [
+        f"{behaviour_words(row)} {money(behaviour_cost(row), case.currency)}"
+        for row in case.behaviour.head(3).to_dicts()
+    ]
+    words = f"{VERDICT_WORDS[case.spike.verdict]}: {'; '.join(parts)}."
+    return Sentence(words, "behaviour") if parts else None
 
 
 def _without_traffic(case: Case) -> Sentence:
@@ -217,9 +210,9 @@ def _without_traffic(case: Case) -> Sentence:
     demand = sum(cost for cost, kind in rows if kind == DEMAND)
     traffic = "nothing" if abs(demand) < LEAST_TRAFFIC else money(demand, case.currency)
     others = money(sum(cost for cost, _ in rest), case.currency)
-    label = BY_KIND[rest[0][1]].label
     return Sentence(
-        f"Traffic alone would have cost {traffic} more; the rest, {others}, is {label}.",
+        f"Traffic alone would have cost {traffic} more; the rest, {others}, "
+        f"is {BY_KIND[rest[0][1]].label}.",
         "behaviour",
     )
 
@@ -271,11 +264,10 @@ def _still(case: Case) -> Sentence:
 
 def _doubt(case: Case) -> Sentence | None:
     rows = case.coverage.to_dicts()
-    gaps = [f"{r['source']} has {_count(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
-    notes = [f"{r['source']}: {r['cannot_rule_out']}" for r in rows if r["cannot_rule_out"]]
-    if not gaps and not notes:
-        return None
-    return Sentence(f"Cannot be ruled out: {'; '.join([*gaps, *notes])}.", "coverage")
+    doubts = [f"{r['source']} has {_count(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
+    doubts += [f"{r['source']}: {r['cannot_rule_out']}" for r in rows if r["cannot_rule_out"]]
+    words = f"Cannot be ruled out: {'; '.join(doubts)}."
+    return Sentence(words, "coverage") if doubts else None
 
 
 # ---------------------------------------------------------------- words

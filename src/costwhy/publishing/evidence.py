@@ -1,4 +1,4 @@
-"""The data that a spike rests on: from these few tables every number of its case is made again.
+"""The data that a spike rests on, and its case made again from these few tables alone.
 
 What is kept: the meters that the spike moved, by the hour; the calls of the services from its
 cause down to those meters, and the calls into them; calls from outside, which show holidays; the
@@ -6,24 +6,30 @@ changes that were weighed; who is asked for; what was covered.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from costwhy.arrays import Array
 from costwhy.behaviours import ON_EDGES
-from costwhy.case.analysis import LakeAnalysis
+from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
+from costwhy.case.case import Case
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
+from costwhy.causes.changes import KnownChanges, hour_of
 from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
-from costwhy.model.observed import Observed
-from costwhy.model.rates import Model, Rate
-from costwhy.spikes.detect import Episode, Spike
+from costwhy.errors import InputError
+from costwhy.model.observed import Edge, Observed
+from costwhy.model.rates import Model, Rate, fit
+from costwhy.spikes.detect import Episode, Spike, episode_of
+from costwhy.spikes.dollars import dollars_of
+from costwhy.spikes.shifts import Shift
 from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
 from costwhy.text import currency_code, iso_time
@@ -51,11 +57,6 @@ class Evidence:
     spike: dict[str, Any]
     resources: tuple[str, ...]
     tables: dict[str, pl.DataFrame]
-
-    @property
-    def outline(self) -> dict[str, Any]:
-        """What case.json has of it; the tables are files of their own."""
-        return {"about": self.about, "spike": self.spike, "resources": self.resources}
 
 
 def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
@@ -100,12 +101,14 @@ def open_evidence(place: str | Path) -> Evidence:
     folder = Path(place)
     outline = json.loads((folder / "case.json").read_text(encoding="utf-8"))["outline"]
     currency_code(outline["about"]["currency"], folder / "case.json")
-    files = sorted((folder / "inputs").glob("*.parquet"))
     return Evidence(
         outline["about"],
         outline["spike"],
         tuple(outline["resources"]),
-        {file.stem: pl.read_parquet(file) for file in files},
+        {
+            file.stem: pl.read_parquet(file)
+            for file in sorted((folder / "inputs").glob("*.parquet"))
+        },
     )
 
 
@@ -118,19 +121,14 @@ def rate_place(observed: Observed, rate: Rate) -> dict[str, Any]:
 
 def _episode(observed: Observed, episode: Episode) -> dict[str, Any]:
     rate, shift = episode.rate, episode.shift
+    busy = np.concatenate([[0], (~episode.baseline_hours).astype(np.int8), [0]])
     return {
         "kind": rate.kind,
         "style": rate.style,
         "place": rate_place(observed, rate),
         "shift": [shift.since, shift.start, shift.end, shift.size, shift.ramp],
-        "busy": _stretches(~episode.baseline_hours),
+        "busy": np.flatnonzero(np.diff(busy)).reshape(-1, 2).tolist(),  # stretches [first, last)
     }
-
-
-def _stretches(mask: np.ndarray) -> list[list[int]]:
-    """Stretches [first, last) where the mask is true."""
-    ends = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [[int(first), int(last)] for first, last in ends.reshape(-1, 2)]
 
 
 def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
@@ -158,19 +156,23 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
 def _hours(observed: Observed, meters: list[int], edges: list[int]) -> dict[str, pl.DataFrame]:
     """Usage, cost, calls and reported capacity, by the hour."""
     pairs = [(observed.edges[e].service, observed.edges[e].caller) for e in edges]
-    columns = {"service": pl.String, "t": pl.Int64, REPORTED: pl.Float64}
     reported = [
         (service, t, value)
         for service in sorted({service for service, _ in pairs})
         for t, value in enumerate(observed.capacity.get(service, ()))
     ]
-    named = {"service": pl.String, "caller": pl.String}
     return {
         "meters": observed.meters[meters],
         "meter_hours": _sparse(observed, METER_GRIDS, meters),
-        "edges": pl.DataFrame(pairs, schema=named, orient="row"),
+        "edges": pl.DataFrame(
+            pairs, schema={"service": pl.String, "caller": pl.String}, orient="row"
+        ),
         "edge_hours": _sparse(observed, EDGE_GRIDS, edges),
-        REPORTED: pl.DataFrame(reported, schema=columns, orient="row"),
+        REPORTED: pl.DataFrame(
+            reported,
+            schema={"service": pl.String, "t": pl.Int64, REPORTED: pl.Float64},
+            orient="row",
+        ),
     }
 
 
@@ -212,11 +214,114 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
 def _catalog(catalog: pl.DataFrame, services: set[str], actors: Iterable[str]) -> pl.DataFrame:
     """Entries of these services, of the people among the actors, all groups and path rules."""
     people = [actor.lower() for actor in actors]
-    names = [person.split("@")[0] for person in people]
     person = pl.any_horizontal(
-        pl.col("name").str.to_lowercase().is_in(names),
+        pl.col("name").str.to_lowercase().is_in([person.split("@")[0] for person in people]),
         *(pl.col(column).str.to_lowercase().is_in(people) for column in ("email", "title")),
     ).fill_null(value=False)
-    user = (pl.col("kind") == "user") & person
-    rule = pl.col("kind").is_in(["group", "path"])
-    return catalog.filter(user | rule | pl.col("name").is_in(sorted(services)))
+    return catalog.filter(
+        ((pl.col("kind") == "user") & person)
+        | pl.col("kind").is_in(["group", "path"])
+        | pl.col("name").is_in(sorted(services))
+    )
+
+
+# ---------------------------------------------------------------- the case again
+
+
+@dataclass(frozen=True)
+class _CaseLake:
+    """Whose lake it was; its tables are those of the case."""
+
+    workspace: str
+    currency: str
+    version: int
+    place: str
+    frames: dict[str, pl.DataFrame]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def table(self, name: str) -> pl.DataFrame:
+        return self.frames[name]
+
+    def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
+        return []
+
+
+def investigate_again(place: str | Path) -> Case:
+    """A published case, made again from its own data alone."""
+    return recompute(open_evidence(place))
+
+
+def recompute(evidence: Evidence) -> Case:
+    """The case. Raises InputError where a rate of the evidence is not in its tables."""
+    about, frames, written = evidence.about, evidence.tables, evidence.spike
+    observed = observed_of(evidence)
+    model = fit(observed)
+    episodes = (_episode_again(model, episode) for episode in written["episodes"])
+    spike = Spike(written["start"], written["end"], tuple(filter(None, episodes)))
+    dollars = dollars_of(model, spike)
+    kept = KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners"))
+    lake = _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames)
+    known = _known_changes(frames["recorded"])
+    analysis = LakeAnalysis(lake, observed, model, (), frames, known, kept)
+    return case_of(analysis, dollars, spike_row(model, dollars))
+
+
+def observed_of(evidence: Evidence) -> Observed:
+    """What was observed of this part of the company."""
+    about, frames = evidence.about, evidence.tables
+    first, width = datetime.fromisoformat(about["first"]), int(about["hours"])
+    edges = tuple(Edge(service, caller) for service, caller in frames["edges"].iter_rows())
+    callers = {edge.caller for edge in edges if edge.internal and edge.caller}
+    reported = frames[REPORTED].partition_by("service", as_dict=True)
+    return Observed(
+        hours=tuple(first + timedelta(hours=k) for k in range(width)),
+        billed=int(about["billed"]),
+        services=tuple(sorted({edge.service for edge in edges} | callers)),
+        edges=edges,
+        capacity={
+            str(service): rows.sort("t")[REPORTED].to_numpy()
+            for (service,), rows in reported.items()
+        },
+        meters=frames["meters"],
+        lost_tags=(),
+        **_dense(frames["edge_hours"], (len(edges), width), EDGE_GRIDS),
+        **_dense(frames["meter_hours"], (frames["meters"].height, width), METER_GRIDS),
+    )
+
+
+def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -> dict[str, Array]:
+    grids = {name: np.zeros(shape) for name in names}
+    for name, grid in grids.items():
+        grid[rows["row"].to_numpy(), rows["t"].to_numpy()] = rows[name].to_numpy()
+    return grids
+
+
+def _known_changes(rows: pl.DataFrame) -> KnownChanges:
+    """Changes with what was kept beside them."""
+    texts = {name: rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")}
+    return KnownChanges(
+        rows.drop(KEPT_BESIDE),
+        np.array([hour_of(time) for time in rows["time"]], dtype=float),
+        usual=rows["usual"].to_numpy(),
+        outside_production=rows["calm"].to_numpy(),
+        **texts,
+    )
+
+
+def _episode_again(model: Model, written: dict[str, Any]) -> Episode | None:
+    """An episode that is written in the evidence; None where it moves nothing."""
+    kind, style, place = written["kind"], written["style"], written["place"]
+    for rate in model.rates:
+        if (rate.kind, rate.style) == (kind, style) and rate_place(model.observed, rate) == place:
+            break
+    else:
+        raise InputError(
+            "the case's tables do not have what its case.json names",
+            found=f"no {kind} rate at {place}",
+            fix="publish it again",
+        )
+    hours = np.ones(len(model.observed.hours), dtype=bool)
+    for first, last in written["busy"]:
+        hours[first:last] = False
+    episode = episode_of(model, rate, Shift(*written["shift"]), hours)
+    return replace(episode, baseline_hours=hours) if episode is not None else None

@@ -5,8 +5,9 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,12 @@ import polars as pl
 
 from costwhy.case.analysis import LakeReader, analyse
 from costwhy.case.case import Case
-from costwhy.case.document import document
+from costwhy.case.investigate import document
 from costwhy.case.opened import FRAMES, SUMS, digests, open_case
 from costwhy.errors import CostwhyError, DifferenceError
-from costwhy.model.observed import Observed
-from costwhy.publishing.case_files import markdown, versions
-from costwhy.publishing.evidence import open_evidence
-from costwhy.publishing.recompute import investigate_again, observed_of
+from costwhy.model.observed import HOUR, Observed
+from costwhy.publishing.evidence import investigate_again, observed_of, open_evidence
+from costwhy.publishing.publish import markdown, versions
 from costwhy.tables import METER
 from costwhy.text import CENT
 
@@ -81,8 +81,21 @@ def verify(place: str | Path) -> Checked:
         values = _values(folder)
         differences += [value for value in values if value.counts]
     if differences:
-        raise _error(folder, differences)
-    return Checked(len(values), len(files), _notes(open_case(folder).about))
+        lines = [f"\n  {difference}" for difference in differences[:MOST_SHOWN]]
+        if len(differences) > MOST_SHOWN:
+            lines.append(f"\n  and {len(differences) - MOST_SHOWN} more")
+        raise DifferenceError(
+            f"{folder.name} is not what was published: {len(differences)} differences",
+            found="".join(lines),
+            fix="publish it again from the lake, or ask who changed it",
+        )
+    made, now = open_case(folder).about["made_with"], versions()
+    notes = (
+        f"{name} {made.get(name)} made it, {now[name]} ran it again"
+        for name in now
+        if made.get(name) != now[name]
+    )
+    return Checked(len(values), len(files), tuple(notes))
 
 
 def _values(folder: Path) -> list[Difference]:
@@ -130,26 +143,6 @@ def _files(folder: Path) -> list[Difference]:
     return [Difference(n, written.get(n, "no digest"), now.get(n, "no file")) for n in names]
 
 
-def _error(folder: Path, differences: list[Difference]) -> DifferenceError:
-    lines = [f"\n  {difference}" for difference in differences[:MOST_SHOWN]]
-    if len(differences) > MOST_SHOWN:
-        lines.append(f"\n  and {len(differences) - MOST_SHOWN} more")
-    return DifferenceError(
-        f"{folder.name} is not what was published: {len(differences)} differences",
-        found="".join(lines),
-        fix="publish it again from the lake, or ask who changed it",
-    )
-
-
-def _notes(about: dict[str, Any]) -> tuple[str, ...]:
-    made, now = about["made_with"], versions()
-    return tuple(
-        f"{name} {made.get(name)} made it, {now[name]} ran it again"
-        for name in now
-        if made.get(name) != now[name]
-    )
-
-
 # ---------------------------------------------------------------- what the provider says now
 
 
@@ -161,29 +154,33 @@ def restated(place: str | Path, lake: LakeReader) -> pl.DataFrame:
     """
     then, now = observed_of(open_evidence(place)), analyse(lake).observed
     redacted = json.loads((Path(place) / "case.json").read_text(encoding="utf-8"))["redacted"]
-    rows = _by_month(then, then, then.billed).join(
-        _by_month(now, then, then.billed),
-        on=["month", *METER],
-        how="inner" if redacted else "left",
-        nulls_equal=True,
-        suffix="_now",
+    hours, size = then.hours[: then.billed], pl.col("difference").abs()
+    return (
+        _by_month(then, hours)
+        .join(
+            _by_month(now, hours),
+            on=["month", *METER],
+            how="inner" if redacted else "left",
+            nulls_equal=True,
+            suffix="_now",
+        )
+        .select(
+            *("month", "ServiceName", "x_UsageType"),
+            then="cost",
+            now=pl.col("cost_now").fill_null(0.0),
+        )
+        .with_columns(difference=pl.col("now") - pl.col("then"))
+        .filter(size >= CENT)
+        .sort(size, descending=True)
     )
-    columns = rows.select(
-        "month", "ServiceName", "x_UsageType", then="cost", now=pl.col("cost_now").fill_null(0.0)
-    )
-    difference = columns.with_columns(difference=pl.col("now") - pl.col("then"))
-    size = pl.col("difference").abs()
-    return difference.filter(size >= CENT).sort(size, descending=True)
 
 
-def _by_month(observed: Observed, like: Observed, billed: int) -> pl.DataFrame:
-    """Cost of each meter by month, over the first `billed` hours of `like`."""
-    hours = like.hours[:billed]
-    offset = round((hours[0] - observed.hours[0]).total_seconds() / 3600) if hours else 0
+def _by_month(observed: Observed, hours: Sequence[datetime]) -> pl.DataFrame:
+    """Cost of each meter by month, over these hours."""
+    offset = round((hours[0] - observed.hours[0]) / HOUR) if hours else 0
     months = np.array([f"{hour:%Y-%m}" for hour in hours])
     meters = observed.meters.select(METER)
-    empty = meters.clear().with_columns(month=pl.lit("", dtype=pl.String), cost=pl.lit(0.0))
-    frames = [empty]
+    frames = [meters.clear().with_columns(month=pl.lit("", dtype=pl.String), cost=pl.lit(0.0))]
     for month in np.unique(months):
         index = np.flatnonzero(months == month) + offset
         index = index[(index >= 0) & (index < observed.cost.shape[1])]

@@ -1,4 +1,4 @@
-"""Tables of a case in the words and columns of its charts."""
+"""Tables of a case in the words and columns of its charts, and all its charts as Vega-Lite."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -7,7 +7,7 @@ import polars as pl
 
 from costwhy.case.case import Case
 from costwhy.case.story import behaviour_cost, behaviour_words
-from costwhy.show.charts import CHANGE_COLOURS, domain_of
+from costwhy.show import charts
 from costwhy.text import money
 
 MOST_LANES = 8
@@ -29,7 +29,7 @@ LANES = pl.Schema(
 
 def axis_of(case: Case) -> tuple[datetime, datetime]:
     """The one time axis of all charts of the case."""
-    return domain_of(case.timeline)
+    return charts.domain_of(case.timeline)
 
 
 def moved(case: Case) -> pl.DataFrame:
@@ -64,16 +64,18 @@ def edges(case: Case) -> Iterable[tuple[str, pl.DataFrame]]:
 
 def changes(case: Case) -> pl.DataFrame:
     """Changes that people made, on the services of the triggers and on those with most changes."""
-    kind = pl.when(pl.col("kind").is_in(list(CHANGE_COLOURS))).then("kind")
-    near = case.changes.filter(~pl.col("automated").fill_null(value=False)).with_columns(
-        hour=pl.col("time"), kind=kind.otherwise(pl.lit("other"))
+    kind = pl.when(pl.col("kind").is_in(list(charts.CHANGE_COLOURS))).then("kind")
+    near = (
+        case.changes.filter(~pl.col("automated").fill_null(value=False))
+        .with_columns(hour=pl.col("time"), kind=kind.otherwise(pl.lit("other")))
+        .join(
+            case.triggers.select("change_id", found=pl.col("service")), on="change_id", how="left"
+        )
+        .with_columns(service=pl.coalesce("found", "service").fill_null("others"))
     )
-    named = case.triggers.select("change_id", found=pl.col("service"))
-    service = pl.coalesce("found", "service").fill_null("others")
-    near = near.join(named, on="change_id", how="left").with_columns(service=service)
-    first = case.triggers["service"].drop_nulls().unique(maintain_order=True).to_list()
+    first = case.triggers["service"].drop_nulls().unique(maintain_order=True)
     counted = near.group_by("service").agg(pl.len())
-    most = counted.sort("len", "service", descending=[True, False])["service"].to_list()
+    most = counted.sort("len", "service", descending=[True, False])["service"]
     shown = list(dict.fromkeys([*first, *most]))[:MOST_LANES]
     return near.filter(pl.col("service").is_in(shown)).select(
         "hour", "change_id", "service", "kind", "summary", "actor"
@@ -100,3 +102,18 @@ def lanes(case: Case) -> pl.DataFrame:
         who = " · ".join(str(row[name]) for name in ("actor", "team", "contact") if row[name])
         rows.append((first, last, ROLES.get(row["role"], row["role"]), who))
     return pl.DataFrame(rows, schema=LANES, orient="row")
+
+
+def chart_specs(case: Case) -> dict[str, str]:
+    """Vega-Lite of the case's charts, by name."""
+    axis, start = axis_of(case), case.spike.start
+    out = {
+        "moved": charts.moved(moved(case)),
+        "timeline": charts.timeline(case.timeline, start),
+        "ledger": charts.ledger(ledger(case), axis),
+        "changes": charts.changes(changes(case), axis, None),
+        "owners": charts.owners(lanes(case), axis),
+    }
+    for number, (_, rows) in enumerate(edges(case)):
+        out[f"calls-{number}"] = charts.calls(rows, axis, start)
+    return {name: chart.to_json(indent=None) for name, chart in out.items()}

@@ -18,6 +18,7 @@ INK = "#7d8590"  # axes and words: readable on white and on near-black
 GRID = "#8b949e33"
 ACTUAL = "#4c8dd6"
 EXPECTED = "#8b949e"
+USUAL: dict[str, Any] = {"color": EXPECTED, "strokeDash": [4, 3], "strokeWidth": 1.2}
 EXCESS = "#e5734f"
 PICKED = "#e5734f"
 KIND_COLOURS = {kind: behaviour.colour for kind, behaviour in BY_KIND.items()}
@@ -91,31 +92,35 @@ def _bars(field: str, order: Sequence[str]) -> alt.Y:
 
 def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
     """The finished chart, the last layer on top."""
-    chart: alt.LayerChart = alt.LayerChart(layer=list(layers)).properties(
-        width="container",
-        height=height,
-        background="transparent",
-        padding={"left": 2, "right": 8, "top": 16, "bottom": 2},
-    )
-    chart = chart.configure_view(stroke=None).configure_axis(
-        labelColor=INK,
-        titleColor=INK,
-        gridColor=GRID,
-        domainColor=GRID,
-        tickColor=GRID,
-        labelFontSize=11,
-        titleFontSize=11,
-    )
-    finished: alt.LayerChart = chart.configure_legend(
-        labelColor=INK,
-        titleColor=INK,
-        orient="top",
-        direction="horizontal",
-        title=None,
-        labelLimit=240,
-        symbolType="square",
-        padding=0,
-        offset=4,
+    finished: alt.LayerChart = (
+        alt.LayerChart(layer=list(layers))
+        .properties(
+            width="container",
+            height=height,
+            background="transparent",
+            padding={"left": 2, "right": 8, "top": 16, "bottom": 2},
+        )
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelColor=INK,
+            titleColor=INK,
+            gridColor=GRID,
+            domainColor=GRID,
+            tickColor=GRID,
+            labelFontSize=11,
+            titleFontSize=11,
+        )
+        .configure_legend(
+            labelColor=INK,
+            titleColor=INK,
+            orient="top",
+            direction="horizontal",
+            title=None,
+            labelLimit=240,
+            symbolType="square",
+            padding=0,
+            offset=4,
+        )
     )
     return finished
 
@@ -133,15 +138,7 @@ HOUR_TIP = _time_tip("hour (UTC)")
 
 def _thin(frame: pl.DataFrame) -> pl.DataFrame:
     """Every k-th row where there are more than FEW_POINTS."""
-    step = math.ceil(frame.height / FEW_POINTS)
-    return frame.gather_every(step) if step > 1 else frame
-
-
-def _expected(base: alt.Chart, field: str) -> alt.Chart:
-    """The dashed line of what would have been."""
-    line = base.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1.2)
-    chart: alt.Chart = line.encode(y=field)
-    return chart
+    return frame.gather_every(max(1, math.ceil(frame.height / FEW_POINTS)))
 
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
@@ -169,37 +166,32 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     """
     first, end = domain_of(overview)
     last = end - timedelta(hours=1)
-    x = _x((first, last))
     lines = alt.Chart(_thin(overview)).encode(
-        x=x,
+        x=_x((first, last)),
         tooltip=[
             HOUR_TIP,
             _money_tip("actual_cost:Q", "spend"),
             _money_tip("expected_cost:Q", "expected"),
         ],
     )
-    expected = lines.mark_line(color=EXPECTED, strokeDash=[4, 3], strokeWidth=1)
-    actual = lines.mark_line(color=ACTUAL, strokeWidth=1.4)
     brush = alt.BrushConfig(fill=ACTUAL, fillOpacity=0.12, stroke=ACTUAL, strokeOpacity=0.5)
     drag = alt.selection_interval(name="drag", encodings=["x"], empty=False, mark=brush)
     return _layers(
         230,
-        expected.encode(y=_y("", "expected_cost:Q")),
-        actual.encode(y=_y("an hour", "actual_cost:Q")).add_params(drag),
-        _spike_bands(_bands(spikes, (first, last)), x, picked),  # on top: a finger hits them
+        lines.mark_line(**USUAL | {"strokeWidth": 1}).encode(y=_y("", "expected_cost:Q")),
+        lines.mark_line(color=ACTUAL, strokeWidth=1.4)
+        .encode(y=_y("an hour", "actual_cost:Q"))
+        .add_params(drag),
+        _spike_bands(spikes, (first, last), picked),  # on top: a finger hits them
     )
 
 
-def _bands(spikes: pl.DataFrame, domain: Domain) -> pl.DataFrame:
+def _spike_bands(spikes: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Chart:
     """A band for each spike, short ones last, which is on top."""
     least = (domain[1] - domain[0]) * LEAST_BAND
-    end = pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least)
+    until = pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least)
     excess = pl.col("excess_cost") + pl.col("nowcast_excess_cost")
-    bands = spikes.select("spike_id", "title", "status", hour="start", until=end, excess=excess)
-    return bands.sort(pl.col("until") - pl.col("hour"), descending=True)
-
-
-def _spike_bands(bands: pl.DataFrame, x: alt.X, picked: str | None) -> alt.Chart:
+    bands = spikes.select("spike_id", "title", "status", hour="start", until=until, excess=excess)
     pick = alt.selection_point(
         name="pick",
         fields=["spike_id"],
@@ -208,18 +200,22 @@ def _spike_bands(bands: pl.DataFrame, x: alt.X, picked: str | None) -> alt.Chart
         toggle=False,
         value=[{"spike_id": picked}] if picked else [],
     )
-    chart = alt.Chart(bands).mark_rect(cursor="pointer")
-    area: alt.Chart = chart.encode(
-        x=x,
-        x2="until:T",
-        color=alt.condition(pick, alt.value(PICKED), alt.value(EXPECTED)),
-        opacity=alt.condition(pick, alt.value(0.34), alt.value(0.13)),
-        tooltip=[
-            alt.Tooltip("title:N", title="spike"),
-            _money_tip("excess:Q", "excess"),
-            alt.Tooltip("status:N", title="status"),
-        ],
-    ).add_params(pick)
+    area: alt.Chart = (
+        alt.Chart(bands.sort(pl.col("until") - pl.col("hour"), descending=True))
+        .mark_rect(cursor="pointer")
+        .encode(
+            x=_x(domain),
+            x2="until:T",
+            color=alt.condition(pick, alt.value(PICKED), alt.value(EXPECTED)),
+            opacity=alt.condition(pick, alt.value(0.34), alt.value(0.13)),
+            tooltip=[
+                alt.Tooltip("title:N", title="spike"),
+                _money_tip("excess:Q", "excess"),
+                alt.Tooltip("status:N", title="status"),
+            ],
+        )
+        .add_params(pick)
+    )
     return area
 
 
@@ -235,17 +231,19 @@ def days(frame: pl.DataFrame) -> alt.LayerChart:
         _money_tip("expected_cost:Q", "expected"),
     ]
     lines = alt.Chart(frame).encode(x=x)
-    expected = lines.mark_line(
-        color=EXPECTED, strokeDash=[3, 3], interpolate="step-after", strokeWidth=1.3
-    )
-    actual = lines.mark_line(color=ACTUAL, interpolate="step-after", strokeWidth=1.8)
+    steps = {"interpolate": "step-after"}
     top = frame.with_columns(top=pl.max_horizontal("actual_cost", "expected_cost"))
-    over = alt.Chart(top).mark_area(color=EXCESS, opacity=0.35, interpolate="step-after")
     return _layers(
         190,
-        over.encode(x=x, y=_y("a day", "expected_cost:Q"), y2="top:Q"),
-        expected.encode(y=_y("a day", "expected_cost:Q")),
-        actual.encode(y=_y("a day", "actual_cost:Q")),
+        alt.Chart(top)
+        .mark_area(color=EXCESS, opacity=0.35, **steps)
+        .encode(x=x, y=_y("a day", "expected_cost:Q"), y2="top:Q"),
+        lines.mark_line(color=EXPECTED, strokeDash=[3, 3], strokeWidth=1.3, **steps).encode(
+            y=_y("a day", "expected_cost:Q")
+        ),
+        lines.mark_line(color=ACTUAL, strokeWidth=1.8, **steps).encode(
+            y=_y("a day", "actual_cost:Q")
+        ),
         lines.mark_point(opacity=0, size=200).encode(y=_y("a day", "actual_cost:Q"), tooltip=tips),
     )
 
@@ -336,17 +334,18 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
             alt.Tooltip("state:N", title="bill"),
         ],
     )
-    gap = base.mark_area(color=EXCESS, opacity=0.28)
-    billed = base.transform_filter("!datum.estimated").mark_line(color=ACTUAL, strokeWidth=1.6)
-    estimated = base.transform_filter("datum.estimated").mark_line(
-        color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2]
-    )
     return _layers(
         170,
-        gap.encode(y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q"),
-        _expected(base, "expected_cost:Q"),
-        billed.encode(y="actual_cost:Q"),
-        estimated.encode(y="actual_cost:Q"),
+        base.mark_area(color=EXCESS, opacity=0.28).encode(
+            y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q"
+        ),
+        base.mark_line(**USUAL).encode(y="expected_cost:Q"),
+        base.transform_filter("!datum.estimated")
+        .mark_line(color=ACTUAL, strokeWidth=1.6)
+        .encode(y="actual_cost:Q"),
+        base.transform_filter("datum.estimated")
+        .mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2])
+        .encode(y="actual_cost:Q"),
         _onset(start, domain),
         base.mark_rule(opacity=0, strokeWidth=6),  # shows its tooltip over the whole height
     )
@@ -361,13 +360,15 @@ def ledger(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
     )
     legend = alt.Legend(columns=1, orient="top-left", offset=0)
     area = alt.Chart(_thin(frame)).mark_area(interpolate="step-after", opacity=0.8)
-    chart = area.encode(
-        x=_x(domain, labels=False),
-        y=_y("excess an hour", "cost_change:Q"),
-        color=alt.Color("behaviour:N", scale=scale, legend=legend),
-        tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")],
+    return _layers(
+        130,
+        area.encode(
+            x=_x(domain, labels=False),
+            y=_y("excess an hour", "cost_change:Q"),
+            color=alt.Color("behaviour:N", scale=scale, legend=legend),
+            tooltip=[HOUR_TIP, alt.Tooltip("behaviour:N"), _money_tip("cost_change:Q", "excess")],
+        ),
     )
-    return _layers(130, chart)
 
 
 def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChart:
@@ -381,11 +382,10 @@ def calls(frame: pl.DataFrame, domain: Domain, start: datetime) -> alt.LayerChar
             alt.Tooltip("expected_calls:Q", title="expected", format=",.0f"),
         ],
     )
-    retries = base.mark_area(color=EXCESS, opacity=0.4)
     return _layers(
         120,
-        retries.encode(y=_y("calls an hour", "retries:Q", "~s")),
-        _expected(base, "expected_calls:Q"),
+        base.mark_area(color=EXCESS, opacity=0.4).encode(y=_y("calls an hour", "retries:Q", "~s")),
+        base.mark_line(**USUAL).encode(y="expected_calls:Q"),
         base.mark_line(color=ACTUAL, strokeWidth=1.5).encode(y="calls:Q"),
         _onset(start, domain),
     )
@@ -404,28 +404,30 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
     ]
     scale = alt.Scale(domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED])
     colour = alt.Color("kind:N", legend=alt.Legend(columns=6), scale=scale)
-    marks = alt.Chart(frame).mark_tick(thickness=2, height=12)
     lit = alt.Chart(frame.filter(pl.col("change_id") == (picked or "")))
-    light = lit.mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED)
     return _layers(
         max(46, 20 * len(services)),
-        marks.encode(x=x, y=y, color=colour, tooltip=tips),
-        light.encode(x=x, y=y, tooltip=tips),
+        alt.Chart(frame)
+        .mark_tick(thickness=2, height=12)
+        .encode(x=x, y=y, color=colour, tooltip=tips),
+        lit.mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED).encode(
+            x=x, y=y, tooltip=tips
+        ),
     )
 
 
 def owners(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
     """Who is involved and for how long: a lane for each. frame: hour, until, lane, who."""
-    roles = frame["lane"].unique(maintain_order=True).to_list()
-    bars = alt.Chart(frame).mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.22)
-    words = alt.Chart(frame).mark_text(align="left", dx=6, color=INK, fontSize=11)
+    roles, base = frame["lane"].unique(maintain_order=True).to_list(), alt.Chart(frame)
     return _layers(
         22 * max(1, len(roles)),
-        bars.encode(
+        base.mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.22).encode(
             x=_x(domain),
             x2="until:T",
             y=_lanes("lane:N", roles),
             tooltip=[alt.Tooltip("lane:N", title="role"), alt.Tooltip("who:N")],
         ),
-        words.encode(x=_x(domain), y=alt.Y("lane:N", sort=roles), text="who:N"),
+        base.mark_text(align="left", dx=6, color=INK, fontSize=11).encode(
+            x=_x(domain), y=alt.Y("lane:N", sort=roles), text="who:N"
+        ),
     )

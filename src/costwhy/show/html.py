@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import polars as pl
 from markupsafe import Markup, escape
@@ -116,39 +117,24 @@ def story(case: Case) -> Markup:
     return sentence_list(sentences(case))
 
 
-def chain(case: Case) -> Markup:
-    """Dollars to behaviour to change to person to team to contact."""
-    return _part("chain", case=case)
+def _case_part(template: str, case: Case) -> Markup:
+    return _part(template, case=case)
 
 
-def triggers(case: Case) -> Markup:
-    """Changes ranked, and *no recorded change* among them."""
-    return _part("triggers", case=case)
-
-
-def drivers(case: Case) -> Markup:
-    """Where in the bill the change sits, with the remainder."""
-    return _part("drivers", case=case)
-
-
-def behaviours(case: Case) -> Markup:
-    """Behaviour rows with dollars that add up to the excess."""
-    return _part("behaviours", case=case)
-
-
-def paths(case: Case) -> Markup:
-    """Which dependencies carried the money: from the caller to the bill line."""
-    return _part("paths", case=case)
-
-
-def coverage(case: Case) -> Markup:
-    """What was covered, with gaps, and what cannot be ruled out."""
-    return _part("coverage", case=case)
-
-
-def clocks(case: Case) -> Markup:
-    """Two clocks: when it happened, when it could be known."""
-    return _part("clocks", case=case)
+# dollars to behaviour to change to person to team to contact
+chain = partial(_case_part, "chain")
+# changes ranked, and *no recorded change* among them
+triggers = partial(_case_part, "triggers")
+# where in the bill the change sits, with the remainder
+drivers = partial(_case_part, "drivers")
+# behaviour rows with dollars that add up to the excess
+behaviours = partial(_case_part, "behaviours")
+# which dependencies carried the money: from the caller to the bill line
+paths = partial(_case_part, "paths")
+# what was covered, with gaps, and what cannot be ruled out
+coverage = partial(_case_part, "coverage")
+# two clocks: when it happened, when it could be known
+clocks = partial(_case_part, "clocks")
 
 
 def verdicts(rows: pl.DataFrame) -> Markup:
@@ -190,8 +176,7 @@ def estimates(rows: pl.DataFrame, currency: str) -> Markup:
 
 
 def _median_error(rows: pl.DataFrame) -> float:
-    """Of the bill; 0 where nothing was billed."""
-    share = (pl.col("error") / pl.col("billed_cost")).abs()
+    share = (pl.col("error") / pl.col("billed_cost")).abs()  # of the bill; 0: nothing was billed
     return rows.filter(pl.col("billed_cost") != 0).select(share.median()).item() or 0.0
 
 
@@ -203,5 +188,4 @@ def lost_tags(lost: pl.DataFrame, currency: str) -> Markup:
 
 def gap(cost: float, share: float, items: pl.DataFrame, currency: str) -> Markup:
     """What nobody owns, ranked."""
-    rows = items.head(10).to_dicts()
-    return _part("gap", cost=cost, share=share, rows=rows, currency=currency)
+    return _part("gap", cost=cost, share=share, rows=items.head(10).to_dicts(), currency=currency)

@@ -15,7 +15,7 @@ from costwhy.case.case import Case
 from costwhy.case.investigate import investigate, investigate_window
 from costwhy.errors import CostwhyError
 from costwhy.feedback import verdicts
-from costwhy.show.list_rows import picked_id
+from costwhy.show.notebook import picked_id
 from costwhy.text import clock, money, to_utc
 
 _WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
@@ -32,12 +32,10 @@ def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
 
 def case_of(lake: LakeReader, shown: str | None) -> Case | None:
     """The case of a spike or a window; None where nothing is shown, or the window has no data."""
-    if shown is None:
-        return None
-    window = _WINDOW.match(shown)
+    window = _WINDOW.match(shown or "")
     try:
         if window is None:
-            return investigate(lake, shown)
+            return investigate(lake, shown) if shown is not None else None
         first, last = (
             datetime.strptime(text, "%Y%m%dT%H").replace(tzinfo=UTC) for text in window.groups()
         )
@@ -100,9 +98,7 @@ def listed(rows: pl.DataFrame | None, spikes: pl.DataFrame) -> str | None:
 def neighbour(shown: str | None, spikes: pl.DataFrame, step: int) -> str | None:
     """The spike before or after the one that is shown; at the ends, the other end."""
     ids: list[str] = spikes["spike_id"].to_list()
-    if not ids:
-        return None
-    return ids[(ids.index(shown) + step) % len(ids)] if shown in ids else ids[0]
+    return ids[(ids.index(shown) + step) % len(ids)] if shown in ids else next(iter(ids), None)
 
 
 # ---------------------------------------------------------------- what owners say

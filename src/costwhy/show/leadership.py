@@ -13,9 +13,9 @@ from costwhy.cache import Cache
 from costwhy.case.case import Case
 from costwhy.case.opened import Published, case_folders, company, local_folder, open_case
 from costwhy.show import charts, html
-from costwhy.show.chart_specs import chart_specs
+from costwhy.show.chart_data import chart_specs
 from costwhy.show.html import Fact
-from costwhy.show.list_rows import picked_id
+from costwhy.show.notebook import picked_id
 from costwhy.text import clock, money
 
 NOBODY = "nobody is recorded"
@@ -39,7 +39,6 @@ class Board:
 
     @property
     def names(self) -> list[str]:
-        """Of the cases."""
         return [published.name for published in self.cases]
 
     @property
@@ -67,26 +66,26 @@ class Board:
 
     @property
     def currency(self) -> str:
-        """Of all amounts."""
         return self.about("currency", "USD")
 
 
 def open_board(published: str, case: str | None = None) -> Board:
     """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
-    places = [place for place in case_folders(folder) if case is None or place.name == case]
-    cases = sorted(map(_opened, places), key=_rank)
+    cases = sorted(
+        (_opened(place) for place in case_folders(folder) if case is None or place.name == case),
+        key=lambda p: (
+            p.case.spike.end is not None,
+            -p.case.spike.cost_per_hour_now,
+            -abs(p.case.total),
+        ),
+    )
     return Board(tuple(cases), (company(folder) if case is None else None) or {})
 
 
 def _opened(place: Path) -> Published:
     changed = (place / "case.json").stat().st_mtime_ns
     return _OPENED.get((place, changed), lambda: open_case(place))
-
-
-def _rank(published: Published) -> tuple[bool, float, float]:
-    case = published.case
-    return case.spike.end is not None, -case.spike.cost_per_hour_now, -abs(case.total)
 
 
 def owner_of(case: Case) -> str:
@@ -238,11 +237,11 @@ def _overview(board: Board) -> str:
         words = "The whole company by day; red is what the spikes cost."
         parts.append(html.section("Spend against expected", words))
         parts.append(html.chart(charts.days(spend).to_json(indent=None)))
-    bars = {
-        title: charts.shares(shares(board, title), board.currency).to_json(indent=None)
+    columns = (
+        html.section(title)
+        + html.chart(charts.shares(shares(board, title), board.currency).to_json(indent=None))
         for title in (SHARES if board.cases else ())
-    }
-    columns = (html.section(title) + html.chart(spec) for title, spec in bars.items())
+    )
     return "".join([*parts, html.columns(*columns)])
 
 
@@ -258,17 +257,18 @@ def _case_page(case: Case) -> str:
         "The same that engineering sees: spend and what it would have been; "
         "excess by behaviour; recorded changes."
     )
-    parts = (
-        html.top(case.workspace, case),
-        html.story(case),
-        html.section("What moved", "Dollars by behaviour; they add up to the excess."),
-        html.chart(specs["moved"]),
-        html.section("Timeline", words),
-        *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
-        html.section("The change and the decision"),
-        html.chain(case),
-        html.triggers(case),
-        html.folded("When it could be known", html.clocks(case)),
-        html.folded("What cannot be ruled out", html.coverage(case)),
+    return "".join(
+        [
+            html.top(case.workspace, case),
+            html.story(case),
+            html.section("What moved", "Dollars by behaviour; they add up to the excess."),
+            html.chart(specs["moved"]),
+            html.section("Timeline", words),
+            *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
+            html.section("The change and the decision"),
+            html.chain(case),
+            html.triggers(case),
+            html.folded("When it could be known", html.clocks(case)),
+            html.folded("What cannot be ruled out", html.coverage(case)),
+        ]
     )
-    return "".join(parts)
