@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from drawn import Meter, day_and_night, observed, step
 
-from costwhy.model.backtest import (
+from costwhy.model.estimates import (
     DAYS,
     PRIOR_ERROR,
     Backtest,
+    Cutoff,
     backtest,
     half_width,
     independent_days,
     past_estimates,
 )
-from costwhy.model.estimates import Cutoff
 from costwhy.model.rates import Model, fit
 
 LAG = 12

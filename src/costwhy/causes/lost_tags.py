@@ -12,8 +12,7 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.causes.changes import KnownChanges, records_naming
-from costwhy.model.lost_tags import LostTag
-from costwhy.model.observed import Observed
+from costwhy.model.observed import LostTag, Observed
 from costwhy.text import arn_tail
 
 # A meter that is billed once a night loses its tags up to a day before the next bill shows it.
