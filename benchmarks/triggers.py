@@ -27,8 +27,14 @@ from costwhy import tables
 from costwhy.case.analysis import analyse
 from costwhy.case.attribution import onset_of
 from costwhy.case.investigate import explain
-from costwhy.causes.changes import KnownChanges, find_known_changes
-from costwhy.causes.evidence import LOOK_BACK, MovedRate, Onset, gather
+from costwhy.causes.changes import (
+    LOOK_BACK,
+    KnownChanges,
+    MovedRate,
+    Onset,
+    find_known_changes,
+    gather,
+)
 from costwhy.causes.triggers import WEIGHTS, Weights, log_none, log_weights, rank_triggers
 
 PRIOR = 1.0  # standard deviation of each weight around what was judged before it was learnt

@@ -94,7 +94,7 @@ def _(case, chart_data, charts, element, html, mo, section):
 @app.cell
 def _(case, chart_data, charts, html, mo, section):
     mo.stop(case is None)
-    axis, start = chart_data.axis_of(case), case.spike.start
+    axis, start = charts.domain_of(case.timeline), case.spike.start
     calls = []
     for name, rows in chart_data.edges(case):
         calls += [html.note(name), charts.calls(rows, axis, start)]

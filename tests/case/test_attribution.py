@@ -11,7 +11,7 @@ from costwhy import tables
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis, analyse
 from costwhy.case.attribution import is_planned, new_resources, onset_of, owners_of
 from costwhy.case.frames import leaves_of
-from costwhy.causes.evidence import MovedRate
+from costwhy.causes.changes import MovedRate
 from costwhy.causes.triggers import RankedTriggers
 from costwhy.spikes.dollars import SpikeDollars
 

@@ -6,8 +6,7 @@ from typing import Any
 import polars as pl
 
 from costwhy import tables
-from costwhy.causes.changes import KnownChanges, find_known_changes
-from costwhy.causes.evidence import MovedRate, Onset
+from costwhy.causes.changes import KnownChanges, MovedRate, Onset, find_known_changes
 
 ONSET = datetime(2026, 10, 14, 3, tzinfo=UTC)
 SERVICES = frozenset({"checkout", "inventory", "search", "jobs"})

@@ -11,8 +11,7 @@ from small_company import DAYS, FIRST, MemoryLake, SmallCompany, changed, from_h
 
 from costwhy import tables
 from costwhy.case.analysis import analyse
-from costwhy.case.investigate import explain
-from costwhy.case.investigate import find_spikes, investigate, lost_tags, nobody_owns
+from costwhy.case.investigate import explain, find_spikes, investigate, lost_tags, nobody_owns
 from costwhy.case.opened import open_case
 from costwhy.case.story import gap_lines, lost_sentence, sentences
 from costwhy.causes.owners import ORDER, Directory, owner_then
@@ -302,7 +301,7 @@ def test_a_case_tells_who_ran_it_when_it_began():
     lake = moved_house().lake()
     [spike] = find_spikes(lake)["spike_id"].to_list()
     case = investigate(lake, spike)
-    assert case.owner_then is None
+    assert case.who.get("owner_then") is None
     past = tables.OWNERS.fit(
         pl.DataFrame(
             [
@@ -318,7 +317,7 @@ def test_a_case_tells_who_ran_it_when_it_began():
         )
     )
     told = replace(case, owners=pl.concat([case.owners, past]))
-    assert told.owner_then is not None
+    assert told.who.get("owner_then") is not None
     assert [s.text for s in sentences(told) if "when it began it was <b>old" in s.text]
     assert "&lt;b&gt;old" in html.chain(told)
     assert "<b>old" not in html.chain(told)
@@ -471,7 +470,7 @@ def test_a_published_case_keeps_who_ran_it_then(tmp_path: Path):
     case = next(
         c
         for c in (investigate(lake, s) for s in find_spikes(lake)["spike_id"].to_list())
-        if c.owner_then is not None
+        if "owner_then" in c.who
     )
     folder = publish(case, tmp_path)
     assert verify(folder)

@@ -10,7 +10,7 @@ import pytest
 from drawn_changes import ONSET, change, known, onset, rate
 
 from costwhy.behaviours import BY_KIND, CHANGE_KINDS
-from costwhy.causes.evidence import STORED_MECHANISM, MovedRate, Onset, gather
+from costwhy.causes.changes import STORED_MECHANISM, MovedRate, Onset, gather
 from costwhy.causes.triggers import WEIGHTS, Weights, log_none, log_weights, rank_triggers
 
 USUAL = 0.5  # of a change that is alone: half of itself, in a day

@@ -7,8 +7,7 @@ import polars as pl
 import pytest
 
 from costwhy import tables
-from costwhy.causes.changes import find_known_changes
-from costwhy.causes.evidence import MovedRate, Onset
+from costwhy.causes.changes import MovedRate, Onset, find_known_changes
 from costwhy.causes.triggers import RankedTriggers, rank_triggers
 
 ONSET = datetime(2026, 10, 14, 3, tzinfo=UTC)

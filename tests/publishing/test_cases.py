@@ -15,8 +15,8 @@ from costwhy.case.opened import FRAMES, SUMS, digests
 from costwhy.cli.main import main
 from costwhy.errors import DifferenceError, UsageError
 from costwhy.lake.lake import Lake
-from costwhy.publishing.publish import preview
 from costwhy.publishing.evidence import investigate_again
+from costwhy.publishing.publish import preview
 from costwhy.publishing.redact import Redaction, redaction_of
 from costwhy.publishing.verify import restated
 

@@ -16,9 +16,7 @@ import costwhy as cw
 from costwhy.case.story import headline
 from costwhy.errors import DifferenceError
 from costwhy.lake.lake import Lake
-from costwhy.publishing.postmortem import offline_page
-from costwhy.publishing.postmortem import exact_pins
-from costwhy.publishing.postmortem import merged, written_parts
+from costwhy.publishing.postmortem import exact_pins, merged, offline_page, written_parts
 from costwhy.show import html
 from costwhy.show.chart_data import chart_specs
 

@@ -56,7 +56,7 @@ def test_the_timeline_has_the_gap_below_and_the_onset_above_the_lines() -> None:
 def test_all_charts_of_a_case_have_one_time_axis() -> None:
     """From the first hour of the timeline to the end of its last, in UTC, to the pixel."""
     case = drawn_case()
-    axis = chart_data.axis_of(case)
+    axis = charts.domain_of(case.timeline)
     assert axis == AXIS
     timed = (
         charts.timeline(case.timeline, START),

@@ -128,8 +128,9 @@ def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
         recorded = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY)
         frames["changes"] = frames["changes"].filter(recorded <= as_of)
     services = frozenset([*observed.services, *observed.meters["service"].drop_nulls()])
-    changes = find_known_changes(frames["changes"], services)
     spikes = (dollars_of(model, spike) for spike in find(model))
     largest_first = sorted(spikes, key=lambda spike: -float(spike.hourly.sum()))
     found = tuple(FoundSpike(spike, spike_row(model, spike)) for spike in largest_first)
-    return LakeAnalysis(lake, observed, model, found, frames, changes)
+    return LakeAnalysis(
+        lake, observed, model, found, frames, find_known_changes(frames["changes"], services)
+    )

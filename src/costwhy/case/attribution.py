@@ -7,7 +7,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
-from costwhy.causes.evidence import MovedRate, Onset
+from costwhy.causes.changes import MovedRate, Onset
 from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import RankedTriggers
 from costwhy.model.observed import HOUR
@@ -76,11 +76,10 @@ def is_planned(ranked: RankedTriggers, row: SpikeRow, hours: int, as_of: datetim
     best = next(ranked.triggers.iter_rows(named=True), None)
     if best is None or best["probability"] <= ranked.no_recorded_change:
         return False
-    if best["planned_reason"] is None or (best["planned_until"] or as_of) < as_of:
-        return False
-    excess_a_day = (row.excess_cost + row.nowcast_excess_cost) / max(hours, 1) * 24
+    valid = best["planned_reason"] is not None and (best["planned_until"] or as_of) >= as_of
     planned = best["planned_cost_per_day"]
-    return planned is None or excess_a_day <= PLAN_SLACK * planned
+    excess_a_day = (row.excess_cost + row.nowcast_excess_cost) / max(hours, 1) * 24
+    return valid and (planned is None or excess_a_day <= PLAN_SLACK * planned)
 
 
 def owners_of(

@@ -54,22 +54,21 @@ class Case:
         """Excess of the last 24 hours, scaled up where it is younger: a day's delay; 0: ended."""
         if self.spike.status != "running" or not self.ledger.height:
             return 0.0
-        by_hour = self.ledger.group_by("hour").agg(pl.col("cost_change").sum()).sort("hour")
-        hours = by_hour["cost_change"].tail(24)
+        hours = (
+            self.ledger.group_by("hour")
+            .agg(pl.col("cost_change").sum())
+            .sort("hour")["cost_change"]
+            .tail(24)
+        )
         return float(hours.sum()) * 24 / hours.len()
 
     @property
-    def who(self) -> tuple[dict[str, Any] | None, ...]:
-        """Rows of owner, decided_by and budget_owner; null where nobody is known."""
-        return tuple(self._owner(role) for role in ("owner", "decided_by", "budget_owner"))
+    def who(self) -> dict[str, dict[str, Any]]:
+        """Rows of owner, owner_then, decided_by and budget_owner, by role; not of the unknown.
 
-    @property
-    def owner_then(self) -> dict[str, Any] | None:
-        """The row of who ran it when it began, where that was another team than now."""
-        return self._owner("owner_then")
-
-    def _owner(self, role: str) -> dict[str, Any] | None:
-        return next(self.owners.filter(pl.col("role") == role).iter_rows(named=True), None)
+        owner_then: who ran it when it began, where that was another team than now.
+        """
+        return {row["role"]: row for row in self.owners.to_dicts()}
 
     def __repr__(self) -> str:
         return f"<Case {self.spike.spike_id}: {self.headline}>"

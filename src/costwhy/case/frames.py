@@ -63,8 +63,9 @@ def leaves_of(model: Model, spike: SpikeDollars) -> pl.DataFrame:
     """The cost of all meters in the spike's billed hours, of those that it did not move too."""
     actual = model.cost[:, spike.window.start : spike.window.start + spike.billed].sum(axis=1)
     expected = actual - spike.excess[:, : spike.billed].sum(axis=1)
-    meters = model.observed.meters.select(DRIVER_DIMENSIONS)
-    return meters.with_columns(actual_cost=actual, expected_cost=expected)
+    return model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
+        actual_cost=actual, expected_cost=expected
+    )
 
 
 def drivers_table(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, float]:
@@ -166,8 +167,11 @@ def dependencies_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
         ):
             services = _path(observed, base.rate.caller, base.rate.service, service)
             rows.append(([*services, provider or "charges"], cents(change)))
-    table = tables.DEPENDENCIES.of(rows)
-    return table.sort(pl.col("cost_change").abs(), descending=True).head(MOST_PATHS)
+    return (
+        tables.DEPENDENCIES.of(rows)
+        .sort(pl.col("cost_change").abs(), descending=True)
+        .head(MOST_PATHS)
+    )
 
 
 def _path(
@@ -191,7 +195,6 @@ def coverage_table(analysis: LakeAnalysis, spike: SpikeDollars) -> pl.DataFrame:
     rows = []
     for source in seen["source"].drop_nulls().unique().sort().to_list():
         hours = seen.filter(pl.col("source") == source)["hour"].unique().sort()
-        inside = hours.filter((hours >= begin) & (hours < observed.as_of)).to_list()
         until = hours[-1] + HOUR
         if source == "cost":  # of all accounts, as everywhere
             until = min(until, observed.billed_through)
@@ -199,7 +202,9 @@ def coverage_table(analysis: LakeAnalysis, spike: SpikeDollars) -> pl.DataFrame:
         least = RARE_GAP if known is None or not known.every_hour else GAP
         gaps = [
             f"{plain_value(first + HOUR)}/{plain_value(last)}"
-            for first, last in pairwise(inside)
+            for first, last in pairwise(
+                hours.filter((hours >= begin) & (hours < observed.as_of)).to_list()
+            )
             if last - first >= least
         ]
         rows.append((source, hours.min(), until, gaps, known.cannot_show if known else None))
@@ -220,13 +225,13 @@ def clocks_table(
         known = min(change["known_at"] or time, time + LOG_DELAY)
         minutes = f"{(known - time) / timedelta(minutes=1):.0f} min"
         rows.append(("change", time, known, f"the record of the change arrives {minutes} later"))
-    rates = [base.rate for base in spike.baselines[:1]]
     if any(
-        r.kind in ON_EDGES or (r.kind == CAPACITY and r.service in observed.capacity) for r in rates
+        base.rate.kind in ON_EDGES
+        or (base.rate.kind == CAPACITY and base.rate.service in observed.capacity)
+        for base in spike.baselines[:1]
     ):
-        rows.append(
-            ("signals", start, start + HOUR, "the signals show it at the end of its first hour")
-        )
+        words = "the signals show it at the end of its first hour"
+        rows.append(("signals", start, start + HOUR, words))
     late = observed.as_of - observed.billed_through
     words = f"the first hour of it is on a bill that comes {late / HOUR:.0f} h later"
     rows.append(("bill", start, start + HOUR + late, words))

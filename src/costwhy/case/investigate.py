@@ -20,9 +20,8 @@ from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
 from costwhy.case.case import Case
 from costwhy.case.story import headline
-from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
-from costwhy.causes.unowned import ownership_gap
+from costwhy.causes.unowned import find_lost_tags, ownership_gap
 from costwhy.errors import UsageError
 from costwhy.model.baseline import Window
 from costwhy.model.estimates import past_estimates
@@ -34,6 +33,7 @@ from costwhy.text import cents, plain_value
 TRIGGER = ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")
 OWNER = ("service", "team", "contact", "source")
 DECIDED_BY = ("service", "actor", "team", "contact")
+NOWCAST = ("hours", "excess_cost", "low", "high")
 COSTS = ("expected_cost", "actual_cost", "excess_cost", "excess_low", "excess_high")
 
 
@@ -101,8 +101,11 @@ def investigate(lake: LakeReader, spike_id: str, as_of: datetime | None = None) 
     analysis = analyse(lake, as_of)
     by_id = {spike.row.spike_id: spike for spike in analysis.found}
     if spike_id not in by_id:
-        found = ", ".join(by_id) or "no spike at all"
-        raise UsageError(f"there is no spike {spike_id!r}", found=found, fix="see `costwhy spikes`")
+        raise UsageError(
+            f"there is no spike {spike_id!r}",
+            found=", ".join(by_id) or "no spike at all",
+            fix="see `costwhy spikes`",
+        )
     return case_of(analysis, *by_id[spike_id])
 
 
@@ -121,9 +124,10 @@ def investigate_window(
     Raises UsageError where the window is empty or outside the data.
     """
     analysis = analyse(lake, as_of)
-    hours = _indices(analysis.observed, window)
     other = _indices(analysis.observed, against) if against else None
-    spike = dollars_of_window(analysis.model, hours, other, where or {})
+    spike = dollars_of_window(
+        analysis.model, _indices(analysis.observed, window), other, where or {}
+    )
     row = spike_row(analysis.model, spike)
     case = case_of(analysis, spike, replace(row, where=json.dumps(dict(where))) if where else row)
     if other is None:
@@ -156,7 +160,6 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     best = next(ranked.triggers.iter_rows(named=True), None)
     probable = best is not None and best["probability"] > ranked.no_recorded_change
     shown = observed.hours[frames.shown_hours(observed, spike)]
-    inside = pl.col("time").is_between(shown[0], shown[-1] + HOUR)
     case = Case(
         workspace=analysis.lake.workspace,
         currency=analysis.lake.currency,
@@ -175,7 +178,9 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
         timeline=frames.timeline_table(model, spike),
         ledger=frames.ledger_table(model, spike),
         calls=frames.calls_table(model, spike),
-        changes=analysis.frames["changes"].filter(inside),
+        changes=analysis.frames["changes"].filter(
+            pl.col("time").is_between(shown[0], shown[-1] + HOUR)
+        ),
         dependencies=frames.dependencies_table(model, spike),
         coverage=frames.coverage_table(analysis, spike),
         clocks=frames.clocks_table(analysis, spike, best if probable else None),
@@ -223,14 +228,7 @@ def explain(
 
 def document(case: Case) -> dict[str, object]:
     """One spike of the document."""
-    spike = case.spike
-    owner, decided_by, budget = case.who
-    nowcast = {
-        "hours": spike.nowcast_hours,
-        "excess_cost": spike.nowcast_excess_cost,
-        "low": spike.nowcast_low,
-        "high": spike.nowcast_high,
-    }
+    spike, who, budget = case.spike, case.who, case.who.get("budget_owner")
     return {
         "spike_id": spike.spike_id,
         "title": spike.title,
@@ -240,7 +238,9 @@ def document(case: Case) -> dict[str, object]:
         "shape": spike.shape,
         "where": json.loads(spike.where),
         **{name: getattr(spike, name) for name in COSTS},
-        "nowcast": nowcast if spike.nowcast_hours else None,
+        "nowcast": {name: getattr(spike, f"nowcast_{name}") for name in NOWCAST}
+        if spike.nowcast_hours
+        else None,
         "cost_per_hour_now": spike.cost_per_hour_now,
         "month_end_excess_cost": spike.month_end_excess_cost,
         "drivers": [_plain(row) for row in case.drivers.to_dicts()],
@@ -260,9 +260,9 @@ def document(case: Case) -> dict[str, object]:
             for row in case.triggers.to_dicts()
         ],
         "no_recorded_change": round(case.no_recorded_change, 4),
-        "owner": _named(owner, OWNER),
-        "owner_then": _named(case.owner_then, OWNER),
-        "decided_by": _named(decided_by, DECIDED_BY),
+        "owner": _named(who.get("owner"), OWNER),
+        "owner_then": _named(who.get("owner_then"), OWNER),
+        "decided_by": _named(who.get("decided_by"), DECIDED_BY),
         "budget_owner": budget and {"name": budget["team"], "source": budget["source"]},
         "coverage": [_plain(row) for row in case.coverage.to_dicts()],
         "dependencies": case.dependencies.to_dicts(),

@@ -83,11 +83,14 @@ def open_case(place: str | Path) -> Published:
 def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
     """The case. Raises ValueError, KeyError or TypeError where something in it is not known."""
     spike = msgspec.convert(about["spike"], SpikeRow)
-    kinds = {*frames["behaviour"]["kind"], *frames["ledger"]["kind"]}
     for what, found, known in (
         ("verdict", {spike.verdict}, set(VERDICT_WORDS)),
         ("status", {spike.status}, {"running", "ended"}),
-        ("kind of behaviour", kinds, set(BY_KIND)),
+        (
+            "kind of behaviour",
+            {*frames["behaviour"]["kind"], *frames["ledger"]["kind"]},
+            set(BY_KIND),
+        ),
     ):
         if found - known:
             raise ValueError(f"there is no {what} {min(map(str, found - known))!r}")

@@ -143,23 +143,23 @@ def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
         yield f"  {row['probability']:>9.0%}  {change} ({reasons})"
     yield f"  {spike['no_recorded_change']:>9.0%}  no recorded change"
     if spike.get("calendar_cost"):
-        words = "the calendar: the windows differ in length, this is not in the excess"
-        yield f"  {money(spike['calendar_cost'], currency):>10}  {words}"
+        yield (
+            f"  {money(spike['calendar_cost'], currency):>10}  "
+            "the calendar: the windows differ in length, this is not in the excess"
+        )
     owner, decided, budget = (spike[name] for name in ("owner", "decided_by", "budget_owner"))
+    contacts = [row and (row["contact"] or "no contact") for row in (owner, decided)]
     if owner:
-        contact = owner["contact"] or "no contact"
-        yield f"  runs it: {owner['team']} ({contact}, from {owner['source']})"
+        yield f"  runs it: {owner['team']} ({contacts[0]}, from {owner['source']})"
     else:
         yield "  runs it: nobody is recorded"
     if decided:
-        contact = decided["contact"] or "no contact"
-        yield f"  changed it: {decided['actor']} of {decided['team']} ({contact})"
+        yield f"  changed it: {decided['actor']} of {decided['team']} ({contacts[1]})"
     if budget:
         yield f"  pays: {budget['name']} (from {budget['source']})"
 
 
 def _when(spike: Mapping[str, Any], currency: str) -> str:
-    """Since when, or from when to when; and what it costs while it runs."""
     if spike["status"] == "ended":
         return f"ended, {spike['start']} to {spike['end']}"
     now, later = (money(spike[n], currency) for n in ("cost_per_hour_now", "month_end_excess_cost"))
@@ -175,10 +175,10 @@ def _impact(case: Case) -> Sentence:
         money(amount, case.currency)
         for amount in (spike.actual_cost, spike.expected_cost, spike.nowcast_excess_cost)
     )
-    hours = spike.nowcast_hours
-    estimated = f", and about {late} in {hours} hours that are not billed yet" if hours else ""
     more = _more(spike.excess_cost, case.currency)
-    return Sentence(f"Billed: {actual} instead of {expected}, {more}{estimated}.", "timeline")
+    if spike.nowcast_hours:
+        more += f", and about {late} in {spike.nowcast_hours} hours that are not billed yet"
+    return Sentence(f"Billed: {actual} instead of {expected}, {more}.", "timeline")
 
 
 def _calendar(case: Case) -> Sentence | None:
@@ -230,18 +230,18 @@ def _change(case: Case) -> Sentence:
 
 
 def _who(case: Case) -> Sentence:
-    owner, decided, budget = case.who
-    then = case.owner_then
-    runs = "nobody is recorded as owner"
+    roles = ("owner", "owner_then", "decided_by", "budget_owner")
+    owner, then, decided, budget = map(case.who.get, roles)
+    parts = ["nobody is recorded as owner"]
     if owner:
-        runs = f"{owner['team']} runs {owner['service']} ({owner['contact'] or 'no contact known'})"
+        contact = owner["contact"] or "no contact known"
+        parts = [f"{owner['team']} runs {owner['service']} ({contact})"]
     if then:
         until = f", until {clock(then['until'])}" if isinstance(then["until"], datetime) else ""
-        runs += f"; when it began it was {then['team']}{until}"
-    parts = [runs]
+        parts.append(f"when it began it was {then['team']}{until}")
     if decided:
-        actor, team = decided["actor"] or "somebody", decided["team"] or "an unknown team"
-        parts.append(f"{actor} of {team} made the change")
+        team = decided["team"] or "an unknown team"
+        parts.append(f"{decided['actor'] or 'somebody'} of {team} made the change")
     if budget:
         parts.append(f"{budget['team']} pays")
     return Sentence(f"{'; '.join(parts)}.", "owners")

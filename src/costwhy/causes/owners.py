@@ -46,8 +46,9 @@ class Answer:
         """Whether the source names it at that time; null: still."""
         if time is None:
             return self.until is None
-        begun = self.since is None or self.since <= time
-        return begun and (self.until is None or time < self.until)
+        return (self.since is None or self.since <= time) and (
+            self.until is None or time < self.until
+        )
 
 
 @dataclass(frozen=True)
@@ -81,36 +82,37 @@ class Directory:
 
         path: of a change in its repository, for CODEOWNERS; asked: the sources that may answer
         """
-        words = self.order if service is not None else ()
-        for word in (word for word in words if word in asked):
-            terms = self._terms(word, str(service), path)
-            found = next((term for term in terms if term.covers(at)), None)
-            if found is not None:
-                contact = self.contact(found.team, service)
-                source = SOURCES.get(word, word)
-                return replace(found, service=service, contact=contact, source=source)
+        words = [word for word in self.order if word in asked] if service is not None else []
+        for word in words:
+            for term in self._terms(word, str(service), path):
+                if term.covers(at):
+                    return replace(
+                        term,
+                        service=service,
+                        contact=self.contact(term.team, service),
+                        source=SOURCES.get(word, word),
+                    )
         return Answer(service)
 
     def _terms(self, word: str, service: str, path: str | None) -> list[Answer]:
         """The teams that a source names for a service, one after the other."""
-        if word == "catalog":
-            return self._by_catalog(service)
-        if word == "tags":
-            return self._by_tags(service)
-        if word == "codeowners":
-            path = path or _service(self.catalog, service).get("path") or f"/services/{service}/"
-            team = codeowners.owner_of(path, self.catalog)
-        elif word == "creator":
-            team, _ = self.creator(self.changes.filter(pl.col("service") == service))
-        else:
-            team = self._by_account(service)
+        match word:
+            case "catalog":
+                now: list[tuple[datetime | None, pl.DataFrame]] = [(None, self.catalog)]
+                return _dated(
+                    (read, _service(state, service).get("owner"))
+                    for read, state in self.past or now
+                )
+            case "tags":
+                return self._by_tags(service)
+            case "codeowners":
+                own = _service(self.catalog, service).get("path") or f"/services/{service}/"
+                team = codeowners.owner_of(path or own, self.catalog)
+            case "creator":
+                team, _ = self.creator(self.changes.filter(pl.col("service") == service))
+            case _:
+                team = self._by_account(service)
         return [Answer(team=team)] if team else []
-
-    def _by_catalog(self, service: str) -> list[Answer]:
-        now: list[tuple[datetime | None, pl.DataFrame]] = [(None, self.catalog)]
-        return _dated(
-            (read, _service(state, service).get("owner")) for read, state in self.past or now
-        )
 
     @cached_property
     def _by_tags(self) -> Callable[[str], list[Answer]]:
@@ -119,8 +121,12 @@ class Directory:
     def _by_account(self, service: str) -> str | None:
         if "SubAccountId" not in self.series.columns:  # a published case keeps the tags alone
             return None
-        lines = self.series.filter(pl.col("service") == service)
-        team, share = self.most_frequent(lines["SubAccountId"].drop_nulls().unique().to_list())
+        team, share = self.most_frequent(
+            self.series.filter(pl.col("service") == service)["SubAccountId"]
+            .drop_nulls()
+            .unique()
+            .to_list()
+        )
         return team if share >= MAJORITY else None
 
     def creator(self, changes: pl.DataFrame) -> tuple[str | None, str | None]:
@@ -161,8 +167,8 @@ class Directory:
         name, mail, title = (pl.col(n).str.to_lowercase() for n in ("name", "email", "title"))
         whole = actor.lower()
         same = (name == whole.split("@")[0]) | (mail == whole) | (title == whole)
-        teams = self._users.filter(same)["member_of"].to_list()
-        return next(iter(teams[0] or ()), None) if teams else None
+        teams = self._users.filter(same)["member_of"].head(1).to_list()
+        return next((team for named in teams for team in named or ()), None)
 
     def mail_of(self, actor: str | None) -> str | None:
         """The mail address of a person given by entity or display name, else the actor as given."""
@@ -196,14 +202,19 @@ def _terms_of_tags(series: pl.DataFrame, hourly: pl.DataFrame, service: str) -> 
     undated = _dated([(None, _mode(tagged["team"]))])
     if hourly.is_empty():
         return undated
-    rows = hourly.join(tagged.select("series_id", "team"), on="series_id")
-    cost = pl.col("EffectiveCost").abs().sum()
-    costs = rows.group_by("hour", "team").agg(cost=cost).filter(pl.col("cost") > 0)
-    shares = costs.with_columns(share=pl.col("cost") / pl.col("cost").sum().over("hour"))
-    shares = shares.sort("hour", "share", "team", descending=[False, True, False])
-    first = shares.unique("hour", keep="first", maintain_order=True)
-    sure = first.filter((pl.col("share") >= SWITCH) | (pl.int_range(pl.len()) == 0))
-    return _dated(sure.select("hour", "team").iter_rows()) or undated
+    share = pl.col("cost") / pl.col("cost").sum().over("hour")
+    sure = (
+        hourly.join(tagged.select("series_id", "team"), on="series_id")
+        .group_by("hour", "team")
+        .agg(cost=pl.col("EffectiveCost").abs().sum())
+        .filter(pl.col("cost") > 0)
+        .with_columns(share=share)
+        .sort("hour", "share", "team", descending=[False, True, False])
+        .unique("hour", keep="first", maintain_order=True)
+        .filter((pl.col("share") >= SWITCH) | (pl.int_range(pl.len()) == 0))
+        .select("hour", "team")
+    )
+    return _dated(sure.iter_rows()) or undated
 
 
 def _mode(values: pl.Series) -> str | None:
@@ -274,7 +285,8 @@ def decided_by(directory: Directory, change: dict[str, Any]) -> Answer:
 
 def budget_owner(observed: Observed, meters: Sequence[int]) -> Answer | None:
     """Who pays: the budget tag of most of these meters, else the name of their account."""
-    rows = observed.meters[list(meters)]
-    account = rows.select(pl.coalesce("SubAccountName", "SubAccountId")).to_series()
-    named = {"tags": _mode(rows["budget_owner"]), "account": _mode(account)}
+    rows = observed.meters[list(meters)].with_columns(
+        account=pl.coalesce("SubAccountName", "SubAccountId")
+    )
+    named = {"tags": _mode(rows["budget_owner"]), "account": _mode(rows["account"])}
     return next((Answer(team=team, source=source) for source, team in named.items() if team), None)

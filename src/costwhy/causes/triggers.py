@@ -21,8 +21,16 @@ import polars as pl
 from costwhy import tables
 from costwhy.arrays import Array
 from costwhy.behaviours import AMPLIFIED, DEMAND, RETRIES, UNIT_PRICE, UNMETERED
-from costwhy.causes.changes import KnownChanges
-from costwhy.causes.evidence import PLACES, SAME_DECISION, Codes, Evidence, MovedRate, Onset, gather
+from costwhy.causes.changes import (
+    PLACES,
+    SAME_DECISION,
+    Codes,
+    Evidence,
+    KnownChanges,
+    MovedRate,
+    Onset,
+    gather,
+)
 from costwhy.sources.registry import format_behind
 
 LISTED = 8
@@ -73,22 +81,24 @@ def rank_triggers(
     log_weight, best_rate = log_weights(changes, onset, evidence, weights)
     order = np.argsort(-log_weight, kind="stable")[:CANDIDATES]
     near = changes.rows[evidence.near]
-    records = [
-        near.row(nth, named=True)
-        | {
-            "also": [],
-            "weight": float(np.exp(log_weight[nth])),
-            "reasons": _reasons(changes, onset, evidence, nth, int(best_rate[nth])),
-        }
-        for nth in order.tolist()
-    ]
-    decisions = _joined(records)
+    decisions = _joined(
+        [
+            near.row(nth, named=True)
+            | {
+                "also": [],
+                "weight": float(np.exp(log_weight[nth])),
+                "reasons": _reasons(changes, onset, evidence, nth, int(best_rate[nth])),
+            }
+            for nth in order.tolist()
+        ]
+    )
     none = np.exp(log_none(onset, weights))
     rest = float(np.exp(np.delete(log_weight, order)).sum())
     total = none + rest + sum(decision["weight"] for decision in decisions)
     triggers = [one | {"probability": one["weight"] / total} for one in decisions[:LISTED]]
-    listed = pl.col("probability") >= LEAST
-    return RankedTriggers(tables.TRIGGERS.of(triggers).filter(listed), float(none / total))
+    return RankedTriggers(
+        tables.TRIGGERS.of(triggers).filter(pl.col("probability") >= LEAST), float(none / total)
+    )
 
 
 def log_weights(
@@ -109,16 +119,17 @@ def log_weights(
     when = np.logaddexp(-evidence.lag / weights.soon, weights.slow - days)
     when = np.where(planned, -days, when)  # what is announced may come long before its effect
     rarity = -weights.rare * np.log(changes.usual[evidence.near])
-    undone = weights.undone * evidence.undone
     outside = weights.outside_production * changes.outside_production[evidence.near]
-    return by_rate.max(axis=0) + when + rarity + undone + outside, by_rate.argmax(axis=0)
+    return (
+        by_rate.max(axis=0) + when + rarity + weights.undone * evidence.undone + outside,
+        by_rate.argmax(axis=0),
+    )
 
 
 def log_none(onset: Onset, weights: Weights) -> float:
     """Logarithm of the weight of *no recorded change*: the mean weight over the moved rates."""
-    kinds = {DEMAND: weights.none_demand} | dict.fromkeys(
-        (UNIT_PRICE, UNMETERED), weights.none_price
-    )
+    price = weights.none_price
+    kinds = {DEMAND: weights.none_demand, UNIT_PRICE: price, UNMETERED: price}
     total = sum(rate.share for rate in onset.rates) or 1.0
     mean = sum(rate.share * np.exp(kinds.get(rate.kind, weights.none)) for rate in onset.rates)
     return float(np.log(mean / total)) if onset.rates else weights.none
@@ -130,7 +141,6 @@ def log_none(onset: Onset, weights: Weights) -> float:
 def _reasons(
     changes: KnownChanges, onset: Onset, evidence: Evidence, nth: int, best_rate: int
 ) -> list[str]:
-    """The evidence for the n-th change near the onset, in words with numbers."""
     row = evidence.near.start + nth
     change, rate = changes.rows.row(row, named=True), onset.rates[best_rate]
     place = _place_words(PLACES[evidence.place[best_rate, nth]], changes.service[row], rate)
@@ -167,32 +177,31 @@ def _place_words(place: str, service: str | None, rate: MovedRate) -> str:
 
 def _lag_words(time: datetime, start: datetime) -> str:
     minutes = round((start - time) / timedelta(minutes=1))
-    if minutes <= 0:
-        return "in the hour of the onset"
-    if minutes < 120:
-        return f"{minutes} min before the onset"
-    return f"{minutes / 60:.0f} h before the onset"
+    before = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+    return f"{before} before the onset" if minutes > 0 else "in the hour of the onset"
 
 
 # ---------------------------------------------------------------- records of one decision
 
 
 def _joined(records: Sequence[Row]) -> list[Row]:
-    """Decisions by weight; the records of one decision are joined."""
     out: list[Row] = []
     for record in sorted(records, key=lambda one: (-one["weight"], str(one["change_id"]))):
-        twins = (nth for nth, one in enumerate(out) if _is_one_decision(one, record))
-        twin = next(twins, None)
-        if twin is None:
-            out.append(record)
+        twins = [nth for nth, one in enumerate(out) if _is_one_decision(one, record)]
+        if twins:
+            out[twins[0]] = _join(out[twins[0]], record)
         else:
-            out[twin] = _join(out[twin], record)
+            out.append(record)
     return sorted(out, key=lambda one: -one["weight"])
 
 
 def _join(lead: Row, record: Row) -> Row:
-    """Two records of one decision: shown is the one that tells more, with the person of either."""
-    shown, other = (record, lead) if _tells_more(record, lead) else (lead, record)
+    """Two records of one decision: shown is the one that tells more, with the person of either.
+
+    A deployment event has a title, a link, a ticket; the API call that it left has none.
+    """
+    more = _is_titled(record) and not _is_titled(lead)
+    shown, other = (record, lead) if more else (lead, record)
     who = next((one for one in (shown, other) if one["actor_kind"] == "person"), shown)
     return shown | {
         "actor": who["actor"],
@@ -203,11 +212,6 @@ def _join(lead: Row, record: Row) -> Row:
     }
 
 
-def _tells_more(row: Row, lead: Row) -> bool:
-    """A deployment event has a title, a link, a ticket; the API call that it left has none."""
-    return _is_titled(row) and not _is_titled(lead)
-
-
 def _is_titled(row: Row) -> bool:
     found = format_behind(row["source"])
     return found is not None and found.titled
@@ -215,9 +219,11 @@ def _is_titled(row: Row) -> bool:
 
 def _is_one_decision(one: Row, other: Row) -> bool:
     """The same service, within minutes, from two sources, not by two people."""
-    if one["service"] is None or one["service"] != other["service"]:
-        return False
-    near = bool(abs(one["time"] - other["time"]) <= SAME_DECISION)
-    sources = {one["source"], other["source"]}
     people = {row["actor"] for row in (one, other) if row["actor_kind"] == "person"}
-    return near and len(sources) == 2 and len(people) <= 1
+    return bool(
+        one["service"] is not None
+        and one["service"] == other["service"]
+        and abs(one["time"] - other["time"]) <= SAME_DECISION
+        and one["source"] != other["source"]
+        and len(people) <= 1
+    )

@@ -1,22 +1,31 @@
-"""Spend that nobody owns: usage charges without a service or a team, and who probably owns them."""
+"""Spend that nobody owns: usage without a service or a team, and tags of an owner that were lost.
+
+Of the usage, who probably owns it. Of the tags, the recorded change that probably removed them.
+Meters of one service and team that lose their tags within a day lose them together. The change is
+a record of the 24 hours before that touches tags, or that names the resources as well.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.causes.changes import records_naming
+from costwhy.causes.changes import KnownChanges, records_naming
 from costwhy.causes.owners import DECIDING, MAJORITY, Directory, entity_of
-from costwhy.model.observed import Observed
+from costwhy.model.observed import LostTag, Observed
 from costwhy.text import arn_tail, contains_word
 
 GAP_DAYS = 30
 GAP_ITEMS = 50
 LEAST = 0.005  # dollars of an item
+# A meter that is billed once a night loses its tags up to a day before the next bill shows it.
+TOGETHER_HOURS = 24
+UNTAGGED_WITHIN = timedelta(hours=24)
 IDENTITY = ("ResourceId", "ServiceName", "x_UsageType", "SubAccountId")
 """What identifies an item: the resource, or the others where the bill names none."""
 Guess = tuple[str | None, str | None]
@@ -51,30 +60,31 @@ class Traces:
         """
         words = list(self.directory.order)
         words.insert(words.index("account") if "account" in words else len(words), "name")
-        guesses = (self._guess(word, resource, account, usage_type) for word in words)
-        return next((guess for guess in guesses if guess[0] is not None), NOTHING_SAYS)
+        for word in words:
+            if word == "account":
+                guess = self._by_account(account, usage_type) if account else NOTHING_SAYS
+            else:
+                guess = self._by_resource(word, resource) if resource else NOTHING_SAYS
+            if guess[0] is not None:
+                return guess
+        return NOTHING_SAYS
 
-    def _guess(
-        self, word: str, resource: str | None, account: str | None, usage_type: str | None
-    ) -> Guess:
-        if word == "account" and account:
-            return self._by_account(account, usage_type)
-        if not resource:
-            return NOTHING_SAYS
-        tail = arn_tail(resource)
-        if word == "catalog":
-            entity = entity_of(self.directory.catalog, tail, "resource")
-            return entity.get("owner") or None, "backstage"
-        if word == "tags":
-            return self.former.get(resource), "tags before they were lost"
-        if word == "creator":
-            made = self.created.filter(records_naming(self.created, [tail]))
-            team, actor = self.directory.creator(made)
-            return team, f"created by {actor}"
-        if word == "name":
-            named = (name for name in self.services if contains_word(resource, name))
-            service = next(named, None)
-            return self.directory.owner(service, asked=DECIDING).team, f"named like {service}"
+    def _by_resource(self, word: str, resource: str) -> Guess:
+        directory, tail = self.directory, arn_tail(resource)
+        match word:
+            case "catalog":
+                entity = entity_of(directory.catalog, tail, "resource")
+                return entity.get("owner") or None, "backstage"
+            case "tags":
+                return self.former.get(resource), "tags before they were lost"
+            case "creator":
+                made = self.created.filter(records_naming(self.created, [tail]))
+                team, actor = directory.creator(made)
+                return team, f"created by {actor}"
+            case "name":
+                named = (name for name in self.services if contains_word(resource, name))
+                service = next(named, None)
+                return directory.owner(service, asked=DECIDING).team, f"named like {service}"
         return NOTHING_SAYS
 
     def _by_account(self, account: str, usage_type: str | None) -> Guess:
@@ -98,15 +108,16 @@ def ownership_gap(
     """
     end = observed.billed_through
     begin = max(observed.hours[0], end - timedelta(days=GAP_DAYS))
-    usage = pl.col("ChargeCategory").fill_null("Usage") == "Usage"
-    series = lake_tables["series"].filter(usage)
+    series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
     unowned = series.filter(pl.col("service").is_null() & pl.col("team").is_null())
-    inside = pl.col("hour").is_between(begin, end, closed="left")
-    hourly = lake_tables["hourly"].filter(inside).join(series, on="series_id", how="semi")
+    hourly = (
+        lake_tables["hourly"]
+        .filter(pl.col("hour").is_between(begin, end, closed="left"))
+        .join(series, on="series_id", how="semi")
+    )
     lost = hourly.join(unowned, on="series_id", how="semi")
     cost, total = (float(rows["EffectiveCost"].sum()) for rows in (lost, hourly))
-    traces = traces_of(lake_tables, directory)
-    rows = []
+    traces, rows = traces_of(lake_tables, directory), []
     for item in _items(lost, lake_tables["daily"].join(unowned, on="series_id")):
         likely = traces.likely_team(item["ResourceId"], item["account"], item["usage_type"])
         where = {name: item[name] for name in IDENTITY if item[name] is not None}
@@ -120,35 +131,118 @@ def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
     Resources are billed by the day: of the days at the edges of the window they have the same share
     as their line of the bill.
     """
-    day = pl.col("hour").dt.truncate("1d")
-    inside = hourly.group_by("series_id", day=day).agg(inside=pl.col("EffectiveCost").sum())
-    whole = pl.col("EffectiveCost").sum().over("series_id", "day")
-    shares = daily.with_columns(whole=whole).join(inside, on=["series_id", "day"])
-    part = pl.col("EffectiveCost") * pl.col("inside") / pl.col("whole")
-    cost = pl.when(pl.col("whole") != 0).then(part).otherwise(0.0)
+    day, cost = pl.col("hour").dt.truncate("1d"), pl.col("EffectiveCost")
+    part = cost * pl.col("inside") / pl.col("whole")
     unnamed = pl.when(pl.col("ResourceId").is_null())
-    keys = [unnamed.then(name).alias(name) for name in IDENTITY[1:]]
     most = {
         name: pl.col(column).drop_nulls().mode().sort().first()
         for name, column in (("account", "SubAccountId"), ("usage_type", "x_UsageType"))
     }
-    items = shares.group_by("ResourceId", *keys).agg(cost=cost.sum(), **most)
-    items = items.filter(pl.col("cost").abs() >= LEAST)
-    order = (-pl.col("cost").round(2), *IDENTITY)  # equal cents, by name
-    return items.sort(order).head(GAP_ITEMS).to_dicts()
+    items = (
+        daily.with_columns(whole=cost.sum().over("series_id", "day"))
+        .join(hourly.group_by("series_id", day=day).agg(inside=cost.sum()), on=["series_id", "day"])
+        .group_by("ResourceId", *(unnamed.then(name).alias(name) for name in IDENTITY[1:]))
+        .agg(cost=pl.when(pl.col("whole") != 0).then(part).otherwise(0.0).sum(), **most)
+        .filter(pl.col("cost").abs() >= LEAST)
+        .sort(-pl.col("cost").round(2), *IDENTITY)  # equal cents, by name
+    )
+    return items.head(GAP_ITEMS).to_dicts()
 
 
 def traces_of(lake_tables: Mapping[str, pl.DataFrame], directory: Directory) -> Traces:
     """What the lake's daily cost, series and changes say about resources."""
     series, changes = lake_tables["series"], lake_tables["changes"]
-    teams = series.filter(pl.col("team").is_not_null())
-    tagged = lake_tables["daily"].drop_nulls("ResourceId").join(teams, on="series_id")
-    former = tagged.sort("day").group_by("ResourceId").agg(pl.col("team").last())
-    kinds = tagged.group_by("SubAccountId", "x_UsageType", "team")
+    tagged = (
+        lake_tables["daily"]
+        .drop_nulls("ResourceId")
+        .join(series.filter(pl.col("team").is_not_null()), on="series_id")
+        .sort("day")
+    )
     return Traces(
         directory,
-        former=dict(former.iter_rows()),
-        like=kinds.agg(n=pl.col("ResourceId").n_unique()),
+        former=dict(tagged.group_by("ResourceId").agg(pl.col("team").last()).iter_rows()),
+        like=tagged.group_by("SubAccountId", "x_UsageType", "team").agg(
+            n=pl.col("ResourceId").n_unique()
+        ),
         created=changes.filter(pl.col("kind") == "create"),
         services=sorted(set(series["service"].drop_nulls()), key=lambda name: (-len(name), name)),
     )
+
+
+# ---------------------------------------------------------------- tags that were lost
+
+
+def find_lost_tags(
+    observed: Observed, lake_tables: Mapping[str, pl.DataFrame], changes: KnownChanges
+) -> pl.DataFrame:
+    """Tags that are gone while the usage goes on (tables.LOST_TAGS), most dollars since first."""
+    rows = []
+    for tags in _losses(observed):
+        # the last meter to show it dates the loss: a change before it may have touched all of them
+        when = observed.hours[min(tags[-1].hour, len(observed.hours) - 1)]
+        meters = observed.meters[[tag.meter for tag in tags]]
+        service, team = meters.select("service", "team").row(0)
+        resources = _resources(lake_tables, meters, when)
+        change = _untagging(changes, when, resources, service)
+        cost = (float(observed.cost[tag.meter, tag.hour : observed.billed].sum()) for tag in tags)
+        rows.append(
+            {
+                "when": when,
+                "service": service,
+                "team": team,
+                "resources": resources,
+                "cost_since": round(sum(cost), 2),
+                "age_days": (observed.as_of - when) / timedelta(days=1),
+                **{name: change.get(name) for name in ("change_id", "summary", "actor")},
+            }
+        )
+    return tables.LOST_TAGS.of(rows).sort(
+        ("cost_since", "when", "service"), descending=[True, False, False]
+    )
+
+
+def _losses(observed: Observed) -> list[list[LostTag]]:
+    """Tags that were lost together, by time."""
+    last: dict[object, list[LostTag]] = {}
+    losses: list[list[LostTag]] = []
+    for tag in sorted(observed.lost_tags, key=lambda tag: (tag.hour, tag.meter)):
+        owner = observed.meters.select("service", "team").row(tag.meter)
+        if owner not in last or tag.hour - last[owner][-1].hour > TOGETHER_HOURS:
+            last[owner] = []
+            losses.append(last[owner])
+        last[owner].append(tag)
+    return losses
+
+
+def _resources(
+    lake_tables: Mapping[str, pl.DataFrame], meters: pl.DataFrame, when: datetime
+) -> list[str]:
+    """Resources that had the tags in the week before, and are billed without them since."""
+    series, daily = lake_tables["series"], lake_tables["daily"]
+    tagged = series.join(meters, on=list(tables.METER), how="semi", nulls_equal=True)
+    untagged = series.filter(pl.col("service").is_null() | pl.col("team").is_null())
+    before = pl.col("day").is_between(when - timedelta(days=8), when)
+    since = pl.col("day") >= when - timedelta(days=1)
+    had, lost = (
+        set(daily.filter(days).join(lines, on="series_id", how="semi")["ResourceId"].drop_nulls())
+        for days, lines in ((before, tagged), (since, untagged))
+    )
+    return sorted(had & lost)
+
+
+def _untagging(
+    changes: KnownChanges, when: datetime, resources: Sequence[str], service: str | None
+) -> dict[str, object]:
+    """The change that probably removed the tags; empty: none is recorded.
+
+    A change of tags counts before others, one that names the resources before one of the service,
+    a later one before an earlier one. Any other change of the service alone does not count.
+    """
+    near = changes.between(when - UNTAGGED_WITHIN, when + timedelta(hours=1))
+    rows = changes.rows[near]
+    naming = records_naming(rows, [*map(arn_tail, resources), *resources])
+    same = np.isin(changes.service[near], [service] if service is not None else [])
+    score = 4 * (changes.doing[near] == "tag") + 2 * naming + same
+    score = np.where(naming | same, score, 0)
+    best = max(range(rows.height), key=lambda k: (int(score[k]), k), default=None)
+    return {} if best is None or score[best] <= 1 else rows.row(best, named=True)

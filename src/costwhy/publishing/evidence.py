@@ -22,8 +22,7 @@ from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
-from costwhy.causes.changes import KnownChanges, hour_of
-from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
+from costwhy.causes.changes import LOOK_BACK, UNDO_AFTER, KnownChanges, hour_of
 from costwhy.errors import InputError
 from costwhy.model.observed import Edge, Observed
 from costwhy.model.rates import Model, Rate, fit
@@ -65,13 +64,11 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     observed, model, spike = analysis.observed, analysis.model, dollars.spike
     if spike is None:
         raise KeyError(spike_id)
-    touched = np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist()
     own = (e.rate.row for e in spike.episodes if e.rate.kind not in ON_EDGES)
-    meters = sorted({*touched, *own})
+    meters = sorted({*np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist(), *own})
     edges = _edges(model, spike, meters)
-    services = {observed.edges[e].service for e in edges}
-    services |= set(observed.meters["service"][meters].drop_nulls().to_list())
-    owners = case_of(analysis, dollars, spike_row(model, dollars)).owners
+    billed = observed.meters["service"][meters].drop_nulls()
+    services = {*(observed.edges[e].service for e in edges), *billed}
     return Evidence(
         about={
             "workspace": analysis.lake.workspace,
@@ -91,7 +88,9 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
             **_hours(observed, meters, edges),
             **_context(analysis, spike, services),
             "leaves": leaves_of(model, dollars),
-            "owners": owners.filter(pl.col("role").is_in(["owner", "owner_then"])),
+            "owners": case_of(analysis, dollars, spike_row(model, dollars)).owners.filter(
+                pl.col("role").is_in(["owner", "owner_then"])
+            ),
         },
     )
 
@@ -137,8 +136,10 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
     The services that call one of these count too.
     """
     observed = model.observed
-    named = {name for e in spike.episodes for name in (e.rate.service, e.rate.caller)}
-    named |= set(observed.meters["service"][meters].to_list())
+    named = {
+        *observed.meters["service"][meters],
+        *(name for e in spike.episodes for name in (e.rate.service, e.rate.caller)),
+    }
     begun = {
         name
         for name, row in observed.service_rows.items()
@@ -154,7 +155,6 @@ def _edges(model: Model, spike: Spike, meters: list[int]) -> list[int]:
 
 
 def _hours(observed: Observed, meters: list[int], edges: list[int]) -> dict[str, pl.DataFrame]:
-    """Usage, cost, calls and reported capacity, by the hour."""
     pairs = [(observed.edges[e].service, observed.edges[e].caller) for e in edges]
     reported = [
         (service, t, value)
@@ -180,23 +180,26 @@ def _sparse(observed: Observed, names: Sequence[str], rows: list[int]) -> pl.Dat
     """(row, t, values) of the hours in which anything is not zero."""
     grids = {name: getattr(observed, name)[rows] for name in names}
     row, t = np.nonzero(np.any([grid != 0 for grid in grids.values()], axis=0))
-    values = {name: grid[row, t] for name, grid in grids.items()}
-    return pl.DataFrame({"row": row.astype(np.int64), "t": t.astype(np.int64), **values})
+    return pl.DataFrame(
+        {
+            "row": row.astype(np.int64),
+            "t": t.astype(np.int64),
+            **{name: grid[row, t] for name, grid in grids.items()},
+        }
+    )
 
 
 def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[str, pl.DataFrame]:
-    """Changes, catalogue, tags and coverage as far as the case uses them."""
     observed, known, frames = analysis.observed, analysis.known_changes, analysis.frames
     begin = observed.hours[min([spike.start, *(e.shift.since for e in spike.episodes)])]
-    end = observed.as_of
-    if spike.end is not None:
-        end = observed.hours[0] + timedelta(hours=spike.end)
+    first = observed.hours[0]
+    end = observed.as_of if spike.end is None else first + timedelta(hours=spike.end)
     part = known.between(begin - LOOK_BACK - timedelta(hours=1), end + UNDO_AFTER)
-    week_before = observed.hours[spike.start] - timedelta(days=7)
-    shown = frames["changes"].filter(pl.col("time").is_between(week_before, observed.as_of))
+    shown = frames["changes"].filter(
+        pl.col("time").is_between(observed.hours[spike.start] - timedelta(days=7), observed.as_of)
+    )
     names = services | {name for name in known.service[part] if name is not None}
     actors = {*known.rows["actor"][part].to_list(), *shown["actor"].to_list()} - {None, ""}
-    seen = frames["seen"].group_by("source", "hour").agg(pl.col("records").sum())
     return {
         "recorded": known.rows[part].with_columns(
             doing=pl.Series(known.doing[part], dtype=pl.String),
@@ -207,7 +210,10 @@ def _context(analysis: LakeAnalysis, spike: Spike, services: set[str]) -> dict[s
         "changes": shown,
         "catalog": _catalog(frames["catalog"], names, actors),
         "series": frames["series"].filter(pl.col("service").is_in(sorted(names))).select(SERIES),
-        "seen": seen.sort("source", "hour"),
+        "seen": frames["seen"]
+        .group_by("source", "hour")
+        .agg(pl.col("records").sum())
+        .sort("source", "hour"),
     }
 
 
@@ -259,10 +265,15 @@ def recompute(evidence: Evidence) -> Case:
     episodes = (_episode_again(model, episode) for episode in written["episodes"])
     spike = Spike(written["start"], written["end"], tuple(filter(None, episodes)))
     dollars = dollars_of(model, spike)
-    kept = KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners"))
-    lake = _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames)
-    known = _known_changes(frames["recorded"])
-    analysis = LakeAnalysis(lake, observed, model, (), frames, known, kept)
+    analysis = LakeAnalysis(
+        _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames),
+        observed,
+        model,
+        (),
+        frames,
+        _known_changes(frames["recorded"]),
+        KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners")),
+    )
     return case_of(analysis, dollars, spike_row(model, dollars))
 
 
@@ -271,12 +282,16 @@ def observed_of(evidence: Evidence) -> Observed:
     about, frames = evidence.about, evidence.tables
     first, width = datetime.fromisoformat(about["first"]), int(about["hours"])
     edges = tuple(Edge(service, caller) for service, caller in frames["edges"].iter_rows())
-    callers = {edge.caller for edge in edges if edge.internal and edge.caller}
     reported = frames[REPORTED].partition_by("service", as_dict=True)
     return Observed(
         hours=tuple(first + timedelta(hours=k) for k in range(width)),
         billed=int(about["billed"]),
-        services=tuple(sorted({edge.service for edge in edges} | callers)),
+        services=tuple(
+            sorted(
+                {edge.service for edge in edges}
+                | {edge.caller for edge in edges if edge.internal and edge.caller}
+            )
+        ),
         edges=edges,
         capacity={
             str(service): rows.sort("t")[REPORTED].to_numpy()
@@ -297,7 +312,6 @@ def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -
 
 
 def _known_changes(rows: pl.DataFrame) -> KnownChanges:
-    """Changes with what was kept beside them."""
     texts = {name: rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")}
     return KnownChanges(
         rows.drop(KEPT_BESIDE),

@@ -78,10 +78,14 @@ def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Pat
     published = open_case(place)
     out = Path(folder) if folder is not None else Path(f"postmortem-{published.name}")
     out.mkdir(parents=True, exist_ok=True)
-    skip = shutil.ignore_patterns("__pycache__")
     replace_folder(
         out / "case",
-        lambda draft: shutil.copytree(published.folder, draft, ignore=skip, dirs_exist_ok=True),
+        lambda draft: shutil.copytree(
+            published.folder,
+            draft,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            dirs_exist_ok=True,
+        ),
     )
     text_file = out / "postmortem.md"
     earlier = text_file.read_text(encoding="utf-8") if text_file.is_file() else ""
@@ -89,11 +93,13 @@ def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Pat
     text_file.write_text(text, encoding="utf-8")
     for old in out.glob("costwhy-*.whl"):
         old.unlink()
-    template, wheel = TEMPLATES.get_template("postmortem.py.txt"), make_wheel(out).name
-    notebook = template.render(pins=exact_pins(), wheel=wheel) + "\n"
-    (out / "postmortem.py").write_text(notebook, encoding="utf-8")
-    specs = chart_specs(published.case)
-    page = offline_page(published.case, specs, written_parts(text), _origin(published))
+    notebook = TEMPLATES.get_template("postmortem.py.txt").render(
+        pins=exact_pins(), wheel=make_wheel(out).name
+    )
+    (out / "postmortem.py").write_text(f"{notebook}\n", encoding="utf-8")
+    page = offline_page(
+        published.case, chart_specs(published.case), written_parts(text), _origin(published)
+    )
     (out / "postmortem.html").write_text(page, encoding="utf-8")
     print_pdf(out / "postmortem.html")
     return out
@@ -117,10 +123,9 @@ def exact_pins() -> dict[str, str]:
         name = names.pop()
         if name not in pins:
             pins[name] = distribution(name).version
-            needs = map(Requirement, requires(name) or ())
             names += [
                 canonicalize_name(need.name)
-                for need in needs
+                for need in map(Requirement, requires(name) or ())
                 if need.marker is None or need.marker.evaluate({"extra": ""})
             ]
     return dict(sorted(pins.items()))
@@ -181,9 +186,8 @@ def made_parts(case: Case) -> dict[str, str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    lines += [f"| {' | '.join(map(plain_markdown, row))} |" for row in rows]
-    return "\n".join(lines)
+    lines = [f"| {' | '.join(map(plain_markdown, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
 def merged(written: str, parts: dict[str, str]) -> str:
@@ -233,7 +237,7 @@ def chart_scripts() -> Markup:
 
 def in_script(value: object) -> Markup:
     """JSON that cannot end the script that it stands in; json.dumps writes ASCII alone."""
-    return Markup(json.dumps(value).replace("<", "\\u003c"))  # noqa: S704 -- without < it cannot leave
+    return Markup(json.dumps(value).replace("<", "\\u003c"))  # noqa: S704 -- without <
 
 
 def offline_page(
@@ -261,12 +265,17 @@ def print_pdf(page: Path) -> None:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         return
-    paper = f"--print-to-pdf={page.with_suffix('.pdf')}"
     with (
         tempfile.TemporaryDirectory() as profile,
         suppress(subprocess.SubprocessError, OSError),
     ):
-        command = [browser, *QUIET, f"--user-data-dir={profile}", paper, page.resolve().as_uri()]
+        command = [
+            browser,
+            *QUIET,
+            f"--user-data-dir={profile}",
+            f"--print-to-pdf={page.with_suffix('.pdf')}",
+            page.resolve().as_uri(),
+        ]
         subprocess.run(  # noqa: S603 -- a fixed list, no shell
             command, check=True, capture_output=True, timeout=PATIENCE
         )

@@ -80,19 +80,18 @@ def publish(case: Case, folder: str | Path, *, redact: Collection[str] = ()) -> 
 def redacted(evidence: Evidence, kinds: Collection[str]) -> tuple[Evidence, Redaction]:
     """The evidence without the names of these kinds."""
     redaction = redaction_of(kinds, evidence.tables, evidence.resources)
-    masked = Evidence(
+    return Evidence(
         redaction.tree(evidence.about),
         redaction.tree(evidence.spike),
         tuple(redaction.tree(evidence.resources)),
         {name: redaction.frame(frame) for name, frame in evidence.tables.items()},
-    )
-    return masked, redaction
+    ), redaction
 
 
 def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:
     """What would leave: each text column, how many of its values are masked, an example."""
     whole = collect_evidence(_analysis(case), case.spike.spike_id)
-    redaction = redacted(whole, redact)[1]
+    redaction = redaction_of(redact, whole.tables, whole.resources)
     rows = []
     for table, frame in sorted(whole.tables.items()):
         for column in frame.select(pl.col(pl.String)).get_columns():
@@ -134,7 +133,6 @@ def case_json(
         rows = lake.table("deliveries").select("delivery", "digest").sort("delivery").rows()
     except KeyError:  # a lake in memory keeps no deliveries
         rows = []
-    deliveries = [{"delivery": redaction.text(name), "sha256": digest} for name, digest in rows]
     return {
         "costwhy_case": FORMAT,
         "document": document(case),
@@ -145,7 +143,12 @@ def case_json(
         "billed_through": plain_value(case.billed_through),
         "published_at": plain_value(datetime.now(UTC)),
         "made_with": versions(),
-        "made_from": {"lake_version": lake.version, "deliveries": deliveries},
+        "made_from": {
+            "lake_version": lake.version,
+            "deliveries": [
+                {"delivery": redaction.text(name), "sha256": digest} for name, digest in rows
+            ],
+        },
         "seed": None,  # nothing in a case is left to chance
         "redacted": sorted(redaction.kinds),
         "outline": {
@@ -167,8 +170,10 @@ def versions() -> dict[str, str]:
 
 def write_case(folder: Path, evidence: Evidence, case: Case, about: dict[str, Any]) -> None:
     """All files of the case. about: see `case_json`."""
-    results = {name: getattr(case, name) for name in FRAMES}
-    for part, frames in (("inputs", evidence.tables), ("tables", results)):
+    for part, frames in (
+        ("inputs", evidence.tables),
+        ("tables", {name: getattr(case, name) for name in FRAMES}),
+    ):
         (folder / part).mkdir(parents=True)
         for name, frame in frames.items():
             frame.write_parquet(folder / part / f"{name}.parquet", compression="zstd")
@@ -176,8 +181,10 @@ def write_case(folder: Path, evidence: Evidence, case: Case, about: dict[str, An
     (folder / "charts").mkdir()
     for name, text in (texts | {"case.json": json_text(about), "case.md": markdown(case)}).items():
         (folder / name).write_text(text, encoding="utf-8")
-    sums = (f"{digest}  {name}\n" for name, digest in sorted(digests(folder).items()))
-    (folder / SUMS).write_text("".join(sums), encoding="utf-8")
+    (folder / SUMS).write_text(
+        "".join(f"{digest}  {name}\n" for name, digest in sorted(digests(folder).items())),
+        encoding="utf-8",
+    )
 
 
 def json_text(value: object) -> str:
@@ -224,8 +231,9 @@ def write_company(
     file = published / "company.json"
     earlier = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     kinds |= frozenset(earlier.get("redacted", ()))
-    names = analysis.frames | {"meters": analysis.frames["series"]}
-    redaction = redaction_of(kinds, names, resources)
+    redaction = redaction_of(
+        kinds, analysis.frames | {"meters": analysis.frames["series"]}, resources
+    )
     later = earlier.get("as_of", "") > str(plain_value(analysis.observed.as_of))
     about = earlier if later else _company(analysis)
     about |= {"redacted": sorted(kinds), "nobody_owns": redaction.tree(about["nobody_owns"])}

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -53,6 +53,7 @@ class Redaction:
     accounts: frozenset[str] = frozenset()
     resources: frozenset[str] = frozenset()
     people: frozenset[str] = frozenset()
+    _masked: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def text(self, text: str) -> str:
         """The text with masks in place of names."""
@@ -80,25 +81,23 @@ class Redaction:
         )
 
     @cached_property
-    def _masked(self) -> dict[str, str]:
-        return {}
-
-    @cached_property
     def _rules(self) -> list[tuple[re.Pattern[str], str]]:
         """Patterns, and what they find. Longer names first: they may contain shorter ones."""
         tails = {re.split(r"[:/]", resource)[-1] for resource in self.resources}
-        people = [name for name in self.people if len(name) >= SHORTEST_NAME]
-        parts = [tail for tail in tails if len(tail) >= SHORTEST_TAIL]
         out = []
-        for kind, word, patterns, names in (
-            ("people", "person", _MAIL, people),
-            ("resources", "resource", _RESOURCE, parts),
-            ("accounts", "account", _ACCOUNT, self.accounts),
+        for kind, word, patterns, names, least in (
+            ("people", "person", _MAIL, self.people, SHORTEST_NAME),
+            ("resources", "resource", _RESOURCE, tails, SHORTEST_TAIL),
+            ("accounts", "account", _ACCOUNT, self.accounts, 0),
         ):
             if kind in self.kinds:
                 longest = sorted(names, key=lambda name: (-len(name), name))
-                found = [*patterns, *map(_whole_word, longest)]
-                out += [(re.compile(pattern, re.IGNORECASE), word) for pattern in found]
+                whole = (
+                    rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"
+                    for name in longest
+                    if len(name) >= least
+                )
+                out += [(re.compile(found, re.IGNORECASE), word) for found in (*patterns, *whole)]
         return out
 
     def _mask(self, kind: str, found: re.Match[str]) -> str:
@@ -109,10 +108,6 @@ class Redaction:
             name = re.split(r"[:/]", name)[-1]
         digest = hmac.new(self.key, f"{kind}:{name}".encode(), hashlib.sha256).hexdigest()
         return f"{kind}-{digest[:8]}"
-
-
-def _whole_word(name: str) -> str:
-    return rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"
 
 
 def redaction_of(
@@ -134,18 +129,16 @@ def redaction_of(
     return Redaction(
         frozenset(kinds),
         key or mask_key(),
-        _accounts(tables),
-        frozenset(resources),
-        _people(tables),
-    )
-
-
-def _accounts(tables: dict[str, pl.DataFrame]) -> frozenset[str]:
-    return frozenset(
-        _values(tables.get("meters"), "SubAccountId", "SubAccountName", "BillingAccountId")
-        | _values(tables.get("leaves"), "SubAccountId")
-        | _values(tables.get("changes"), "account")
-        | _values(tables.get("recorded"), "account")
+        accounts=_values(
+            tables,
+            pl.lit(value=True),
+            meters=("SubAccountId", "SubAccountName", "BillingAccountId"),
+            leaves=("SubAccountId",),
+            changes=("account",),
+            recorded=("account",),
+        ),
+        resources=frozenset(resources),
+        people=_people(tables),
     )
 
 
@@ -155,21 +148,21 @@ def _people(tables: dict[str, pl.DataFrame]) -> frozenset[str]:
     A mail address also by its local part.
     """
     user, person = pl.col("kind") == "user", pl.col("actor_kind") == "person"
-    names = _values(tables.get("catalog"), "name", "email", "title", rows=user)
-    names |= _values(tables.get("changes"), "actor", rows=person)
-    names |= _values(tables.get("recorded"), "actor", rows=person)
-    return frozenset(names | {name.split("@")[0] for name in names if "@" in name})
+    names = _values(tables, user, catalog=("name", "email", "title"))
+    names |= _values(tables, person, changes=("actor",), recorded=("actor",))
+    return names | {name.split("@")[0] for name in names if "@" in name}
 
 
-def _values(frame: pl.DataFrame | None, *columns: str, rows: pl.Expr | None = None) -> set[str]:
-    """All texts in those of the columns that the frame has."""
-    if frame is None:
-        return set()
-    chosen = frame if rows is None else frame.filter(rows)
-    return {
+def _values(
+    tables: dict[str, pl.DataFrame], rows: pl.Expr, **columns: tuple[str, ...]
+) -> frozenset[str]:
+    """All texts in those of the columns, by table, that there are."""
+    return frozenset(
         value
-        for name in columns
-        if name in frame.columns
-        for value in chosen[name].drop_nulls().to_list()
+        for table, names in columns.items()
+        if table in tables
+        for name in names
+        if name in tables[table].columns
+        for value in tables[table].filter(rows)[name].drop_nulls().to_list()
         if value
-    }
+    )

@@ -99,11 +99,13 @@ def verify(place: str | Path) -> Checked:
 
 
 def _values(folder: Path) -> list[Difference]:
-    """Everything that is written beside what comes out."""
     try:
         published, again = open_case(folder), investigate_again(folder)
-        text = (folder / "case.md").read_text(encoding="utf-8")
-        written = _tree(published.case, published.about["document"], text)
+        written = _tree(
+            published.case,
+            published.about["document"],
+            (folder / "case.md").read_text(encoding="utf-8"),
+        )
         return list(_leaves("", written, _tree(again, document(again), markdown(again))))
     except (*SPOILT, pl.exceptions.PolarsError) as error:
         return [Difference("the case as a whole", "opens", str(error))]
@@ -122,7 +124,6 @@ def _tree(case: Case, document: Mapping[str, object], text: str) -> dict[str, ob
 
 
 def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
-    """The values of two trees, one by one."""
     if isinstance(written, dict) and isinstance(found, dict):
         for key in {**written, **found}:
             yield from _leaves(f"{place} {key}".lstrip(), written.get(key), found.get(key))
@@ -134,7 +135,6 @@ def _leaves(place: str, written: Any, found: Any) -> Iterator[Difference]:
 
 
 def _files(folder: Path) -> list[Difference]:
-    """The digest of each file, as written and as it is."""
     sums = folder / SUMS
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
@@ -184,6 +184,7 @@ def _by_month(observed: Observed, hours: Sequence[datetime]) -> pl.DataFrame:
     for month in np.unique(months):
         index = np.flatnonzero(months == month) + offset
         index = index[(index >= 0) & (index < observed.cost.shape[1])]
-        cost = observed.cost[:, index].sum(axis=1)
-        frames.append(meters.with_columns(month=pl.lit(str(month)), cost=cost))
+        frames.append(
+            meters.with_columns(month=pl.lit(str(month)), cost=observed.cost[:, index].sum(axis=1))
+        )
     return pl.concat(frames)

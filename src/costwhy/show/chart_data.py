@@ -1,7 +1,6 @@
 """Tables of a case in the words and columns of its charts, and all its charts as Vega-Lite."""
 
 from collections.abc import Iterable
-from datetime import datetime
 
 import polars as pl
 
@@ -27,11 +26,6 @@ LANES = pl.Schema(
 )
 
 
-def axis_of(case: Case) -> tuple[datetime, datetime]:
-    """The one time axis of all charts of the case."""
-    return charts.domain_of(case.timeline)
-
-
 def moved(case: Case) -> pl.DataFrame:
     """behaviour, kind, dollars, label: billed and estimated together, without the remainder."""
     rows = [(behaviour_words(r), r["kind"], behaviour_cost(r)) for r in case.behaviour.to_dicts()]
@@ -49,16 +43,19 @@ def moved(case: Case) -> pl.DataFrame:
 
 def ledger(case: Case) -> pl.DataFrame:
     """The hourly ledger with behaviours in words and the end of each hour."""
-    words = [behaviour_words(row) for row in case.ledger.iter_rows(named=True)]
     return case.ledger.with_columns(
-        behaviour=pl.Series(words, dtype=pl.String), until=pl.col("hour") + pl.duration(hours=1)
+        behaviour=pl.Series(
+            [behaviour_words(row) for row in case.ledger.iter_rows(named=True)], dtype=pl.String
+        ),
+        until=pl.col("hour") + pl.duration(hours=1),
     )
 
 
 def edges(case: Case) -> Iterable[tuple[str, pl.DataFrame]]:
     """The calls of each edge of the spike, with its name."""
-    parts = case.calls.partition_by("caller", "service", as_dict=True, maintain_order=True)
-    for (caller, service), rows in parts.items():
+    for (caller, service), rows in case.calls.partition_by(
+        "caller", "service", as_dict=True, maintain_order=True
+    ).items():
         yield f"{str(caller).removeprefix('schedule:')} → {service}", rows
 
 
@@ -74,8 +71,11 @@ def changes(case: Case) -> pl.DataFrame:
         .with_columns(service=pl.coalesce("found", "service").fill_null("others"))
     )
     first = case.triggers["service"].drop_nulls().unique(maintain_order=True)
-    counted = near.group_by("service").agg(pl.len())
-    most = counted.sort("len", "service", descending=[True, False])["service"]
+    most = (
+        near.group_by("service")
+        .agg(pl.len())
+        .sort("len", "service", descending=[True, False])["service"]
+    )
     shown = list(dict.fromkeys([*first, *most]))[:MOST_LANES]
     return near.filter(pl.col("service").is_in(shown)).select(
         "hour", "change_id", "service", "kind", "summary", "actor"
@@ -92,7 +92,7 @@ def change_options(case: Case) -> dict[str, str]:
 
 def lanes(case: Case) -> pl.DataFrame:
     """Who was involved, and when: a lane for each role."""
-    begin, now = axis_of(case)
+    begin, now = charts.domain_of(case.timeline)
     start, end = case.spike.start, case.spike.end or now
     rows = []
     for row in case.owners.iter_rows(named=True):
@@ -106,7 +106,7 @@ def lanes(case: Case) -> pl.DataFrame:
 
 def chart_specs(case: Case) -> dict[str, str]:
     """Vega-Lite of the case's charts, by name."""
-    axis, start = axis_of(case), case.spike.start
+    axis, start = charts.domain_of(case.timeline), case.spike.start
     out = {
         "moved": charts.moved(moved(case)),
         "timeline": charts.timeline(case.timeline, start),

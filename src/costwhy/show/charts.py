@@ -38,6 +38,7 @@ VERDICT_COLOURS = {
     VERDICT_WORDS["mixed"]: "#b57edc",
 }
 LEFT = 62  # pixels of every left axis, so that stacked charts share their time axis to the pixel
+BESIDE = {"minExtent": LEFT, "maxExtent": LEFT, "labelLimit": LEFT - 4}  # names of lanes
 LEAST_BAND = 0.012  # of the axis: narrower bands cannot be hit with a finger
 FEW_POINTS = 5000  # Altair writes no more into a chart
 
@@ -48,46 +49,46 @@ Domain = tuple[datetime, datetime]
 
 
 def _x(domain: Domain, *, labels: bool = True) -> alt.X:
-    axis = alt.Axis(
-        title=None,
-        labels=labels,
-        ticks=labels,
-        grid=True,
-        tickCount="day" if domain[1] - domain[0] < timedelta(days=12) else "week",
-        format="%d %b",
-        labelOverlap=True,
-    )
     ends: list[dict[str, Any] | float] = [time.timestamp() * 1000 for time in domain]
-    return alt.X("hour:T", scale=alt.Scale(type="utc", domain=ends, nice=False), axis=axis)
+    return alt.X(
+        "hour:T",
+        scale=alt.Scale(type="utc", domain=ends, nice=False),
+        axis=alt.Axis(
+            title=None,
+            labels=labels,
+            ticks=labels,
+            grid=True,
+            tickCount="day" if domain[1] - domain[0] < timedelta(days=12) else "week",
+            format="%d %b",
+            labelOverlap=True,
+        ),
+    )
 
 
 def _y(title: str, field: str, fmt: str = "$,.0f") -> alt.Y:
-    axis = alt.Axis(
-        format=fmt,
-        tickCount=4,
-        minExtent=LEFT,
-        maxExtent=LEFT,
-        title=title,
-        titleAlign="left",
-        titleAngle=0,
-        titleAnchor="end",
-        titleY=-8,
-        titleX=-LEFT,
-        titleFontWeight="normal",
+    return alt.Y(
+        field,
+        title=None,
+        axis=alt.Axis(
+            format=fmt,
+            tickCount=4,
+            minExtent=LEFT,
+            maxExtent=LEFT,
+            title=title,
+            titleAlign="left",
+            titleAngle=0,
+            titleAnchor="end",
+            titleY=-8,
+            titleX=-LEFT,
+            titleFontWeight="normal",
+        ),
     )
-    return alt.Y(field, title=None, axis=axis)
 
 
-def _lanes(field: str, order: Sequence[str]) -> alt.Y:
-    """A lane for each name, its name to the left."""
-    axis = alt.Axis(minExtent=LEFT, maxExtent=LEFT, domain=False, ticks=False, labelLimit=LEFT - 4)
-    return alt.Y(field, title=None, sort=list(order), axis=axis)
-
-
-def _bars(field: str, order: Sequence[str]) -> alt.Y:
-    """A bar for each name, its name above it."""
-    axis = alt.Axis(labels=False, ticks=False, domain=False)
-    return alt.Y(field, title=None, sort=list(order), axis=axis)
+def _names(field: str, order: Sequence[str], **axis: Any) -> alt.Y:
+    return alt.Y(
+        field, title=None, sort=list(order), axis=alt.Axis(domain=False, ticks=False, **axis)
+    )
 
 
 def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
@@ -143,9 +144,12 @@ def _thin(frame: pl.DataFrame) -> pl.DataFrame:
 
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
     rows = pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")})
-    rule = alt.Chart(rows).mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2)
-    chart: alt.Chart = rule.encode(x=_x(domain, labels=False))
-    return chart
+    rule: alt.Chart = (
+        alt.Chart(rows)
+        .mark_rule(color=PICKED, strokeDash=[2, 2], strokeWidth=1.2)
+        .encode(x=_x(domain, labels=False))
+    )
+    return rule
 
 
 def domain_of(frame: pl.DataFrame) -> Domain:
@@ -174,8 +178,12 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
             _money_tip("expected_cost:Q", "expected"),
         ],
     )
-    brush = alt.BrushConfig(fill=ACTUAL, fillOpacity=0.12, stroke=ACTUAL, strokeOpacity=0.5)
-    drag = alt.selection_interval(name="drag", encodings=["x"], empty=False, mark=brush)
+    drag = alt.selection_interval(
+        name="drag",
+        encodings=["x"],
+        empty=False,
+        mark=alt.BrushConfig(fill=ACTUAL, fillOpacity=0.12, stroke=ACTUAL, strokeOpacity=0.5),
+    )
     return _layers(
         230,
         lines.mark_line(**USUAL | {"strokeWidth": 1}).encode(y=_y("", "expected_cost:Q")),
@@ -231,17 +239,16 @@ def days(frame: pl.DataFrame) -> alt.LayerChart:
         _money_tip("expected_cost:Q", "expected"),
     ]
     lines = alt.Chart(frame).encode(x=x)
-    steps = {"interpolate": "step-after"}
     top = frame.with_columns(top=pl.max_horizontal("actual_cost", "expected_cost"))
     return _layers(
         190,
         alt.Chart(top)
-        .mark_area(color=EXCESS, opacity=0.35, **steps)
+        .mark_area(color=EXCESS, opacity=0.35, interpolate="step-after")
         .encode(x=x, y=_y("a day", "expected_cost:Q"), y2="top:Q"),
-        lines.mark_line(color=EXPECTED, strokeDash=[3, 3], strokeWidth=1.3, **steps).encode(
-            y=_y("a day", "expected_cost:Q")
-        ),
-        lines.mark_line(color=ACTUAL, strokeWidth=1.8, **steps).encode(
+        lines.mark_line(
+            color=EXPECTED, strokeDash=[3, 3], strokeWidth=1.3, interpolate="step-after"
+        ).encode(y=_y("a day", "expected_cost:Q")),
+        lines.mark_line(color=ACTUAL, strokeWidth=1.8, interpolate="step-after").encode(
             y=_y("a day", "actual_cost:Q")
         ),
         lines.mark_point(opacity=0, size=200).encode(y=_y("a day", "actual_cost:Q"), tooltip=tips),
@@ -254,21 +261,24 @@ def shares(frame: pl.DataFrame, currency: str) -> alt.LayerChart:
     labels = [f"{n}: {money(d, currency)}" for n, d in frame.select("name", "dollars").iter_rows()]
     base = alt.Chart(frame.with_columns(label=pl.Series(labels, dtype=pl.String)))
     scale = alt.Scale(domain=names, range=[VERDICT_COLOURS.get(n, ACTUAL) for n in names])
-    y = _bars("name:N", names)
-    bars = base.mark_bar(height=10, cornerRadius=2, yOffset=8).encode(
-        x=alt.X("dollars:Q", title=None, axis=None),
-        y=y,
-        color=alt.Color("name:N", legend=None, scale=scale),
-        tooltip=[
-            alt.Tooltip("name:N"),
-            _money_tip("dollars:Q", "cost so far"),
-            _money_tip("now:Q", "an hour now"),
-            alt.Tooltip("cases:Q"),
-        ],
+    y = _names("name:N", names, labels=False)
+    return _layers(
+        36 * max(1, frame.height),
+        base.mark_bar(height=10, cornerRadius=2, yOffset=8).encode(
+            x=alt.X("dollars:Q", title=None, axis=None),
+            y=y,
+            color=alt.Color("name:N", legend=None, scale=scale),
+            tooltip=[
+                alt.Tooltip("name:N"),
+                _money_tip("dollars:Q", "cost so far"),
+                _money_tip("now:Q", "an hour now"),
+                alt.Tooltip("cases:Q"),
+            ],
+        ),
+        base.mark_text(align="left", yOffset=-6, fontSize=12, color=INK).encode(
+            x=alt.value(2), y=y, text="label:N"
+        ),
     )
-    words = base.mark_text(align="left", yOffset=-6, fontSize=12, color=INK)
-    words = words.encode(x=alt.value(2), y=y, text="label:N")
-    return _layers(36 * max(1, frame.height), bars, words)
 
 
 def estimates(frame: pl.DataFrame) -> alt.LayerChart:
@@ -287,13 +297,15 @@ def estimates(frame: pl.DataFrame) -> alt.LayerChart:
         *(_money_tip(f"{name}:Q", name.split("_")[0]) for name in names),
     ]
     base = alt.Chart(shown).encode(x=_x((first - margin, end + margin)), tooltip=tips)
-    inside = alt.condition("datum.inside", alt.value(ACTUAL), alt.value(EXCESS))
     return _layers(
         130,
         base.mark_rule(color=EXPECTED, strokeWidth=8, opacity=0.45).encode(
             y=_y("bill less estimate", "least:Q"), y2="most:Q"
         ),
-        base.mark_point(filled=True, size=42, opacity=1).encode(y="off:Q", color=inside),
+        base.mark_point(filled=True, size=42, opacity=1).encode(
+            y="off:Q",
+            color=alt.condition("datum.inside", alt.value(ACTUAL), alt.value(EXCESS)),
+        ),
     )
 
 
@@ -305,18 +317,21 @@ def moved(frame: pl.DataFrame) -> alt.LayerChart:
 
     frame: behaviour (words), kind, dollars, label.
     """
-    y = _bars("behaviour:N", frame["behaviour"].to_list())
+    y = _names("behaviour:N", frame["behaviour"].to_list(), labels=False)
     scale = alt.Scale(domain=list(KIND_COLOURS), range=list(KIND_COLOURS.values()))
     base = alt.Chart(frame)
-    bars = base.mark_bar(height=12, cornerRadius=2, yOffset=8).encode(
-        x=alt.X("dollars:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=4, grid=True)),
-        y=y,
-        color=alt.Color("kind:N", legend=None, scale=scale),
-        tooltip=[alt.Tooltip("behaviour:N"), _money_tip("dollars:Q", "dollars")],
+    return _layers(
+        40 * max(1, frame.height),
+        base.mark_bar(height=12, cornerRadius=2, yOffset=8).encode(
+            x=alt.X("dollars:Q", title=None, axis=alt.Axis(format="$,.0f", tickCount=4, grid=True)),
+            y=y,
+            color=alt.Color("kind:N", legend=None, scale=scale),
+            tooltip=[alt.Tooltip("behaviour:N"), _money_tip("dollars:Q", "dollars")],
+        ),
+        base.mark_text(align="left", yOffset=-7, fontSize=12, color=INK).encode(
+            x=alt.value(2), y=y, text="label:N"
+        ),
     )
-    words = base.mark_text(align="left", yOffset=-7, fontSize=12, color=INK)
-    words = words.encode(x=alt.value(2), y=y, text="label:N")
-    return _layers(40 * max(1, frame.height), bars, words)
 
 
 def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
@@ -397,7 +412,7 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
     frame: hour, change_id, service, kind, summary, actor.
     """
     services = frame["service"].unique().sort().to_list()
-    x, y = _x(domain), _lanes("service:N", services)
+    x, y = _x(domain), _names("service:N", services, **BESIDE)
     tips = [
         _time_tip("time (UTC)"),
         *(alt.Tooltip(f"{name}:N") for name in ("service", "kind", "summary", "actor")),
@@ -424,7 +439,7 @@ def owners(frame: pl.DataFrame, domain: Domain) -> alt.LayerChart:
         base.mark_bar(height=14, cornerRadius=3, color=ACTUAL, opacity=0.22).encode(
             x=_x(domain),
             x2="until:T",
-            y=_lanes("lane:N", roles),
+            y=_names("lane:N", roles, **BESIDE),
             tooltip=[alt.Tooltip("lane:N", title="role"), alt.Tooltip("who:N")],
         ),
         base.mark_text(align="left", dx=6, color=INK, fontSize=11).encode(

@@ -76,7 +76,6 @@ def _hour(value: object) -> datetime | None:
 
 def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
     """The spikes as a person reads them; times and money as text."""
-    names = ("since", "what", "excess", "an hour now", "kind")
     rows = [
         (
             clock(row["start"]).removesuffix(" UTC"),
@@ -87,7 +86,11 @@ def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
         )
         for row in spikes.iter_rows(named=True)
     ]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return pl.DataFrame(
+        rows,
+        schema=dict.fromkeys(("since", "what", "excess", "an hour now", "kind"), pl.String),
+        orient="row",
+    )
 
 
 def listed(rows: pl.DataFrame | None, spikes: pl.DataFrame) -> str | None:
@@ -116,9 +119,14 @@ def say(case: Case, verdict: Mapping[str, str] | None) -> str:
         return "Only the investigation keeps what owners say."
     if not verdict["who"].strip():
         return "Nothing was kept: say who says it."
-    spike = case.spike.spike_id
     try:
-        verdicts.say(case.analysis.lake, spike, verdict["verdict"], verdict["note"], verdict["who"])
+        verdicts.say(
+            case.analysis.lake,
+            case.spike.spike_id,
+            verdict["verdict"],
+            verdict["note"],
+            verdict["who"],
+        )
     except CostwhyError as error:
         return f"Nothing was kept: {error}"
     return ""
@@ -128,5 +136,6 @@ def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
     if case.analysis is None:
         return tables.VERDICTS.empty()
-    spike = case.spike.spike_id
-    return verdicts.verdict_table(case.analysis.lake).filter(pl.col("spike_id") == spike)
+    return verdicts.verdict_table(case.analysis.lake).filter(
+        pl.col("spike_id") == case.spike.spike_id
+    )

@@ -72,26 +72,26 @@ class Board:
 def open_board(published: str, case: str | None = None) -> Board:
     """The board over a published folder or s3:// address; case: the one that a link names."""
     folder = local_folder(published)
-    cases = sorted(
-        (_opened(place) for place in case_folders(folder) if case is None or place.name == case),
-        key=lambda p: (
-            p.case.spike.end is not None,
-            -p.case.spike.cost_per_hour_now,
-            -abs(p.case.total),
-        ),
+    places = [place for place in case_folders(folder) if case is None or place.name == case]
+    return Board(
+        tuple(sorted(map(_opened, places), key=_rank)),
+        (company(folder) if case is None else None) or {},
     )
-    return Board(tuple(cases), (company(folder) if case is None else None) or {})
 
 
 def _opened(place: Path) -> Published:
-    changed = (place / "case.json").stat().st_mtime_ns
-    return _OPENED.get((place, changed), lambda: open_case(place))
+    key = (place, (place / "case.json").stat().st_mtime_ns)
+    return _OPENED.get(key, lambda: open_case(place))
+
+
+def _rank(published: Published) -> tuple[bool, float, float]:
+    case = published.case
+    return case.spike.end is not None, -case.spike.cost_per_hour_now, -abs(case.total)
 
 
 def owner_of(case: Case) -> str:
     """The team that runs what moved."""
-    owner = case.who[0]
-    return (owner and owner["team"]) or NOBODY
+    return case.who.get("owner", {}).get("team") or NOBODY
 
 
 # ---------------------------------------------------------------- the list
@@ -99,7 +99,6 @@ def owner_of(case: Case) -> str:
 
 def listed(board: Board) -> pl.DataFrame:
     """The cases as a person reads them; times and money as text."""
-    names = ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by")
     rows = [
         (
             case.spike.title,
@@ -112,7 +111,13 @@ def listed(board: Board) -> pl.DataFrame:
         )
         for case in (published.case for published in board.cases)
     ]
-    return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return pl.DataFrame(
+        rows,
+        schema=dict.fromkeys(
+            ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by"), pl.String
+        ),
+        orient="row",
+    )
 
 
 def picked(rows: pl.DataFrame | None, board: Board) -> str | None:
@@ -149,20 +154,30 @@ def headline(board: Board) -> str:
 def facts(board: Board) -> list[Fact]:
     """The numbers that everybody asks for."""
     live, rises, show = board.running, board.rises, board.money
-    an_hour = show(case.spike.cost_per_hour_now for case in live)
     a_day = show(case.a_day for case in live)
-    waiting = f"{len(live)} open of {len(board.cases)}; {a_day} for each day of waiting"
-    planned = show(case.total for case in rises if case.planned)
-    unplanned = show(case.total for case in rises if not case.planned)
-    later = show(case.spike.month_end_excess_cost for case in live)
-    whole = show(case.total for case in rises)
     return [
-        Fact("Open now", f"{an_hour} an hour", waiting),
-        Fact("More than expected", whole, "all published cases, billed and estimated"),
+        Fact(
+            "Open now",
+            f"{show(case.spike.cost_per_hour_now for case in live)} an hour",
+            f"{len(live)} open of {len(board.cases)}; {a_day} for each day of waiting",
+        ),
+        Fact(
+            "More than expected",
+            show(case.total for case in rises),
+            "all published cases, billed and estimated",
+        ),
         _verdict_fact(board, "inefficiency", "the same work costs more"),
         _verdict_fact(board, "growth", "more work"),
-        Fact("Not planned", unplanned, f"{planned} was planned"),
-        Fact("By the end of the month", later, "what is open, if nothing is done"),
+        Fact(
+            "Not planned",
+            show(case.total for case in rises if not case.planned),
+            f"{show(case.total for case in rises if case.planned)} was planned",
+        ),
+        Fact(
+            "By the end of the month",
+            show(case.spike.month_end_excess_cost for case in live),
+            "what is open, if nothing is done",
+        ),
         *_company_facts(board),
     ]
 
@@ -177,11 +192,21 @@ def _verdict_fact(board: Board, verdict: str, meaning: str) -> Fact:
 def _company_facts(board: Board) -> list[Fact]:
     unowned, saved, out = board.company.get("nobody_owns"), board.company.get("saved"), []
     if unowned:
-        share = f"{float(unowned['share']):.1%} of the last 30 billed days"
-        out.append(Fact("Nobody owns", board.money([float(unowned["cost"])]), share))
+        out.append(
+            Fact(
+                "Nobody owns",
+                board.money([float(unowned["cost"])]),
+                f"{float(unowned['share']):.1%} of the last 30 billed days",
+            )
+        )
     if saved:
-        measured = f"{int(saved['fixes'])} fixes, measured against the traffic of the days after"
-        out.append(Fact("Saved by fixes", board.money([float(saved["dollars"])]), measured))
+        out.append(
+            Fact(
+                "Saved by fixes",
+                board.money([float(saved["dollars"])]),
+                f"{int(saved['fixes'])} fixes, measured against the traffic of the days after",
+            )
+        )
     return out
 
 
@@ -208,8 +233,11 @@ def shares(board: Board, by: str) -> pl.DataFrame:
         schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
         orient="row",
     )
-    sums = frame.group_by("name").agg(pl.col("dollars", "now").sum(), cases=pl.len())
-    return sums.sort("dollars", "name", descending=[True, False])
+    return (
+        frame.group_by("name")
+        .agg(pl.col("dollars", "now").sum(), cases=pl.len())
+        .sort("dollars", "name", descending=[True, False])
+    )
 
 
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
@@ -217,8 +245,11 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     found = board.company.get("nobody_owns")
     if not found:
         return None
-    items = pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()})
-    return float(found["cost"]), float(found["share"]), items
+    return (
+        float(found["cost"]),
+        float(found["share"]),
+        pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()}),
+    )
 
 
 # ---------------------------------------------------------------- pages
@@ -234,9 +265,12 @@ def _overview(board: Board) -> str:
     spend = days(board)
     parts = [html.board(board.about("workspace", ""), headline(board), facts(board))]
     if spend.height:
-        words = "The whole company by day; red is what the spikes cost."
-        parts.append(html.section("Spend against expected", words))
-        parts.append(html.chart(charts.days(spend).to_json(indent=None)))
+        parts += [
+            html.section(
+                "Spend against expected", "The whole company by day; red is what the spikes cost."
+            ),
+            html.chart(charts.days(spend).to_json(indent=None)),
+        ]
     columns = (
         html.section(title)
         + html.chart(charts.shares(shares(board, title), board.currency).to_json(indent=None))
@@ -253,17 +287,17 @@ def case_page(published: Published) -> str:
 
 def _case_page(case: Case) -> str:
     specs = chart_specs(case)
-    words = (
-        "The same that engineering sees: spend and what it would have been; "
-        "excess by behaviour; recorded changes."
-    )
     return "".join(
         [
             html.top(case.workspace, case),
             html.story(case),
             html.section("What moved", "Dollars by behaviour; they add up to the excess."),
             html.chart(specs["moved"]),
-            html.section("Timeline", words),
+            html.section(
+                "Timeline",
+                "The same that engineering sees: spend and what it would have been; "
+                "excess by behaviour; recorded changes.",
+            ),
             *(html.chart(specs[name]) for name in ("timeline", "ledger", "changes")),
             html.section("The change and the decision"),
             html.chain(case),

@@ -38,6 +38,7 @@ def picked_id(rows: pl.DataFrame | None, shown: pl.DataFrame, ids: Sequence[str]
     """The id of the row that was picked. rows: as the browser sends them; shown: the whole list."""
     if rows is None or rows.is_empty():
         return None
-    marked = shown.with_columns(id=pl.Series(ids, dtype=pl.String))
-    found = marked.join(rows, on=rows.columns, how="semi", nulls_equal=True)["id"]
+    found = shown.with_columns(id=pl.Series(ids, dtype=pl.String)).join(
+        rows, on=rows.columns, how="semi", nulls_equal=True
+    )["id"]
     return found[0] if found.len() else None

@@ -175,7 +175,7 @@ class NewsWriter:
             dollars=round(case.total, 2),
             currency=case.currency,
             url=f"{self.url.rstrip('/')}/?case={quote(spike_id)}" if self.url else None,
-            owner_team=case.who[0]["team"] if case.who[0] else None,
+            owner_team=case.who.get("owner", {}).get("team"),
         )
         return self._event(thread, step, message, by_default=thread.is_not_ours)
 
