@@ -17,15 +17,13 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from costwhy.serve.access_log import AccessLog
-from costwhy.serve.auth import Auth
+from costwhy.serve.auth import Auth, hash_line
 from costwhy.serve.authenticator import Authenticator, Visitor
 from costwhy.serve.guard import Guard
-from costwhy.serve.links import REVOKED
-from costwhy.serve.passwords import hash_line
+from costwhy.serve.links import REVOKED, IdList, read_secret
 from costwhy.serve.requests import COOKIE, read_request
 from costwhy.serve.requests import Site as GuardedSite
 from costwhy.serve.server import config
-from costwhy.serve.state import IdList, read_secret
 
 TOKEN = "a-token-of-the-tests-3141"
 PASSWORD = "correct horse battery"

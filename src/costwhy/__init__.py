@@ -1,4 +1,7 @@
-"""costwhy: why did the cloud bill move? Which behaviour, which change, whose decision, and is it still running."""
+"""costwhy: why did the cloud bill move?
+
+Which behaviour, which change, whose decision, and is it still running.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

@@ -1,4 +1,6 @@
-"""The ten behaviours that move a bill. Each has one record here: everything that depends on its kind is derived from it.
+"""The ten behaviours that move a bill, one record each.
+
+Whatever depends on the kind of a behaviour is derived from its record.
 
 To add a kind: add its name and its record, then its arithmetic: the rate in `model/rates.py`, its
 baseline in `model/baseline.py`, the bill with it set back in `model/counterfactual.py`.
@@ -41,7 +43,7 @@ class Behaviour:
     """One kind of behaviour.
 
     kind        its name in the JSON and the tables
-    place       what its rate belongs to: an edge of the call graph, a meter's usage, a meter's price
+    place       what its rate belongs to: an edge of the call graph, a meter's usage or price
     season      it follows the hours of the week, so it has more noise and must last longer to count
     verdict     the verdict that its dollars count for; "mixed": for none
     label       a few words for charts and lists
@@ -200,13 +202,13 @@ ENTRIES = frozenset(b.kind for b in BEHAVIOURS if b.entry)
 AMPLIFIED = frozenset(b.kind for b in BEHAVIOURS if b.amplified)
 SHARED = frozenset(b.kind for b in BEHAVIOURS if b.shared)
 BY_ACCOUNT = frozenset(b.kind for b in BEHAVIOURS if b.by_account)
-RATIOS = AMPLIFIED  # a ratio of attempts; the other kinds on edges are calls an hour
 
 
 def verdict(rows: Sequence[tuple[str, float]]) -> str:
     """The verdict on a spike: the one that VERDICT_SHARE of its change counts for, else "mixed".
 
-    rows: kind and dollars of each behaviour. Of a rise the positive dollars count, of a fall the negative.
+    rows: kind and dollars of each behaviour. Of a rise the positive dollars count, of a fall
+    the negative.
     """
     sign = 1.0 if sum(dollars for _, dollars in rows) >= 0 else -1.0
     shares: dict[str, float] = {}

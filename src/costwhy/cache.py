@@ -16,7 +16,7 @@ class Cache(Generic[Value]):
         self._locks: dict[Hashable, threading.Lock] = {}
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of the key, made where it is not there."""
+        """The value of the key, made where it is not there. An error of `make` is not kept."""
         with self._locks.setdefault(key, threading.Lock()):
             value = self._made[key] if key in self._made else make()
             self._made[key] = value

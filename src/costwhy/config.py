@@ -205,22 +205,14 @@ def read_workspace(place: str | Path) -> Workspace:
     """
     file = Path(place) / FILE_NAME if Path(place).is_dir() else Path(place)
     try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise absent(place) from error
-    except UnicodeDecodeError as error:
-        raise _not_toml(file, error) from error
-    return parse_workspace(text, file)
-
-
-def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
-    """A workspace from the text of its costwhy.toml, which is or would be at `file`."""
-    try:
-        raw = tomllib.loads(text)
+        raw = tomllib.loads(file.read_text(encoding="utf-8"))
         sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
         others = msgspec.structs.asdict(_convert(raw, _Tables))
-    except tomllib.TOMLDecodeError as error:
-        raise _not_toml(file, error) from error
+    except FileNotFoundError as error:
+        raise absent(place) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        fix = "correct it, and save it as UTF-8"
+        raise ConfigError(f"{file} is not TOML", found=str(error), fix=fix) from error
     except _WrongKeyError as error:
         fix = f"{error.advice}see the README, *On your own bill*"
         raise ConfigError(f"{file} is wrong", found=str(error), fix=fix) from error
@@ -228,22 +220,15 @@ def parse_workspace(text: str, file: Path = Path(FILE_NAME)) -> Workspace:
     return Workspace(**tables, folder=file.resolve().parent)
 
 
-def _not_toml(file: Path, error: ValueError) -> ConfigError:
-    return ConfigError(
-        f"{file} is not TOML", found=str(error), fix="correct it, and save it as UTF-8"
-    )
-
-
 def absent(place: str | Path) -> ConfigError:
     """That there is no workspace: no such folder, or no costwhy.toml in it."""
-    fix = f"name a folder with a {FILE_NAME}, or try `costwhy demo`"
-    if Path(place).is_dir():
-        return ConfigError(
-            f"there is no {FILE_NAME} in {place}", found="a folder without it", fix=fix
-        )
     kind = "file" if Path(place).name == FILE_NAME else "folder"
-    found = f"nothing at {Path(place).absolute()}"
-    return ConfigError(f"there is no {kind} {place}", found=found, fix=fix)
+    is_there = Path(place).is_dir()
+    return ConfigError(
+        f"there is no {FILE_NAME} in {place}" if is_there else f"there is no {kind} {place}",
+        found="a folder without it" if is_there else f"nothing at {Path(place).absolute()}",
+        fix=f"name a folder with a {FILE_NAME}, or try `costwhy demo`",
+    )
 
 
 # ---------------------------------------------------------------- what is wrong, and what is meant
@@ -259,18 +244,15 @@ class _WrongKeyError(Exception):
 
 def _sources(section: str, raw: object) -> tuple[SourceConfig, ...]:
     """The entries of a section, each as its format wants it."""
-    entries = _convert(raw, list[dict[str, Any]], section)
-    return tuple(_source(section, f"{section}[{n}]", entry) for n, entry in enumerate(entries))
-
-
-def _source(section: str, key: str, entry: dict[str, Any]) -> SourceConfig:
-    name, allowed = entry.get("format"), formats_in(section)
-    if name is None:
-        found = f"`{key}.format` is missing; there are {', '.join(entry) or 'no keys'}"
-        raise _WrongKeyError(found, _one_of("", allowed))
-    if name not in allowed:
-        raise _WrongKeyError(f"`{key}.format` is {name!r}", _one_of(str(name), allowed))
-    return _convert(entry, format_of(name).config, key)
+    allowed, found = formats_in(section), list[SourceConfig]()
+    for n, entry in enumerate(_convert(raw, list[dict[str, Any]], section)):
+        key, name = f"{section}[{n}]", entry.get("format")
+        if name not in allowed:
+            there = f"missing; there are {', '.join(entry) or 'no keys'}"
+            wrong = there if name is None else repr(name)
+            raise _WrongKeyError(f"`{key}.format` is {wrong}", _one_of(str(name or ""), allowed))
+        found.append(_convert(entry, format_of(name).config, key))
+    return tuple(found)
 
 
 Kind = TypeVar("Kind")
@@ -285,23 +267,25 @@ def _convert(raw: object, kind: type[Kind], key: str = "") -> Kind:
         below = "".join(re.findall(r"\$([^`]*)`$", where))
         found, advice = _explained(words, kind, below)
         path = f"{key}{below}".lstrip(".")
-        if found.startswith("`") and path:
-            found = f"`{path}.{found[1:]}"
-        elif path:
-            found = f"`{path}`: {found}"
+        if path:
+            within = found.startswith("`")
+            found = f"`{path}.{found[1:]}" if within else f"`{path}`: {found}"
         raise _WrongKeyError(found, advice) from error
 
 
 def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
     """What msgspec says of a value at a path below a type, and what is allowed there."""
+    allowed = _allowed_at(kind, path)
     if key := re.fullmatch("Object contains unknown field `(.*)`", found, re.DOTALL):
-        keys = _keys_at(kind, path)
+        tables = [table for table in allowed if not isinstance(table, str)]
+        keys = list(tables[0].__struct_encode_fields__) if len(tables) == 1 else []
         return f"`{key[1]}` is no key" + (" here" if keys else ""), _one_of(key[1], keys)
     if key := re.fullmatch("Object missing required field `(.*)`", found):
         return f"`{key[1]}` is missing", ""
     if word := re.fullmatch("Invalid (?:enum )?value '(.*)'", found, re.DOTALL):
-        words = [word for kind in _kinds_at(kind, path) for word in _words_in(kind)]
-        return f"{word[1]!r} is not allowed", _one_of(word[1], words)
+        return f"{word[1]!r} is not allowed", _one_of(
+            word[1], [word for word in allowed if isinstance(word, str)]
+        )
     return found, ""
 
 
@@ -312,35 +296,22 @@ def _one_of(word: str, words: typing.Sequence[str]) -> str:
     return f"write one of {', '.join(words)}{meant}; " if words else ""
 
 
-def _kinds_at(kind: Any, path: str) -> list[Any]:
-    """The types of a path such as `.channels[0].kind` below a type; of a tag its words."""
-    kinds = [kind]
+def _allowed_at(kind: Any, path: str) -> list[Any]:
+    """The tables and the words that a path such as `.channels[0].kind` allows below a type."""
+    allowed = _allowed(kind)
     for name in re.findall(r"\.(\w+)", path):
-        structs = [struct for kind in kinds for struct in _structs_in(kind)]
-        tags = [
-            Literal[s.__struct_config__.tag]
-            for s in structs
-            if s.__struct_config__.tag_field == name
-        ]
-        hints = [typing.get_type_hints(struct, include_extras=True) for struct in structs]
-        kinds = tags or [hint[name] for hint in hints if name in hint]
-    return kinds
+        tables = [table for table in allowed if not isinstance(table, str)]
+        configs = [table.__struct_config__ for table in tables]
+        hints = [typing.get_type_hints(table, include_extras=True) for table in tables]
+        tags = [config.tag for config in configs if config.tag_field == name]
+        allowed = tags or [one for hint in hints if name in hint for one in _allowed(hint[name])]
+    return allowed
 
 
-def _keys_at(kind: Any, path: str) -> list[str]:
-    """The keys of a table; none where tables of several kinds are possible."""
-    structs = [struct for kind in _kinds_at(kind, path) for struct in _structs_in(kind)]
-    return list(structs[0].__struct_encode_fields__) if len(structs) == 1 else []
-
-
-def _structs_in(kind: Any) -> list[type[msgspec.Struct]]:
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return [kind]
-    return [struct for part in typing.get_args(kind) for struct in _structs_in(part)]
-
-
-def _words_in(kind: Any) -> list[str]:
+def _allowed(kind: Any) -> list[Any]:
     parts = typing.get_args(kind)
     if typing.get_origin(kind) is Literal:
         return [str(part) for part in parts]
-    return [word for part in parts for word in _words_in(part)]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return [kind]
+    return [one for part in parts for one in _allowed(part)]

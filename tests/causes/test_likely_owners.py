@@ -11,8 +11,7 @@ from drawn_changes import change, known, table
 from costwhy import tables
 from costwhy.causes.owners import ORDER, Directory
 from costwhy.causes.unowned import find_lost_tags, ownership_gap, traces_of
-from costwhy.model.lost_tags import LostTag
-from costwhy.model.observed import Observed
+from costwhy.model.observed import LostTag, Observed
 
 DAY = datetime(2026, 9, 7, tzinfo=UTC)
 MACHINE = "arn:aws:ec2:eu-west-1:1:instance/i-0abc1234"

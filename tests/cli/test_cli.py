@@ -18,8 +18,8 @@ import pytest
 
 from costwhy.cli import serve
 from costwhy.cli.main import costwhy, main
-from costwhy.cli.parameters import split_words
 from costwhy.cli.serve import demo_workspace, shipped
+from costwhy.cli.terminal import split_words
 from costwhy.errors import CostwhyError, UsageError
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, open_lake, write
@@ -206,7 +206,7 @@ def test_which_word_is_the_workspace(line, workspace, own, monkeypatch):
     def note_words(words: object, option: str | None, names: object = ()) -> None:
         raise WordsReadError(*split_words(words, option, names))
 
-    for module in ("cases", "feedback"):
+    for module in ("cases", "workspace"):
         monkeypatch.setattr(f"costwhy.cli.{module}.split_words", note_words)
     name, *rest = line.split()
     command = costwhy.commands[name]

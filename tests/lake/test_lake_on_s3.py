@@ -19,10 +19,16 @@ from places import ROOT
 from costwhy.config import read_workspace
 from costwhy.errors import LakeError, UnreachableError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake import lake, lease, lock
+from costwhy.lake import lake, lock
 from costwhy.lake.delta import Replacement
-from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
-from costwhy.lake.snapshots import create_snapshot, read_snapshot
+from costwhy.lake.lake import (
+    SnapshotInfo,
+    create_snapshot,
+    has_lake,
+    open_lake,
+    read_snapshot,
+    write,
+)
 from costwhy.lake.store import store_of
 from costwhy.remote import aws
 from costwhy.tables import BY_NAME
@@ -82,7 +88,7 @@ def test_what_a_killed_writer_left_is_taken_back(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lock, "LOCK_WAIT", 0.2)
     with pytest.raises(LakeError, match="is being written by another costwhy"):
         write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))})
-    monkeypatch.setattr(lease, "LEASE", -1.0)  # its time is over
+    monkeypatch.setattr(lock, "LEASE", -1.0)  # its time is over
     assert write(PLACE, ABOUT, {"hourly": Replacement(bill("november", 2.0))}) == 2
     assert (total(1), total()) == (1.0, 3.0)
 
@@ -108,8 +114,8 @@ def test_a_writer_that_lost_his_lease_names_no_snapshot(monkeypatch: pytest.Monk
 
 def test_a_writer_who_lives_keeps_his_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Renewed every few milliseconds: the lease that is there is never the one that was taken."""
-    monkeypatch.setattr(lease, "RENEWAL", 0.005)
-    with lease.lease(PLACE, 1.0) as still_ours:
+    monkeypatch.setattr(lock, "RENEWAL", 0.005)
+    with lock.lease(PLACE, 1.0) as still_ours:
         first, until = (
             boto3.client("s3").head_object(Bucket="lakes-of-tests", Key="acme/lake/writer.lock")[
                 "ETag"

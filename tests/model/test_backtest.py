@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 from drawn import Meter, day_and_night, observed, step
 
-from costwhy.model.backtest import (
+from costwhy.model.estimates import (
     DAYS,
     PRIOR_ERROR,
     Backtest,
+    Cutoff,
     backtest,
     half_width,
     independent_days,
     past_estimates,
 )
-from costwhy.model.estimates import Cutoff
 from costwhy.model.rates import Model, fit
 
 LAG = 12
@@ -169,3 +169,8 @@ def test_an_estimate_that_agrees_to_the_cent_is_inside():
     meter = Meter(None, "Batch", 7.0, 7.0)
     table = past_estimates(model_of(meter), [0])
     assert table["inside"].all()
+
+
+def test_a_charge_that_names_nothing_is_called_charges():
+    meter = Meter(None, "Batch", 7.0, 7.0, columns={"ServiceName": None})
+    assert set(past_estimates(model_of(meter), [0])["service"]) == {None, "charges"}

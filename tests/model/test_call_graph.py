@@ -128,7 +128,8 @@ def test_a_circle_that_hardly_loses_calls_is_solved_too():
     gain = 0.999**0.5
     calls = [1.0, 1000 * gain, 999.0, 0.0]
     now = handled(CIRCLE, calls, {1: 0.99})
-    assert now["a"] == pytest.approx(1 / (1 - 0.999 * 0.99))
+    a = 1 / (1 - 0.999 * 0.99)
+    assert (now["a"], now["b"]) == pytest.approx((a, 0.99 * gain * a))
 
 
 def test_a_circle_that_gains_calls_is_refused_if_they_change():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from costwhy.model.commitments import committed, on_demand
+from costwhy.model.meters import committed, on_demand
 
 
 def found(usage: list[float], covered: list[float]) -> list[float]:

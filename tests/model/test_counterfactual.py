@@ -242,3 +242,11 @@ def test_an_hour_without_calls_keeps_its_usage():
     model = model_of({("web", None): calls}, [Meter("web", "Request", 18.0, 18.0)])
     cost = cost_with(model, WINDOW, [at(model, "demand", 0, 4.5)])
     assert cost[0].tolist() == pytest.approx([9.0, 18.0, 9.0, 9.0])
+
+
+def test_an_hour_in_which_the_caller_had_no_calls_keeps_its_calls():
+    web = np.array([9, 9, 9, 9, 9, 0, 9, 9.0])
+    calls = {("web", None): web, ("api", "web"): np.full(HOURS, 18.0)}
+    model = model_of(calls, [Meter("api", "Request", 18.0, 18.0)])
+    cost = cost_with(model, WINDOW, [at(model, "fan_out", 0, 1.0)])
+    assert cost[0].tolist() == pytest.approx([9.0, 18.0, 9.0, 9.0])

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from drawn import rows, step
 
-from costwhy.model.lost_tags import LostTag, restore_lost_tags
+from costwhy.model.observed import LostTag, restore_lost_tags
 from costwhy.tables import METER, PHYSICAL
 
 HOURS = 300

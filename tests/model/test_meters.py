@@ -114,6 +114,8 @@ def test_bytes_to_one_far_caller_follow_its_edge():
     o = observed(HOURS, calls, [Meter("db", "Out-Bytes", 6 * TRAFFIC, TRAFFIC)])
     [found] = learn(o, o.handled)
     assert (found.kind, o.edges[found.edge].caller) == ("use", "web")
+    o = observed(HOURS, calls, [Meter("db", "Tasks", 6 * TRAFFIC, TRAFFIC, unit="Hrs")])
+    assert learn(o, o.handled)[0].edge is None  # what is metered by time has no edge
     whole = Meter("db", "Out-Bytes", 6 * (3 * TRAFFIC + other), TRAFFIC)
     o = observed(HOURS, calls, [whole])
     assert learn(o, o.handled)[0].edge is None

@@ -9,11 +9,9 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, changed, from_hour
 
 from costwhy import tables
-from costwhy.case.investigate import explain
-from costwhy.case.investigate import nowcast_ledger, overview
-from costwhy.model.backtest import DAYS, PRIOR_ERROR, Backtest, backtest
+from costwhy.case.investigate import explain, nowcast_ledger, overview
 from costwhy.model.baseline import Window, baseline_errors
-from costwhy.model.estimates import Cutoff
+from costwhy.model.estimates import DAYS, PRIOR_ERROR, Backtest, Cutoff, backtest
 from costwhy.model.observed import observe, states
 from costwhy.model.rates import Model, fit
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from costwhy.model.commitments import committed, on_demand
+from costwhy.model.meters import committed, on_demand
 
 HOURS = 200
 seeds = st.integers(0, 2**32 - 1)

@@ -15,12 +15,18 @@ from walls import PASSWORD, TOKEN, Site, kept_cookie, until, users_file, wall
 from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import ConfigError, InputError, UsageError
-from costwhy.serve.auth import Auth, check_address, check_auth, network_of
+from costwhy.serve.auth import (
+    Auth,
+    check_address,
+    check_auth,
+    hash_line,
+    is_password,
+    network_of,
+    read_users,
+)
 from costwhy.serve.authenticator import RateLimit, Visitor
-from costwhy.serve.links import make_link
-from costwhy.serve.passwords import hash_line, is_password, read_users
+from costwhy.serve.links import make_link, read_secret
 from costwhy.serve.server import ServeOptions, create_app, read_sites, serve
-from costwhy.serve.state import read_secret
 
 SESSION = "session_id=s_abc123"
 PROXY = Auth(header="X-Forwarded-User", proxies=("127.0.0.1",))

@@ -36,10 +36,10 @@ from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
-from costwhy.sources import aws_tags, files, s3_mirror
+from costwhy.sources import files, s3_mirror
 from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
 from costwhy.sources.format import Request
-from costwhy.sources.signals import cloudwatch, long_table, xray
+from costwhy.sources.signals import cloudwatch, long_table, metrics, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
 
 DAY = date(2026, 10, 14)
@@ -357,10 +357,10 @@ def test_tags_are_found_by_the_last_part_of_an_arn() -> None:
         TableName="carts", KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}], BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}], Tags=[{"Key": "app", "Value": "cart"}],
     )  # fmt: skip
-    tags = aws_tags.read(REGION, ["dynamodb", "sqs"])
+    tags = cloudwatch.read_tags(REGION, ["dynamodb", "sqs"])
     assert tags == {("dynamodb", "table/carts"): {"app": "cart"}}
-    assert aws_tags.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
-    assert aws_tags.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == (
+    assert cloudwatch.service_of(tags["dynamodb", "table/carts"], ("service", "app")) == "cart"
+    assert cloudwatch.resource_of("arn:aws:lambda:eu-west-1:111:function:a") == (
         "lambda",
         "function:a",
     )
@@ -463,7 +463,7 @@ def test_every_preset_names_dimensions_that_it_has() -> None:
         for series in preset:
             assert series.service in series.dimensions
             assert not series.caller or series.caller in series.dimensions
-            assert {m.becomes for m in series.measures} <= set(long_table.METRICS)
+            assert {m.becomes for m in series.measures} <= set(metrics.METRICS)
             if series.resource:
                 assert "{" not in series.resource[1].format_map(
                     dict.fromkeys(series.dimensions, "x")

@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,7 @@ from loopback import (
 )
 from places import ROOT, SAMPLE
 
-from costwhy.config import parse_workspace, read_workspace
+from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, SourceError, UnreachableError
 from costwhy.ingest.ingest import IngestReport, ingest
 from costwhy.lake.lake import open_lake
@@ -607,10 +608,10 @@ def test_a_wrong_entry_is_one_clear_error_without_secrets(
 
 def wrong_entry(lines: str) -> str:
     """What is said of an entry that has these lines."""
-    with pytest.raises(ConfigError) as caught:
-        parse_workspace(
-            f'[workspace]\nname = "a"\ncurrency = "USD"\n[[signals]]\nformat = "prometheus"\n{lines}'
-        )
+    head = '[workspace]\nname = "a"\ncurrency = "USD"\n[[signals]]\nformat = "prometheus"\n'
+    with tempfile.TemporaryDirectory() as folder, pytest.raises(ConfigError) as caught:
+        Path(folder, "costwhy.toml").write_text(head + lines)
+        read_workspace(folder)
     return caught.value.found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from costwhy import errors
 from costwhy.cli.main import costwhy
-from costwhy.config import parse_workspace
+from costwhy.config import read_workspace
 from costwhy.lake.lake import Lake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,13 +88,14 @@ def test_every_command_line_is_understood(block):
 
 
 @pytest.mark.parametrize("block", each("toml"))
-def test_every_configuration_is_read(block):
+def test_every_configuration_is_read(block, tmp_path):
     whole = (
         block
         if "[workspace]" in block
         else f'[workspace]\nname = "acme"\ncurrency = "USD"\n{block}'
     )
-    parse_workspace(whole)
+    (tmp_path / "costwhy.toml").write_text(whole, encoding="utf-8")
+    read_workspace(tmp_path)
 
 
 @pytest.mark.parametrize("block", each("python"))

@@ -10,8 +10,7 @@ import pytest
 from small_company import ALL, FIRST, HOURS, Line, SmallCompany, from_hour, hours
 
 from costwhy import tables
-from costwhy.case.investigate import explain
-from costwhy.case.investigate import find_spikes, investigate
+from costwhy.case.investigate import explain, find_spikes, investigate
 from costwhy.case.story import sentences
 
 

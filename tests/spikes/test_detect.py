@@ -307,3 +307,10 @@ def test_a_ratio_that_is_not_defined_in_the_other_window_is_left_out():
     moved = moved_rates(model_of(company), Window(ONSET, ONSET + 24), Window(ONSET - 24, ONSET))
     assert not any(b.rate.kind == "fan_out" and b.rate.caller == "web" for b in moved)
     assert any(b.rate.name == ("demand", "web", None, None) for b in moved)
+
+
+def test_a_rate_of_a_window_that_moved_some_cents_is_one_of_its_rates():
+    company = SmallCompany()
+    more_usage(company, "disk", from_hour(ONSET, 1.01))  # 4 cents an hour
+    moved = moved_rates(model_of(company), Window(ONSET, ONSET + 10), None)
+    assert any(b.rate.usage_type == "TimedStorage-ByteHrs" for b in moved)

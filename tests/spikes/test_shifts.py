@@ -140,6 +140,14 @@ def test_a_nightly_job_may_have_changed_since_its_run_before():
     assert (found.since, found.start, found.end) == (first - 23, first, None)
 
 
+def test_the_last_two_runs_of_a_nightly_job_are_a_shift():
+    values = np.full(HOURS * 2, np.nan)
+    nights = np.arange(2, HOURS * 2, 24)
+    values[nights] = np.where(np.arange(nights.size) >= nights.size - 2, 0.5, 0.0)
+    [found] = shifts(values)
+    assert (found.start, found.end) == (nights[-2], None)
+
+
 def test_a_shift_from_the_first_hour_on_may_have_begun_there():
     [found] = [s for s in shifts(pulse(0, 20, 0.5)) if s.start == 0]
     assert (found.since, found.end) == (0, 20)

@@ -15,7 +15,7 @@ import pytest
 from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes, webhook
 
 from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
-from costwhy.lake.journal import Journal, Record
+from costwhy.lake.store import Journal, Record
 from costwhy.watch import channels as watch_channels
 from costwhy.watch import watch as watching
 from costwhy.watch.message import Message
@@ -35,7 +35,7 @@ WATCHER = """
 import os, sys
 from pathlib import Path
 sys.path[:0] = {paths!r}
-from costwhy.lake.journal import Journal
+from costwhy.lake.store import Journal
 from costwhy.watch.watch import notify
 from companies_in_time import CHANNELS, HOOK, NOW, known, two_spikes
 left = {skip}

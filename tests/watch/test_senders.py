@@ -41,15 +41,13 @@ from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
 from costwhy.watch import channels
-from costwhy.watch import email as email_channel
 from costwhy.watch.channels import send
 from costwhy.watch.message import LIMITS, Message
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
     """Every channel obeys these limits."""
-    for channel in (email_channel, channels):
-        monkeypatch.setattr(channel, "LIMITS", limits)
+    monkeypatch.setattr(channels, "LIMITS", limits)
 
 
 SECRET = "T000/B000/correct-horse-battery"
@@ -805,7 +803,7 @@ def test_a_service_whose_headers_never_end_is_given_up(
 def test_a_mail_server_whose_greeting_never_ends_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(email_channel, "MAIL_SECONDS", 0.5)
+    monkeypatch.setattr(channels, "MAIL_SECONDS", 0.5)
     began = time.monotonic()
     with dribbling(b"", b"220-wait\r\n") as port:
         channel = EmailChannel(

@@ -17,9 +17,8 @@ from costwhy.case.investigate import find_spikes
 from costwhy.cli.main import main
 from costwhy.config import OutputChannel, Watch
 from costwhy.errors import LakeError
-from costwhy.feedback.plans import plan
-from costwhy.feedback.verdicts import say, verdict_table
-from costwhy.lake import folder
+from costwhy.feedback.verdicts import plan, say, verdict_table
+from costwhy.lake import store
 from costwhy.lake.lake import open_lake
 from costwhy.remote import http
 from costwhy.watch.news import find_news
@@ -292,7 +291,7 @@ def test_on_an_interval_a_fault_does_not_end_it(workspace, told, capsys, monkeyp
         else:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("costwhy.cli.ingest.time.sleep", sleep)
+    monkeypatch.setattr("costwhy.cli.workspace.time.sleep", sleep)
     assert main(["watch", str(workspace), "--every", "15m"]) == 130
     assert pauses == [900.0, 900.0]
     assert "is not TOML" in capsys.readouterr().err
@@ -383,18 +382,18 @@ def test_a_disk_that_is_full_after_sending_sends_the_same_news_under_the_same_id
     tmp_path, told, monkeypatch
 ):
     """Nobody can know then that it was sent: the id tells the webhook."""
-    lake, create = known(two_spikes(), tmp_path), folder.create_once
+    lake, create = known(two_spikes(), tmp_path), store.create_once
 
     def full(file: Path, content: bytes) -> bool:
         if file.name.endswith(".sent.json"):
             raise OSError(28, "No space left on device")
         return create(file, content)
 
-    monkeypatch.setattr(folder, "create_once", full)
+    monkeypatch.setattr(store, "create_once", full)
     report = notify(lake, CHANNELS, None, NOW)
     assert (report.sent, len(report.waiting)) == ((), 2)
     assert all("No space left" in str(fault) for fault in report.faults)
-    monkeypatch.setattr(folder, "create_once", create)
+    monkeypatch.setattr(store, "create_once", create)
     assert len(notify(lake, CHANNELS, None, NOW + HOUR).sent) == 2
     assert told.ids[:2] == told.ids[2:]
 

@@ -23,8 +23,8 @@ from costwhy.case.story import headline
 from costwhy.causes.triggers import rank_triggers
 from costwhy.causes.unowned import find_lost_tags, ownership_gap
 from costwhy.errors import UsageError
-from costwhy.model.backtest import past_estimates
 from costwhy.model.baseline import Window
+from costwhy.model.estimates import past_estimates
 from costwhy.model.observed import HOUR, Observed
 from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
 from costwhy.spikes.summary import SpikeRow, spike_row

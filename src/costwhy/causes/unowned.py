@@ -17,8 +17,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.causes.changes import KnownChanges, records_naming
 from costwhy.causes.owners import DECIDING, MAJORITY, Directory, entity_of
-from costwhy.model.lost_tags import LostTag
-from costwhy.model.observed import Observed
+from costwhy.model.observed import LostTag, Observed
 from costwhy.text import arn_tail, contains_word
 
 GAP_DAYS = 30

@@ -8,16 +8,19 @@ import click
 from rich.markup import escape
 
 import costwhy as cw
-from costwhy.cli.ingest import lake_of
-from costwhy.cli.parameters import (
+from costwhy.cli.terminal import (
     is_spike_id,
     json_option,
     key_and_value,
+    one_line_of,
+    out,
+    print_json,
+    show_rows,
     split_words,
     time,
     words_argument,
 )
-from costwhy.cli.terminal import one_line_of, out, print_json, show_rows
+from costwhy.cli.workspace import lake_of
 from costwhy.errors import UsageError
 from costwhy.text import clean, money
 
@@ -30,9 +33,14 @@ def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     lake = lake_of(split_words(words, workspace)[0])
     found = cw.find_spikes(lake).to_dicts()
     if as_json:
-        rows = [{**spike, "where": json.loads(spike["where"])} for spike in found]
-        about = {"costwhy": 1, "workspace": lake.workspace, "currency": lake.currency}
-        print_json({**about, "spikes": rows})
+        print_json(
+            {
+                "costwhy": 1,
+                "workspace": lake.workspace,
+                "currency": lake.currency,
+                "spikes": [{**spike, "where": json.loads(spike["where"])} for spike in found],
+            }
+        )
         return
     cells = [
         (
@@ -174,11 +182,14 @@ def publish(
         if as_json:
             print_json({"spike_id": spike, "redacted": sorted(kinds), "leaves": rows})
             return
-        cells = [
-            (f"{row['table']}.{row['column']}", row["values"], row["masked"], row["example"])
-            for row in rows
-        ]
-        show_rows(("column", "values", "masked", "example"), cells, none="nothing")
+        show_rows(
+            ("column", "values", "masked", "example"),
+            [
+                (f"{row['table']}.{row['column']}", row["values"], row["masked"], row["example"])
+                for row in rows
+            ],
+            none="nothing",
+        )
         return
     folder = cw.publish(case, to or Path(place) / "published", redact=kinds)
     if as_json:
@@ -219,8 +230,15 @@ def verify(*, case: Path, lake: str | None, as_json: bool) -> None:
     checked = cw.verify(place)
     rows = restated(place, lake_of(lake)).to_dicts() if lake else []
     if as_json:
-        counts = {"values": checked.values, "files": checked.files, "notes": checked.notes}
-        print_json({"case": str(place), **counts, "restated": rows})
+        print_json(
+            {
+                "case": str(place),
+                "values": checked.values,
+                "files": checked.files,
+                "notes": checked.notes,
+                "restated": rows,
+            }
+        )
         return
     out.print(f"the same: {checked.values:,} values, {checked.files} files")
     for note in checked.notes:

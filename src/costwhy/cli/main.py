@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import click
 
 from costwhy.cli.cases import explain, postmortem, publish, spikes, verify
-from costwhy.cli.feedback import plan, say
-from costwhy.cli.ingest import ingest, watch
 from costwhy.cli.serve import app, demo, serve
 from costwhy.cli.terminal import complain
+from costwhy.cli.workspace import ingest, plan, say, watch
 from costwhy.errors import CostwhyError, InputError, UsageError
 
 

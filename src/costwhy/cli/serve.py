@@ -17,15 +17,17 @@ from pathlib import Path
 import click
 from platformdirs import user_cache_path
 
-from costwhy.cli.ingest import ingest_workspace
-from costwhy.cli.parameters import (
+from costwhy.cli.terminal import (
+    errors,
     headless_option,
+    one_line_of,
+    out,
     port_option,
     split_words,
     time,
     words_argument,
 )
-from costwhy.cli.terminal import errors, one_line_of, out
+from costwhy.cli.workspace import ingest_workspace
 from costwhy.errors import UsageError
 
 _LINK_DAYS = 14
@@ -62,8 +64,7 @@ def demo_workspace() -> Path:
     for file in sorted(file for file in sample.rglob("*") if file.is_file()):
         name = file.relative_to(sample)
         if "lake" not in name.parts:
-            content = hashlib.sha256(file.read_bytes()).digest()
-            whole.update(name.as_posix().encode() + b"\0" + content)
+            whole.update(name.as_posix().encode() + hashlib.sha256(file.read_bytes()).digest())
     copy = user_cache_path("costwhy") / f"demo-{whole.hexdigest()[:12]}"
     if not (copy / "costwhy.toml").is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -188,18 +189,19 @@ def serve(
     from costwhy.serve import links
     from costwhy.serve.auth import Auth
     from costwhy.serve.server import ServeOptions, default_state, serve
-    from costwhy.serve.state import IdList, read_secret
 
     state = state or default_state()
     if add_user:
         _add_user(add_user, users)
     elif revoke:
         folder = state if "://" in published else Path(published)
-        revoked = links.revoke(read_secret(state), revoke, IdList(folder / links.REVOKED))
+        revoked = links.revoke(
+            links.read_secret(state), revoke, links.IdList(folder / links.REVOKED)
+        )
         out.print(f"revoked: {one_line_of(revoked)}")
     elif link:
         end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
-        _print_link(link, end, published, read_secret(state), sites)
+        _print_link(link, end, published, links.read_secret(state), sites)
     else:
         auth = Auth(_token(token_env), users, header, proxies)
         options = ServeOptions(auth, host, port, sites, state, log=log)
@@ -231,16 +233,16 @@ def _print_link(
     out.print(f"{one_line_of(sites[0].rstrip('/') if sites else 'SITE')}/link/{text}")
     if not sites:
         errors.print("SITE stands for the address that viewers type: give it as --site")
-    revoking = one_line_of(f"costwhy serve {published} --revoke {link.id}")
     errors.print(
-        f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with `{revoking}`",
+        f"id {link.id}, until {link.until:%Y-%m-%dT%H:%MZ}; revoke it with "
+        f"`costwhy serve {one_line_of(published)} --revoke {link.id}`",
         soft_wrap=True,
     )
 
 
 def _add_user(name: str, users: Path | None) -> None:
-    from costwhy.serve.passwords import hash_line
-    from costwhy.serve.state import owner_only
+    from costwhy.serve.auth import hash_line
+    from costwhy.serve.links import owner_only
 
     if not users:
         raise UsageError("--add-user needs the users' file", fix="give it: --users users.txt")

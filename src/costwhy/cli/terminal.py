@@ -1,26 +1,119 @@
-"""What a terminal shows: text without control characters, tables that fit, JSON documents."""
+"""What the commands share: the words and options that they read, and what they show.
+
+Text is shown without control characters, tables fit the terminal, --json prints one document.
+"""
 
 import json
+import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from costwhy.errors import CostwhyError
-from costwhy.text import clean, iso_time
+from costwhy.errors import CostwhyError, UsageError
+from costwhy.text import clean, iso_time, to_utc
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# headings of columns that are aligned to the right
 _NUMBERS = frozenset(
     {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
 )
-"""Headings of columns that are aligned to the right."""
 errors = Console(stderr=True, highlight=False)
 out = Console(  # a pipe has no width: tables are not folded there
     highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
 )
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document on standard output."
+)
+who_option = click.option(
+    "--who", metavar="NAME", help="Who says so (default: the user of this machine)."
+)
+port_option = click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    metavar="PORT",
+    help="Port to listen on (default: a free one).",
+)
+headless_option = click.option("--headless", is_flag=True, help="Do not open a browser.")
+
+
+def words_argument(own: str = "", meaning: str = "") -> Callable[[Function], Function]:
+    """`[WORKSPACE] OWN...` and -w/--workspace, to be told apart by `split_words`."""
+    folder = "Folder with costwhy.toml (default: this folder)"
+    argument = click.argument(
+        "words",
+        nargs=-1,
+        metavar=f"[WORKSPACE] {own}".strip(),
+        help=f"{folder}{meaning and f', {meaning}'}.",
+    )
+    option = click.option(
+        "-w",
+        "--workspace",
+        metavar="WORKSPACE",
+        help="The workspace, instead of the first word.",
+    )
+    return lambda function: argument(option(function))
+
+
+def split_words(
+    words: Sequence[str], workspace: str | None, own: Sequence[str] = ()
+) -> tuple[str, Sequence[str]]:
+    """The workspace, and the words that a command needs of its own.
+
+    One rule: -w names the workspace. Without it, one word more than the command needs comes first
+    and is the workspace. Without either, the workspace is this folder.
+
+    `words`: the command line without options; `workspace`: the value of -w; `own`: names of the
+    words that the command needs, such as SPIKE. Raises UsageError where there are more or fewer.
+    """
+    if workspace is None and len(words) == len(own) + 1:
+        return words[0], words[1:]
+    if len(words) != len(own):
+        command = click.get_current_context().command_path
+        raise UsageError(
+            "too many words" if len(words) > len(own) else "a word is missing",
+            found=" ".join(words) or "none",
+            fix=f"write `{' '.join([command, '-w WORKSPACE', *own])}`",
+        )
+    return workspace or ".", words
+
+
+def is_spike_id(word: str) -> bool:
+    """Whether a word has the form of a spike's id: 20261014T03-inventory-amazondynamodb."""
+    return re.match(r"\d{8}T\d{2}\b", word) is not None
+
+
+def time(text: str) -> datetime:
+    """A time of the command line, in UTC where it names no zone."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a time; write 2026-10-14T03:00Z") from error
+    return to_utc(moment)
+
+
+def interval(text: str) -> float:
+    """Seconds of 90s, 15m, 1h."""
+    found = re.fullmatch(r"(\d{1,6})([smh])", text)
+    if found is None or int(found[1]) == 0:
+        raise ValueError(f"{text!r} is not an interval; write 15m")
+    return int(found[1]) * {"s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
+def key_and_value(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ValueError(f"{text!r} is not KEY=VALUE")
+    return key, value
 
 
 def complain(error: CostwhyError) -> int:
@@ -40,7 +133,6 @@ def one_line_of(text: object) -> str:
 
 
 def print_json(document: object) -> None:
-    """Print the one JSON document of --json."""
     print(json.dumps(document, indent=1, allow_nan=False, default=iso_time))
 
 

@@ -9,6 +9,7 @@ A rate cannot be set back on what is gone (an edge without a call, a service wit
 began with the spike and went with its end counts with what it cost an hour while it ran.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.case.analysis import LakeAnalysis, LakeReader, analyse
+from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.feedback.verdicts import Verdict, key_of_spike, newest, verdicts_of
 from costwhy.model.baseline import Baseline, Window, mean_rate
 from costwhy.model.counterfactual import cost_with
@@ -53,39 +54,35 @@ class Saving:
 def savings(lake: LakeReader) -> list[Saving]:
     """Every spike whose newest verdict is `fixed`, after each of `DAYS` that is billed."""
     analysis, verdicts = analyse(lake), verdicts_of(lake.place)
-    made = []
+    made: list[Saving] = []
     for found in analysis.found:
-        spike = key_of_spike(analysis, found)
-        verdict = newest(verdicts, spike)
+        verdict = newest(verdicts, key_of_spike(analysis, found))
         if verdict is not None and verdict.verdict == "fixed":
-            after = (saving(analysis, found.dollars, verdict, spike.spike_id, n) for n in DAYS)
-            made += [one for one in after if one is not None]
+            made += _savings(analysis, found, verdict)
     return made
 
 
-def saving(
-    analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict, spike_id: str, days: int
-) -> Saving | None:
-    """One spike after so many days; None: they are not billed yet."""
-    start = fixed_at(analysis, dollars, verdict)
+def _savings(analysis: LakeAnalysis, found: FoundSpike, verdict: Verdict) -> Iterator[Saving]:
+    """One spike, after each of `DAYS` that is billed."""
+    start = _fixed_at(analysis, found.dollars, verdict)
     first = round((start - analysis.observed.hours[0]) / timedelta(hours=1))
-    window = Window(first, first + 24 * days)
-    if first <= dollars.window.start or window.end > analysis.observed.billed:
-        return None
-    saved, possible = _measured(analysis, dollars, window)
-    return Saving(
-        verdict=verdict,
-        spike_id=spike_id,
-        days=days,
-        start=start,
-        end=start + timedelta(days=days),
-        saved=round(saved, 2),
-        possible=round(possible, 2),
-        outcome=_outcome(saved, possible),
-    )
+    for days in DAYS:
+        window = Window(first, first + 24 * days)
+        if first > found.dollars.window.start and window.end <= analysis.observed.billed:
+            saved, possible = _measured(analysis, found.dollars, window)
+            yield Saving(
+                verdict=verdict,
+                spike_id=found.row.spike_id,
+                days=days,
+                start=start,
+                end=start + timedelta(days=days),
+                saved=round(saved, 2),
+                possible=round(possible, 2),
+                outcome=_outcome(saved, possible),
+            )
 
 
-def fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
+def _fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
     """The spike's end where it ended by then or soon after, else the hour of the verdict."""
     end = analysis.observed.hours[0] + timedelta(hours=dollars.window.end)
     if not dollars.running and end <= verdict.at + END_BY_FIX:
@@ -128,9 +125,8 @@ def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> 
 
 
 def _mask(analysis: LakeAnalysis, window: Window) -> np.ndarray:
-    inside = np.zeros(len(analysis.observed.hours), dtype=bool)
-    inside[window.hours] = True
-    return inside
+    hours = np.arange(len(analysis.observed.hours))
+    return (window.start <= hours) & (hours < window.end)
 
 
 def savings_table(found: list[Saving]) -> pl.DataFrame:

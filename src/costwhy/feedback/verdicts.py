@@ -1,4 +1,7 @@
-"""Verdicts: what owners say of a spike. They are kept in the lake; the newest of a spike counts.
+"""Verdicts and plans: what owners say of a spike, and what they announce before one.
+
+Both are kept in the lake; the newest verdict of a spike counts. A plan says what a service is going
+to cost more on purpose.
 
 A verdict keeps the key of its spike, by which it is found again when the spike's id has moved. The
 id begins with the spike's first hour, which may move by a few hours as bills and signals arrive. So
@@ -6,18 +9,22 @@ a spike is the same by its id, or else by its leading behaviour and a start with
 days for what swells (traffic, and usage that follows nothing).
 """
 
+import difflib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, cast, get_args
 
+import numpy as np
 import polars as pl
 
 from costwhy import tables
 from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
+from costwhy.case.attribution import PLAN_SLACK
 from costwhy.errors import UsageError
-from costwhy.lake.journal import Journal, Record, name_at
-from costwhy.text import one_line, to_utc
+from costwhy.lake.store import Journal, Record, name_at
+from costwhy.spikes.dollars import SpikeDollars
+from costwhy.text import iso_time, one_line, to_utc
 
 VerdictKind = Literal["planned", "accepted", "fixing", "fixed", "not_ours"]
 VERDICTS: tuple[str, ...] = get_args(VerdictKind)
@@ -65,17 +72,19 @@ class SpikeKey(Record):
 
     def has_grown(self, since: "SpikeKey") -> bool:
         """By a quarter, beyond what the hours of the day explain."""
-        costs_more = abs(self.per_hour) >= GROWTH * abs(since.per_hour)
-        is_larger = costs_more and abs(self.share) >= GROWTH * abs(since.share)
-        return is_larger and self.running and self.per_hour != 0
+        return (
+            self.running
+            and self.per_hour != 0
+            and abs(self.per_hour) >= GROWTH * abs(since.per_hour)
+            and abs(self.share) >= GROWTH * abs(since.share)
+        )
 
 
 def key_of_spike(analysis: LakeAnalysis, found: FoundSpike) -> SpikeKey:
     """The key of a spike of this analysis."""
     dollars = found.dollars
-    none = (None, None, None, None)  # no rate explains it
     kind, service, caller, usage_type = (
-        dollars.baselines[0].rate.name if dollars.baselines else none
+        dollars.baselines[0].rate.name if dollars.baselines else (None, None, None, None)
     )
     hours = dollars.hourly[-DAY:]
     excess = float(hours.sum())
@@ -157,3 +166,98 @@ def verdict_table(lake: LakeReader) -> pl.DataFrame:
         for one in reversed(verdicts_of(lake.place))
     ]
     return tables.VERDICTS.fit(pl.DataFrame(rows, schema=tables.VERDICTS.schema))
+
+
+@dataclass(frozen=True)
+class Plan(Record):
+    """What a service is expected to cost more, why, and for how long."""
+
+    service: str
+    reason: str
+    start: datetime
+    until: datetime
+    cost_per_day: float | None  # null: whatever it costs
+    who: str
+    at: datetime
+
+    def covers(self, analysis: LakeAnalysis, dollars: SpikeDollars) -> bool:
+        """Whether a spike has this plan's service and time, and at most a quarter more cost."""
+        onset = analysis.observed.hours[dollars.window.start]
+        most = float("inf") if self.cost_per_day is None else PLAN_SLACK * self.cost_per_day
+        return (
+            self.start - SAME_SPIKE <= onset < self.until
+            and not (dollars.running and analysis.observed.as_of >= self.until)
+            and self.service in _services(analysis, dollars)
+            and float(dollars.hourly.mean()) * DAY <= most
+        )
+
+
+def plan(
+    lake: LakeReader,
+    service: str,
+    reason: str,
+    window: tuple[datetime, datetime],
+    cost_per_day: float | None,
+    who: str,
+) -> Plan:
+    """Register a plan, also before anything shows. window: from, until.
+
+    Raises UsageError where the window is empty or the cost is negative.
+    """
+    start, until = (to_utc(time) for time in window)
+    if start >= until:
+        raise UsageError(
+            "the plan's time is empty",
+            found=f"{iso_time(start)} to {iso_time(until)}",
+            fix="give a later --until",
+        )
+    if cost_per_day is not None and not 0 <= cost_per_day < float("inf"):
+        raise UsageError(
+            "a plan's cost a day is an amount",
+            found=str(cost_per_day),
+            fix="give what it may cost more a day",
+        )
+    made = Plan(
+        service=one_line(service, MOST_NAME),
+        reason=one_line(reason, MOST_NOTE),
+        start=start,
+        until=until,
+        cost_per_day=cost_per_day,
+        who=one_line(who, MOST_NAME),
+        at=datetime.now(UTC),
+    )
+    Journal(lake.place, "plans").create(name_at(made.at), made)
+    return made
+
+
+def nearest_services(lake: LakeReader, service: str) -> list[str] | None:
+    """Names like that of a service which no signal, bill or catalogue knows; None: it is known."""
+    catalog, signals = lake.table("catalog"), lake.table("signals")
+    entities = catalog.filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"]
+    columns = (lake.table("series")["service"], entities, signals["service"], signals["caller"])
+    known = {str(name) for column in columns for name in column.drop_nulls().unique()}
+    if service in known:
+        return None
+    folded = {name.casefold(): name for name in sorted(known) if not name.startswith("schedule:")}
+    return [folded[name] for name in difflib.get_close_matches(service.casefold(), folded, 3)]
+
+
+def plans_of(place: str) -> list[Plan]:
+    """All plans of a lake, oldest first."""
+    return Journal(place, "plans").all(Plan)
+
+
+def plan_table(lake: LakeReader) -> pl.DataFrame:
+    """All plans as `tables.PLANS`, newest first."""
+    plans = [vars(one) for one in reversed(plans_of(lake.place))]
+    return tables.PLANS.fit(pl.DataFrame(plans, schema=tables.PLANS.schema))
+
+
+def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
+    """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
+    leading = [one.rate for one in dollars.baselines[:1]]
+    names = {name for rate in leading for name in (rate.service, rate.caller)}
+    if meters := list(dollars.moved_meters):
+        largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
+        names.add(analysis.observed.meters["service"][largest])
+    return {name for name in names if name is not None}

@@ -59,12 +59,17 @@ class FileCube:
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
         """The tables that hold the money, and what was seen, which follows from the hours."""
-        dims = self.series.select("series_id", "SubAccountId", "service")
-        wide = self.hourly.join(dims, on="series_id")
+        wide = self.hourly.join(
+            self.series.select("series_id", "SubAccountId", "service"), on="series_id"
+        )
         keys = ["hour", "SubAccountId", "service"]
         overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
-        records = wide.group_by("hour", account="SubAccountId").agg(records=pl.col("rows").sum())
-        seen = records.sort("hour", "account").with_columns(source=pl.lit("cost"))
+        seen = (
+            wide.group_by("hour", account="SubAccountId")
+            .agg(records=pl.col("rows").sum())
+            .sort("hour", "account")
+            .with_columns(source=pl.lit("cost"))
+        )
         return {
             "hourly": self.hourly,
             "daily": self.daily,
@@ -174,7 +179,7 @@ def _utc(column: str) -> pl.Expr:
 
 
 def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
-    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions, the same everywhere."""
+    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions."""
     rows = series.select(tables.DIMENSION_NAMES).iter_rows()
     words = ("\x1f".join("\x00" if one is None else str(one) for one in row) for row in rows)
     digests = (hashlib.sha256(text.encode()).digest() for text in words)
@@ -188,8 +193,12 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
 
 
 def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Path) -> pl.DataFrame:
-    bad = control.filter(pl.col("reason").is_not_null())
-    counts = bad.group_by("reason").agg(pl.col("n").sum()).sort("reason")
+    counts = (
+        control.filter(pl.col("reason").is_not_null())
+        .group_by("reason")
+        .agg(pl.col("n").sum())
+        .sort("reason")
+    )
     rows: list[dict[str, object]] = []
     for why, count in counts.iter_rows():
         query = f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)}"
@@ -201,14 +210,21 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
         for line, message, text in connection.execute(query).fetchall()[:1000]:
             why, record = f"not CSV: {str(message).splitlines()[0]}", str(text)[:300]
             rows.append({"place": f"line {line}", "reason": why, "record": record, "records": 1})
-    frame = pl.DataFrame(rows, schema=tables.SET_ASIDE.schema).drop("delivery")
-    return frame.with_columns(source=pl.lit("cost"), file=pl.lit(file.name))
+    return (
+        pl.DataFrame(rows, schema=tables.SET_ASIDE.schema)
+        .drop("delivery")
+        .with_columns(source=pl.lit("cost"), file=pl.lit(file.name))
+    )
 
 
 def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
     """Raises SourceError where the star's totals are not the file's own, to the cent."""
-    star = cube.hourly.group_by("billing_period").agg(pl.col(COSTS).sum())
-    both = cube.totals.join(star, on="billing_period", how="left", suffix="_star")
+    both = cube.totals.join(
+        cube.hourly.group_by("billing_period").agg(pl.col(COSTS).sum()),
+        on="billing_period",
+        how="left",
+        suffix="_star",
+    )
     for name in COSTS:
         off = (both[name] - both[f"{name}_star"]).abs().max()
         if isinstance(off, float) and off > HALF_CENT:
@@ -222,8 +238,9 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
 def of_period(cube: FileCube, month: str) -> FileCube:
     """The part of a cube that belongs to one billing period."""
     this = pl.col("billing_period") == month
-    frames = {name: getattr(cube, name).filter(this) for name in ("hourly", "daily", "totals")}
-    return replace(cube, **frames)
+    return replace(
+        cube, **{name: getattr(cube, name).filter(this) for name in ("hourly", "daily", "totals")}
+    )
 
 
 def merge(cubes: Sequence[FileCube]) -> FileCube:

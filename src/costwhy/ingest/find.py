@@ -21,8 +21,10 @@ from costwhy.sources.registry import format_of
 def find_sources(workspace: Workspace, progress: Progress | None) -> list[Source]:
     """Every source with its files. Raises ConfigError naming the key of the first that has none."""
     if not workspace.cost:
-        problem = "`cost` is missing: there is no [[cost]] source in costwhy.toml"
-        raise ConfigError(problem, fix="add one: the format and the path of the billing files")
+        raise ConfigError(
+            "`cost` is missing: there is no [[cost]] source in costwhy.toml",
+            fix="add one: the format and the path of the billing files",
+        )
     sources = list(_found(workspace, progress))
     _refuse_twice(sources)
     return sources
@@ -57,8 +59,11 @@ def _with_files(
             source = replace(source, notes=tuple(f"{one} was left out" for one in refused))
             path = s3_mirror.local_path(path)
         elif "://" in path:
-            fix = "name a folder, or s3://bucket/prefix/"
-            raise InputError(f"{problem}: only addresses on S3 can be read", found=path, fix=fix)
+            raise InputError(
+                f"{problem}: only addresses on S3 can be read",
+                found=path,
+                fix="name a folder, or s3://bucket/prefix/",
+            )
         return replace(source, files=find_files(path, folder, files), root=folder / path)
     except UnreachableError as error:
         return replace(source, fault=error)
@@ -82,8 +87,11 @@ def _refuse_twice(sources: Sequence[Source]) -> None:
         for name in names:
             other = first.setdefault(name, where)
             if other != where:
-                problem = f"`{other}` and `{where}` name the same"
-                raise ConfigError(problem, found=name, fix="name it in one of them only")
+                raise ConfigError(
+                    f"`{other}` and `{where}` name the same",
+                    found=name,
+                    fix="name it in one of them only",
+                )
 
 
 # ---------------------------------------------------------------- the parts of a source
@@ -95,9 +103,8 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
     The digest is over names and contents, and over what else decides how they are read: the tags
     for some formats. Whom to ask for owners (`mapping.owners`) never does.
     """
-    plain = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)
-    mapping = plain if source.format.reads_tags else None
-    salt = repr((REVISION, source.name_of_format, mapping))
+    tags = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)
+    salt = repr((REVISION, source.name_of_format, tags if source.format.reads_tags else None))
     for name, files in sorted(_groups(source, workspace).items()):
         names, digest = [], hashlib.sha256(salt.encode())
         for file in files:
@@ -155,5 +162,6 @@ def _fixed(path: Path) -> PurePosixPath:
         lambda part: not any(mark in part for mark in "*?[") and not exports.PERIOD.fullmatch(part),
         path.parts,
     )
-    names = (part for part in fixed if part not in {"data", "metadata"})
-    return PurePosixPath("/".join(names).replace("//", "/"))
+    return PurePosixPath(
+        "/".join(part for part in fixed if part not in {"data", "metadata"}).replace("//", "/")
+    )

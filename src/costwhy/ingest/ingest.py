@@ -46,8 +46,13 @@ def ingest(
     sources = find_sources(workspace, progress)
     known = _known(workspace)
     with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
-        tell = _teller(sources, progress)
-        run = Run(workspace, known, now or datetime.now(UTC), tell, Batch(Path(spool)))
+        run = Run(
+            workspace,
+            known,
+            now or datetime.now(UTC),
+            _teller(sources, progress),
+            Batch(Path(spool)),
+        )
         for source in sources:
             run.log.messages += source.notes
             if source.fault:
@@ -64,7 +69,6 @@ def ingest(
 
 
 def _known(workspace: Workspace) -> dict[str, str]:
-    """The deliveries that the lake has, with their digests."""
     if not has_lake(workspace.lake_path):
         return {}
     lake = open_lake(workspace.lake_path)

@@ -58,13 +58,10 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
     if run.known.get(bad) == part.digest:
         run.log.unreadable += len(faults)
         return
-    kind = source.format.source
-    rows = [
-        {"source": kind, "file": name, "reason": fault, "records": 1}
-        for name, fault in faults.items()
-    ]
-    aside = {"set_aside": tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery")}
-    run.batch.add(Delivery(bad, part.digest, aside, part.names))
+    reason = {"source": source.format.source, "records": 1}
+    rows = [{**reason, "file": name, "reason": fault} for name, fault in faults.items()]
+    aside = tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery")
+    run.batch.add(Delivery(bad, part.digest, {"set_aside": aside}, part.names))
 
 
 def _read_part(source: Source, part: Part, run: Run) -> Faults:
@@ -99,8 +96,11 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        period = replace(whole, name=f"{part.name}:{month}", tables={})
-        run.batch.add(_with_money(period, of_period(cube, month)))
+        run.batch.add(
+            _with_money(
+                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
+            )
+        )
     return {}
 
 
@@ -115,13 +115,13 @@ def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
 
 def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
     """Changes, signals or a catalogue; of signals each day is a delivery."""
-    tags = (run.workspace.mapping.service_tags,) if source.format.reads_tags else ()
-    reading = read(part.files, *tags)
+    reading = read(
+        part.files, *((run.workspace.mapping.service_tags,) if source.format.reads_tags else ())
+    )
     run.tell(part.files[-1].name, len(part.files))
     names = dict(zip(map(str, part.files), part.names, strict=True))
     aside = reading.set_aside.with_columns(pl.col("file").replace(names))
-    whole = aside.filter(pl.col("place").is_null()).select("file", "reason")
-    reasons = dict(whole.iter_rows())
+    reasons = dict(aside.filter(pl.col("place").is_null()).select("file", "reason").iter_rows())
     faults = {name: str(reasons[name]) for name in part.names if name in reasons}
     if faults and (run.has(part.name) or len(faults) == len(part.files)):
         return faults

@@ -59,8 +59,9 @@ def write_batch(sources: Sequence[Source], run: Run) -> IngestReport:
             for key, entry in sorted(workspace.sources.items(), key=lambda one: one[0] not in paths)
         ],
     }
-    about = SnapshotInfo(workspace.name, workspace.currency, config)
-    version = write(workspace.lake_path, about, changes)
+    version = write(
+        workspace.lake_path, SnapshotInfo(workspace.name, workspace.currency, config), changes
+    )
     empty = pl.DataFrame(schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64))
     totals = pl.concat([empty, *log.totals]).group_by("billing_period").agg(pl.all().sum())
     new = pl.DataFrame([*batch.records.values()], schema=BY_NAME["deliveries"].schema)
@@ -76,20 +77,28 @@ def write_batch(sources: Sequence[Source], run: Run) -> IngestReport:
 
 
 def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
-    """The new rows of a table, with their deliveries."""
     table = BY_NAME[name]
     if name == "series":
         return pl.concat(batch.series).unique("series_id").sort("series_id")
     if name == "deliveries":
         now = datetime.now(UTC)
-        records = [{**record, "read_at": now} for record in batch.records.values()]
-        return pl.DataFrame(records, schema=table.schema)
+        return pl.DataFrame(
+            [{**record, "read_at": now} for record in batch.records.values()], schema=table.schema
+        )
     found, frame = batch.frames.get(name, []), table.empty()
     if found:  # one column for all frames at once: ten thousand small ones must not take minutes
-        names = pl.DataFrame(
-            {"delivery": [name for name, _ in found], "n": [rows.height for _, rows in found]}
+        deliveries = (
+            (
+                pl.DataFrame(
+                    {
+                        "delivery": [name for name, _ in found],
+                        "n": [rows.height for _, rows in found],
+                    }
+                )
+            )
+            .select(pl.col("delivery").repeat_by("n").explode())
+            .to_series()
         )
-        deliveries = names.select(pl.col("delivery").repeat_by("n").explode()).to_series()
         frame = pl.concat([rows for _, rows in found]).with_columns(deliveries)
     if name not in batch.spooled:
         return table.fit(frame)

@@ -1,5 +1,6 @@
 """The Delta tables of a lake: one commit for each change, on top of a pinned version."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,8 @@ import pyarrow as pa
 from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
-from costwhy.lake.store import is_remote
+from costwhy.lake.store import is_remote, storage_options
 from costwhy.remote import aws
-from costwhy.remote.s3 import storage_options
 from costwhy.tables import BY_NAME, Table
 
 WRITER = WriterProperties(compression="ZSTD")
@@ -35,22 +35,22 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     """
     path = table_path(folder, name)
     if name == "series" and base is not None:
-        change = Replacement(_unknown_series(path, base, change.rows))
-    names = sorted({*change.drop, *_deliveries(change.rows)})
+        known = scan_table(path, base).select("series_id").collect()
+        rows = pl.concat(_frames(change.rows)).join(known, on="series_id", how="anti")
+        change = Replacement(rows)
+    columns = (f["delivery"] for f in _frames(change.rows, ["delivery"]) if "delivery" in f.columns)
+    names = sorted({*change.drop, *(name for one in columns for name in one.unique().drop_nulls())})
     replaces = base is not None and bool(names) and _has_any(path, base, names)
-    empty = change.rows.is_empty() if isinstance(change.rows, pl.DataFrame) else not change.rows
-    if base is not None and empty and not replaces:
+    if base is not None and len(change.rows) == 0 and not replaces:
         return None
     _take_back(path, base)
     # Delta refuses new rows that the predicate does not cover, so it names all deliveries.
     quoted = ", ".join("'" + delivery.replace("'", "''") + "'" for delivery in names)
-    how: dict[str, Any] = {"mode": "append"}
-    if replaces:
-        how = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
+    replacing: dict[str, Any] = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
     write_deltalake(
         path,
         _stream(BY_NAME[name], change.rows),
-        **how,
+        **(replacing if replaces else {"mode": "append"}),
         writer_properties=WRITER,
         post_commithook_properties=KEEP_LOGS,
         storage_options=_options(path),
@@ -70,15 +70,11 @@ def _take_back(path: str, base: int | None) -> None:
         table.restore(base, post_commithook_properties=KEEP_LOGS)
 
 
-def _deliveries(rows: Rows) -> set[str]:
-    """Deliveries that rows belong to; none for `series`, which belong to all."""
-    frames = (
-        iter([rows])
-        if isinstance(rows, pl.DataFrame)
-        else (pl.read_parquet(file, columns=["delivery"]) for file in rows)
-    )
-    columns = (frame["delivery"] for frame in frames if "delivery" in frame.columns)
-    return {name for column in columns for name in column.unique().drop_nulls()}
+def _frames(rows: Rows, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
+    """The rows, no more than one file of them in memory."""
+    if isinstance(rows, pl.DataFrame):
+        return iter([rows])
+    return (pl.read_parquet(file, columns=columns) for file in rows)
 
 
 def _has_any(path: str, base: int, names: list[str]) -> bool:
@@ -88,17 +84,10 @@ def _has_any(path: str, base: int, names: list[str]) -> bool:
     return found.head(1).collect().height > 0
 
 
-def _unknown_series(path: str, base: int, rows: Rows) -> pl.DataFrame:
-    frame = rows if isinstance(rows, pl.DataFrame) else pl.read_parquet(list(rows))
-    known = scan_table(path, base).select("series_id").collect()
-    return frame.join(known, on="series_id", how="anti")
-
-
 def _stream(table: Table, rows: Rows) -> pa.RecordBatchReader:
-    """Rows for Delta, no more than one file of them in memory."""
-    parts = (rows,) if isinstance(rows, pl.DataFrame) else rows
-    frames = (part if isinstance(part, pl.DataFrame) else pl.read_parquet(part) for part in parts)
-    batches = (batch for frame in frames for batch in table.fit(frame).to_arrow().to_batches())
+    batches = (
+        batch for frame in _frames(rows) for batch in table.fit(frame).to_arrow().to_batches()
+    )
     return pa.RecordBatchReader.from_batches(table.empty().to_arrow().schema, batches)
 
 

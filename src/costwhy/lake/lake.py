@@ -33,10 +33,12 @@ from costwhy.lake.delta import (
     write_table,
 )
 from costwhy.lake.lock import lock
-from costwhy.lake.snapshots import FOLDER, create_snapshot, known_versions, read_snapshot
 from costwhy.lake.store import Files, is_remote, store_of
 from costwhy.tables import BY_NAME
 from costwhy.text import currency_code
+
+FORMAT = 1
+FOLDER = "snapshots"
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ class Lake:
         try:
             return self.scan(name).collect()
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            path = table_path(self.place, name)
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
                 found=reason_of(self.place, error),
-                fix=f"restore the files below {path}, or ingest into a new folder",
+                fix=f"restore the files below {table_path(self.place, name)}, "
+                "or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
     def scan(self, name: str) -> pl.LazyFrame:
@@ -85,14 +87,13 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        rows = scan_table(table_path(self.place, name), self._versions[name])
-        return rows.select(BY_NAME[name].schema.names())
+        path, version = table_path(self.place, name), self._versions[name]
+        return scan_table(path, version).select(BY_NAME[name].schema.names())
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
-        if name not in self._versions:
-            return []
-        return list(delta_table(table_path(self.place, name), self._versions[name]).file_uris())
+        version, path = self._versions.get(name), table_path(self.place, name)
+        return [] if version is None else list(delta_table(path, version).file_uris())
 
     def history(self, name: str) -> list[tuple[datetime, pl.DataFrame]]:
         """A table in this and the versions before, oldest first, each with its time of writing.
@@ -201,7 +202,6 @@ def _write(
     check_lock: Callable[[], None],
 ) -> int:
     store = store_of(folder)
-    store.clear_drafts(FOLDER)
     known = known_versions(store)
     newest = read_snapshot(store, known[-1]) if known else {}
     base: dict[str, int] = newest.get("tables", {})
@@ -210,14 +210,14 @@ def _write(
         written = write_table(folder, name, change, base.get(name))
         if written is not None:
             versions[name] = written
-    about = {"workspace": info.workspace, "currency": info.currency}
-    about |= {"config": json.loads(json.dumps(info.config))}
+    config = json.loads(json.dumps(info.config))
+    about = {"workspace": info.workspace, "currency": info.currency, "config": config}
     if known and versions == base and all(newest.get(key) == about[key] for key in about):
         return known[-1]
     version = (known[-1] if known else 0) + 1
     check_lock()
-    created = {"created_at": datetime.now(UTC).isoformat()}
-    create_snapshot(store, version, {**created, **about, "tables": versions})
+    content = {"created_at": datetime.now(UTC).isoformat(), **about, "tables": versions}
+    create_snapshot(store, version, content)
     return version
 
 
@@ -234,3 +234,47 @@ def _lake_folder(place: str | Path) -> str:
             fix="name a folder, or s3://bucket/prefix, as `lake.path`",
         )
     return str(Path(text).resolve())
+
+
+# ---------------------------------------------------------------- snapshots
+
+
+def known_versions(store: Files) -> list[int]:
+    """Versions of a lake, oldest first."""
+    stems = [name.removesuffix(".json") for name in store.names(FOLDER) if name.endswith(".json")]
+    return sorted(int(stem) for stem in stems if stem.isdigit())
+
+
+def read_snapshot(store: Files, version: int) -> dict[str, Any]:
+    """A snapshot, checked. Raises LakeError where it is unreadable or of another format."""
+    try:
+        content = json.loads(store.read(_name(version)))
+    except (OSError, ValueError) as error:
+        raise LakeError(
+            f"snapshot {version} of the lake cannot be read",
+            found=str(error),
+            fix="open an older version, or ingest into a new folder",
+        ) from error
+    form = content.get("costwhy_lake") if isinstance(content, dict) else content
+    if form != FORMAT or not isinstance(content, dict):
+        raise LakeError(
+            "the lake is of another format",
+            found=f"snapshot {version} says {form!r}",
+            fix=f"this costwhy reads format {FORMAT}; ingest into a new folder",
+        )
+    return content
+
+
+def create_snapshot(store: Files, version: int, content: dict[str, object]) -> None:
+    """Complete under its number or not there at all, and never over another one."""
+    content = {"costwhy_lake": FORMAT, "version": version} | content
+    if not store.create(_name(version), json.dumps(content, indent=1).encode()):
+        raise LakeError(
+            "the lake is being written by another costwhy",
+            found=f"snapshot {version} is there already",
+            fix="run it again",
+        )
+
+
+def _name(version: int) -> str:
+    return f"{FOLDER}/{version:012d}.json"

@@ -1,9 +1,152 @@
-"""Where the files of a lake are: in a folder, or objects on S3."""
+"""Small files of a lake, each created once, whole, and never changed: in a folder, or on S3.
 
-from costwhy.lake.folder import Folder
-from costwhy.remote.s3 import Store
+A journal is a folder of such files, JSON documents beside the tables:
 
-Files = Folder | Store
+    LAKE/verdicts/, LAKE/plans/     what owners said and planned (feedback)
+    LAKE/watch/                     messages, and what became of them (watch)
+
+Of two who write the same name at once, one succeeds. Documents belong to no version of the lake:
+verdicts and messages are not restated with a bill.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import TypeVar
+
+import boto3
+import msgspec
+
+from costwhy.errors import LakeError, UnreachableError
+from costwhy.remote import aws
+from costwhy.text import shown, to_utc
+
+_REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+_ABSENT = ("NoSuchKey", "404")
+ENDING = ".json"
+
+
+def create_once(file: Path, content: bytes, mode: int = 0o666) -> bool:
+    """Create a file that is complete under its name or not there at all.
+
+    False: there is one of that name already, and it stays. The content is written to a draft, made
+    safe on disk, and then linked to its name; of two writers one wins.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.draft")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(draft, flags, mode), "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.link(draft, file)
+    except FileExistsError:
+        return False
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # its name survives a power cut too
+    finally:
+        os.close(folder)
+    return True
+
+
+class Folder:
+    """Files below a folder: `names`, `read` and `create` are those of `Bucket`, on a disk."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def names(self, folder: str) -> list[str]:
+        return [file.name for file in (self.path / folder).glob("*")]
+
+    def read(self, name: str) -> bytes:
+        return (self.path / name).read_bytes()
+
+    def create(self, name: str, content: bytes) -> bool:
+        return create_once(self.path / name, content)
+
+
+class Bucket:
+    """Objects below an address; what S3 refuses becomes LakeError or UnreachableError."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.bucket, _, self.prefix = address.removeprefix("s3://").partition("/")
+        self.client = aws.client("s3")
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the objects directly in a folder."""
+        prefix = self._key(folder) + "/"
+        listing = self.client.get_paginator("list_objects_v2")
+        with self._calling():
+            pages = listing.paginate(Bucket=self.bucket, Prefix=prefix)
+            keys = [content["Key"] for page in pages for content in page.get("Contents", [])]
+        return [key.removeprefix(prefix) for key in keys]
+
+    def get(self, name: str) -> tuple[bytes, str, float]:
+        """Content, ETag, and age in seconds by the clock of S3. Raises FileNotFoundError."""
+        with self._calling():
+            answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
+            now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            age = (now - answer["LastModified"]).total_seconds()
+            return answer["Body"].read(), answer["ETag"], age
+
+    def read(self, name: str) -> bytes:
+        """The content of an object. Raises FileNotFoundError."""
+        return self.get(name)[0]
+
+    def put(self, name: str, content: bytes, *, over: str | None = None) -> str | None:
+        """Create an object, or replace the one with the ETag `over`.
+
+        Returns its ETag; null: there is one already, or another one.
+        """
+        condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
+        where = {"Bucket": self.bucket, "Key": self._key(name)}
+        with suppress(FileExistsError, FileNotFoundError), self._calling():
+            return str(self.client.put_object(**where, Body=content, **condition)["ETag"])
+        return None
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create an object; false: there is one already, and it stays."""
+        return self.put(name, content) is not None
+
+    def delete(self, name: str, etag: str) -> None:
+        """Delete the object with this ETag; another one stays."""
+        with suppress(FileExistsError, FileNotFoundError), self._calling():
+            self.client.delete_object(Bucket=self.bucket, Key=self._key(name), IfMatch=etag)
+
+    def _key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    @contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Raises FileExistsError where a condition fails, FileNotFoundError without an object."""
+        try:
+            yield
+        except aws.FAULTS as error:
+            code = aws.code_of(error)
+            if code in _REFUSED:
+                raise FileExistsError from None
+            if code in _ABSENT:
+                raise FileNotFoundError(f"no such object below {self.address}") from None
+            if code == "NoSuchBucket":
+                raise LakeError(
+                    f"there is no bucket {self.bucket}",
+                    found=self.address,
+                    fix="correct `lake.path`",
+                ) from None
+            raise aws.unreachable(f"the lake {self.address} cannot be reached", error) from None
+
+
+Files = Folder | Bucket
 
 
 def is_remote(place: str) -> bool:
@@ -13,4 +156,99 @@ def is_remote(place: str) -> bool:
 
 def store_of(place: str) -> Files:
     """The files of a place: a folder, or an s3:// address."""
-    return Store(place) if is_remote(place) else Folder(place)
+    return Bucket(place) if is_remote(place) else Folder(place)
+
+
+def storage_options() -> dict[str, str]:
+    """The options by which Delta and polars find the same S3 as boto3.
+
+    Raises UnreachableError without credentials.
+    """
+    problem = "there are no AWS credentials for the lake"
+    try:
+        session = boto3.session.Session()
+        credentials = session.get_credentials()
+        frozen = credentials.get_frozen_credentials() if credentials else None
+        endpoint = aws.client("s3").meta.endpoint_url
+    except aws.FAULTS as error:
+        raise aws.unreachable(problem, error) from None
+    if frozen is None:
+        raise UnreachableError(problem, found="none in the AWS configuration", fix=aws.SIGN_IN)
+    is_aws = endpoint.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    options = {
+        "conditional_put": "etag",
+        "aws_access_key_id": frozen.access_key,
+        "aws_secret_access_key": frozen.secret_key,
+        "aws_session_token": frozen.token,
+        "aws_region": session.region_name,
+        "aws_endpoint": None if is_aws else endpoint,  # Delta finds AWS's own by the region
+        "aws_allow_http": "true" if endpoint.startswith("http://") else None,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+class Record:
+    """Base of the frozen dataclasses that documents hold; times without a zone are UTC."""
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, datetime):
+                object.__setattr__(self, name, to_utc(value))
+
+
+R = TypeVar("R", bound=Record)
+
+
+def name_at(at: datetime) -> str:
+    """A name in order of time that nobody else uses."""
+    return f"{at:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}"
+
+
+class Journal:
+    """The documents of one folder of a lake (`place`: its folder or s3:// address)."""
+
+    def __init__(self, place: str, folder: str) -> None:
+        self.place, self.folder = place, folder
+        self._store = store_of(place)
+
+    def names(self) -> list[str]:
+        """Names of all documents, in order."""
+        files = self._store.names(self.folder)
+        return sorted(name.removesuffix(ENDING) for name in files if name.endswith(ENDING))
+
+    def all(self, record: type[R], ending: str = "") -> list[R]:
+        """The records whose names end so, in the order of their names. Raises LakeError."""
+        return [self.read(name, record) for name in self.names() if name.endswith(ending)]
+
+    def read(self, name: str, record: type[R]) -> R:
+        """A record. Raises LakeError where its document cannot be read, or is another one."""
+        try:
+            return msgspec.json.decode(self._store.read(self._path(name)), type=record)
+        except OSError as error:
+            problem, found = "cannot be read", str(error)
+        except (ValueError, msgspec.MsgspecError) as error:  # torn, or written by somebody else
+            problem, found = "is no document of costwhy", shown(str(error))
+        raise LakeError(
+            f"{self._path(name)} in the lake {problem}",
+            found=found,
+            fix="restore the file, or delete it to discard this record",
+        )
+
+    def create(self, name: str, record: Record) -> bool:
+        """Write a record whole; false: there is one of that name already, and it stays.
+
+        Raises LakeError, UnreachableError.
+        """
+        content = {"costwhy": 1} | msgspec.to_builtins(record, builtin_types=(datetime,))
+        text = json.dumps(content, indent=1, allow_nan=False, default=datetime.isoformat)
+        try:
+            return self._store.create(self._path(name), text.encode())
+        except OSError as error:
+            raise LakeError(
+                f"{self.folder} in the lake {self.place} cannot be written",
+                found=str(error),
+                fix="free space or fix the permissions, and run it again",
+            ) from error
+
+    def _path(self, name: str) -> str:
+        return f"{self.folder}/{name}{ENDING}"

@@ -35,10 +35,9 @@ from costwhy.behaviours import (
     UNMETERED,
     USAGE_PER_CALL,
 )
-from costwhy.model.commitments import committed, on_demand
 from costwhy.model.estimates import Basis, basis_of, estimates
 from costwhy.model.levels import Level, levels_of, pattern
-from costwhy.model.meters import first_active, learn
+from costwhy.model.meters import committed, first_active, learn, on_demand
 from costwhy.model.observed import Observed
 
 HOLIDAY = 0.08  # the logarithm of traffic everywhere falls by this or more on a holiday

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import boto3
 from botocore.config import Config
@@ -70,9 +70,10 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    session: Any = boto3.session.Session  # its types want the service as a literal
-    try:
-        made = session().client(service, region_name=region, config=config)
+    try:  # the types of boto3 want the service as a literal
+        made = cast("Any", boto3.session.Session()).client(
+            service, region_name=region, config=config
+        )
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
     if service != "s3":  # an object may well be a page
@@ -106,9 +107,8 @@ def default_region() -> str:
 
 def code_of(error: Exception) -> str:
     """AWS's code of the error: `AccessDenied`, `404`; empty where AWS did not answer."""
-    if not isinstance(error, ClientError):
-        return ""
-    return str(error.response.get("Error", {}).get("Code", ""))
+    answer = error.response if isinstance(error, ClientError) else {}
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def unreachable(problem: str, error: Exception) -> UnreachableError:

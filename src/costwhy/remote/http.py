@@ -78,13 +78,23 @@ class Reply:
     headers: Mapping[str, str]
     body: bytes = field(repr=False)
 
+    @property
+    def asked_pause(self) -> float:
+        """Seconds of Retry-After, a number or a date; 0 where it is missing or neither."""
+        asked = self.headers.get("retry-after", "").strip()
+        try:
+            if asked.isdigit():
+                return min(float(asked), 1e9)
+            return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+
 
 class _BrokenError(Exception):
     """An attempt without an answer. sent: the other side may have acted on the request."""
 
     def __init__(self, reason: str, *, sent: bool) -> None:
         self.reason, self.sent = reason, sent
-        super().__init__(reason)
 
 
 def retrying(limits: Limits, retry: RetryBaseT) -> Retrying:
@@ -97,12 +107,8 @@ def retrying(limits: Limits, retry: RetryBaseT) -> Retrying:
         stop=stop_after_attempt(limits.attempts),
         wait=wait_exponential(limits.first_wait, limits.longest_wait),
         sleep=wait,
-        retry_error_callback=_last_result,
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-
-
-def _last_result(state: RetryCallState) -> Any:
-    return None if state.outcome is None else state.outcome.result()
 
 
 def post(request: Post, limits: Limits) -> Reply:
@@ -111,53 +117,43 @@ def post(request: Post, limits: Limits) -> Reply:
     Raises UnreachableError where there is none, or where the other side redirects us or asks for a
     longer pause than `limits.longest_wait`; TooLargeError.
     """
-    broken = retry_if_exception(lambda error: _is_repeatable(error, limits))
-    retries = retrying(limits, broken | retry_if_result(lambda reply: reply.status in BUSY))
-    doubling = retries.wait
+
+    def is_repeatable(error: BaseException) -> bool:
+        return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
+
+    def is_busy(reply: Reply) -> bool:
+        return reply.status in BUSY and reply.asked_pause <= limits.longest_wait
 
     def pause(state: RetryCallState) -> float:
         """Ours, or the longer one that the answer asks for."""
         outcome = state.outcome
-        asked = 0.0 if outcome is None or outcome.failed else _asked_pause(outcome.result())
-        return max(doubling(state), asked)
+        asked = 0.0 if outcome is None or outcome.failed else outcome.result().asked_pause
+        return max(retries.wait(state), asked)
 
-    def is_over(state: RetryCallState) -> bool:
-        too_long = state.upcoming_sleep > limits.longest_wait
-        return too_long or state.attempt_number >= limits.attempts
-
-    retries = retries.copy(wait=pause, stop=is_over)
+    retries = retrying(limits, retry_if_exception(is_repeatable) | retry_if_result(is_busy))
     with _client(limits) as client:
         try:
-            reply = retries(_attempt, client, request, limits)
+            reply: Reply = retries.copy(wait=pause)(_attempt, client, request, limits)
         except _BrokenError as error:
             raise _unreachable(request, error.reason) from None
-    asked = _asked_pause(reply)
-    if reply.status in BUSY and asked > limits.longest_wait:
+    if reply.status in BUSY and (asked := reply.asked_pause) > limits.longest_wait:
         raise _unreachable(request, f"{reply.status}, and it asks to wait {asked:,.0f} seconds")
-    return _not_redirected(request, reply)
-
-
-def _is_repeatable(error: BaseException, limits: Limits) -> bool:
-    return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
-
-
-def _asked_pause(reply: Reply) -> float:
-    """Seconds of Retry-After, a number or a date; 0 where it is missing or neither."""
-    asked = reply.headers.get("retry-after", "").strip()
-    try:
-        if asked.isdigit():
-            return min(float(asked), 1e9)
-        return (parsedate_to_datetime(asked) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return 0.0
+    if 300 <= reply.status < 400:  # no other host gets our credentials
+        raise UnreachableError(
+            f"{host(request.url)} redirects to another address, which is not followed",
+            found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
+            fix="use the final address, and check that it is the right one",
+        )
+    return reply
 
 
 def _client(limits: Limits) -> httpx2.Client:
     """Raises UnreachableError where the environment names an unusable proxy or certificates."""
     timeout = httpx2.Timeout(limits.seconds, connect=limits.connect_seconds)
-    headers = {"Accept-Encoding": "gzip, deflate"}
     try:
-        return httpx2.Client(follow_redirects=False, timeout=timeout, headers=headers)
+        return httpx2.Client(
+            follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"}
+        )
     except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
         raise UnreachableError(
             "the environment names a proxy or certificates that cannot be used",
@@ -173,18 +169,19 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             streams.append(info["return_value"])
 
-    def current_socket() -> socket.socket | None:
-        return streams[-1].get_extra_info("socket") if streams else None
-
-    extensions = {"trace": trace}
     late = _BrokenError(f"no whole answer within {limits.seconds:g} seconds", sent=True)
-    with deadline(limits.seconds, current_socket) as over:
+    with deadline(
+        limits.seconds, lambda: streams[-1].get_extra_info("socket") if streams else None
+    ) as over:
         try:
-            headers = dict(request.headers())
             with client.stream(
-                "POST", request.url, content=request.body, headers=headers, extensions=extensions
+                "POST",
+                request.url,
+                content=request.body,
+                headers=dict(request.headers()),
+                extensions={"trace": trace},
             ) as response:
-                body = _body(request, response, limits, over)
+                body = _body(request, response, limits)
             if over.is_set():
                 raise late
             return Reply(response.status_code, dict(response.headers), body)
@@ -195,16 +192,16 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
         except httpx2.TimeoutException:
             raise late from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # its text may quote the request
-            broken = _BrokenError(type(error).__name__, sent=True)
-            raise late if over.is_set() else broken from None
+            reason = type(error).__name__
+            raise late if over.is_set() else _BrokenError(reason, sent=True) from None
 
 
-def _body(request: Post, response: httpx2.Response, limits: Limits, over: threading.Event) -> bytes:
+def _body(request: Post, response: httpx2.Response, limits: Limits) -> bytes:
     coding = response.headers.get("content-encoding", "").strip().lower()
     if coding not in _CODINGS:
         raise _BrokenError("the answer has an encoding that was not asked for", sent=True)
     body = bytearray()
-    for part in response.iter_bytes():  # as it arrives: a byte a second must not take forever
+    for part in response.iter_bytes():  # a few bytes may unpack to many
         body += part
         if len(body) > limits.bytes:
             raise TooLargeError(
@@ -212,8 +209,6 @@ def _body(request: Post, response: httpx2.Response, limits: Limits, over: thread
                 found=f"more than {limits.bytes:,} bytes",
                 fix="ask for less at once",
             )
-        if over.is_set():
-            break
     return bytes(body)
 
 
@@ -228,10 +223,9 @@ def deadline(
     over, done = threading.Event(), threading.Event()
 
     def watch() -> None:
-        pause = seconds
-        while not done.wait(pause):  # again and again: the socket may be another one by now
+        # again and again: the socket may be another one by now
+        while not done.wait(_POLL_SECONDS if over.is_set() else seconds):
             over.set()
-            pause = _POLL_SECONDS
             with suppress(OSError):
                 if (connection := find_socket()) is not None:
                     # not the method of TLS, which would first send its own farewell
@@ -244,17 +238,6 @@ def deadline(
     finally:
         done.set()
         thread.join()
-
-
-def _not_redirected(request: Post, reply: Reply) -> Reply:
-    """The answer, unless it redirects: no other host gets our credentials."""
-    if not 300 <= reply.status < 400:
-        return reply
-    raise UnreachableError(
-        f"{host(request.url)} redirects to another address, which is not followed",
-        found=f"{reply.status} to {host(reply.headers.get('location', '')) or 'another path'}",
-        fix="use the final address, and check that it is the right one",
-    )
 
 
 def _unreachable(request: Post, reason: str) -> UnreachableError:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from costwhy.serve.state import owner_only
+from costwhy.serve.links import owner_only
 from costwhy.text import clean
 
 _LONGEST_PIECE = 48  # of a path; a signed link is longer
@@ -42,8 +42,9 @@ class AccessLog:
             ) as log:
                 log.write(f"{text}\n")
         except OSError as error:
-            problem = f"the access log could not be written ({error.strerror})"
-            sys.stderr.write(f"costwhy: {problem}: {text}\n")
+            sys.stderr.write(
+                f"costwhy: the access log could not be written ({error.strerror}): {text}\n"
+            )
 
 
 def line(time: datetime, method: str, path: str, status: int, address: str, who: str | None) -> str:
@@ -65,5 +66,5 @@ def harmless_path(path: str) -> str:
     pieces = clean(path.partition("?")[0], "?").split("/")
     if "link" in pieces:
         pieces = [*pieces[: pieces.index("link") + 1], "..."]
-    shown = (piece if len(piece) <= _LONGEST_PIECE else "..." for piece in pieces)
-    return "/".join(shown)[:_LONGEST_PATH]
+    shown = "/".join(piece if len(piece) <= _LONGEST_PIECE else "..." for piece in pieces)
+    return shown[:_LONGEST_PATH]

@@ -12,17 +12,13 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from itsdangerous import BadData
 
 from costwhy.errors import ConfigError
-from costwhy.serve.auth import Auth, network_of
-from costwhy.serve.links import read_link
-from costwhy.serve.passwords import NOBODY, is_password, read_users
+from costwhy.serve.auth import NOBODY, Auth, is_password, network_of, read_users
+from costwhy.serve.links import IdList, read_link, signer
 from costwhy.serve.requests import GuardedRequest
-from costwhy.serve.state import IdList, Version, signer, version_of
 
 _MOST_KEYS = 20_000  # whose attempts are counted at once
 
@@ -100,10 +96,9 @@ class Authenticator:
 
     def _users(self) -> Mapping[str, str]:
         """The users; nobody where the file cannot be read any more."""
-        file = self.auth.users
         try:
-            return _read_users(file, version_of(file)) if file else {}
-        except (OSError, ConfigError):
+            return read_users(self.auth.users) if self.auth.users else {}
+        except ConfigError:
             return {}
 
     def _is_token(self, secret: str) -> bool:
@@ -144,13 +139,8 @@ class Authenticator:
         if link is None:
             return None
         until = min(link.until.timestamp(), time.time() + self.auth.hours * 3600)
-        name, key = f"link: {link.name}", secrets.token_urlsafe(12)
-        return Visitor(name, link.case, key, until, link=link.id)
-
-
-@lru_cache(maxsize=4)
-def _read_users(file: Path, _version: Version) -> Mapping[str, str]:
-    return read_users(file)
+        key = secrets.token_urlsafe(12)
+        return Visitor(f"link: {link.name}", link.case, key, until, link=link.id)
 
 
 class RateLimit:

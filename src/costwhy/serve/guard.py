@@ -30,7 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from costwhy.serve.access_log import AccessLog, harmless_path
 from costwhy.serve.authenticator import Authenticator, Visitor
-from costwhy.serve.requests import GuardedRequest, Site, read_request
+from costwhy.serve.requests import GuardedRequest, Site, only_value, read_request
 from costwhy.serve.responses import (
     CLOSE,
     LINK,
@@ -43,7 +43,6 @@ from costwhy.serve.responses import (
 from costwhy.serve.sessions import FILES, SESSION_ID, Session, Sessions
 
 PAGE = "/"
-SOCKET = "/ws"
 CALLS = frozenset(
     f"/api/kernel/{name}" for name in ("set_ui_element_value", "set_model_value", "function_call")
 )
@@ -78,8 +77,8 @@ _SCOPE = frozenset(
 _HEADERS = frozenset({"host", "accept", "accept-language", "content-type", "content-length"})
 _CACHE_HEADERS = frozenset({"range", "if-range", "if-none-match", "if-modified-since"})
 _CALL_HEADERS = frozenset({"marimo-session-id", "marimo-server-token"})
+# names in a query by which marimo chooses the notebook, another's session, and its own token
 _FORBIDDEN = frozenset({"file", "kiosk", "access_token"})
-"""Names in a query by which marimo chooses the notebook, another's session, and its own token."""
 _CLOSED = 3000  # a code that marimo's page takes for "not authorized", and does not try again
 _logger = logging.getLogger("costwhy.serve")
 
@@ -99,8 +98,13 @@ class Guard:
         await serve[scope["type"]](scope, receive, send)
 
     def _note(self, request: GuardedRequest, status: int, visitor: Visitor | None) -> None:
-        who = visitor.who if visitor else None
-        self._log.write(request.method, request.path, status, request.address, who)
+        self._log.write(
+            request.method,
+            request.path,
+            status,
+            request.address,
+            visitor.who if visitor else None,
+        )
 
     # ------------------------------------------------------------ HTTP
 
@@ -108,11 +112,13 @@ class Guard:
         request = read_request(scope, self._authenticator.auth)
         visitor: Visitor | None = None
         try:
-            self._check(request)
-            is_health = request.path == "/health"
-            visitor = None if is_health else self._authenticator.recognise(request)
-            own = await self._pages.respond(request, visitor, receive)
-            response = own or await self._pass(scope, request, visitor, receive)
+            if request.path == "/health" and request.method in _READ:
+                response: Response = PlainTextResponse("ok\n")  # under any name, for monitoring
+            else:
+                self._check(request)
+                visitor = self._authenticator.recognise(request)
+                own = await self._pages.respond(request, visitor, receive)
+                response = own or await self._pass(scope, request, visitor, receive)
         except HTTPException as error:
             response = PlainTextResponse(f"{error.detail}\n", error.status_code, error.headers)
         except ClientDisconnect:
@@ -127,8 +133,6 @@ class Guard:
     def _check(self, request: GuardedRequest) -> None:
         """Refuse what no viewer's browser sends: a wrong name, path, method, or site."""
         allowed = methods(request.path)
-        if request.path == "/health" and request.method in allowed:
-            return  # monitoring asks by the server's address
         has_two_lengths = {"content-length", "transfer-encoding"} <= set(request.headers)
         is_found = bool(allowed) and _is_sound(request.query, page=request.path == PAGE)
         is_from_elsewhere = request.method == "POST" and not self._site.is_same_origin(request)
@@ -150,7 +154,7 @@ class Guard:
         path, owner = request.path, visitor.key if visitor else ""
         if visitor is None and path not in ICONS:
             return self._pages.ask_to_log_in(request)
-        session = request.header("marimo-session-id")
+        session = only_value(request.headers, "marimo-session-id")
         if path in CALLS and not self._sessions.owns(session or "", owner):
             raise HTTPException(403, "not your session")
         file = path.removeprefix("/@file/")
@@ -170,7 +174,7 @@ class Guard:
         """The scope that the app gets: the headers it needs, and who looks."""
         cached = frozenset() if request.path == PAGE else _CACHE_HEADERS  # its policy is its text's
         names = _HEADERS | cached | (_CALL_HEADERS if request.method == "POST" else frozenset())
-        sent = ((name, request.header(name)) for name in sorted(names))
+        sent = ((name, only_value(request.headers, name)) for name in sorted(names))
         inner = {name: value for name, value in scope.items() if name in _SCOPE} | {
             "path": request.path,
             "raw_path": request.path.encode("ascii"),
@@ -210,7 +214,7 @@ class Guard:
     def _session_name(self, request: GuardedRequest) -> str:
         """The session of a WebSocket; empty where no page of this site would open it so."""
         names = parse_qs(request.query, keep_blank_values=True).get("session_id", [])
-        is_ours = request.path == SOCKET and self._site.is_same_origin(request)
+        is_ours = request.path == "/ws" and self._site.is_same_origin(request)
         is_one = len(names) == 1 and SESSION_ID.fullmatch(names[0])
         return names[0] if is_ours and is_one and _is_sound(request.query, page=True) else ""
 
@@ -240,9 +244,10 @@ class _Outlet:
 
     async def close(self) -> None:
         self._is_closed = True
-        close = {"type": "websocket.close", "code": _CLOSED, "reason": "MARIMO_UNAUTHORIZED"}
         with contextlib.suppress(OSError, RuntimeError):  # the other side has just closed it
-            await self._send(close)
+            await self._send(
+                {"type": "websocket.close", "code": _CLOSED, "reason": "MARIMO_UNAUTHORIZED"}
+            )
 
 
 def methods(path: str) -> frozenset[str]:

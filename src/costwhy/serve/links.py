@@ -1,24 +1,110 @@
-"""Signed links: each opens one case until a date, unless it is revoked.
+"""The secret key, the signed links, and lists of ids that no longer count.
 
-A link is `SITE/link/TEXT`. TEXT says which case, until when, for whom, and the link's id. It is
-signed with the server's secret key: its holder can read it, and not change it. It can be opened
-often. Revoking it writes its id into a list, which every process reads again when it changes.
+A link is `SITE/link/TEXT` and opens one case. TEXT says which case, until when, for whom, and the
+link's id. It is signed with the server's secret key: its holder can read it, and not change it. It
+can be opened often. Revoking it writes its id into a list, which every process reads at each use.
+Processes share the key and the lists by their state folder.
 """
 
+import hashlib
+import os
 import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
-from itsdangerous import BadData
+from itsdangerous import BadData, URLSafeSerializer
 
-from costwhy.errors import UsageError
-from costwhy.serve.state import IdList, signer
+from costwhy.errors import InputError, UsageError
+from costwhy.lake.store import create_once
+from costwhy.text import iso_time
 
-REVOKED = "revoked-links.txt"
-"""Name of the revocation list in the published folder."""
+ENV = "COSTWHY_SECRET"
+REVOKED = "revoked-links.txt"  # name of the revocation list in the published folder
+_LEAST = 32  # characters of the secret key
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
+
+
+def owner_only(path: str, flags: int) -> int:
+    """Opener for `open`: a new file can be read by its owner only."""
+    return os.open(path, flags, 0o600)
+
+
+def read_secret(state: Path) -> bytes:
+    """The secret key: COSTWHY_SECRET, or the file `secret` in the state folder.
+
+    The file is made once, with mode 0600. Whoever has the key can make cookies and links, so the
+    state folder must be outside the published folder.
+
+    Raises UsageError where COSTWHY_SECRET is too short; InputError where the file is, or where
+    others than its owner may read it.
+    """
+    given = os.environ.get(ENV, "")
+    if given and len(given) < _LEAST:
+        raise UsageError(
+            f"{ENV} is too short",
+            found=f"{len(given)} characters",
+            fix=f"give {_LEAST} or more random characters",
+        )
+    if given:
+        return given.encode()
+    file = state / "secret"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        create_once(file, f"{secrets.token_urlsafe(48)}\n".encode(), 0o600)
+    mode = file.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise InputError(
+            "the secret key can be read by others",
+            found=f"{file}, mode {mode:o}",
+            fix=f"chmod 600 {file}",
+        )
+    key = file.read_bytes().strip()
+    if len(key) < _LEAST:
+        raise InputError(
+            "the secret key is too short",
+            found=f"{file}, {len(key)} bytes",
+            fix="delete it; the next start makes a new one",
+        )
+    return key
+
+
+def signer(key: bytes, purpose: str) -> URLSafeSerializer:
+    """Signs JSON with HMAC-SHA256. A signature for one purpose is not valid for another."""
+    return URLSafeSerializer(
+        key,
+        salt=f"costwhy {purpose}",
+        signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+    )
+
+
+@dataclass(frozen=True)
+class IdList:
+    """A text file with one id a line, shared by processes, and read at each use.
+
+    A missing file is an empty list. An unreadable one lists every id: it fails closed.
+    """
+
+    file: Path
+
+    def __contains__(self, name: str) -> bool:
+        try:
+            lines = self.file.read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return False
+        except (OSError, UnicodeDecodeError):
+            return True
+        return any(line.split()[:1] == [name] for line in lines)
+
+    def add(self, name: str) -> None:
+        """Append an id and the time; a missing parent folder is made."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a+b") as handle:  # in append mode every write goes to the end
+            handle.seek(max(0, handle.seek(0, os.SEEK_END) - 1))
+            gap = b"" if handle.read(1) in {b"", b"\n"} else b"\n"  # an editor left the line open
+            handle.write(gap + f"{name} {iso_time(datetime.now(UTC))}\n".encode("ascii"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +149,7 @@ def read_link(key: bytes, text: str, revoked: IdList) -> Link | None:
 def _read(key: bytes, text: str) -> Link | None:
     try:
         values = signer(key, "link").loads(text)
-        end = datetime.fromtimestamp(values["u"], UTC)
-        return Link(values["i"], values["c"], end, values["n"])
+        return Link(values["i"], values["c"], datetime.fromtimestamp(values["u"], UTC), values["n"])
     except (BadData, KeyError, TypeError, ValueError, OverflowError, OSError):
         return None
 

@@ -32,10 +32,6 @@ class GuardedRequest:
     bearer: str
     proxy_user: str | None
 
-    def header(self, name: str) -> str | None:
-        """The value of a header that was sent exactly once."""
-        return _single(self.headers, name)
-
 
 def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     """The request of an ASGI scope.
@@ -46,8 +42,8 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     connection = HTTPConnection(scope)
     headers, peer = connection.headers, connection.client.host if connection.client else ""
     trusted = Headers(raw=headers.raw if is_listed(peer, auth.proxies) else [])
-    kind, _, credentials = (_single(headers, "authorization") or "").partition(" ")
-    schemes = {scope.get("scheme"), _single(trusted, "x-forwarded-proto")}
+    kind, _, credentials = (only_value(headers, "authorization") or "").partition(" ")
+    schemes = {scope.get("scheme"), only_value(trusted, "x-forwarded-proto")}
     return GuardedRequest(
         method=scope.get("method", "WEBSOCKET"),
         path=(scope.get("raw_path") or str(scope["path"]).encode()).decode("latin-1"),
@@ -57,11 +53,12 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
         https=not schemes.isdisjoint({"https", "wss"}),
         cookie=connection.cookies.get(COOKIE, ""),
         bearer=credentials.strip() if kind.lower() == "bearer" else "",
-        proxy_user=_user_name(_single(trusted, auth.header)) if auth.header else None,
+        proxy_user=_user_name(only_value(trusted, auth.header)) if auth.header else None,
     )
 
 
-def _single(headers: Headers, name: str) -> str | None:
+def only_value(headers: Headers, name: str) -> str | None:
+    """The value of a header that was sent exactly once."""
     values = headers.getlist(name)
     return values[0] if len(values) == 1 else None
 
@@ -105,8 +102,8 @@ class Site:
 
     def is_same_origin(self, request: GuardedRequest) -> bool:
         """Whether a page of this site sent the request."""
-        return request.header("origin") == self.origin_of(request) != ""
+        return only_value(request.headers, "origin") == self.origin_of(request) != ""
 
     def origin_of(self, request: GuardedRequest) -> str:
         """The Origin that belongs to the request's Host; empty where the Host is not ours."""
-        return self.origins.get(request.header("host") or "", "")
+        return self.origins.get(only_value(request.headers, "host") or "", "")

@@ -1,4 +1,4 @@
-"""The guard's own pages, the app's responses, and the headers that tell a browser what it may do."""
+"""The guard's own pages, the app's responses, and headers that limit what a browser may do."""
 
 import asyncio
 import base64
@@ -14,11 +14,11 @@ from urllib.parse import parse_qs, quote
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from costwhy.serve.authenticator import Authenticator, Visitor
-from costwhy.serve.requests import COOKIE, GuardedRequest, Site
+from costwhy.serve.requests import COOKIE, GuardedRequest, Site, only_value
 from costwhy.templates import environment
 
 POLICY = "content-security-policy"
@@ -32,6 +32,7 @@ _SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
+# headers of the app that are passed on: no CORS, no server, no redirect, no cookie
 _KEPT = frozenset(
     {
         "content-type",
@@ -42,7 +43,15 @@ _KEPT = frozenset(
         "content-disposition",
     }
 )
-"""Headers of the app that are passed on: no CORS, no server, no redirect, no cookie."""
+# The app's page may load from this site only, and run only inline scripts with these hashes. Vega
+# needs `unsafe-eval`: it compiles its expressions.
+_APP_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'{scripts}; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; "
+    "manifest-src 'self'; frame-src 'none'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'none'"
+)
 _INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 LINK = re.compile(r"/link/([A-Za-z0-9_.-]{20,2000})")
 CLOSE = {"connection": "close"}
@@ -61,12 +70,12 @@ class Pages:
         self, request: GuardedRequest, visitor: Visitor | None, receive: Receive
     ) -> Response | None:
         """The response; None where the path is the app's."""
-        if request.path == "/health":
-            return PlainTextResponse("ok\n")
         if request.path == "/login":
-            is_sent = request.method == "POST"
-            form = self._login_form
-            return await self._log_in(request, receive) if is_sent else form(request, visitor)
+            return (
+                await self._log_in(request, receive)
+                if request.method == "POST"
+                else self._login_form(request, visitor)
+            )
         if request.path == "/logout":
             return self._log_out(request, visitor)
         link = LINK.fullmatch(request.path)
@@ -104,8 +113,13 @@ class Pages:
             )
         visitor = await self._authenticator.log_in(name[:64], secret, request.address)
         if visitor is None:
-            problem = "That is not right. Try again."
-            return _page("login.html", 401, way=self._way, next=_next_page(there), problem=problem)
+            return _page(
+                "login.html",
+                401,
+                way=self._way,
+                next=_next_page(there),
+                problem="That is not right. Try again.",
+            )
         return self._with_cookie(RedirectResponse(_next_page(there), 303), request, visitor)
 
     def _log_out(self, request: GuardedRequest, visitor: Visitor | None) -> Response:
@@ -154,11 +168,11 @@ def _next_page(path: str) -> str:
 def _page(template: str, status: int = 200, **values: str) -> Response:
     """A page of our own, whose style and script are allowed by a nonce."""
     nonce = secrets.token_urlsafe(16)
-    text = _TEMPLATES.get_template(template).render(nonce=nonce, **values)
     policy = (
         f"default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; "
         "img-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     )
+    text = _TEMPLATES.get_template(template).render(nonce=nonce, **values)
     return HTMLResponse(text, status, {POLICY: policy})
 
 
@@ -166,7 +180,7 @@ async def read_body(
     request: GuardedRequest, receive: Receive, most_bytes: int, seconds: float
 ) -> bytes:
     """The whole body of a request. Raises HTTPException where it is too long or too slow."""
-    announced = request.header("content-length") or "0"
+    announced = only_value(request.headers, "content-length") or "0"
     if not announced.isdecimal() or int(announced) > most_bytes:
         raise HTTPException(413, headers=CLOSE)
     body = bytearray()
@@ -208,21 +222,7 @@ async def call_app(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
         raise HTTPException(status if status >= 400 else 404)
     sent = Headers(raw=start.get("headers", []))
     kept = {name: value for name, value in sent.items() if name in _KEPT}
-    return Response(bytes(body), status, kept | {POLICY: _app_policy()})
-
-
-def _app_policy(scripts: str = "") -> str:
-    """The app's page may load from this site only, and run only inline scripts with these hashes.
-
-    Vega needs `unsafe-eval`: it compiles its expressions.
-    """
-    return (
-        f"default-src 'none'; script-src 'self' 'unsafe-eval' 'wasm-unsafe-eval'{scripts}; "
-        "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-        "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; "
-        "manifest-src 'self'; frame-src 'none'; object-src 'none'; base-uri 'self'; "
-        "form-action 'self'; frame-ancestors 'none'"
-    )
+    return Response(bytes(body), status, kept | {POLICY: _APP_POLICY.format(scripts="")})
 
 
 def finish_page(response: Response, notebook: Path) -> Response:
@@ -239,4 +239,4 @@ def finish_page(response: Response, notebook: Path) -> Response:
                 text = text.replace(form, name)
     digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(text))
     hashes = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-    return HTMLResponse(text, headers={POLICY: _app_policy(hashes)})
+    return HTMLResponse(text, headers={POLICY: _APP_POLICY.format(scripts=hashes)})

@@ -7,20 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import click
 import marimo
 import uvicorn
 from platformdirs import user_state_path
-from rich.console import Console
-from rich.markup import escape
 
 from costwhy.errors import InputError, UsageError
 from costwhy.serve.access_log import AccessLog
 from costwhy.serve.auth import Auth, check_address, is_loopback
 from costwhy.serve.authenticator import Authenticator
 from costwhy.serve.guard import Guard
-from costwhy.serve.links import REVOKED
+from costwhy.serve.links import REVOKED, IdList, read_secret
 from costwhy.serve.requests import Site
-from costwhy.serve.state import IdList, read_secret
 
 _SITE = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
 _SESSION_SECONDS = 120  # that marimo keeps a session whose page has gone
@@ -63,9 +61,8 @@ def serve(published: str, notebook: Path, options: ServeOptions) -> None:
     with _listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         app = create_app(published, notebook, options, port)
-        console = Console(stderr=True, highlight=False)
         for site in options.sites or (f"http://{_bracketed(options.host)}:{port}",):
-            console.print(f"[bold]{escape(site)}[/]  (Ctrl+C ends it)", soft_wrap=True)
+            click.echo(f"{click.style(site, bold=True)}  (Ctrl+C ends it)", err=True)
         uvicorn.Server(config(app)).run(sockets=[listener])
 
 
@@ -79,17 +76,9 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     Raises as `serve`.
     """
     check_address(options.host, options.auth)
-    folder, state = _folder(published), options.state or default_state()
-    if not notebook.is_file():
-        raise InputError(
-            "the notebook is missing", found=str(notebook), fix="install costwhy again"
-        )
-    if folder is not None and state.resolve().is_relative_to(folder):
-        raise UsageError(
-            "the secret key would lie in the published folder",
-            found=str(state),
-            fix="give a state folder outside it",
-        )
+    folder = None if "://" in published else Path(published).resolve()  # None: elsewhere, as on S3
+    state = options.state or default_state()
+    _check_paths(folder, notebook, state)
     key = read_secret(state)
     revoked = IdList(options.revoked or (folder or state) / REVOKED)
     authenticator = Authenticator(options.auth, key, revoked, IdList(state / "logged-out.txt"))
@@ -104,6 +93,25 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     )
     app = builder.with_app(path="", root=str(notebook.resolve())).build()
     return Guard(app, site, authenticator, AccessLog(options.log))
+
+
+def _check_paths(folder: Path | None, notebook: Path, state: Path) -> None:
+    if folder is not None and not folder.is_dir():
+        raise InputError(
+            "the published folder is missing",
+            found=str(folder),
+            fix="publish a case, or name the folder",
+        )
+    if not notebook.is_file():
+        raise InputError(
+            "the notebook is missing", found=str(notebook), fix="install costwhy again"
+        )
+    if folder is not None and state.resolve().is_relative_to(folder):
+        raise UsageError(
+            "the secret key would lie in the published folder",
+            found=str(state),
+            fix="give a state folder outside it",
+        )
 
 
 def config(app: Guard) -> uvicorn.Config:
@@ -129,8 +137,11 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
     Raises UsageError where a site is not `https://name`, is public without a login, or none is
     given for 0.0.0.0.
     """
-    here = ["127.0.0.1", "localhost", "[::1]"]
-    own = here if is_loopback(options.host) else [_bracketed(options.host)]
+    own = (
+        ["127.0.0.1", "localhost", "[::1]"]
+        if is_loopback(options.host)
+        else [_bracketed(options.host)]
+    )
     if options.host in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
         own = []
     sites = dict(_read_site(f"http://{name}:{port}") for name in own)
@@ -169,20 +180,6 @@ def _read_site(text: str) -> tuple[str, str]:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-def _folder(published: str) -> Path | None:
-    """The published folder on this machine; None where it is elsewhere, such as on S3."""
-    if "://" in published:
-        return None
-    folder = Path(published)
-    if not folder.is_dir():
-        raise InputError(
-            "the published folder is missing",
-            found=str(folder),
-            fix="publish a case, or name the folder",
-        )
-    return folder.resolve()
 
 
 def _listen(host: str, port: int) -> socket.socket:

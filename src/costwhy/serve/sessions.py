@@ -53,12 +53,10 @@ class Sessions:
         return session
 
     def leave(self, session: Session) -> None:
-        """A WebSocket of the session has closed."""
         session.open -= 1
         session.closed = time.monotonic()
 
     def owns(self, name: str, owner: str) -> bool:
-        """Whether the session is there and belongs to this owner."""
         return name in self._sessions and self._sessions[name].owner == owner
 
     def may_read(self, file: str, owner: str) -> bool:

@@ -16,7 +16,6 @@ from costwhy.errors import SourceError
 # The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
-TOO_LONG = f"the line is longer than {MAX_LINE_BYTES // 2**20} MB"
 SHOWN_COLUMNS = 20
 _PROBED_LINES = 5
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
@@ -91,12 +90,13 @@ def read_bytes(file: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise SourceError(f"the file cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
-        raise too_large()
+        raise too_large(MAX_BYTES)
     return data
 
 
-def too_large(size: str = f"{MAX_BYTES // 2**20} MB") -> SourceError:
+def too_large(limit: int) -> SourceError:
     """The error of a file beyond a limit."""
+    size = f"{limit // 2**20} MB"
     return SourceError(f"the file is larger than {size} when decompressed: split it")
 
 
@@ -128,7 +128,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
             while part := stream.readline(MAX_LINE_BYTES):
                 total += len(part)
                 if total > MAX_BYTES:
-                    raise too_large()
+                    raise too_large(MAX_BYTES)
                 starts, ends = not inside_long, part.endswith(b"\n")
                 number += starts
                 inside_long = not ends and len(part) == MAX_LINE_BYTES

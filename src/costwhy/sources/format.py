@@ -135,8 +135,9 @@ class Live:
 
     def digest(self, reading: Reading) -> str:
         """How it was read and what came: the same again is the same delivery."""
-        how = self.salt if reading.complete else "0" * HALF
-        return how + hashlib.sha256(self.contents(reading)).hexdigest()[:HALF]
+        return (self.salt if reading.complete else "0" * HALF) + hashlib.sha256(
+            self.contents(reading)
+        ).hexdigest()[:HALF]
 
 
 def salt(*words: object) -> str:
@@ -157,8 +158,9 @@ def whole_hour(moment: datetime) -> datetime:
 def of_day(reading: Reading, day: date, column: str) -> Reading:
     """The rows and the hours seen of one day, by `column`; what was set aside is on no day."""
     rows = reading.rows.filter(pl.col(column).dt.date() == day)
-    seen = reading.seen.filter(pl.col("hour").dt.date() == day)
-    return Reading(rows, reading.set_aside.clear(), seen)
+    return Reading(
+        rows, reading.set_aside.clear(), reading.seen.filter(pl.col("hour").dt.date() == day)
+    )
 
 
 # ---------------------------------------------------------------- formats

@@ -81,10 +81,11 @@ class Collector:
         read     may return reasons why parts of a record were left out
         kind     what a record should be: `CloudTrail record`
         """
+        too_long = f"the line is longer than {files.MAX_LINE_BYTES // 2**20} MB"
         try:
             for place, record in records:
                 try:
-                    reasons = (files.TOO_LONG,) if record is None else read(record) or ()
+                    reasons = (too_long,) if record is None else read(record) or ()
                 except msgspec.MsgspecError as error:
                     reasons = (f"no {kind}: {error}",)
                 except (ValueError, RecursionError) as error:
@@ -155,8 +156,9 @@ class Collector:
 
 def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the table's columns, without `delivery`: ingest adds it."""
-    schema = {name: dtype for name, dtype in table.schema.items() if name != "delivery"}
-    return pl.DataFrame(rows, schema=schema)
+    return pl.DataFrame(
+        rows, schema={name: dtype for name, dtype in table.schema.items() if name != "delivery"}
+    )
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
@@ -168,8 +170,7 @@ def to_text(value: object) -> str | None:
     """A JSON value as a clean text; null where it is neither a text nor a number, or empty."""
     if isinstance(value, str):
         return clean(value.strip()) or None
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return str(value) if number else None
+    return str(value) if (isinstance(value, int | float) and not isinstance(value, bool)) else None
 
 
 def to_mapping(value: object) -> dict[str, Any]:

@@ -32,8 +32,7 @@ def is_address(path: str) -> bool:
 
 def local_path(address: str) -> str:
     """The address as a path below a mirror's folder: s3://bucket/key -> s3:/bucket/key."""
-    names = (part for part in address.removeprefix(SCHEME).split("/") if part)
-    return "/".join([ROOT, *names])
+    return "/".join([ROOT, *(part for part in address.removeprefix(SCHEME).split("/") if part)])
 
 
 def address_of(file: Path) -> str | None:
@@ -64,8 +63,9 @@ def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> li
         raise aws.unreachable(f"{address} could not be listed", error) from None
     if not found:
         fix = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
-        problem = f"there is nothing to read at {address}"
-        raise SourceError(problem, found="no object of this kind", fix=fix)
+        raise SourceError(
+            f"there is nothing to read at {address}", found="no object of this kind", fix=fix
+        )
     return found
 
 
@@ -102,5 +102,6 @@ def _pattern(glob: str) -> re.Pattern[str]:
     words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     parts = re.findall(r"\*\*/|\*\*|\*|\?|\[!?[^\]]+\]|.", glob, re.DOTALL)
     sets = (part.replace("[!", "[^", 1) if len(part) > 2 else re.escape(part) for part in parts)
-    regex = (words.get(part, one) for part, one in zip(parts, sets, strict=True))
-    return re.compile("".join(regex), re.DOTALL)
+    return re.compile(
+        "".join((words.get(part, one) for part, one in zip(parts, sets, strict=True))), re.DOTALL
+    )

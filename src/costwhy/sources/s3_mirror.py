@@ -144,8 +144,7 @@ class _Transfer:
         removed = self._remove({self._path(one.key) for one in useful})
         self._fetch_all([one for one in useful if not one.key.endswith(MANIFEST)], known)
         self._compact([_entry(one) for one in useful if self._path(one.key).is_file()])
-        refused = tuple(sorted(self.refused))
-        return Mirror(self.fetched, self.kept, removed, self.received, refused)
+        return Mirror(self.fetched, self.kept, removed, self.received, tuple(sorted(self.refused)))
 
     def _path(self, key: str) -> Path:
         return self.folder.joinpath(ROOT, self.bucket, *(part for part in key.split("/") if part))
@@ -197,8 +196,11 @@ class _Transfer:
 
     def _fetch_one(self, one: S3Object) -> None:
         path, address = self._path(one.key), f"{SCHEME}{self.bucket}/{one.key}"
-        name = hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
-        partial = self.folder / "partial" / name
+        partial = (
+            self.folder
+            / "partial"
+            / hashlib.sha256(f"{self.bucket}\0{one.key}\0{one.etag}".encode()).hexdigest()
+        )
         partial.parent.mkdir(exist_ok=True)
         try:
             self._fetch(one, partial, address)
@@ -245,8 +247,12 @@ class _Transfer:
     def _append(self, one: S3Object, partial: Path) -> None:
         """One request for what is missing; a chunk is in the file before the next is read."""
         start = partial.stat().st_size if partial.stat().st_size < one.size else 0
-        part = {"Range": f"bytes={start}-"} if start else {}
-        answer = self.client.get_object(Bucket=self.bucket, Key=one.key, IfMatch=one.etag, **part)
+        answer = self.client.get_object(
+            Bucket=self.bucket,
+            Key=one.key,
+            IfMatch=one.etag,
+            **({"Range": f"bytes={start}-"} if start else {}),
+        )
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
             while not self._stopping.is_set() and stream.tell() <= one.size:
                 if not (chunk := body.read(CHUNK)):
@@ -277,8 +283,9 @@ class _Transfer:
     def _compact(self, present: Sequence[Entry]) -> None:
         """One line for each object, and no parts of objects that are no longer wanted."""
         draft = self.folder / "index.draft"
-        lines = sorted(present, key=lambda entry: entry.key)
-        draft.write_bytes(msgspec.json.Encoder().encode_lines(lines))
+        draft.write_bytes(
+            msgspec.json.Encoder().encode_lines(sorted(present, key=lambda entry: entry.key))
+        )
         draft.replace(self.folder / "index.jsonl")
         for partial in (self.folder / "partial").glob("*"):
             partial.unlink()

@@ -1,6 +1,6 @@
 """Shifts: where a level leaves its baseline, for how long, and by how much.
 
-A level is cut into segments of constant mean (`model/change_points.py`). A run of segments away
+A level is cut into segments of constant mean (`model/levels.py`). A run of segments away
 from the segment before it is a shift. Then its two edges are put on the hour, and a ramp is told
 from a step by which of them leaves less of the level unexplained.
 """
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from costwhy.arrays import Array
-from costwhy.model.change_points import change_points
-from costwhy.model.levels import BLOCK, WEEK, Level, carried
+from costwhy.model.levels import BLOCK, WEEK, Level, carried, change_points
 
 SHORTEST = 3  # hours: what is over sooner is noise
 LEAST_DEFINED = 12  # hours of a level

@@ -1,25 +1,35 @@
-"""A spike in one row: where it is, what it cost, what it will have cost, and what kind it is."""
+"""A spike in one row: where it is, what it cost, what it will have cost, and what kind it is.
+
+Its interval says how far off a spike's excess may be, from its 10 % to its 90 % quantile.
+
+Three errors that are independent of each other:
+
+    baseline    of calls, how far off it was on earlier days; of other rates, their noise
+    autoscaler  hours in which a rule kept an instance too many or too few
+    estimate    of unbilled hours, how far off such estimates were (`model/estimates.py`)
+"""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from costwhy.behaviours import BY_KIND, verdict
+from costwhy.behaviours import BY_KIND, OF_USAGE, ON_EDGES, verdict
+from costwhy.model.baseline import Window, baseline_errors
+from costwhy.model.estimates import COVERAGE, backtest, half_width, independent_days
 from costwhy.model.levels import WEEK
 from costwhy.model.observed import HOUR, Observed
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.dollars import SpikeDollars
-from costwhy.spikes.intervals import excess_half_width, unbilled_half_width
 from costwhy.text import cents
 
 NOW_HOURS = 3  # the last hours, whose mean is *an hour now*
 WHERE_ORDER = ("service", "ServiceName", "x_UsageType", "team", "RegionId", "SubAccountId")
 WHERE_SHARE = 0.97  # of the spike's dollars that a value of `where` must hold
+QUANTILE_90 = 1.2816  # of a standard normal
 
 
 @dataclass(frozen=True)
@@ -45,10 +55,6 @@ class SpikeRow:
     cost_per_hour_now: float
     month_end_excess_cost: float
     verdict: str
-
-    def __getitem__(self, name: str) -> Any:
-        """Until every caller uses the attribute."""
-        return getattr(self, name)
 
 
 def spike_row(model: Model, spike: SpikeDollars) -> SpikeRow:
@@ -145,3 +151,73 @@ def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
         return "nothing moved"
     name = rate.service or rate.usage_type or where.get("ServiceName", "")
     return f"{BY_KIND[rate.kind].title} {name}".strip()
+
+
+# ---------------------------------------------------------------- intervals
+
+
+def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
+    """Half-width of the interval of the unbilled excess: estimate error and baseline error.
+
+    For rates of usage an estimate error scales with the cost, as their baseline does not depend on
+    the estimate; for all other rates it scales with the excess.
+    """
+    if spike.billed == spike.window.width:
+        return 0.0
+    begin, meters = spike.window.start + spike.billed, list(spike.moved_meters)
+    billed = model.observed.billed
+    ahead = slice(begin - billed, spike.window.end - billed)
+    of_usage = {b.rate.row for b in spike.baselines if b.rate.kind in OF_USAGE}
+    cost = model.cost[meters, begin : spike.window.end].sum(axis=1)
+    excess = spike.excess[meters, spike.billed :].sum(axis=1)
+    weight = np.where([row in of_usage for row in meters], cost, excess)
+    estimate = backtest(model, meters, ahead).half_width(weight)
+    return float(
+        np.hypot(estimate, excess_half_width(model, spike, spike.billed, spike.window.width))
+    )
+
+
+def excess_half_width(model: Model, spike: SpikeDollars, first: int, last: int) -> float:
+    """Half-width of the interval of the excess in hours [first, last) of the spike."""
+    widths = [_of_baseline(model, spike, k, first, last) for k in range(len(spike.baselines))]
+    widths.append(_of_autoscalers(model, spike, last - first))
+    return float(np.sqrt(np.square(widths).sum()))
+
+
+def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: int) -> float:
+    """The part that is the baseline of the `k`-th rate."""
+    usual, dollars = spike.baselines[k], float(spike.dollars[k][:, first:last].sum())
+    by_noise = QUANTILE_90 * spike.relative_errors[k] * abs(dollars)
+    if spike.spike is None or usual.rate.kind not in ON_EDGES:
+        return by_noise
+    hours = Window(spike.window.start + first, spike.window.start + last)
+    calls, of = (part[hours.hours] for part in model.parts(usual.rate.kind, usual.rate.row))
+    expected = float((usual.values[first:last] * of).sum())
+    more = float(calls.sum()) - expected
+    if not expected or not more:
+        return by_noise
+    baseline_hours = spike.spike.episodes[k].baseline_hours
+    errors = baseline_errors(model, usual.rate, hours, first, baseline_hours)
+    in_dollars = errors * abs(dollars * expected / more)
+    return half_width(in_dollars, by_noise, independent_days(errors))
+
+
+def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
+    """The part that is autoscalers' rules: an hour that one gets wrong is one instance off.
+
+    How often a rule is wrong is counted in the week before the spike, plus half an hour. Zero where
+    it is likelier than COVERAGE that no hour at all is wrong.
+    """
+    wrong_hours, variance = 0.0, 0.0
+    before = min(spike.since, model.observed.billed)
+    week = slice(max(0, before - WEEK), before)
+    for row in spike.moved_meters:
+        rule = model.meters[row].rule
+        if rule is None:
+            continue
+        gap = (model.usage[row] - model.predicted_usage[row])[week]
+        off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
+        problem = hours * (float(off.sum()) + 0.5) / (gap.size + 1)
+        wrong_hours += problem
+        variance += problem * float(rule.per_instance * model.price[row, spike.window.start]) ** 2
+    return QUANTILE_90 * float(np.sqrt(variance)) if np.exp(-wrong_hours) < COVERAGE else 0.0

@@ -13,6 +13,7 @@ from costwhy.text import one_line
 LIMITS = Limits(seconds=10.0, bytes=2**16, attempts=4)
 MOST_LINES = 40
 MOST_TEXT = 500  # characters of one line
+EventKind = Literal["new", "grown", "ended", "resolved"]
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -30,7 +31,7 @@ class Message:
     """
 
     id: str
-    event: Literal["new", "grown", "ended", "resolved"]
+    event: EventKind
     spike_id: str
     title: str
     lines: tuple[str, ...]

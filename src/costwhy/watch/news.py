@@ -1,17 +1,15 @@
 """What is new about a lake's spikes since the last messages, and the messages about it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 from urllib.parse import quote
 
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.case.case import Case
 from costwhy.case.investigate import case_of
 from costwhy.case.story import headline, sentences
-from costwhy.feedback.plans import plans_of
 from costwhy.feedback.savings import Saving, savings
 from costwhy.feedback.verdicts import (
     ACCEPTING,
@@ -19,14 +17,14 @@ from costwhy.feedback.verdicts import (
     Verdict,
     key_of_spike,
     newest,
+    plans_of,
     verdicts_of,
 )
-from costwhy.lake.journal import Journal, Record
+from costwhy.lake.store import Journal, Record
 from costwhy.text import clock, money
-from costwhy.watch.message import Message
+from costwhy.watch.message import EventKind, Message
 
 GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
-EventKind = Literal["new", "grown", "ended", "resolved"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,6 @@ class Event(Record):
 
     @property
     def id(self) -> str:
-        """The message's id."""
         return self.message.id
 
 
@@ -66,7 +63,6 @@ class Thread:
 
     @property
     def last(self) -> Event | None:
-        """Its last event."""
         return self.earlier[-1] if self.earlier else None
 
     @property
@@ -76,7 +72,6 @@ class Thread:
 
     @property
     def is_not_ours(self) -> bool:
-        """Its owner said that it belongs to somebody else."""
         return self.verdict is not None and self.verdict.verdict == "not_ours"
 
     def news(self) -> EventKind | None:
@@ -109,10 +104,8 @@ def find_news(
     by_key: dict[str, list[Event]] = {}
     for one in earlier:
         by_key.setdefault(one.key, []).append(one)
-    keys = _keys([key_of_spike(analysis, found) for found in analysis.found], by_key)
-    threads = [
-        Thread(key, spike, by_key.get(key, []), newest(verdicts, spike)) for key, spike in keys
-    ]
+    spikes = [key_of_spike(analysis, found) for found in analysis.found]
+    threads = list(_threads(spikes, by_key, verdicts))
     writer = NewsWriter(analysis, url, now)
     news = []
     for found, thread in zip(analysis.found, threads, strict=True):
@@ -136,10 +129,10 @@ def find_news(
     return news
 
 
-def _keys(
-    spikes: list[SpikeKey], by_key: Mapping[str, list[Event]]
-) -> Iterable[tuple[str, SpikeKey]]:
-    """Each spike with the key of its events: that of its id, else that of the same spike."""
+def _threads(
+    spikes: list[SpikeKey], by_key: Mapping[str, list[Event]], verdicts: list[Verdict]
+) -> Iterator[Thread]:
+    """Each spike with its earlier events: those of its id, else those of the same spike."""
     keys = {one.spike.spike_id: key for key, chain in by_key.items() for one in chain}
     keys |= {key: key for key in by_key}
     taken = {keys[spike.spike_id] for spike in spikes if spike.spike_id in keys}
@@ -151,7 +144,7 @@ def _keys(
         )
         key = keys.get(spike.spike_id) or next(same, spike.spike_id)
         taken.add(key)
-        yield key, spike
+        yield Thread(key, spike, by_key.get(key, []), newest(verdicts, spike))
 
 
 @dataclass(frozen=True)
@@ -208,8 +201,8 @@ class NewsWriter:
 
     def _event(self, thread: Thread, step: str, message: Message, *, by_default: bool) -> Event:
         """At this time, or right after the spike's last event where the clock was set back."""
-        times = (one.at + timedelta(microseconds=1) for one in thread.earlier)
-        at, as_of = max([self.now, *times]), self.analysis.observed.as_of
+        at = max([self.now, *(one.at + timedelta(microseconds=1) for one in thread.earlier)])
+        as_of = self.analysis.observed.as_of
         return Event(thread.key, message.event, step, thread.spike, message, by_default, at, as_of)
 
     def _id(self, thread: Thread, event: EventKind, step: str) -> str:
@@ -248,12 +241,13 @@ def _opinion(verdict: Verdict | None) -> str:
     """What its owner said of it."""
     if verdict is None:
         return ""
-    note = f": “{verdict.note}”" if verdict.note else ""
-    kind = verdict.verdict.replace("_", " ")
-    return f"{verdict.who or 'Somebody'} said {kind} on {clock(verdict.at)}{note}."
+    said = f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')}"
+    return f"{said} on {clock(verdict.at)}" + (f": “{verdict.note}”." if verdict.note else ".")
 
 
 def read_events(journal: Journal) -> list[Event]:
     """All events that were ever written down, oldest first, then the largest."""
-    events = journal.all(Event, ".pending")
-    return sorted(events, key=lambda one: (one.at, -abs(one.message.dollars), one.id))
+    return sorted(
+        journal.all(Event, ".pending"),
+        key=lambda one: (one.at, -abs(one.message.dollars), one.id),
+    )

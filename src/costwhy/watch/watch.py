@@ -30,16 +30,15 @@ from costwhy.case.analysis import LakeReader
 from costwhy.config import EmailChannel, OutputChannel, Watch, WebhookChannel, Workspace
 from costwhy.errors import CostwhyError
 from costwhy.ingest.ingest import ingest
-from costwhy.lake.journal import Journal, Record
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.lake.lock import lock
+from costwhy.lake.store import Journal, Record
 from costwhy.watch.channels import send
 from costwhy.watch.news import Event, find_news, read_events
 
 FOLDER = "watch"
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 logger = logging.getLogger("costwhy.watch")
-logger.addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,8 @@ def watch(
 
 def notify(lake: LakeReader, channels: Watch, url: str | None, now: datetime) -> Report:
     """Find what is new, write it down, and send what is not sent yet."""
+    journal = Journal(lake.place, FOLDER)
     with lock(f"{lake.place}/{FOLDER}") as check_lock:
-        journal = Journal(lake.place, FOLDER)
-        journal.clear_drafts()
         events = read_events(journal)
         for event in find_news(lake, events, url, now):
             check_lock()
@@ -186,8 +184,8 @@ class Delivery:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            failed = replace(attempt, problem=error.problem)
-            self.journal.create(f"{event.id}.failed-{number:04d}", failed)
+            name = f"{event.id}.failed-{number:04d}"
+            self.journal.create(name, replace(attempt, problem=error.problem))
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
         self.journal.create(f"{event.id}.sent", attempt)

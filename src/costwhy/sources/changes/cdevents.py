@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from costwhy.sources import files
-from costwhy.sources.changes.stated import stated
+from costwhy.sources.changes.long_table import stated
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path

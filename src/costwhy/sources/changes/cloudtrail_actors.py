@@ -82,12 +82,11 @@ def find_actor(record: Mapping[str, Any]) -> Actor:
     actor = _named(identity)
     if actor.automated:
         return actor
-    routine = _is_routine(record, identity)
     return Actor(
         actor.name or to_text(identity.get("invokedBy")),
         actor.kind or "service",
         actor.role,
-        routine,
+        _is_routine(record, identity),
     )
 
 

@@ -37,15 +37,16 @@ def read(
             reading = cloudtrail.read_events([(shown, events)], service_tags)
         except aws.FAULTS as error:
             raise aws.unreachable(f"CloudTrail in {region} could not be read", error) from None
-        piece = of_day(reading, start.date(), "time")
-        yield start.date(), replace(piece, set_aside=reading.set_aside)
+        yield (
+            start.date(),
+            replace(of_day(reading, start.date(), "time"), set_aside=reading.set_aside),
+        )
 
 
 def _events(client: Any, start: datetime, end: datetime) -> Iterator[tuple[str, bytes]]:
     """Place and JSON of every event of [start, end); for CloudTrail the last second counts too."""
-    last = end - timedelta(seconds=1)
     pages = client.get_paginator("lookup_events").paginate(
-        StartTime=start, EndTime=last, PaginationConfig={"PageSize": 50}
+        StartTime=start, EndTime=(end - timedelta(seconds=1)), PaginationConfig={"PageSize": 50}
     )
     numbers, asked = count(1), time.monotonic()
     for page in pages:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from costwhy.behaviours import SCHEDULE  # also the kind of a change
 from costwhy.sources.reading import clean, to_mapping, to_text
 
 MAX_JSON = 4096  # Bytes of JSON that are kept of the values before or after a change
@@ -35,7 +36,7 @@ _KINDS = {
         UpdateNodegroupConfig ModifyFleet ModifySpotFleetRequest UpdateBrokerStorage
         UpdateBrokerCount SuspendProcesses ResumeProcesses ResizeCluster PutWarmPool
     """,
-    "schedule": """
+    SCHEDULE: """
         CreateSchedule UpdateSchedule DeleteSchedule EnableRule DisableRule
         UpdateEventSourceMapping
     """,
@@ -125,7 +126,7 @@ def find_kind(record: Mapping[str, Any]) -> str:
         deploys = asked.get("taskDefinition") or asked.get("forceNewDeployment")
         return "deploy" if deploys or "desiredCount" not in asked else "scaling"
     if event == "PutRule":
-        return "schedule" if asked.get("scheduleExpression") else "config"
+        return SCHEDULE if asked.get("scheduleExpression") else "config"
     if event in {"UpdateTable", "ModifyTable"}:
         return "scaling" if _THROUGHPUT & asked.keys() else "config"
     if event.startswith("Modify") and _SIZES & asked.keys():

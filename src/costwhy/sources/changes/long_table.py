@@ -9,6 +9,7 @@
 import csv
 import hashlib
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -24,11 +25,12 @@ import pyarrow.parquet as pq
 from costwhy.behaviours import CHANGE_KINDS
 from costwhy.errors import SourceError
 from costwhy.sources import files
+from costwhy.sources.changes.cloudtrail_actors import kind_of
 from costwhy.sources.changes.cloudtrail_calls import short_json
-from costwhy.sources.changes.stated import stated
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
-from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
+from costwhy.sources.owners.codeowners import repository_path
+from costwhy.sources.reading import Collector, Reading, clean, to_mapping, to_text, to_time
 from costwhy.tables import CHANGES
 
 NEEDED = ("time", "kind", "service")
@@ -64,8 +66,10 @@ def read(sources: Sequence[Path]) -> Reading:
         rows = readers.get(ending, files.read_lines)(file)
         collector.read_each(file, rows, read_one, "change")
     names = ", ".join(clean(name, 60) for name in list(unknown)[: files.SHOWN_COLUMNS])
-    notes = (f"columns that are not known were left out: {names}",) if unknown else ()
-    return replace(collector.reading(), notes=notes)
+    return replace(
+        collector.reading(),
+        notes=((f"columns that are not known were left out: {names}",) if unknown else ()),
+    )
 
 
 def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
@@ -83,14 +87,12 @@ def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
 
 
 def _decoded(value: object) -> object:
-    """What a text says as JSON; a text that is no JSON stays one."""
     with suppress(msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(value) if isinstance(value, str) else value
     return value
 
 
 def _row(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Columns of `changes`, and why parts of the row are left out."""
     kind = to_text(fields.get("kind"))
     if kind is None:
         raise ValueError("there is no kind")
@@ -98,11 +100,10 @@ def _row(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if kind not in CHANGE_KINDS:
         kinds = ", ".join(CHANGE_KINDS)
         reasons.append(f"the kind is none of {kinds}: the change is kept as `other`")
-    values = {name: short_json(fields[name]) for name in ("before", "after") if name in fields}
     return {
         **row,
         **{name: to_text(fields.get(name)) for name in TEXTS},
-        **values,
+        **{name: short_json(fields[name]) for name in ("before", "after") if name in fields},
         "time": datetime.fromisoformat(fields["time"]),
         "source": "changes",
         "kind": kind if kind in CHANGE_KINDS else "other",
@@ -112,12 +113,61 @@ def _row(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }, reasons
 
 
+# ---------------------------------------------------------------- what people state
+
+
+def stated(fields: Mapping[str, Any], where: str = "") -> tuple[dict[str, Any], list[str]]:
+    """Columns of `changes`, and why parts are left out: a link that is no web address, half a plan.
+
+    where: what the names of the fields begin with, in the reasons.
+    """
+    actor, url = to_text(fields.get("actor")), to_text(fields.get("url"))
+    reasons = []
+    if url and not url.startswith(("https://", "http://")):
+        reasons.append(f"{where}url is no web address: the change is kept without it")
+        url = None
+    row = {
+        "actor": actor,
+        "actor_kind": kind_of(actor),
+        "summary": to_text(fields.get("summary")),
+        "url": url,
+        "ticket": to_text(fields.get("ticket")),
+        "path": repository_path(url),
+    }
+    try:
+        row |= _plan(fields.get("planned"))
+    except ValueError as error:
+        reasons.append(f"{where}planned is incomplete, the change is kept without it: {error}")
+    return row, reasons
+
+
+def _plan(planned: object) -> dict[str, Any]:
+    """The plan's columns; none where nothing is planned. Raises ValueError for half a plan."""
+    if planned is None:
+        return {}
+    plan = to_mapping(planned)
+    reason, cost = to_text(plan.get("reason")), plan.get("expected_cost_per_day")
+    if reason is None:
+        raise ValueError("reason is missing")
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or not math.isfinite(cost):
+        raise ValueError("expected_cost_per_day is no number")
+    if plan.get("until") is None:
+        raise ValueError("until is missing")
+    return {
+        "planned_reason": reason,
+        "planned_cost_per_day": float(cost),
+        "planned_until": to_time(plan["until"]),
+    }
+
+
 # ---------------------------------------------------------------- rows of CSV and Parquet
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[str, Row]]:
-    text = io.StringIO(files.read_bytes(file).decode("utf-8-sig", "replace"), newline="")
-    rows = csv.DictReader(text, restkey=_BEYOND)
+    rows = csv.DictReader(
+        io.StringIO(files.read_bytes(file).decode("utf-8-sig", "replace"), newline=""),
+        restkey=_BEYOND,
+    )
     try:
         files.require_columns(dict.fromkeys(rows.fieldnames or (), pl.String()), NEEDED)
         for row in rows:
@@ -132,7 +182,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Row]]:
             about = opened.metadata
         size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
         if size > files.MAX_BYTES:
-            raise files.too_large()
+            raise files.too_large(files.MAX_BYTES)
         frame = pl.scan_parquet(file, glob=False)
         files.require_columns(frame.collect_schema(), NEEDED)
         for start in range(0, about.num_rows, _ROWS):

@@ -55,16 +55,19 @@ def expressions(
 ) -> dict[str, str]:
     """SQL for each column that the reduction needs; see `focus.expressions`."""
     names = {_snake(name): name for name in columns}
-    types = {snake: columns[name] for snake, name in names.items()}
-    require({**columns, **types}, REQUIRED, "Cost and Usage Report")
-    words = partial(_read, text, columns, names, "NULL::VARCHAR")
-    amount = partial(_read, number, columns, names, "NULL::DOUBLE")
-    moment = partial(_read, time, columns, names, "NULL::TIMESTAMP")
-    product = partial(_product, columns, names)
+    require(
+        {**columns, **{snake: columns[name] for snake, name in names.items()}},
+        REQUIRED,
+        "Cost and Usage Report",
+    )
+    words, amount, moment = (
+        partial(_column, read, columns, names) for read in (text, number, time)
+    )
+    product = partial(first_tag, columns, names.get("product", "product"))
     kind = words(LINE)
     return (
         _texts(words, product)
-        | _kinds(kind, words)
+        | _kinds(kind, words, amount)
         | {
             "start": moment("line_item_usage_start_date"),
             "period": coalesce(
@@ -77,7 +80,6 @@ def expressions(
                     [amount("pricing_public_on_demand_cost"), amount("line_item_unblended_cost")]
                 )
             ),
-            "ConsumedQuantity": _where(_usage(kind), amount("line_item_usage_amount")),
         }
         | {name: _tag(columns, names, keys) for name, keys in tags.items()}
     )
@@ -86,30 +88,29 @@ def expressions(
 Sql = Callable[[str], str]  # SQL of a column by its name in snake_case; of an absent one a null
 
 
-def _read(
+def _column(
     read: Callable[[Mapping[str, str], str], str],
     columns: Mapping[str, str],
     names: Mapping[str, str],
-    absent: str,
     snake: str,
 ) -> str:
-    return read(columns, names[snake]) if snake in names else absent
+    return read(columns, names.get(snake, snake))
 
 
-def _texts(words: Sql, product: Sql) -> dict[str, str]:
+def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str]:
     return {
         "ProviderName": "'AWS'",
         "BillingAccountId": words("bill_payer_account_id"),
         "SubAccountId": words("line_item_usage_account_id"),
         "SubAccountName": words("line_item_usage_account_name"),
         "RegionId": coalesce(
-            [words("product_region_code"), words("product_region"), product("region")]
+            [words("product_region_code"), words("product_region"), product(["region"])]
         ),
         "ServiceCategory": "NULL::VARCHAR",
         "ServiceName": coalesce(
             [
                 words("product_product_name"),
-                product("product_name"),
+                product(["product_name"]),
                 words("product_servicename"),
                 words("line_item_product_code"),
             ]
@@ -122,16 +123,8 @@ def _texts(words: Sql, product: Sql) -> dict[str, str]:
     }
 
 
-def _usage(kind: str) -> str:
-    return f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
-
-
-def _where(condition: str, value: str) -> str:
-    return f"CASE WHEN {condition} THEN {value} END"
-
-
-def _kinds(kind: str, words: Sql) -> dict[str, str]:
-    """What follows from the kind of the line item."""
+def _kinds(kind: str, words: Sql, amount: Sql) -> dict[str, str]:
+    usage = f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
     covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
     unused = f"{kind} IN ('RIFee', 'SavingsPlanRecurringFee')"
     spot = f"{words('line_item_usage_type')} LIKE '%SpotUsage%'"
@@ -139,10 +132,11 @@ def _kinds(kind: str, words: Sql) -> dict[str, str]:
     return {
         "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
         "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {spot} THEN 'Dynamic' "
-        f"WHEN {_usage(kind)} THEN 'Standard' END",
+        f"WHEN {usage} THEN 'Standard' END",
         "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' "
         f"WHEN {unused} THEN 'Unused' END",
-        "ConsumedUnit": _where(_usage(kind), words("pricing_unit")),
+        "ConsumedUnit": f"CASE WHEN {usage} THEN {words('pricing_unit')} END",
+        "ConsumedQuantity": f"CASE WHEN {usage} THEN {amount('line_item_usage_amount')} END",
     }
 
 
@@ -169,31 +163,17 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub("[/:]", "_", name)).lower()
 
 
-def _product(columns: Mapping[str, str], names: Mapping[str, str], key: str) -> str:
-    """An entry of CUR 2.0's product map."""
-    if "product" not in names:
-        return "NULL::VARCHAR"
-    return first_tag(columns, names["product"], [key])
-
-
-def tag_columns(columns: Mapping[str, str]) -> dict[str, str]:
-    """Legacy CUR: tag key and the column that has it."""
-    found = {}
-    for name in columns:
-        snake = _snake(name)
-        if snake.startswith("resource_tags_"):
-            found[snake.removeprefix("resource_tags_").removeprefix("user_")] = name
-    return found
-
-
 def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[str]) -> str:
-    by_column = tag_columns(columns)
+    """The first tag that a row has: in columns of their own (legacy CUR), or in the map."""
+    by_column = {
+        snake.removeprefix("resource_tags_").removeprefix("user_"): name
+        for snake, name in names.items()
+        if snake.startswith("resource_tags_")
+    }
     own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
-    parts = [f"nullif({quoted(column)}, '')" for column in own]
-    if "resource_tags" in names:
-        variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
-        parts.append(first_tag(columns, names["resource_tags"], variants))
-    return coalesce(parts) if parts else "NULL::VARCHAR"
+    variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
+    mapped = first_tag(columns, names.get("resource_tags", "resource_tags"), variants)
+    return coalesce([*(f"nullif({quoted(column)}, '')" for column in own), mapped])
 
 
 FORMAT = bill_format(bill=Bill(expressions))

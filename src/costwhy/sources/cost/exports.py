@@ -9,6 +9,7 @@ and a `NAME-Manifest.json` beside it. Files of any other layout are parts of one
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +23,10 @@ PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
 
 def choose(found: Sequence[Path]) -> tuple[Path, ...]:
     """Of the files of a source those that are to be read; manifests among them say which."""
-    bills = [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"]
-    return newest(bills, [f for f in found if f.name.endswith(MANIFEST)])
+    return newest(
+        [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"],
+        [f for f in found if f.name.endswith(MANIFEST)],
+    )
 
 
 def _modified(file: Path) -> float:
@@ -51,17 +54,19 @@ def newest(
 
 
 def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
-    """The files that the manifest of each period names.
+    """The files that the manifest of each period names; nothing where it cannot be read.
 
-    One beside the period's folder counts before those of executions.
+    The last one counts, and one beside the period's folder before those of executions.
     """
-    found: dict[str, tuple[tuple[int, float, str], frozenset[str]]] = {}
-    for manifest in manifests:
-        key, names = _listed(manifest)
-        rank = (-len(manifest.parts), _modified(manifest), str(manifest))
-        if key and names and (key not in found or found[key][0] < rank):
-            found[key] = rank, names
-    return {key: names for key, (_, names) in found.items()}
+    found: dict[str, frozenset[str]] = {}
+    for manifest in sorted(manifests, key=lambda m: (-len(m.parts), _modified(m), str(m))):
+        with suppress(OSError, ValueError, AttributeError):
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            names = content.get("dataFiles") or content.get("reportKeys") or []
+            keys = {str(name).removeprefix("s3://").split("/", 1)[-1] for name in names}
+            if keys and period_of(manifest):
+                found[period_of(manifest)] = frozenset(keys)
+    return found
 
 
 def period_of(file: Path) -> str:
@@ -75,7 +80,12 @@ def _of_period(
     group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]
 ) -> list[Path]:
     if names is not None:
-        named = {file: name for name in names for file in group if _is_named(file, name)}
+        named = {
+            file: name
+            for name in names
+            for file in group
+            if file.as_posix().endswith(name) or name.endswith("/".join(file.parts[-3:]))
+        }
         if named:
             return [*named, *_missing(named, names)]
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
@@ -86,27 +96,12 @@ def _of_period(
     return [f for f in group if f.parent == last]
 
 
-def _is_named(file: Path, name: str) -> bool:
-    return file.as_posix().endswith(name) or name.endswith("/".join(file.parts[-3:]))
-
-
 def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]:
     """Where the other files of a manifest would be: beside those that are here."""
     folders = {name.rpartition("/")[0]: file.parent for file, name in named.items()}
     for name in sorted(names - set(named.values())):
         folder, _, last = name.rpartition("/")
         yield folders.get(folder, next(iter(folders.values()))) / last
-
-
-def _listed(manifest: Path) -> tuple[str, frozenset[str]]:
-    """The period and the file names of a manifest; nothing where it cannot be read."""
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        names = content.get("dataFiles") or content.get("reportKeys") or []
-        keys = (str(name).removeprefix("s3://").split("/", 1)[-1] for name in names)
-        return period_of(manifest), frozenset(keys)
-    except (OSError, ValueError, AttributeError):
-        return "", frozenset()
 
 
 # A format of bills; what differs is `bill`

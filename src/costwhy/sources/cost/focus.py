@@ -45,13 +45,17 @@ def expressions(
     """
     require(columns, REQUIRED, "FOCUS")
     wanted = {name: [p + key for key in keys for p in TAG_PREFIXES] for name, keys in tags.items()}
-    names = sorted({name for group in wanted.values() for name in group})
-    present = keys_in(tag_keys(columns, "Tags"), names) if "Tags" in columns else set()
+    present = (
+        keys_in(
+            tag_keys(columns, "Tags"), sorted({name for group in wanted.values() for name in group})
+        )
+        if "Tags" in columns
+        else set()
+    )
     effective, billed = number(columns, "EffectiveCost"), number(columns, "BilledCost")
     usage_types = [text(columns, name) for name in ("x_UsageType", "SkuMeter", "SkuId")]
     units = [text(columns, name) for name in ("ConsumedUnit", "PricingUnit")]
     periods = [time(columns, name) for name in ("BillingPeriodStart", "ChargePeriodStart")]
-    quantities = [number(columns, name) for name in ("ConsumedQuantity", "PricingQuantity")]
     return (
         {name: text(columns, name) for name in TEXT}
         | {
@@ -64,7 +68,9 @@ def expressions(
             "EffectiveCost": effective,
             "BilledCost": billed if "BilledCost" in columns else effective,
             "ListCost": f"coalesce({number(columns, 'ListCost')}, 0)",
-            "ConsumedQuantity": coalesce(quantities),
+            "ConsumedQuantity": coalesce(
+                [number(columns, name) for name in ("ConsumedQuantity", "PricingQuantity")]
+            ),
         }
         | {
             name: first_tag(columns, "Tags", [key for key in keys if key in present])

@@ -9,10 +9,9 @@ def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None
     """Raises SourceError for the first of these columns that the file lacks."""
     missing = [name for name in names if name not in columns]
     if missing:
-        shown = ", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")
         raise SourceError(
             f"column {missing[0]} is missing: this is no {what} file",
-            found=shown,
+            found=(", ".join(list(columns)[:12]) + (", ..." if len(columns) > 12 else "")),
             fix=f"export it with {missing[0]}, or name the right format in costwhy.toml",
         )
 

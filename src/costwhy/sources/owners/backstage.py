@@ -45,8 +45,11 @@ def read(sources: Sequence[Path]) -> Reading:
         if kind in _WITHOUT_ROW:
             return
         row = _row(entity, kind)
-        namespace = to_text(to_mapping(entity.get("metadata")).get("namespace")) or "default"
-        key = (kind, namespace.lower(), row["name"].lower())
+        key = (
+            kind,
+            (to_text(to_mapping(entity.get("metadata")).get("namespace")) or "default").lower(),
+            row["name"].lower(),
+        )
         first = collector.keep_once(row, key, row, f"{kind} {row['name']!r} is defined twice")
         named = to_mapping(entity.get("spec")).get("members") if first and kind == "group" else None
         for user in _names(named):
@@ -107,21 +110,34 @@ def _pagerduty(notes: Mapping[str, Any]) -> str | None:
 
     An integration key opens incidents, so it is never shown: only that there is one.
     """
-    service = to_text(notes.get("pagerduty.com/service-id"))
-    return service or ("PagerDuty" if notes.get("pagerduty.com/integration-key") else None)
+    return to_text(notes.get("pagerduty.com/service-id")) or (
+        "PagerDuty" if notes.get("pagerduty.com/integration-key") else None
+    )
 
 
 def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataFrame:
     """Users with the groups that name them as members, besides those that they name themselves."""
     if not members:
         return rows
-    columns = {"name": list(members), "groups": list(members.values())}
-    named = pl.DataFrame(columns, schema_overrides={"groups": pl.List(pl.String)})
-    joined = rows.join(named, on="name", how="left", maintain_order="left")
-    both = pl.concat_list("member_of", pl.col("groups").fill_null([]))
-    unique = both.list.unique(maintain_order=True)
-    member_of = pl.when(pl.col("kind") == "user").then(unique).otherwise(pl.col("member_of"))
-    return joined.with_columns(member_of.alias("member_of")).drop("groups")
+    joined = rows.join(
+        pl.DataFrame(
+            {"name": list(members), "groups": list(members.values())},
+            schema_overrides={"groups": pl.List(pl.String)},
+        ),
+        on="name",
+        how="left",
+        maintain_order="left",
+    )
+    return joined.with_columns(
+        pl.when(pl.col("kind") == "user")
+        .then(
+            pl.concat_list("member_of", pl.col("groups").fill_null([])).list.unique(
+                maintain_order=True
+            )
+        )
+        .otherwise(pl.col("member_of"))
+        .alias("member_of")
+    ).drop("groups")
 
 
 FORMAT = Format(section="owners", source="backstage", files=Files((".yaml", ".yml")), read=read)

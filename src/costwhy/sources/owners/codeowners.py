@@ -54,8 +54,17 @@ def read(sources: Sequence[Path]) -> Reading:
         if words:
             _refuse_pattern(words[0])
             owner = _team(words[1]) if len(words) > 1 else None
-            row = {"source": "codeowners", "kind": "path", "name": words[0], "owner": owner}
-            collector.keep({**row, "position": position, "depends_on": [], "member_of": []})
+            collector.keep(
+                {
+                    "source": "codeowners",
+                    "kind": "path",
+                    "name": words[0],
+                    "owner": owner,
+                    "position": position,
+                    "depends_on": [],
+                    "member_of": [],
+                }
+            )
 
     for file in sources:
         collector.read_each(file, files.read_lines(file), read_one, "CODEOWNERS line")
@@ -63,7 +72,6 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _refuse_pattern(pattern: str) -> None:
-    """Raises ValueError with a reason where the pattern cannot be used."""
     if pattern.startswith(("!", "[", "^[")):
         raise ValueError("negation, ranges and sections are no CODEOWNERS patterns on GitHub")
     stars = [len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*")]

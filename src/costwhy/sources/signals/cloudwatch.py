@@ -16,7 +16,6 @@ import polars as pl
 
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
-from costwhy.sources import aws_tags
 from costwhy.sources.format import (
     USUAL_DAYS,
     Region,
@@ -72,7 +71,7 @@ def read(
         found = find_series(client, region, presets or USUAL, service_tags)
         for start, end in request.windows(DAYS_A_CALL):
             reading = _reading(_points(client, found, start, whole_hour(end)))
-            for day in request.days:
+            for day in sorted(request.days):
                 if start <= begin(day) < end:
                     yield day, of_day(reading, day, "hour")
     except aws.FAULTS as error:
@@ -82,7 +81,8 @@ def read(
 # ---------------------------------------------------------------- which series
 
 
-Tags = Mapping[aws_tags.Resource, Mapping[str, str]]
+# Of a resource: the service and the last part of its ARN, `("sqs", "orders")`
+Tags = Mapping[tuple[str, str], Mapping[str, str]]
 
 
 def find_series(
@@ -94,7 +94,7 @@ def find_series(
     """
     wanted = [(preset, series) for preset in presets for series in PRESETS[preset]]
     kinds = [series.resource[0] for _, series in wanted if series.resource]
-    tags = aws_tags.read(region, kinds) if kinds else {}
+    tags = read_tags(region, kinds) if kinds else {}
     first: dict[tuple[str, str], str] = {}
     return [
         one
@@ -123,8 +123,9 @@ def _service(
 ) -> str | None:
     """The service that the tags of the resource name, else the resource's own name."""
     kind, pattern = series.resource or ("", "")
-    own = tags.get((kind, pattern.format_map(values)), {})
-    return aws_tags.service_of(own, service_tags) or own_name(values[series.service])
+    return service_of(tags.get((kind, pattern.format_map(values)), {}), service_tags) or own_name(
+        values[series.service]
+    )
 
 
 def _found(series: Series, metric: str, values: Mapping[str, str], service: str) -> Iterator[Found]:
@@ -133,14 +134,51 @@ def _found(series: Series, metric: str, values: Mapping[str, str], service: str)
     stated = {"Namespace": series.namespace, "MetricName": metric, "Dimensions": dimensions}
     for measure in series.measures:
         if measure.metric == metric:
-            query = {"Metric": stated, "Period": 3600, "Stat": measure.statistic}
-            yield Found(service, caller, measure, query)
+            yield Found(
+                service,
+                caller,
+                measure,
+                {"Metric": stated, "Period": 3600, "Stat": measure.statistic},
+            )
 
 
 def own_name(value: str) -> str | None:
     """The name within a dimension's value: app/front-door/50dc6c495c0c9188 -> front-door."""
     parts = value.split("/")
     return to_text(parts[1] if len(parts) == 3 else value)
+
+
+# ---------------------------------------------------------------- their tags
+
+
+def read_tags(region: str, kinds: Sequence[str] = ()) -> dict[tuple[str, str], dict[str, str]]:
+    """Tags of every resource of a region that ever had one. Source: AWS, *GetResources*.
+
+    kinds: `sqs`, `ecs:service`; empty: all.
+
+    Raises UnreachableError where AWS does not answer.
+    """
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    try:
+        pages = aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
+        for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds))):
+            for resource in page.get("ResourceTagMappingList", []):
+                tags = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
+                found[resource_of(resource["ResourceARN"])] = tags
+    except aws.FAULTS as error:
+        raise aws.unreachable(f"tags in {region} could not be read", error) from None
+    return found
+
+
+def resource_of(arn: str) -> tuple[str, str]:
+    """arn:aws:lambda:eu-west-1:111:function:resize -> ("lambda", "function:resize")."""
+    parts = arn.split(":", 5)
+    return (parts[2], parts[5]) if len(parts) == 6 else ("", arn)
+
+
+def service_of(tags: Mapping[str, str], names: Sequence[str]) -> str | None:
+    """Our service: the first of the tags that is present and says something; null: none."""
+    return next((text for name in names if (text := to_text(tags.get(name)))), None)
 
 
 # ---------------------------------------------------------------- their hours
@@ -150,7 +188,6 @@ Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, m
 
 
 def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:
-    """The points of every series in [start, end)."""
     rows: list[Point] = []
     if start >= end:
         return rows

@@ -7,6 +7,8 @@ pages of metrics and dimensions of each service.
 
 from dataclasses import dataclass
 
+from costwhy.behaviours import CAPACITY, RETRIES
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -47,8 +49,8 @@ def _all(
 
 
 _OWN = (
-    *(measure for name in ("calls", "retries", "errors", "bytes") for measure in _all(name, name)),
-    *_all("capacity", "capacity", statistic="Average"),
+    *(measure for name in ("calls", RETRIES, "errors", "bytes") for measure in _all(name, name)),
+    *_all(CAPACITY, CAPACITY, statistic="Average"),
 )
 
 PRESETS: dict[str, tuple[Series, ...]] = {
@@ -65,7 +67,7 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             (
                 *_all("calls", "RequestCount"),
                 *_all("errors", "HTTPCode_Target_5XX_Count"),
-                *_all("capacity", "HealthyHostCount", statistic="Average"),
+                *_all(CAPACITY, "HealthyHostCount", statistic="Average"),
             ),
             resource=("elasticloadbalancing", "{TargetGroup}"),
         ),
@@ -100,7 +102,7 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             (
                 *_all("calls", "Invocations"),
                 *_all("errors", "Errors"),
-                *_all("capacity", "ConcurrentExecutions", statistic="Average"),
+                *_all(CAPACITY, "ConcurrentExecutions", statistic="Average"),
             ),
             resource=("lambda", "function:{FunctionName}"),
         ),
@@ -113,8 +115,8 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             "QueueName",
             (
                 *_all("calls", "NumberOfMessagesReceived"),
-                *_all("retries", "NumberOfMessagesReceived"),
-                *_all("retries", "NumberOfMessagesDeleted", scale=-1.0),
+                *_all(RETRIES, "NumberOfMessagesReceived"),
+                *_all(RETRIES, "NumberOfMessagesDeleted", scale=-1.0),
                 *_all("bytes", "SentMessageSize"),
             ),
             resource=("sqs", "{QueueName}"),
@@ -129,7 +131,7 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             (
                 *_all("calls", "SuccessfulRequestLatency", statistic="SampleCount"),
                 *_all("calls", "ThrottledRequests", "SystemErrors"),
-                *_all("retries", "ThrottledRequests"),
+                *_all(RETRIES, "ThrottledRequests"),
                 *_all("errors", "ThrottledRequests", "SystemErrors"),
             ),
             resource=("dynamodb", "table/{TableName}"),
@@ -154,7 +156,7 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             "AWS/ECS",
             ("ClusterName", "ServiceName"),
             "ServiceName",
-            _all("capacity", "CPUUtilization", statistic="SampleCount", scale=1 / 60),
+            _all(CAPACITY, "CPUUtilization", statistic="SampleCount", scale=1 / 60),
             resource=("ecs", "service/{ClusterName}/{ServiceName}"),
         ),
     ),
@@ -169,7 +171,7 @@ PRESETS: dict[str, tuple[Series, ...]] = {
             "AWS/AutoScaling",
             ("AutoScalingGroupName",),
             "AutoScalingGroupName",
-            _all("capacity", "GroupInServiceInstances", statistic="Average"),
+            _all(CAPACITY, "GroupInServiceInstances", statistic="Average"),
         ),
     ),
 }

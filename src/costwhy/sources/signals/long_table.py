@@ -17,6 +17,7 @@ from pathlib import Path
 
 import polars as pl
 
+from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
 from costwhy.sources import files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
@@ -54,8 +55,7 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _set_aside(collector: Collector, file: Path, error: Exception) -> None:
-    reason = f"the file cannot be read: {files.first_line(error)}"
-    collector.set_aside(file, None, reason)
+    collector.set_aside(file, None, f"the file cannot be read: {files.first_line(error)}")
 
 
 def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path, pl.LazyFrame]:
@@ -73,8 +73,9 @@ def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path,
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
     """The file's columns, the row's index, and what a CSV line has beyond the last column."""
     if file.name.lower().endswith(".parquet"):
-        frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW)
-        return frame.with_columns(pl.lit(None, pl.String).alias(_BEYOND))
+        return pl.scan_parquet(file, glob=False, row_index_name=_ROW).with_columns(
+            pl.lit(None, pl.String).alias(_BEYOND)
+        )
     scan = partial(pl.scan_csv, _plain_csv(file, stack), glob=False, encoding="utf8-lossy")
     names = scan(infer_schema=False, n_rows=0).collect_schema().names()
     return scan(
@@ -151,11 +152,18 @@ def _collect(
     )
     bad = rows.filter(pl.col("reason").is_not_null())
     counts = bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len())
-    seen = rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len())
-    sums, aside, seen_hours = pl.collect_all([hours, counts, seen], engine="streaming")
+    sums, aside, seen_hours = pl.collect_all(
+        [
+            hours,
+            counts,
+            rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len()),
+        ],
+        engine="streaming",
+    )
     if aside.height:
-        first = aside.lazy().select("file", "row")
-        shown = bad.join(first, on=["file", "row"], how="semi").select("file", "row", "shown")
+        shown = bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi").select(
+            "file", "row", "shown"
+        )
         aside = aside.join(shown.collect(engine="streaming"), on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
@@ -166,7 +174,7 @@ def _collect(
         collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
     for hour, records in seen_hours.iter_rows():
         collector.see(None, hour, records)
-    value, is_mean = pl.col("value"), pl.col("metric") == "capacity"
+    value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
     mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
     return sums.select(
         pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
@@ -177,8 +185,11 @@ def _without_repeats(
     good: pl.LazyFrame, sums: pl.DataFrame, twice: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The sums with repeated buckets counted once, and the repeats as rows to set aside."""
-    repeated = good.join(twice.lazy(), on=KEY, how="semi", nulls_equal=True)
-    rows = repeated.collect(engine="streaming").sort("file", "row")
+    rows = (
+        good.join(twice.lazy(), on=KEY, how="semi", nulls_equal=True)
+        .collect(engine="streaming")
+        .sort("file", "row")
+    )
     first = rows.select(pl.struct(_BUCKET).is_first_distinct()).to_series()
     once = (
         rows.filter(first)
@@ -186,10 +197,10 @@ def _without_repeats(
         .agg(pl.col("value").sum(), buckets=pl.len(), times=pl.len())
     )
     repeats = rows.filter(~first).group_by("file", maintain_order=True)
-    reason = pl.lit(_TWICE).first().alias("reason")
-    again = repeats.agg(reason, pl.col("row", "shown").first(), records=pl.len())
-    others = sums.join(twice, on=KEY, how="anti", nulls_equal=True)
-    return pl.concat([others, once]), again
+    again = repeats.agg(
+        pl.lit(_TWICE).first().alias("reason"), pl.col("row", "shown").first(), records=pl.len()
+    )
+    return pl.concat([sums.join(twice, on=KEY, how="anti", nulls_equal=True), once]), again
 
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
@@ -203,7 +214,7 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
     while part := packed.read(2**20):
         left -= len(part)
         if left < 0:
-            raise files.too_large(f"{MAX_CSV_BYTES // 2**30} GB")
+            raise files.too_large(MAX_CSV_BYTES)
         target.write(part)
     target.flush()
     return Path(target.name)

@@ -1,14 +1,25 @@
 """What all signals have in common: the metrics, their key, and why a row cannot be used."""
 
+from enum import StrEnum
 from functools import partial
-from typing import Literal, get_args
 
 import polars as pl
 
+from costwhy import behaviours
 from costwhy.sources.format import Format
 
-Metric = Literal["calls", "retries", "errors", "bytes", "capacity"]
-METRICS: tuple[str, ...] = get_args(Metric)
+
+class Metric(StrEnum):
+    """What a signal counts. Two of them have the name of the behaviour that they show."""
+
+    CALLS = "calls"
+    RETRIES = behaviours.RETRIES
+    ERRORS = "errors"
+    BYTES = "bytes"
+    CAPACITY = behaviours.CAPACITY
+
+
+METRICS = tuple(metric.value for metric in Metric)
 KEY = ("hour", "service", "caller", "metric")
 MAX_NAME = 1000  # Bytes of the longest name of a service or caller
 
@@ -27,10 +38,12 @@ def odd_names() -> tuple[tuple[pl.Expr, str], ...]:
     names = [pl.col("service"), pl.col("caller")]
     control = (name.str.contains(r"[\x00-\x1f\x7f]") for name in names)
     long = (name.str.len_bytes() > MAX_NAME for name in names)
-    odd = f"a name has control characters or more than {MAX_NAME} bytes"
     return (
         (pl.col("service").is_null(), "there is no service"),
-        (pl.any_horizontal(*control, *long), odd),
+        (
+            pl.any_horizontal(*control, *long),
+            f"a name has control characters or more than {MAX_NAME} bytes",
+        ),
     )
 
 

@@ -78,12 +78,8 @@ def live(entry: Config, key: str, folder: Path, _tags: Sequence[str]) -> Live:
         salt=salt(sorted(queries.items())),
         ask=partial(read_days, endpoint, queries),
         shown=endpoint.place,
-        contents=_contents,
+        contents=lambda one: (one.rows.write_json() + one.set_aside.write_json()).encode(),
     )
-
-
-def _contents(reading: Reading) -> bytes:
-    return (reading.rows.write_json() + reading.set_aside.write_json()).encode()
 
 
 # ---------------------------------------------------------------- reading
@@ -100,10 +96,12 @@ def read_days(
             reading = read(endpoint, queries, (start, end))
             answered.update(reading.rows["metric"].unique())
             for day, piece in reading.by_day().items():
-                ours = pl.col("file").str.ends_with(f":{day}")
                 yield (
                     date.fromisoformat(day),
-                    replace(piece, set_aside=reading.set_aside.filter(ours)),
+                    replace(
+                        piece,
+                        set_aside=reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}")),
+                    ),
                 )
     request.notes.extend(
         f"{endpoint.place} has no series for {metric}: see `{endpoint.key}.queries`"
@@ -150,18 +148,15 @@ def read(endpoint: Endpoint, queries: Mapping[str, str], window: Window) -> Read
     if (whole_hour(start), whole_hour(end)) != (start, end):
         raise ValueError(f"a window begins and ends at whole hours, not {start} to {end}")
     collector = Collector(SIGNALS, "signals")
-    frames = [
-        rows
-        for metric, query in queries.items()
-        for rows in _read_metric(endpoint, metric, query, (start, end), collector)
-    ]
-    rows = fit(SIGNALS, [])
-    if frames:
-        once = pl.lit(1, COUNT)
-        rows = pl.concat(frames).group_by(KEY).agg(pl.col("value").sum(), buckets=once).sort(KEY)
+    frames = [fit(SIGNALS, []).drop("buckets")]
+    for metric, query in queries.items():
+        frames += _read_metric(endpoint, metric, query, (start, end), collector)
+    once = pl.lit(1, COUNT)
+    rows = pl.concat(frames).group_by(KEY).agg(pl.col("value").sum(), buckets=once).sort(KEY)
     reading = collector.reading()
-    warned = reading.set_aside["reason"].str.starts_with(WARNED).any()
-    return replace(reading, rows=rows, complete=not warned)
+    return replace(
+        reading, rows=rows, complete=not reading.set_aside["reason"].str.starts_with(WARNED).any()
+    )
 
 
 def _read_metric(
@@ -190,8 +185,15 @@ def _read_metric(
 def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Response:
     """The answer to one query. Raises _TooMuchError where half the window may work."""
     first, last = (int(time.timestamp()) for time in (window[0] + _HOUR, window[1]))
-    limits = {"step": 3600, "timeout": f"{LIMITS.seconds:.0f}s"}
-    body = urlencode({"query": query, "start": first, "end": last, **limits}).encode()
+    body = urlencode(
+        {
+            "query": query,
+            "start": first,
+            "end": last,
+            "step": 3600,
+            "timeout": f"{LIMITS.seconds:.0f}s",
+        }
+    ).encode()
     url = f"{endpoint.url}/api/v1/query_range"
     request = http.Post(url, body, lambda: endpoint.sign(url, body), endpoint.secrets)
     try:
@@ -258,18 +260,25 @@ def _samples(
         "time": [[time for time, _ in one.values] for one in series],
         "value": [[_number(text) for _, text in one.values] for one in series],
     }
-    lists = pl.DataFrame(columns, schema=_SAMPLES).filter(pl.col("time").list.len() > 0)
-    samples = lists.explode("time", "value", empty_as_null=True)
-    micros = (pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64)
-    hour = pl.from_epoch(micros, time_unit="us").dt.replace_time_zone("UTC") - _HOUR
+    samples = (
+        pl.DataFrame(columns, schema=_SAMPLES)
+        .filter(pl.col("time").list.len() > 0)
+        .explode("time", "value", empty_as_null=True)
+    )
+    hour = (
+        pl.from_epoch(
+            (pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64), time_unit="us"
+        ).dt.replace_time_zone("UTC")
+        - _HOUR
+    )
     whole = pl.col("hour").dt.truncate("1h") == pl.col("hour")
     inside = pl.col("hour").is_between(*window, closed="left") & whole
-    named = samples.with_columns(hour=hour.cast(TIME), metric=pl.lit(metric))
-    return named.with_columns(inside=inside)
+    return samples.with_columns(hour=hour.cast(TIME), metric=pl.lit(metric)).with_columns(
+        inside=inside
+    )
 
 
 def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> None:
-    """Answers that no sample can be taken from."""
     if any(one.histograms for one in series):
         raise SourceError(
             f"`{endpoint.key}`: the query of {metric} answers with histograms",
@@ -306,15 +315,16 @@ def _sound(
     )
     marked = samples.with_columns(reason=fault)
     bad = marked.filter(pl.col("reason").is_not_null())
-    day = pl.col("hour").dt.truncate("1d").alias("day")
-    by_day = bad.group_by(day, "reason", maintain_order=True)
-    asides = by_day.agg(pl.col("labels").first(), records=pl.len())
+    asides = bad.group_by(
+        pl.col("hour").dt.truncate("1d").alias("day"), "reason", maintain_order=True
+    ).agg(pl.col("labels").first(), records=pl.len())
     for time, reason, labels, count in asides.iter_rows():
         collector.set_aside(_file(endpoint, time), metric, reason, labels, count)
     for hour, count in samples.filter("inside").group_by("hour").agg(count=pl.len()).iter_rows():
         collector.see(None, hour, count)
-    good = marked.filter(pl.col("reason").is_null())
-    return good.select(*KEY, pl.col("value").clip(lower_bound=0.0))
+    return marked.filter(pl.col("reason").is_null()).select(
+        *KEY, pl.col("value").clip(lower_bound=0.0)
+    )
 
 
 def _file(endpoint: Endpoint, time: datetime) -> Path:

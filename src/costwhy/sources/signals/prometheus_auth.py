@@ -10,10 +10,10 @@ import botocore.session
 import httpx2
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, NoCredentialsError
 
-from costwhy.errors import ConfigError, UnreachableError
-from costwhy.remote import http
+from costwhy.errors import ConfigError
+from costwhy.remote import aws, http
 from costwhy.remote.secrets import secret_of_file, secret_of_variable
 from costwhy.sources.format import SourceConfig
 from costwhy.text import shown
@@ -101,12 +101,16 @@ def _address(entry: AuthConfig, key: str) -> httpx2.URL:
     try:
         url = httpx2.URL(entry.url or "")
     except (httpx2.InvalidURL, ValueError):
-        problem = f"`{key}.url` is no address"
-        raise ConfigError(problem, found="a malformed address", fix=fix) from None
+        raise ConfigError(
+            f"`{key}.url` is no address", found="a malformed address", fix=fix
+        ) from None
     if url.scheme not in {"http", "https"} or not url.host:
         # it is not shown: where it was mistyped it may have a password in it
-        found = "an address of another kind" if entry.url else "nothing"
-        raise ConfigError(f"`{key}.url` is missing, or no http address", found=found, fix=fix)
+        raise ConfigError(
+            f"`{key}.url` is missing, or no http address",
+            found=("an address of another kind" if entry.url else "nothing"),
+            fix=fix,
+        )
     if url.userinfo or url.query or url.fragment:
         raise ConfigError(
             f"`{key}.url` holds a user, a password or a query",
@@ -136,8 +140,11 @@ def find_region(entry: AuthConfig, key: str, place: str) -> str:
     region = entry.region or (name[1] if name[0] == "aps-workspaces" and len(name) > 2 else None)
     region = region or botocore.session.get_session().get_config_variable("region")
     if not region:
-        found = "none in the address or the environment"
-        raise ConfigError(f"`{key}.region` is missing", found=found, fix="name the region")
+        raise ConfigError(
+            f"`{key}.region` is missing",
+            found="none in the address or the environment",
+            fix="name the region",
+        )
     return str(region)
 
 
@@ -148,18 +155,14 @@ def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
     def sign(url: str, body: bytes) -> Mapping[str, str]:
         try:
             credentials = session.get_credentials()
-            frozen = credentials.get_frozen_credentials() if credentials else None
+            if credentials is None:
+                raise NoCredentialsError
+            frozen = credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            raise _no_credentials(type(error).__name__) from None
-        if frozen is None:
-            raise _no_credentials("none in the environment, the profile or the instance")
+            problem = "there are no AWS credentials to ask Prometheus with"
+            raise aws.unreachable(problem, error) from None
         request = AWSRequest(method="POST", url=url, data=body, headers=dict(_HEADERS))
         SigV4Auth(frozen, "aps", region).add_auth(request)
         return dict(request.headers.items())
 
     return sign
-
-
-def _no_credentials(found: str) -> UnreachableError:
-    problem = "there are no AWS credentials to ask Prometheus with"
-    return UnreachableError(problem, found=found, fix="set them as for the AWS command line")

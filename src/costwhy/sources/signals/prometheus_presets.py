@@ -7,6 +7,8 @@ says what each needs, and what it does not see.
 
 from collections.abc import Mapping
 
+from costwhy.behaviours import RETRIES
+
 # Callers that stand for the world outside
 _GATEWAY = "unknown|(?:.*-)?(?:ingress|gateway|ingressgateway|edge|front-proxy|front-envoy)"
 # The service of dns:///inventory:50051, inventory.default.svc.cluster.local:8080 or inventory
@@ -29,37 +31,24 @@ def _handled(vector: str, label: str, pattern: str) -> str:
     return f"sum by (service) ({named})"
 
 
-def _edges(vector: str, service: tuple[str, str], caller: tuple[str, str]) -> str:
-    """The sum of a vector by service and caller, each taken from a label by a pattern."""
-    vector = f"sum by ({service[0]}, {caller[0]}) ({vector})"
-    for name, (label, pattern) in (("service", service), ("caller", caller)):
+Label = tuple[str, str]  # A label and the pattern that takes the name from it
+_ISTIO = (("destination_canonical_service", _WHOLE), ("source_canonical_service", _WHOLE))
+_ENVOY = (("envoy_cluster_name", _CLUSTER), ("job", _JOB))
+_HTTP = (("server_address", _HOST), ("job", _JOB))
+_GRPC = (("grpc_target", _HOST), ("job", _JOB))
+_SPANS = (("server_address", _HOST), ("service_name", _WHOLE))
+
+
+def _edges(labels: tuple[Label, Label], *counters: str) -> str:
+    """What counters counted in the hour, by the labels of the service and of the caller."""
+    names = ", ".join(label for label, _ in labels)
+    counted = " or ".join(f"increase({counter}[1h])" for counter in counters)
+    vector = f"sum by ({names}) ({counted})"
+    for name, (label, pattern) in zip(("service", "caller"), labels, strict=True):
         vector = f'label_replace({vector}, "{name}", "$1", "{label}", "{pattern}")'
     return (
         f'sum by (service, caller) (label_replace({vector}, "caller", "", "caller", "{_GATEWAY}"))'
     )
-
-
-def _istio(*vectors: str) -> str:
-    labels = (("destination_canonical_service", _WHOLE), ("source_canonical_service", _WHOLE))
-    return _edges(_joined(vectors), *labels)
-
-
-def _envoy(metric: str, more: str = "") -> str:
-    return _edges(
-        f"increase({metric}{{{_OWN}{more}}}[1h])", ("envoy_cluster_name", _CLUSTER), ("job", _JOB)
-    )
-
-
-def _http(*vectors: str) -> str:
-    return _edges(_joined(vectors), ("server_address", _HOST), ("job", _JOB))
-
-
-def _grpc(vector: str) -> str:
-    return _edges(f"increase({vector}[1h])", ("grpc_target", _HOST), ("job", _JOB))
-
-
-def _joined(vectors: tuple[str, ...]) -> str:
-    return " or ".join(f"increase({vector}[1h])" for vector in vectors)
 
 
 def _total(first: str, second: str) -> str:
@@ -71,18 +60,15 @@ def _total(first: str, second: str) -> str:
     return f"sum by (service, caller) ({' or '.join(parts)})"
 
 
-def _beyond(more: str, less: str) -> str:
-    """By how much one count exceeds the other, where both are there."""
-    return f"clamp_min({more} - {less}, 0)"
-
-
 def _with_outside(inside: str, handled: str) -> str:
     """Calls between services, and as calls from outside what each handled beyond them."""
     return f"{inside} or clamp_min({handled} - (sum by (service) ({inside}) or {handled} * 0), 0)"
 
 
-_ISTIO_ATTEMPTS = _istio('istio_requests_total{reporter="destination"}')
-_GRPC_ATTEMPTS = _grpc("grpc_client_attempt_started_total")
+_ISTIO_ATTEMPTS = _edges(_ISTIO, 'istio_requests_total{reporter="destination"}')
+_ISTIO_SENT = _edges(_ISTIO, 'istio_requests_total{reporter="source"}')
+_GRPC_CALLS = _edges(_GRPC, "grpc_client_call_duration_seconds_count")
+_GRPC_ATTEMPTS = _edges(_GRPC, "grpc_client_attempt_started_total")
 _GRPC_BYTES = "grpc_client_attempt_{}_total_compressed_message_size_bytes_sum"
 _HTTP_CALLS = "http_client_request_duration_seconds_count"
 _FAILED = ',envoy_response_code_class="5"'
@@ -91,54 +77,57 @@ _FAILED = ',envoy_response_code_class="5"'
 PRESETS: Mapping[str, Mapping[str, str]] = {
     "istio": {
         "calls": _ISTIO_ATTEMPTS,
-        "retries": _beyond(_ISTIO_ATTEMPTS, _istio('istio_requests_total{reporter="source"}')),
-        "errors": _istio(
+        RETRIES: f"clamp_min({_ISTIO_ATTEMPTS} - {_ISTIO_SENT}, 0)",
+        "errors": _edges(
+            _ISTIO,
             'istio_requests_total{reporter="destination",response_code=~"5..|0"}',
             'istio_requests_total{reporter="destination",grpc_response_status!~"0|"}',
         ),
         "bytes": _total(
-            _istio('istio_request_bytes_sum{reporter="destination"}'),
-            _istio('istio_response_bytes_sum{reporter="destination"}'),
+            _edges(_ISTIO, 'istio_request_bytes_sum{reporter="destination"}'),
+            _edges(_ISTIO, 'istio_response_bytes_sum{reporter="destination"}'),
         ),
     },
     "envoy": {
-        "calls": _envoy("envoy_cluster_upstream_rq_total"),
-        "retries": _envoy("envoy_cluster_upstream_rq_retry"),
+        "calls": _edges(_ENVOY, f"envoy_cluster_upstream_rq_total{{{_OWN}}}"),
+        RETRIES: _edges(_ENVOY, f"envoy_cluster_upstream_rq_retry{{{_OWN}}}"),
         "errors": _total(
-            _envoy("envoy_cluster_upstream_rq_xx", _FAILED),
-            _envoy("envoy_cluster_retry_upstream_rq_xx", _FAILED),
+            _edges(_ENVOY, f"envoy_cluster_upstream_rq_xx{{{_OWN}{_FAILED}}}"),
+            _edges(_ENVOY, f"envoy_cluster_retry_upstream_rq_xx{{{_OWN}{_FAILED}}}"),
         ),
         "bytes": _total(
-            _envoy("envoy_cluster_upstream_cx_rx_bytes_total"),
-            _envoy("envoy_cluster_upstream_cx_tx_bytes_total"),
+            _edges(_ENVOY, f"envoy_cluster_upstream_cx_rx_bytes_total{{{_OWN}}}"),
+            _edges(_ENVOY, f"envoy_cluster_upstream_cx_tx_bytes_total{{{_OWN}}}"),
         ),
     },
     "otel-http": {
         "calls": _with_outside(
-            _http(_HTTP_CALLS),
+            _edges(_HTTP, _HTTP_CALLS),
             _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
         ),
-        "retries": _edges(
-            'increase(traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
-            'http_request_resend_count=~"[1-9][0-9]*"}[1h])',
-            ("server_address", _HOST),
-            ("service_name", _WHOLE),
+        RETRIES: _edges(
+            _SPANS,
+            'traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
+            'http_request_resend_count=~"[1-9][0-9]*"}',
         ),
-        "errors": _http(
+        "errors": _edges(
+            _HTTP,
             f'{_HTTP_CALLS}{{http_response_status_code=~"5.."}}',
             f'{_HTTP_CALLS}{{http_response_status_code="",error_type!=""}}',
         ),
         "bytes": _total(
-            _http("http_client_request_body_size_bytes_sum"),
-            _http("http_client_response_body_size_bytes_sum"),
+            _edges(_HTTP, "http_client_request_body_size_bytes_sum"),
+            _edges(_HTTP, "http_client_response_body_size_bytes_sum"),
         ),
     },
     "otel-grpc": {
         "calls": _with_outside(
             _GRPC_ATTEMPTS, _handled("increase(grpc_server_call_started_total[1h])", "job", _JOB)
         ),
-        "retries": _beyond(_GRPC_ATTEMPTS, _grpc("grpc_client_call_duration_seconds_count")),
-        "errors": _grpc('grpc_client_attempt_duration_seconds_count{grpc_status!="OK"}'),
-        "bytes": _total(_grpc(_GRPC_BYTES.format("sent")), _grpc(_GRPC_BYTES.format("rcvd"))),
+        RETRIES: f"clamp_min({_GRPC_ATTEMPTS} - {_GRPC_CALLS}, 0)",
+        "errors": _edges(_GRPC, 'grpc_client_attempt_duration_seconds_count{grpc_status!="OK"}'),
+        "bytes": _total(
+            _edges(_GRPC, _GRPC_BYTES.format("sent")), _edges(_GRPC, _GRPC_BYTES.format("rcvd"))
+        ),
     },
 }

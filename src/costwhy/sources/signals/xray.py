@@ -42,8 +42,9 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
             try:
                 _read_hour(collector, client, hour, min(hour + _HOUR, end))
             except aws.FAULTS as error:
-                problem = f"X-Ray in {request.place} could not be read"
-                raise aws.unreachable(problem, error) from None
+                raise aws.unreachable(
+                    f"X-Ray in {request.place} could not be read", error
+                ) from None
             hour += _HOUR
         yield start.date(), collector.reading()
 
@@ -53,8 +54,7 @@ def _read_hour(collector: Collector, client: Any, start: datetime, end: datetime
     counts = count([node for page in pages for node in page.get("Services", [])])
     for metric, service, caller in sorted(counts, key=lambda key: (*key[:2], key[2] or "")):
         row = {"hour": start, "service": service, "caller": caller, "metric": metric}
-        number = counts[metric, service, caller]
-        collector.keep({**row, "value": float(number), "buckets": 1})
+        collector.keep({**row, "value": float(counts[metric, service, caller]), "buckets": 1})
         collector.see(None, start)
 
 
