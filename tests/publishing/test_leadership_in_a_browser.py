@@ -52,9 +52,9 @@ def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served
     heading(page, "an hour more than expected")
     facts = page.locator(".cw .facts").first.inner_text()
     open_now = sum(
-        float(str(p.case.spike["cost_per_hour_now"]))
+        float(str(p.case.spike.cost_per_hour_now))
         for p in cases
-        if p.case.spike["status"] == "running"
+        if p.case.spike.status == "running"
     )
     assert f"{money(open_now)} an hour" in facts
     assert "Nobody owns" in facts
