@@ -210,7 +210,7 @@ def test_a_table_without_a_needed_column_is_set_aside_whole(tmp_path, missing, n
 
 
 def test_parquet_times_without_a_zone_are_set_aside_whole(tmp_path):
-    reading = read(tmp_path, ROW | {"time": datetime(2026, 10, 14, 3)}, name="c.parquet")  # noqa: DTZ001
+    reading = read(tmp_path, ROW | {"time": datetime(2026, 10, 14, 3)}, name="c.parquet")
     assert reasons(reading) == [
         (None, "its times have no zone: write `time` as a timestamp in UTC")
     ]

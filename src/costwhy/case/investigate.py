@@ -38,8 +38,7 @@ from costwhy.model.baseline import Window
 from costwhy.model.estimates import past_estimates
 from costwhy.model.observed import HOUR, Observed
 from costwhy.model.rates import Model
-from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
-from costwhy.spikes.summary import SpikeRow, spike_row
+from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of_window, spike_row
 from costwhy.text import cents
 
 

@@ -27,7 +27,7 @@ from costwhy.model.observed import Observed
 from costwhy.text import HALF_CENT
 
 STRAIGHT = 0.02  # relative: a day whose hours lie this close to a line goes on along it
-LEAST_SPREAD = 0.003  # of the logarithm of usage per call
+LEAST_RATIO_SPREAD = 0.003  # of the logarithm of usage per call
 DAYS = 14  # cut-offs: two of each weekday, and 0.8 (14 + 1) is the 12th error
 LEAST_HISTORY = 72  # billed hours before a cut-off
 COVERAGE = 0.8  # share of the intervals that hold the bill
@@ -97,9 +97,9 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
     """What estimates rest on, with prices from the bill."""
     usage, cost = observed.usage - observed.covered, observed.cost - observed.covered_cost
     with np.errstate(divide="ignore", invalid="ignore"):
-        price = np.where(usage > 1e-12, cost / usage, np.nan)
-        covered_price = np.where(
-            observed.covered > 1e-12, observed.covered_cost / observed.covered, np.nan
+        price, covered_price = (
+            np.where(used > 1e-12, paid / used, np.nan)
+            for used, paid in ((usage, cost), (observed.covered, observed.covered_cost))
         )
     # Where all usage is covered, the covered price is the only one known.
     never = ~np.isfinite(price).any(axis=1, keepdims=True)
@@ -119,7 +119,7 @@ def estimates(basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> l
 def _estimate(
     basis: Basis, rows: Ints, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
 ) -> Estimate:
-    observed = basis.observed
+    observed, last = basis.observed, max(cutoff.billed - 1, 0)
     usage, counted = _continued(observed.usage[rows], cutoff), np.zeros(rows.size, dtype=bool)
     for k, row in enumerate(rows.tolist()):
         by_signal = _counted(basis, row, cutoff)
@@ -129,7 +129,6 @@ def _estimate(
             usage[k] = estimate
     most = _last_commitment(observed.usage[rows], observed.covered[rows], cutoff)
     covered = np.minimum(usage, most[:, None])
-    last = max(cutoff.billed - 1, 0)
     price, covered_price = (p[rows, last, None] for p in (basis.price, basis.covered_price))
     cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
     unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
@@ -153,14 +152,12 @@ def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:
     if model.kind != "time" or model.service is None or cutoff.billed == cutoff.until:
         return None
     instances, day = observed.capacity.get(observed.services[model.service]), cutoff.last(24)
-    if instances is None or not np.isfinite(instances[day.start : cutoff.until]).all():
-        return None
-    if not instances[day].sum() > 0:
+    known = instances is not None and np.isfinite(instances[day.start : cutoff.until]).all()
+    if instances is None or not known or not instances[day].sum() > 0:
         return None
     each = observed.usage[row, day] / np.where(instances[day] > 0, instances[day], np.nan)
     mean = float(np.nanmean(each))
-    steady = np.nanstd(each) <= 0.05 * abs(mean)
-    return np.asarray(instances[cutoff.hours] * mean) if steady else None
+    return instances[cutoff.hours] * mean if np.nanstd(each) <= 0.05 * abs(mean) else None
 
 
 def _from_calls(
@@ -203,19 +200,13 @@ def _telling_hours(
         np.log(basis.observed.usage[row, known] / basis.followed(row)[known])
         for (_, row), known in recent.items()
     ]
-    steps = change_points(ratios, _spreads(ratios), penalty=20.0)
+    spreads, sizes = np.zeros(len(ratios)), np.array([ratio.size for ratio in ratios])
+    for members in (np.flatnonzero(sizes == size) for size in np.unique(sizes)):
+        spreads[members] = hourly_spread(np.array([ratios[k] for k in members.tolist()]))
+    steps = change_points(ratios, np.maximum(spreads, LEAST_RATIO_SPREAD).tolist(), penalty=20.0)
     for (key, known), starts in zip(recent.items(), steps, strict=True):
         hours[key] = known[starts[-1] :][-24:]
     return hours
-
-
-def _spreads(levels: Sequence[Array]) -> list[float]:
-    """Noise from hour to hour of each series, those of one length together."""
-    spreads, sizes = np.zeros(len(levels)), np.array([level.size for level in levels])
-    for size in np.unique(sizes):
-        members = np.flatnonzero(sizes == size)
-        spreads[members] = hourly_spread(np.array([levels[k] for k in members.tolist()]))
-    return [max(float(spread), LEAST_SPREAD) for spread in spreads]
 
 
 def _continued(values: Array, cutoff: Cutoff) -> Array:
@@ -247,8 +238,7 @@ def _same_hours(values: Array, hours: Ints, cutoff: Cutoff) -> Array:
     out = np.zeros((len(values), hours.size))
     for k, t in enumerate(hours.tolist()):
         back = range(t - 24, max(-1, t - 24 * 6), -24)
-        billed = [hour for hour in back if 0 <= hour < cutoff.billed][:3]
-        if billed:
+        if billed := [hour for hour in back if 0 <= hour < cutoff.billed][:3]:
             out[:, k] = values[:, billed].mean(axis=1)
     return out
 
@@ -351,8 +341,7 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
             billed = float(past.billed[day, members].sum())
             if not estimated and not billed:
                 continue
-            known = day + -(-lag // 24)
-            width = past.half_width(past.estimated[day] * members, known)
+            width = past.half_width(past.estimated[day] * members, day + -(-lag // 24))
             out.append(
                 {
                     "day": observed.hours[cutoff.billed],

@@ -108,9 +108,10 @@ def fit(observed: Observed) -> Model:
     handled = observed.handled
     basis = basis_of(observed, handled, learn(observed, handled))
     [late] = estimates(basis, range(observed.meters.height), [basis.now])
-    usage, cost, covered = (a.copy() for a in (observed.usage, observed.cost, observed.covered))
-    for series, estimate in ((usage, late.usage), (cost, late.cost), (covered, late.covered)):
-        series[:, basis.now.hours] = estimate
+    usage, cost, covered = (
+        np.concatenate([getattr(observed, name)[:, : observed.billed], getattr(late, name)], axis=1)
+        for name in ("usage", "cost", "covered")
+    )
     model = Model(
         **{field.name: getattr(basis, field.name) for field in fields(basis)},
         usage=usage,
@@ -139,9 +140,8 @@ def _on_edges(model: Model) -> Iterable[Rate]:
             if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
                 continue  # calls of a new service go with the edge that calls it
             for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
-                yield _rate(
-                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
-                )
+                ratio = _log_ratio(*model.parts(kind, row))
+                yield _rate(observed, kind, row, "ratio", ratio, since)
         else:
             traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
             yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)
@@ -187,8 +187,8 @@ def _first_hour(series: Array) -> int | None:
 
 def _log_ratio(top: Array, bottom: Array) -> Array:
     both = (top > 0) & (bottom > 0)
-    ratio = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
-    return np.asarray(np.log(ratio))
+    ratio: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
+    return np.log(ratio)
 
 
 def _amount(
@@ -209,8 +209,7 @@ def _amount(
 
 def _runs_a_day(calls: Array) -> Array:
     """Runs of a timer in the last 24 hours: a nightly job has a level by the day only."""
-    sums = np.concatenate([[0.0], np.cumsum(calls)])
-    end = np.arange(1, calls.size + 1)
+    sums, end = np.concatenate([[0.0], np.cumsum(calls)]), np.arange(1, calls.size + 1)
     begin = np.maximum(end - 24, 0)
     return np.asarray((sums[end] - sums[begin]) * 24 / (end - begin))
 

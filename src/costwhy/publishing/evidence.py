@@ -24,7 +24,7 @@ from costwhy.causes.evidence import LOOK_BACK, UNDO_AFTER
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.detect import Episode, Spike
-from costwhy.spikes.summary import spike_row
+from costwhy.spikes.dollars import spike_row
 from costwhy.tables import METER
 from costwhy.text import currency_code, iso_time
 

@@ -27,9 +27,8 @@ from costwhy.publishing.evidence import (
     rate_place,
 )
 from costwhy.spikes.detect import Episode, Spike, episode_of
-from costwhy.spikes.dollars import dollars_of
+from costwhy.spikes.dollars import dollars_of, spike_row
 from costwhy.spikes.shifts import Shift
-from costwhy.spikes.summary import spike_row
 
 
 @dataclass(frozen=True)

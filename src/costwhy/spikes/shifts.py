@@ -57,8 +57,7 @@ def suspects(levels: Sequence[Level]) -> list[int]:
 
 def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
     """All shifts of each level, first to last; many levels are cut together, which is faster."""
-    for first in range(0, len(levels), BLOCK):
-        part = levels[first : first + BLOCK]
+    for part in (levels[first : first + BLOCK] for first in range(0, len(levels), BLOCK)):
         for level, starts in zip(part, _segments(part), strict=True):
             yield list(_shifts(level, starts)) if len(starts) > 1 else []
 
@@ -76,12 +75,8 @@ def _segments(levels: Sequence[Level]) -> list[list[int]]:
         if values.size >= LEAST_DEFINED:
             by_shortest.setdefault(SHORTEST if hourly else 2, []).append(k)
     for shortest, members in by_shortest.items():
-        starts = change_points(
-            [defined[k] for k in members],
-            [spreads[k] for k in members],
-            penalty=20.0,
-            shortest=shortest,
-        )
+        series, noise = [defined[k] for k in members], [spreads[k] for k in members]
+        starts = change_points(series, noise, penalty=20.0, shortest=shortest)
         for k, found in zip(members, starts, strict=True):
             out[k] = found
     return out
@@ -95,7 +90,7 @@ def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
     for first, last, base in _away(means, starts, ends, _tolerance(level)):
         start, end = _edges(values, starts[first], ends[last], base, level)
         ramp = _ramp_start(values, start, end) if level.style in {"ratio", "amount"} else None
-        start = start if ramp is None else ramp
+        start = ramp or start
         yield Shift(
             since=int(hours[start - 1]) + 1 if start else int(hours[0]),
             start=int(hours[start]),
@@ -106,7 +101,6 @@ def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
 
 
 def _tolerance(level: Level) -> float:
-    """How far a level may move and still be at its baseline."""
     return max(LEAST_SHIFT, 3.0 * level.drift)
 
 
@@ -119,7 +113,7 @@ def _away(
     """
     base, k = means[0], 0
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    if lengths[0] < 24 and len(means) > 1:
+    if lengths[0] < 24:
         base = means[int(np.argmax(lengths))]
     while k < len(means):
         shift = means[k] - base
@@ -149,8 +143,11 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     last = end + 2
     if level.style != "ratio" and 24 <= start <= size - 6:
         start = _sharpest(values, start, min(end, size))
-    if flow:
-        start = _swell(above, start, max(clear, 2 * level.drift))
+    if flow:  # the sharpest step of a rise that takes a day is in the middle of that day
+        before, earliest = above[max(0, start - 96) : max(1, start - 24)], max(3, start - 24)
+        limit = float(np.median(before)) + max(clear, 2 * level.drift)
+        while start > earliest and above[start - 3 : start].mean() > limit:
+            start -= 1
     first = max(0, start - (5 if flow else 2))
     while start > first and above[start - 1] > clear:
         start -= 1
@@ -161,18 +158,6 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     return start, end
 
 
-def _swell(above: Array, start: int, clear: float) -> int:
-    """Back to where traffic began to swell.
-
-    The sharpest step of a rise that takes a day is in the middle of that day.
-    """
-    limit = float(np.median(above[max(0, start - 96) : max(1, start - 24)])) + clear
-    hour = start
-    while hour > max(3, start - 24) and above[hour - 3 : hour].mean() > limit:
-        hour -= 1
-    return hour
-
-
 def _sharpest(values: Array, start: int, end: int) -> int:
     """Where the level steps: a level that wanders may have left its baseline before that.
 
@@ -180,8 +165,7 @@ def _sharpest(values: Array, start: int, end: int) -> int:
     hour of sharpest contrast near it.
     """
     first = max(0, start - WEEK)
-    sums = np.concatenate([[0.0], np.cumsum(values[first:end])])
-    size = end - first
+    size, sums = end - first, np.concatenate([[0.0], np.cumsum(values[first:end])])
     cuts = np.arange(24, size - 6)
     if not cuts.size:
         return start
@@ -203,8 +187,7 @@ def _ramp_start(values: Array, start: int, end: int) -> int | None:
     line from there. That must leave clearly less unexplained than the best step does.
     """
     first = max(0, start - RAMP_BEFORE)
-    y = values[first:end]
-    n = y.size
+    y, n = values[first:end], end - first
     if end - start < SHORTEST_RAMP or n - (end - start) < 24:
         return None
     t = np.arange(24, n - SHORTEST_RAMP // 2)
