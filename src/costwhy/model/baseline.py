@@ -35,7 +35,6 @@ class Window:
 
     @property
     def hours(self) -> slice:
-        """For arrays over the hours."""
         return slice(self.start, self.end)
 
     @property

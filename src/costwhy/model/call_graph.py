@@ -62,23 +62,17 @@ def call_graph(services: int, caller: Ints, called: Ints) -> CallGraph:
     inner, entries = np.flatnonzero(caller >= 0), np.flatnonzero(caller < 0)
     pairs = caller[inner], called[inner]
     matrix = sparse.csr_matrix((np.ones(inner.size), pairs), shape=(services, services))
-    depth = _depths(matrix, *pairs) if services else np.zeros(0, dtype=np.int64)
+    cycle = connected_components(matrix, directed=True, connection="strong")[1]
+    above, below = (cycle[rows] for rows in pairs)
+    across = above != below
+    # Depth is the longest path from any service that nobody calls; a cycle has one depth.
+    before, deeper = np.full(services, -1), np.zeros(services, dtype=np.int64)
+    while not np.array_equal(deeper, before):
+        before = deeper.copy()
+        np.maximum.at(deeper, below[across], before[above[across]] + 1)
+    depth = deeper[cycle]
     edges = inner[np.lexsort((called[inner], depth[called[inner]]))]
     return CallGraph(edges, caller[edges], called[edges], depth, entries, called[entries], matrix)
-
-
-def _depths(matrix: sparse.csr_matrix, caller: Ints, called: Ints) -> Ints:
-    """Longest path from any service that nobody calls; one depth for each cycle."""
-    cycle = connected_components(matrix, directed=True, connection="strong")[1]
-    across = cycle[caller] != cycle[called]
-    above, below = cycle[caller][across], cycle[called][across]
-    depth = np.zeros(cycle.size, dtype=np.int64)  # of cycles: there are no more than services
-    while True:
-        deeper = depth.copy()
-        np.maximum.at(deeper, below, depth[above] + 1)
-        if np.array_equal(deeper, depth):
-            return np.asarray(depth[cycle], dtype=np.int64)
-        depth = deeper
 
 
 @dataclass(frozen=True)

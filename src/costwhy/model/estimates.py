@@ -43,11 +43,9 @@ class Cutoff:
 
     @property
     def hours(self) -> slice:
-        """The hours to be estimated."""
         return slice(self.billed, self.until)
 
     def last(self, hours: int) -> slice:
-        """The last billed hours."""
         return slice(max(0, self.billed - hours), self.billed)
 
 
@@ -63,7 +61,6 @@ class Basis:
 
     @property
     def now(self) -> Cutoff:
-        """What is known today."""
         return Cutoff(self.observed.billed, len(self.observed.hours))
 
     def followed(self, meter: int) -> Array:
@@ -112,28 +109,25 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
 
 def estimates(basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> list[Estimate]:
     """The hours after each cut-off of these meters, as they would have been estimated then."""
-    telling = _telling_hours(basis, rows, cutoffs)
-    return [_estimate(basis, np.asarray(rows, dtype=np.int64), c, telling) for c in cutoffs]
-
-
-def _estimate(
-    basis: Basis, rows: Ints, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
-) -> Estimate:
-    observed, last = basis.observed, max(cutoff.billed - 1, 0)
-    usage, counted = _continued(observed.usage[rows], cutoff), np.zeros(rows.size, dtype=bool)
-    for k, row in enumerate(rows.tolist()):
-        by_signal = _counted(basis, row, cutoff)
-        counted[k] = by_signal is not None
-        estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
-        if estimate is not None:
-            usage[k] = estimate
-    most = _last_commitment(observed.usage[rows], observed.covered[rows], cutoff)
-    covered = np.minimum(usage, most[:, None])
-    price, covered_price = (p[rows, last, None] for p in (basis.price, basis.covered_price))
-    cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
-    unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
-    cost[unmetered] = _continued(observed.cost[rows[unmetered]], cutoff)
-    return Estimate(usage, covered, np.asarray(cost), counted)
+    telling, index = _telling_hours(basis, rows, cutoffs), np.asarray(rows, dtype=np.int64)
+    observed, out = basis.observed, list[Estimate]()
+    for cutoff in cutoffs:
+        last, counted = max(cutoff.billed - 1, 0), np.zeros(index.size, dtype=bool)
+        usage = _continued(observed.usage[index], cutoff)
+        for k, row in enumerate(index.tolist()):
+            by_signal = _counted(basis, row, cutoff)
+            counted[k] = by_signal is not None
+            estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
+            if estimate is not None:
+                usage[k] = estimate
+        most = _last_commitment(observed.usage[index], observed.covered[index], cutoff)
+        covered = np.minimum(usage, most[:, None])
+        price, covered_price = (p[index, last, None] for p in (basis.price, basis.covered_price))
+        cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
+        unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
+        cost[unmetered] = _continued(observed.cost[index[unmetered]], cutoff)
+        out.append(Estimate(usage, covered, np.asarray(cost), counted))
+    return out
 
 
 def _last_commitment(usage: Array, covered: Array, cutoff: Cutoff) -> Array:
@@ -217,7 +211,12 @@ def _continued(values: Array, cutoff: Cutoff) -> Array:
     """
     day, recent = values[:, cutoff.last(24)], values[:, cutoff.last(6)]
     size = day.shape[1]
-    usual = _same_hours(values, np.arange(cutoff.billed - recent.shape[1], cutoff.until), cutoff)
+    hours = range(cutoff.billed - recent.shape[1], cutoff.until)
+    usual = np.zeros((len(values), len(hours)))  # the mean of the same hour of three billed days
+    for k, t in enumerate(hours):
+        back = range(t - 24, max(-1, t - 24 * 6), -24)
+        if billed := [hour for hour in back if 0 <= hour < cutoff.billed][:3]:
+            usual[:, k] = values[:, billed].mean(axis=1)
     expected, actual = usual[:, : recent.shape[1]].sum(axis=1), recent.sum(axis=1)
     both = (expected > 0) & (actual > 0)
     scale = np.where(both, np.clip(actual / np.where(both, expected, 1.0), 0.2, 5.0), 1.0)
@@ -231,16 +230,6 @@ def _continued(values: Array, cutoff: Cutoff) -> Array:
     line = mean + slope * ((size + 1) / 2 + np.arange(cutoff.until - cutoff.billed))
     floor = np.where(day.min(axis=1, keepdims=True, initial=np.inf) >= 0, 0.0, -np.inf)
     return np.where(off <= STRAIGHT * np.abs(mean), np.maximum(line, floor), out)
-
-
-def _same_hours(values: Array, hours: Ints, cutoff: Cutoff) -> Array:
-    """The mean of the same hour of the day over the last three billed days (R x hours)."""
-    out = np.zeros((len(values), hours.size))
-    for k, t in enumerate(hours.tolist()):
-        back = range(t - 24, max(-1, t - 24 * 6), -24)
-        if billed := [hour for hour in back if 0 <= hour < cutoff.billed][:3]:
-            out[:, k] = values[:, billed].mean(axis=1)
-    return out
 
 
 # ---------------------------------------------------------------- backtest
@@ -337,8 +326,8 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):
         for name, members in sets.items():
-            estimated = float(past.estimated[day, members].sum())
-            billed = float(past.billed[day, members].sum())
+            both = (past.estimated, past.billed)
+            estimated, billed = (float(dollars[day, members].sum()) for dollars in both)
             if not estimated and not billed:
                 continue
             width = past.half_width(past.estimated[day] * members, day + -(-lag // 24))

@@ -119,8 +119,6 @@ def _defined_first(values: Array) -> Array:
 def carried(values: Array) -> Array:
     """The last known value in each hour, the first one before it; zero where none is known."""
     known = np.isfinite(values)
-    if known.all():
-        return values
     last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
     first = known.argmax(axis=1)[:, None]  # 0 where none is known
     return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
@@ -164,7 +162,8 @@ def change_points(
 ) -> list[list[int]]:
     """Starts of the segments of each series, the first one 0.
 
-    series    finite values, any lengths; outliers of one or two values are clipped to 4 spreads
+    series    finite values, any lengths; each is clipped to within 4 spreads of the median of the
+              five around it, so that outliers of one or two values do not count
     spreads   the noise of each
     shortest  a segment has so many values or more
     """
@@ -179,7 +178,13 @@ def change_points(
         for first in range(0, len(members), AT_A_TIME)
     ):
         spread = np.array([spreads[k] for k in part])[:, None]
-        values = _without_outliers(np.array([series[k] for k in part]), spread)
+        values = np.array([series[k] for k in part])
+        padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
+        a, b, c, d, e = (padded[:, k : k + values.shape[1]] for k in range(5))
+        low = np.maximum(np.minimum(a, b), np.minimum(d, e))
+        high = np.minimum(np.maximum(a, b), np.maximum(d, e))
+        median_of_5 = np.maximum(np.minimum(low, high), np.minimum(c, np.maximum(low, high)))
+        values = np.clip(values, median_of_5 - 4 * spread, median_of_5 + 4 * spread)
         for k, found in zip(part, _partitions(values / spread, penalty, shortest), strict=True):
             starts[k] = found
     return starts
@@ -188,7 +193,14 @@ def change_points(
 def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]:
     """The cheapest partition of each row (R x n, in units of its spread)."""
     sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-    cuts, last = _cut_table(_possible_cuts(sums, shortest), values.shape[1])
+    possible = _possible_cuts(sums, shortest)
+    counts = possible.sum(axis=1)
+    # 0, the possible cuts and the end of each row; in shorter rows then numbers beyond the end.
+    width = int(counts.max(initial=0)) + 2
+    cuts = values.shape[1] + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
+    row, cut = np.nonzero(possible)
+    cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
+    cuts[:, 0] = 0
     at = cuts.astype(float)
     sums = np.take_along_axis(sums, np.minimum(cuts, values.shape[1]), axis=1)
     rows, cost = np.arange(len(values)), np.full(cuts.shape, np.inf)
@@ -203,7 +215,7 @@ def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]
             total[at[:, k] - at[:, near] < shortest, near] = np.inf
         back[:, k] = total.argmin(axis=1)
         cost[:, k] = total[rows, back[:, k]] + penalty
-    return [_starts(*row) for row in zip(cuts, back, last, strict=True)]
+    return [_starts(*row) for row in zip(cuts, back, counts + 1, strict=True)]
 
 
 def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
@@ -212,20 +224,6 @@ def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
         column = int(back[column])
         starts.append(int(cuts[column]))
     return starts[::-1]
-
-
-def _cut_table(possible: Mask, size: int) -> tuple[Ints, Ints]:
-    """0, the possible cuts and the end of each row; and the column of the end.
-
-    Shorter rows are filled with numbers beyond the end.
-    """
-    counts = possible.sum(axis=1)
-    width = int(counts.max(initial=0)) + 2
-    cuts = size + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
-    row, cut = np.nonzero(possible)
-    cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
-    cuts[:, 0] = 0
-    return cuts, counts + 1
 
 
 def _possible_cuts(sums: Array, shortest: int) -> Mask:
@@ -240,13 +238,3 @@ def _possible_cuts(sums: Array, shortest: int) -> Mask:
     step = np.abs((sums[:, right] - here) / (right - t) - (here - sums[:, left]) / (t - left))
     possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
     return possible
-
-
-def _without_outliers(values: Array, spread: Array) -> Array:
-    """Each value within 4 spreads of the median of the five around it."""
-    padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
-    a, b, c, d, e = (padded[:, k : k + values.shape[1]] for k in range(5))
-    low = np.maximum(np.minimum(a, b), np.minimum(d, e))
-    high = np.minimum(np.maximum(a, b), np.maximum(d, e))
-    middle = np.maximum(np.minimum(low, high), np.minimum(c, np.maximum(low, high)))
-    return np.clip(values, middle - 4 * spread, middle + 4 * spread)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from costwhy.arrays import Array, Ints, Mask
+from costwhy.arrays import Array, Mask
 from costwhy.behaviours import UNMETERED
 from costwhy.model.levels import robust_spread
 from costwhy.model.observed import Observed
@@ -215,7 +215,14 @@ def committed(usage: Array, covered: Array) -> Array:
     # Exact: covered usage equals the commitment.
     low, exact = covered[rows], on_demand(usage[rows], covered[rows])
     high, out = np.where(exact, low, np.inf), covered.copy()
-    stretch = _stretches(low, high)
+    stretch = np.zeros(low.shape, dtype=np.int64)
+    least, most = np.zeros(rows.size), np.full(rows.size, np.inf)
+    for t in range(low.shape[1]):  # a new one begins where no quantity fits this hour too
+        new = (low[:, t] > most * (1 + TOLERANCE)) | (high[:, t] < least * (1 - TOLERANCE))
+        least = np.where(new, low[:, t], np.maximum(least, low[:, t]))
+        most = np.where(new, high[:, t], np.minimum(most, high[:, t]))
+        stretch[:, t] = new
+    stretch = stretch.cumsum(axis=1)
     stretch = (stretch + np.arange(rows.size)[:, None] * (stretch.max() + 1)).ravel()
     least, most = np.zeros(stretch.max() + 1), np.full(stretch.max() + 1, np.inf)
     np.maximum.at(least, stretch, low.ravel())
@@ -228,20 +235,3 @@ def committed(usage: Array, covered: Array) -> Array:
 def on_demand(usage: Array, covered: Array) -> Mask:
     """Hours in which more was used than covered (of any shape)."""
     return np.asarray(usage - covered > 1e-9 * np.abs(usage))
-
-
-def _stretches(low: Array, high: Array) -> Ints:
-    """The number of each hour's stretch (R x T).
-
-    A new stretch begins where no quantity between low and high fits it and the stretch so far.
-    """
-    out = np.zeros(low.shape, dtype=np.int64)
-    number, least = np.zeros(len(low), dtype=np.int64), np.zeros(len(low))
-    most = np.full(len(low), np.inf)
-    for t in range(low.shape[1]):
-        new = (low[:, t] > most * (1 + TOLERANCE)) | (high[:, t] < least * (1 - TOLERANCE))
-        number += new
-        least = np.where(new, low[:, t], np.maximum(least, low[:, t]))
-        most = np.where(new, high[:, t], np.minimum(most, high[:, t]))
-        out[:, t] = number
-    return out

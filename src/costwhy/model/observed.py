@@ -41,7 +41,6 @@ class Tables(Protocol):
 
     def table(self, name: str) -> pl.DataFrame:
         """The table of that name, see `tables.py`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,10 @@ class Edge:
 
     @property
     def scheduled(self) -> bool:
-        """A timer makes these calls."""
         return self.caller is not None and self.caller.startswith("schedule:")
 
     @property
     def internal(self) -> bool:
-        """Another service makes these calls."""
         return self.caller is not None and not self.scheduled
 
 
@@ -107,18 +104,15 @@ class Observed:
 
     @cached_property
     def service_rows(self) -> dict[str, int]:
-        """The row of each service."""
         return {name: row for row, name in enumerate(self.services)}
 
     @cached_property
     def graph(self) -> CallGraph:
         """Who calls whom."""
-        row = self.service_rows
-        caller = [row[str(edge.caller)] if edge.internal else -1 for edge in self.edges]
-        called = [row[edge.service] for edge in self.edges]
-        return call_graph(
-            len(self.services), np.array(caller, dtype=np.int64), np.array(called, dtype=np.int64)
-        )
+        row = {None: -1} | self.service_rows
+        pairs = [(e.caller if e.internal else None, e.service) for e in self.edges]
+        numbers = np.array([[row[a], row[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
+        return call_graph(len(self.services), *numbers.T)
 
     def reach(self, services: Collection[str]) -> set[str]:
         """Services that these reach by calls, themselves included; unknown ones are left out."""

@@ -121,7 +121,15 @@ def fit(observed: Observed) -> Model:
         service_first_hour=np.array([first_active(row) for row in handled], dtype=float),
         holidays=_holidays(observed),
     )
-    return replace(model, rates=_with_levels([*_on_edges(model), *_on_meters(model)]))
+    rates, groups = [*_on_edges(model), *_on_meters(model)], dict[tuple[str, bool], list[int]]()
+    for k, rate in enumerate(rates):
+        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
+    for (style, noisy), members in groups.items():  # season and noise, those of one style together
+        new = np.array([rates[k].first_hour is not None for k in members])
+        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
+        for k, level in zip(members, levels, strict=True):
+            rates[k] = replace(rates[k], **vars(level))
+    return replace(model, rates=tuple(rates))
 
 
 # ---------------------------------------------------------------- rates as series
@@ -229,19 +237,6 @@ def _rate(
     elif kind != UNMETERED:
         service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
     return Rate(style, values, 0.0, 0.0, kind, row, service, caller, usage_type, first_hour)
-
-
-def _with_levels(rates: list[Rate]) -> tuple[Rate, ...]:
-    """The rates with their season taken out and their noise; those of one style together."""
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for k, rate in enumerate(rates):
-        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
-    for (style, noisy), members in groups.items():
-        new = np.array([rates[k].first_hour is not None for k in members])
-        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
-        for k, level in zip(members, levels, strict=True):
-            rates[k] = replace(rates[k], **vars(level))
-    return tuple(rates)
 
 
 # ---------------------------------------------------------------- holidays

@@ -48,7 +48,6 @@ class Episode:
 
     @property
     def hours(self) -> int:
-        """How long it is, so far."""
         return self.baseline.values.size
 
 

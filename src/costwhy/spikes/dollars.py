@@ -139,10 +139,8 @@ def _selected(observed: Observed, where: Mapping[str, str]) -> list[int]:
             found=", ".join(METER),
             fix="use one of these columns",
         )
-    match = pl.all_horizontal(
-        pl.lit(value=True), *(pl.col(name) == value for name, value in where.items())
-    )
-    rows = observed.meters.with_row_index("m").filter(match)["m"].to_list()
+    match = (pl.col(name) == value for name, value in where.items())
+    rows = observed.meters.with_row_index("m").filter(*match)["m"].to_list()
     if not rows:
         raise UsageError(
             "no cost row has these values",
@@ -248,10 +246,9 @@ def _month_end(model: Model, spike: SpikeDollars) -> float:
 
 def _where(observed: Observed, spike: SpikeDollars) -> dict[str, str]:
     """Values that nearly all dollars of the spike have in common; empty where there are none."""
-    meters = list(spike.moved_meters)
+    meters, where = list(spike.moved_meters), dict[str, str]()
     weight = np.abs(spike.excess).sum(axis=1)[meters]
     rows = observed.meters[meters].with_columns(weight=weight)
-    where: dict[str, str] = {}
     for name in WHERE_ORDER:
         sums = rows.group_by(name).agg(pl.col("weight").sum())
         for value, dollars in sums.sort("weight", name, descending=[True, False])[:1].iter_rows():
@@ -320,8 +317,8 @@ def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: in
         return by_noise
     baseline_hours = spike.spike.episodes[k].baseline_hours
     errors = baseline_errors(model, usual.rate, hours, first, baseline_hours)
-    in_dollars = errors * abs(dollars * expected / more)
-    return half_width(in_dollars, by_noise, independent_days(errors))
+    scale = abs(dollars * expected / more)
+    return half_width(errors * scale, by_noise, independent_days(errors))
 
 
 def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
@@ -333,10 +330,8 @@ def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
     wrong_hours, variance = 0.0, 0.0
     before = min(spike.since, model.observed.billed)
     week = slice(max(0, before - WEEK), before)
-    for row in spike.moved_meters:
-        rule = model.meters[row].rule
-        if rule is None:
-            continue
+    rules = ((row, model.meters[row].rule) for row in spike.moved_meters)
+    for row, rule in ((row, rule) for row, rule in rules if rule is not None):
         gap = (model.usage[row] - model.predicted_usage[row])[week]
         off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
         problem = hours * (float(off.sum()) + 0.5) / (gap.size + 1)

@@ -88,7 +88,7 @@ class _Round:
 
     leaves: _Leaves
     cuboids: dict[Dims, _Cuboid]
-    sums: dict[Dims, Array]
+    sums: dict[Dims | None, Array]  # None: by leaf
     scores: dict[Dims, Array]
 
 
@@ -114,8 +114,9 @@ def find_drivers(
     no finite numbers.
     """
     _check(leaves, dimensions, expected, actual)
-    values = pl.col(expected, actual).cast(pl.Float64).sum()
-    merged = leaves.group_by(dimensions, maintain_order=True).agg(values)
+    merged = leaves.group_by(dimensions, maintain_order=True).agg(
+        pl.col(expected, actual).cast(pl.Float64).sum()
+    )
     if merged.is_empty():
         return _result(merged, dimensions, [])
     ordered, row = _ordered(merged, dimensions, expected, actual)
@@ -133,8 +134,8 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
             fix="name the dimensions and the two values",
         )
     reserved = {expected, actual, "cost_change"}
-    distinct = len({*dimensions, *reserved}) == len(dimensions) + len(reserved)
-    if not (distinct and 0 < len(dimensions) <= MOST_DIMENSIONS):
+    repeated = len({*dimensions, *reserved}) < len(dimensions) + len(reserved)
+    if repeated or not 0 < len(dimensions) <= MOST_DIMENSIONS:
         raise InputError(
             "these dimensions cannot be searched",
             found=", ".join(dimensions) or "none",
@@ -264,8 +265,8 @@ def _noise(deviation: Array) -> tuple[Array, Array]:
     centre, noise = np.zeros(count), np.full(count, LEAST_NOISE)
     if count < FEW:
         return centre, noise
-    bands = np.array_split(np.arange(count), min(BANDS, max(1, count // LEAST_BAND)))
-    for band in reversed(bands):
+    bands = min(BANDS, max(1, count // LEAST_BAND))
+    for band in reversed(np.array_split(np.arange(count), bands)):
         centre[band], level = _at_rest(deviation[band])
         largest = max(largest, level)
         noise[band] = largest
@@ -322,12 +323,21 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
 def _search(leaves: _Leaves) -> Iterator[Combination]:
     cuboids, free = _cuboids(leaves), np.ones(leaves.size.size, dtype=bool)
     for _ in range(MOST_DRIVERS):
-        state = _round(leaves, cuboids, free)
+        centre, noise = _noise(leaves.deviation[free])
+        d, w, size = leaves.deviation[free] - centre, 1 / (noise * noise), leaves.size[free]
+        by_leaf = np.zeros((6, free.size))
+        by_leaf[:, free] = [np.ones_like(d), w, w * d, w * d * d, d * size, size]
+        least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
+        sums: dict[Dims | None, Array] = {None: by_leaf}
+        for dims, c in cuboids.items():
+            sums[dims] = np.array([np.bincount(c.cell, r, c.leaf.size) for r in sums[c.parent]])
+        scored = {dims: _scores(cuboid, sums[dims], least) for dims, cuboid in cuboids.items()}
+        state = _Round(leaves, cuboids, sums, scored)
         # Of equals the wider one. Rounded: equal sums may differ in the last bit.
-        highest = {dims: round(float(scores.max()), 6) for dims, scores in state.scores.items()}
+        highest = {dims: round(float(scores.max()), 6) for dims, scores in scored.items()}
         dims = max(highest, key=lambda c: (highest[c], -len(c)))
-        cell = _leading(state, dims, np.arange(state.scores[dims].size))
-        if not state.scores[dims][cell] > 0:
+        cell = _leading(state, dims, np.arange(scored[dims].size))
+        if not scored[dims][cell] > 0:
             return
         while True:  # split, as long as that makes the description shorter
             finer = [c for c in cuboids if len(c) > len(dims) and set(dims) < set(c)]
@@ -344,21 +354,6 @@ def _search(leaves: _Leaves) -> Iterator[Combination]:
 def _inside(codes: Ints, combination: Combination) -> Mask:
     values = codes[list(combination[0])]
     return np.asarray((values == values[:, combination[1], None]).all(axis=0))
-
-
-def _round(leaves: _Leaves, cuboids: dict[Dims, _Cuboid], free: Mask) -> _Round:
-    """Noise of the free leaves, sums added up from cuboid to cuboid, and scores."""
-    centre, noise = _noise(leaves.deviation[free])
-    d, w, size = leaves.deviation[free] - centre, 1 / (noise * noise), leaves.size[free]
-    by_leaf = np.zeros((6, free.size))
-    by_leaf[:, free] = [np.ones_like(d), w, w * d, w * d * d, d * size, size]
-    least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
-    sums: dict[Dims, Array] = {}
-    for dims, c in cuboids.items():
-        above = by_leaf if c.parent is None else sums[c.parent]
-        sums[dims] = np.array([np.bincount(c.cell, row, c.leaf.size) for row in above])
-    scores = {dims: _scores(cuboids[dims], s, least) for dims, s in sums.items()}
-    return _Round(leaves, cuboids, sums, scores)
 
 
 def _scores(cuboid: _Cuboid, sums: Array, least: float) -> Array:

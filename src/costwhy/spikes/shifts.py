@@ -45,8 +45,7 @@ def suspects(levels: Sequence[Level]) -> list[int]:
         values = carried(np.array([level.level for level in part]))
         values = values - np.median(values, axis=1, keepdims=True)
         sums = np.concatenate([np.zeros((len(part), 1)), np.cumsum(values, axis=1)], axis=1)
-        spread = np.array([level.spread for level in part])
-        tolerance = np.array([_tolerance(level) for level in part])
+        spread, tolerance = np.array([(level.spread, _tolerance(level)) for level in part]).T
         hit = np.zeros(len(part), dtype=bool)
         for width in (w for w in (SHORTEST, 12) if w < values.shape[1]):
             far = 0.8 * tolerance + (3 * spread / width**0.5 if width < 12 else 0.0)
@@ -58,28 +57,20 @@ def suspects(levels: Sequence[Level]) -> list[int]:
 def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
     """All shifts of each level, first to last; many levels are cut together, which is faster."""
     for part in (levels[first : first + BLOCK] for first in range(0, len(levels), BLOCK)):
-        for level, starts in zip(part, _segments(part), strict=True):
-            yield list(_shifts(level, starts)) if len(starts) > 1 else []
-
-
-def _segments(levels: Sequence[Level]) -> list[list[int]]:
-    """Starts of the segments of each level among its defined hours; none where those are few."""
-    out: list[list[int]] = [[] for _ in levels]
-    defined = [level.level[np.isfinite(level.level)] for level in levels]
-    by_shortest: dict[int, list[int]] = {}
-    spreads = []
-    for k, (level, values) in enumerate(zip(levels, defined, strict=True)):
-        hourly = values.size > 0.3 * level.level.size
-        # Where the level wanders, n hours tell as much as n / 24 days do.
-        spreads.append(max(level.spread, level.drift * 24**0.5) if hourly else level.spread)
-        if values.size >= LEAST_DEFINED:
-            by_shortest.setdefault(SHORTEST if hourly else 2, []).append(k)
-    for shortest, members in by_shortest.items():
-        series, noise = [defined[k] for k in members], [spreads[k] for k in members]
-        starts = change_points(series, noise, penalty=20.0, shortest=shortest)
-        for k, found in zip(members, starts, strict=True):
-            out[k] = found
-    return out
+        segments: dict[int, list[int]] = {}
+        defined = [level.level[np.isfinite(level.level)] for level in part]
+        hourly = [defined[k].size > 0.3 * level.level.size for k, level in enumerate(part)]
+        for shortest, often in ((SHORTEST, True), (2, False)):
+            long = (k for k, values in enumerate(defined) if values.size >= LEAST_DEFINED)
+            members = [k for k in long if hourly[k] is often]
+            # Where the level wanders, n hours tell as much as n / 24 days do.
+            days = 24**0.5 if often else 0.0
+            noise = [max(part[k].spread, part[k].drift * days) for k in members]
+            series = [defined[k] for k in members]
+            starts = change_points(series, noise, penalty=20.0, shortest=shortest)
+            segments |= dict(zip(members, starts, strict=True))
+        for k, level in enumerate(part):
+            yield list(_shifts(level, segments[k])) if len(segments.get(k, ())) > 1 else []
 
 
 def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
