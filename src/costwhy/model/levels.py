@@ -8,8 +8,9 @@ MAD is the median absolute deviation; 1.4826 of it is the standard deviation of 
 Everything takes many series at once (R x T, NaN: not defined in that hour), as a company has a
 hundred thousand. Quantiles are written out because NumPy's that skip NaN go row by row.
 
-Where the level of a noisy series changes is found by optimal partitioning (Jackson et al. 2005): of all ways to cut n values z (in units of their noise)
-into segments, the one with the least cost
+Where the level of a noisy series changes is found by optimal partitioning (Jackson et al.
+2005): of all ways to cut n values z (in units of their noise) into segments, the one with the
+least cost
 
     sum over segments of [ sum (z - mean)^2 + penalty ]
 
