@@ -20,8 +20,7 @@ from companies import Settings, lake_of, plan, truth_of
 from generate import simulate
 from known import CASES, Told, cases, scorer, told_of_case
 
-from costwhy.case.investigate import explain
-from costwhy.case.investigate import nowcast_ledger
+from costwhy.case.investigate import explain, nowcast_ledger
 
 SHOWN = (
     "retry_loop",

@@ -4,7 +4,7 @@
     uv run python benchmarks/triggers.py --fit --seeds 44-63                             learn the weights anew
 
 Companies are those of benchmarks/companies.py: one incident each, sometimes two; a fifth of the decisions left no record. The
-weights in src/costwhy/triggers.py come from seeds 44 to 63; seeds from 100 on were not used for anything but this table.
+weights in src/costwhy/causes/triggers.py come from seeds 44 to 63; seeds from 100 on were not used for anything but this table.
 """
 
 import argparse
@@ -61,8 +61,8 @@ class Question:
     """One true incident that was found: what there was to choose from, and what is right (empty: no recorded change)."""
 
     sort: str
-    recorded: KnownChanges
-    suspicion: Onset
+    changes: KnownChanges
+    onset: Onset
     right: frozenset[str]
 
 
@@ -71,7 +71,7 @@ def questions(settings: Settings) -> list[Question]:
     s = simulate(settings)
     truth, lake = truth_of(s), lake_of(s)
     known = analyse(lake)
-    by_id = {row["spike_id"]: a for a, row in known.found}
+    by_id = {found.row.spike_id: found.dollars for found in known.found}
     return [
         Question(i["kind"], _near(known.known_changes, q), q, frozenset(i["trigger"]["change_ids"]))
         for spike, i in scorer().pair(explain(lake), truth)[0]
@@ -112,8 +112,8 @@ def surprise(values: np.ndarray, asked: list[tuple[Question, object, np.ndarray]
     weights = Weights(*values.tolist())
     total = 0.5 * float((((values - np.array(astuple(JUDGED))) / PRIOR) ** 2).sum())
     for q, evidence, right in asked:
-        heavy, _ = log_weights(q.recorded, q.suspicion, evidence, weights)  # type: ignore[arg-type]
-        none = log_none(q.suspicion, weights)
+        heavy, _ = log_weights(q.changes, q.onset, evidence, weights)  # type: ignore[arg-type]
+        none = log_none(q.onset, weights)
         whole = np.logaddexp.reduce(np.append(heavy, none))
         total += float(whole - (np.logaddexp.reduce(heavy[right]) if right.any() else none))
     return total
@@ -123,8 +123,8 @@ def learn(found: list[Question]) -> Weights:
     """The weights under which the right answers are least surprising."""
     asked = []
     for q in found:
-        evidence = gather(q.recorded, q.suspicion)
-        right = q.recorded.rows["change_id"][evidence.near].is_in(list(q.right)).to_numpy()
+        evidence = gather(q.changes, q.onset)
+        right = q.changes.rows["change_id"][evidence.near].is_in(list(q.right)).to_numpy()
         if right.any() or not q.right:
             asked.append((q, evidence, right))
     bounds = [
@@ -157,7 +157,7 @@ class Verdict:
 
 def judge(q: Question, weights: Weights = WEIGHTS) -> Verdict:
     """As ../shared/cases/score.py counts."""
-    said = rank_triggers(q.recorded, q.suspicion, weights)
+    said = rank_triggers(q.changes, q.onset, weights)
     answers = [
         (r["probability"], bool({r["change_id"], *r["also"]} & q.right))
         for r in said.triggers.iter_rows(named=True)

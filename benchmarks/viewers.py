@@ -21,7 +21,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
+import httpx2
 from websockets.asyncio.client import ClientConnection, connect
 
 TOKEN = "a-token-of-the-benchmark"
@@ -50,7 +50,7 @@ class Viewer:
     """One session: a cookie, a page, a WebSocket."""
 
     number: int
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
     page: float = 0.0
     clicks: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -136,7 +136,7 @@ def _value(element: str, attributes: str, round_: int) -> object:
 async def visit(address: str, viewers: int, rounds: int, wish: Wish) -> list[Viewer]:
     """All arrive at once; all click at once, round by round."""
     crowd = [
-        Viewer(n, httpx.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False))
+        Viewer(n, httpx2.AsyncClient(base_url=address, timeout=PATIENCE, trust_env=False))
         for n in range(viewers)
     ]
     await asyncio.gather(*(_noting(viewer, viewer.arrive()) for viewer in crowd))
@@ -150,7 +150,7 @@ async def visit(address: str, viewers: int, rounds: int, wish: Wish) -> list[Vie
 async def _noting(viewer: Viewer, step: "asyncio.Future[None] | object") -> None:
     try:
         await step  # type: ignore[misc]
-    except (OSError, TimeoutError, httpx.HTTPError, KeyError, IndexError, EOFError) as error:
+    except (OSError, TimeoutError, httpx2.HTTPError, KeyError, IndexError, EOFError) as error:
         viewer.errors.append(f"{type(error).__name__}: {error}")
 
 
@@ -189,8 +189,8 @@ def started(said: Path, server: "subprocess.Popen[bytes]") -> str:
         found = re.search(r"http://\S+", said.read_text())
         if found:
             try:
-                httpx.get(found[0] + "/health", trust_env=False).raise_for_status()
-            except httpx.HTTPError:
+                httpx2.get(found[0] + "/health", trust_env=False).raise_for_status()
+            except httpx2.HTTPError:
                 pass
             else:
                 return found[0]

@@ -9,7 +9,7 @@ from costwhy import tables
 from costwhy.behaviours import DEMAND, RETRIES
 from costwhy.case.case import Case
 from costwhy.case.story import headline
-from costwhy.spikes.summary import SpikeRow
+from costwhy.spikes.dollars import SpikeRow
 
 START = datetime(2026, 10, 21, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -589,7 +589,6 @@ SAVINGS = Table(
     ),
 )
 BY_NAME = {table.name: table for table in LAKE_TABLES}
-TAGGED = ("service", "team", "budget_owner")
 PHYSICAL = (
     "ProviderName",
     "BillingAccountId",
@@ -604,4 +603,4 @@ PHYSICAL = (
     "ChargeCategory",
     "ConsumedUnit",
 )
-METER = (*PHYSICAL, *TAGGED)
+METER = (*PHYSICAL, "service", "team", "budget_owner")

@@ -13,7 +13,6 @@ from costwhy.errors import InputError
 MAX_SHOWN = 300  # characters shown of what another host answered
 CENT = 0.01
 HALF_CENT = 0.005  # amounts that differ by no more are equal to the cent
-_SHORTEST_SECRET = 4
 _SYMBOLS = {"USD": "$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 
 
@@ -46,7 +45,7 @@ def one_line(text: str, most: int) -> str:
 def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
     """What another host answered as one short line, without our secrets."""
     for secret in secrets:
-        if len(secret) >= _SHORTEST_SECRET:
+        if len(secret) >= 4:  # a shorter one would mask parts of words
             text = text.replace(secret, "(secret)")
     return one_line(text, MAX_SHOWN)
 

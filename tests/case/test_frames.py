@@ -88,7 +88,7 @@ def test_a_driver_of_no_cent_is_none(monkeypatch: pytest.MonkeyPatch):
     found = pl.DataFrame(
         [{**names, "service": s, "cost_change": d} for s, d in (("a", 2.0), ("b", 0.004))]
     )
-    monkeypatch.setattr(frames, "find_drivers", lambda _leaves, dimensions: found)
+    monkeypatch.setattr(frames, "find_drivers", lambda _leaves, **_: found)
     drivers, remainder = drivers_table(pl.DataFrame(), 3.0)
     assert drivers.rows() == [('{"service": "a"}', 2.0)]
     assert remainder == 1.0

@@ -609,9 +609,10 @@ def test_a_wrong_entry_is_one_clear_error_without_secrets(
 def wrong_entry(lines: str) -> str:
     """What is said of an entry that has these lines."""
     head = '[workspace]\nname = "a"\ncurrency = "USD"\n[[signals]]\nformat = "prometheus"\n'
-    with tempfile.TemporaryDirectory() as folder, pytest.raises(ConfigError) as caught:
+    with tempfile.TemporaryDirectory() as folder:
         Path(folder, "costwhy.toml").write_text(head + lines)
-        read_workspace(folder)
+        with pytest.raises(ConfigError) as caught:
+            read_workspace(folder)
     return caught.value.found
 
 

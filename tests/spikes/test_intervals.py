@@ -10,9 +10,15 @@ from costwhy.model.baseline import Baseline, Window, baseline, baseline_errors
 from costwhy.model.estimates import backtest, half_width, independent_days
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import Spike, episode_of
-from costwhy.spikes.dollars import SpikeDollars, dollars_of, dollars_of_window
+from costwhy.spikes.dollars import (
+    QUANTILE_90,
+    SpikeDollars,
+    dollars_of,
+    dollars_of_window,
+    excess_half_width,
+    unbilled_half_width,
+)
 from costwhy.spikes.shifts import Shift
-from costwhy.spikes.summary import QUANTILE_90, excess_half_width, unbilled_half_width
 
 HOURS = 35 * 24
 ONSET = 28 * 24

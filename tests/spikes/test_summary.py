@@ -13,8 +13,7 @@ from costwhy import tables
 from costwhy.behaviours import BEHAVIOURS
 from costwhy.model.baseline import Baseline, Window
 from costwhy.model.rates import Model, Rate, fit
-from costwhy.spikes.dollars import SpikeDollars
-from costwhy.spikes.summary import spike_row
+from costwhy.spikes.dollars import SpikeDollars, spike_row
 
 HOURS = 21 * 24
 ONSET = 15 * 24 + 3

@@ -18,7 +18,7 @@ from costwhy.config import OutputChannel, SlackChannel, SnsChannel, Watch
 from costwhy.lake.store import Journal, Record
 from costwhy.watch import channels as watch_channels
 from costwhy.watch import watch as watching
-from costwhy.watch.message import Message
+from costwhy.watch.channels import Message
 from costwhy.watch.watch import Delivery, Pause, notify
 
 STEPS = (

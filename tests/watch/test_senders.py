@@ -41,8 +41,7 @@ from costwhy.errors import ConfigError, CostwhyError, SendError
 from costwhy.remote import http
 from costwhy.remote.http import Limits
 from costwhy.watch import channels
-from costwhy.watch.channels import send
-from costwhy.watch.message import LIMITS, Message
+from costwhy.watch.channels import LIMITS, Message, send
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:

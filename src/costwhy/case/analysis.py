@@ -19,8 +19,7 @@ from costwhy.causes.owners import ORDER, Directory
 from costwhy.model.observed import Observed, Tables, observe
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import find
-from costwhy.spikes.dollars import SpikeDollars, dollars_of
-from costwhy.spikes.summary import SpikeRow, spike_row
+from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of, spike_row
 
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 LOG_DELAY = timedelta(minutes=15)  # in which CloudTrail delivers; a whole day's file says less

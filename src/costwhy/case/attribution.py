@@ -11,8 +11,7 @@ from costwhy.causes.changes import MovedRate, Onset
 from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import RankedTriggers
 from costwhy.model.observed import HOUR
-from costwhy.spikes.dollars import SpikeDollars
-from costwhy.spikes.summary import SpikeRow
+from costwhy.spikes.dollars import SpikeDollars, SpikeRow
 
 PLAN_SLACK = 1.25  # excess over the planned cost from which a spike is not the planned one
 NEW_AFTER = 72  # hours: a service whose first calls come earlier was there from the start

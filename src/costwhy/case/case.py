@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from costwhy.case.analysis import LakeAnalysis
-from costwhy.spikes.summary import SpikeRow
+from costwhy.spikes.dollars import SpikeRow
 
 
 @dataclass(frozen=True)

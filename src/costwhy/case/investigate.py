@@ -26,8 +26,7 @@ from costwhy.errors import UsageError
 from costwhy.model.baseline import Window
 from costwhy.model.estimates import past_estimates
 from costwhy.model.observed import HOUR, Observed
-from costwhy.spikes.dollars import SpikeDollars, dollars_of_window
-from costwhy.spikes.summary import SpikeRow, spike_row
+from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of_window, spike_row
 from costwhy.text import cents, plain_value
 
 TRIGGER = ("change_id", "also", "reasons", "summary", "actor", "service", "kind", "url")

@@ -19,7 +19,7 @@ from costwhy.behaviours import BY_KIND, VERDICT_WORDS
 from costwhy.case.case import Case
 from costwhy.errors import InputError
 from costwhy.sources import s3_mirror
-from costwhy.spikes.summary import SpikeRow
+from costwhy.spikes.dollars import SpikeRow
 from costwhy.text import currency_code
 
 FORMAT = 1

@@ -41,20 +41,20 @@ def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
                 "spikes": [{**spike, "where": json.loads(spike["where"])} for spike in found],
             }
         )
-        return
-    cells = [
-        (
-            spike["spike_id"],
-            spike["title"],
-            money(spike["excess_cost"] + spike["nowcast_excess_cost"], lake.currency),
-            money(spike["cost_per_hour_now"], lake.currency)
-            if spike["status"] == "running"
-            else "ended",
-            spike["verdict"],
-        )
-        for spike in found
-    ]
-    show_rows(("spike", "what", "excess", "an hour now", "kind"), cells, none="no spike")
+    else:
+        cells = [
+            (
+                spike["spike_id"],
+                spike["title"],
+                money(spike["excess_cost"] + spike["nowcast_excess_cost"], lake.currency),
+                money(spike["cost_per_hour_now"], lake.currency)
+                if spike["status"] == "running"
+                else "ended",
+                spike["verdict"],
+            )
+            for spike in found
+        ]
+        show_rows(("spike", "what", "excess", "an hour now", "kind"), cells, none="no spike")
 
 
 @click.command()
@@ -127,7 +127,6 @@ def explain(
 def _window(
     start: datetime | None, end: datetime | None, flags: str
 ) -> tuple[datetime, datetime] | None:
-    """The window of two options; None where neither is given."""
     if start is None and end is None:
         return None
     if start is None or end is None:

@@ -18,8 +18,6 @@ from costwhy.errors import CostwhyError, InputError, UsageError
 
 
 class _InOrder(click.Group):
-    """Lists its commands in the order of their use."""
-
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
 

@@ -81,9 +81,8 @@ def shipped(in_repository: str, in_wheel: str) -> Path:
     """A folder of the project: in the repository, or inside the installed package."""
     package = Path(__file__).resolve().parent.parent
     places = package.parent.parent / in_repository, package / in_wheel
-    for place in places:
-        if place.is_dir():
-            return place
+    if found := next(filter(Path.is_dir, places), None):
+        return found
     raise UsageError(
         f"{in_repository} is not installed",
         found=f"neither {places[0]} nor {places[1]}",
@@ -93,7 +92,6 @@ def shipped(in_repository: str, in_wheel: str) -> Path:
 
 def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
     """Become marimo, read-only, for this machine only. No browser where there is no display."""
-    notebook = shipped("notebooks", "_notebooks") / "investigate.py"
     try:
         with socket.create_server(("127.0.0.1", port)) as probe:
             port = probe.getsockname()[1]
@@ -105,11 +103,15 @@ def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
     has_display = sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
-    marimo = [sys.executable, "-m", "marimo", "-q", "run", str(notebook)]
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    browser = [] if has_display and not headless else ["--headless"]
     os.execv(  # noqa: S606 - our own words
-        sys.executable, [*marimo, *address, *browser, "--", "--workspace", str(workspace)]
+        sys.executable,
+        [
+            *(sys.executable, "-m", "marimo", "-q", "run"),
+            str(shipped("notebooks", "_notebooks") / "investigate.py"),
+            *("--host", "127.0.0.1", "--port", str(port)),
+            *([] if has_display and not headless else ["--headless"]),
+            *("--", "--workspace", str(workspace)),
+        ],
     )
 
 

@@ -48,12 +48,11 @@ headless_option = click.option("--headless", is_flag=True, help="Do not open a b
 
 def words_argument(own: str = "", meaning: str = "") -> Callable[[Function], Function]:
     """`[WORKSPACE] OWN...` and -w/--workspace, to be told apart by `split_words`."""
-    folder = "Folder with costwhy.toml (default: this folder)"
     argument = click.argument(
         "words",
         nargs=-1,
         metavar=f"[WORKSPACE] {own}".strip(),
-        help=f"{folder}{meaning and f', {meaning}'}.",
+        help=f"Folder with costwhy.toml (default: this folder){meaning and f', {meaning}'}.",
     )
     option = click.option(
         "-w",
@@ -95,10 +94,9 @@ def is_spike_id(word: str) -> bool:
 def time(text: str) -> datetime:
     """A time of the command line, in UTC where it names no zone."""
     try:
-        moment = datetime.fromisoformat(text)
+        return to_utc(datetime.fromisoformat(text))
     except ValueError as error:
         raise ValueError(f"{text!r} is not a time; write 2026-10-14T03:00Z") from error
-    return to_utc(moment)
 
 
 def interval(text: str) -> float:

@@ -64,7 +64,6 @@ _COLUMNS = {
         "at": "at",
     },
 }
-_MONEY = frozenset({"excess_per_hour", "saved", "possible", "cost_per_day"})
 _SHOWN = 10  # reasons of rows set aside; --json has all
 
 
@@ -101,8 +100,8 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
         costs = f"{row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed"
         out.print(f"  {one_line_of(row['billing_period'])}  {costs}")
     for row in aside[:_SHOWN]:
-        text = f"set aside: {row['records']:,} of {row['file']}: {row['reason']}"
-        out.print(f"  {one_line_of(text)}")
+        text = f"{row['records']:,} of {row['file']}: {row['reason']}"
+        out.print(f"  set aside: {one_line_of(text)}")
     if len(aside) > _SHOWN:
         more = sum(row["records"] for row in aside[_SHOWN:])
         out.print(f"  set aside: {more:,} more, see --json")
@@ -332,7 +331,7 @@ def _show_tables(
 def _cell(column: str, value: Any, currency: str) -> object:
     if column == "excess_per_hour" and value == 0:
         return "had ended"
-    if column in _MONEY:
+    if column in {"excess_per_hour", "saved", "possible", "cost_per_day"}:
         return "any amount" if value is None else money(value, currency)
     if column == "days":
         return f"{value} days"

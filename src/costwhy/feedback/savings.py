@@ -24,11 +24,8 @@ from costwhy.model.counterfactual import cost_with
 from costwhy.spikes.dollars import SpikeDollars
 
 DAYS = (7, 14, 30)
-# A spike that ends within this time after the verdict `fixed` was ended by the fix.
-END_BY_FIX = timedelta(hours=48)
 VERIFIED, REGRESSED = 0.6, 0.3  # shares of what could be saved: this and more, this and less
 LEAST = 1.0  # in the lake's currency: a smaller amount is not evaluated
-LEVEL_HOURS = 7 * 24  # the spike's own last week gives the level of its rates
 
 
 @dataclass(frozen=True)
@@ -54,16 +51,16 @@ class Saving:
 def savings(lake: LakeReader) -> list[Saving]:
     """Every spike whose newest verdict is `fixed`, after each of `DAYS` that is billed."""
     analysis, verdicts = analyse(lake), verdicts_of(lake.place)
-    made: list[Saving] = []
-    for found in analysis.found:
-        verdict = newest(verdicts, key_of_spike(analysis, found))
-        if verdict is not None and verdict.verdict == "fixed":
-            made += _savings(analysis, found, verdict)
-    return made
+    return [
+        saving
+        for found in analysis.found
+        if (verdict := newest(verdicts, key_of_spike(analysis, found)))
+        and verdict.verdict == "fixed"
+        for saving in _savings(analysis, found, verdict)
+    ]
 
 
 def _savings(analysis: LakeAnalysis, found: FoundSpike, verdict: Verdict) -> Iterator[Saving]:
-    """One spike, after each of `DAYS` that is billed."""
     start = _fixed_at(analysis, found.dollars, verdict)
     first = round((start - analysis.observed.hours[0]) / timedelta(hours=1))
     for days in DAYS:
@@ -83,25 +80,25 @@ def _savings(analysis: LakeAnalysis, found: FoundSpike, verdict: Verdict) -> Ite
 
 
 def _fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
-    """The spike's end where it ended by then or soon after, else the hour of the verdict."""
+    """The spike's end where it ended within two days of the verdict, else the verdict's hour."""
     end = analysis.observed.hours[0] + timedelta(hours=dollars.window.end)
-    if not dollars.running and end <= verdict.at + END_BY_FIX:
+    if not dollars.running and end <= verdict.at + timedelta(hours=48):
         return end
     return verdict.at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def _outcome(saved: float, possible: float) -> str:
-    share = saved / possible if possible >= LEAST else None
-    if share is None or REGRESSED < share < VERIFIED:
+    if possible < LEAST or REGRESSED < saved / possible < VERIFIED:
         return "inconclusive"
-    return "verified" if share >= VERIFIED else "regressed"
+    return "verified" if saved / possible >= VERIFIED else "regressed"
 
 
 def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> tuple[float, float]:
     """Dollars saved and possible in a window after the fix."""
     model, width = analysis.model, window.end - window.start
     stop = min(dollars.window.end, window.start)
-    during = _mask(analysis, Window(max(dollars.window.start, stop - LEVEL_HOURS), stop))
+    # the spike's own last week gives the level of its rates
+    during = _mask(analysis, Window(max(dollars.window.start, stop - 7 * 24), stop))
     as_in_spike, as_in_baseline = [], []
     gone_saved, gone_possible = 0.0, 0.0
     for baseline, amounts in zip(dollars.baselines, dollars.dollars, strict=True):
@@ -119,8 +116,10 @@ def _measured(analysis: LakeAnalysis, dollars: SpikeDollars, window: Window) -> 
         as_in_spike.append(Baseline(rate, np.full(width, level)))
         as_in_baseline.append(Baseline(rate, np.full(width, float(baseline.values.mean()))))
     paid = float(model.cost[:, window.hours].sum())
-    with_spike = float(cost_with(model, window, as_in_spike).sum()) if as_in_spike else paid
-    with_baseline = float(cost_with(model, window, as_in_baseline).sum()) if as_in_spike else paid
+    with_spike, with_baseline = (
+        float(cost_with(model, window, rates).sum()) if rates else paid
+        for rates in (as_in_spike, as_in_baseline)
+    )
     return with_spike - paid + gone_saved, with_spike - with_baseline + gone_possible
 
 

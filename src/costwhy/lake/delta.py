@@ -36,8 +36,8 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     path = table_path(folder, name)
     if name == "series" and base is not None:
         known = scan_table(path, base).select("series_id").collect()
-        rows = pl.concat(_frames(change.rows)).join(known, on="series_id", how="anti")
-        change = Replacement(rows)
+        rows = pl.concat(_frames(change.rows))
+        change = Replacement(rows.join(known, on="series_id", how="anti"))
     columns = (f["delivery"] for f in _frames(change.rows, ["delivery"]) if "delivery" in f.columns)
     names = sorted({*change.drop, *(name for one in columns for name in one.unique().drop_nulls())})
     replaces = base is not None and bool(names) and _has_any(path, base, names)
@@ -46,14 +46,14 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     _take_back(path, base)
     # Delta refuses new rows that the predicate does not cover, so it names all deliveries.
     quoted = ", ".join("'" + delivery.replace("'", "''") + "'" for delivery in names)
-    replacing: dict[str, Any] = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
+    mode: Any = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
     write_deltalake(
         path,
         _stream(BY_NAME[name], change.rows),
-        **(replacing if replaces else {"mode": "append"}),
+        **(mode if replaces else {"mode": "append"}),
         writer_properties=WRITER,
         post_commithook_properties=KEEP_LOGS,
-        storage_options=_options(path),
+        storage_options=storage_options(path),
     )
     return delta_table(path).version()
 
@@ -78,7 +78,6 @@ def _frames(rows: Rows, columns: list[str] | None = None) -> Iterator[pl.DataFra
 
 
 def _has_any(path: str, base: int, names: list[str]) -> bool:
-    """Whether the table has rows of one of the deliveries."""
     wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
     found = scan_table(path, base).select("delivery").join(wanted, on="delivery", how="semi")
     return found.head(1).collect().height > 0
@@ -93,16 +92,12 @@ def _stream(table: Table, rows: Rows) -> pa.RecordBatchReader:
 
 def scan_table(path: str, version: int) -> pl.LazyFrame:
     """The rows of a version."""
-    return pl.scan_delta(path, version=version, storage_options=_options(path))
+    return pl.scan_delta(path, version=version, storage_options=storage_options(path))
 
 
 def delta_table(path: str, version: int | None = None) -> DeltaTable:
     """The table at a version, by default the newest."""
-    return DeltaTable(path, version=version, storage_options=_options(path))
-
-
-def _options(path: str) -> dict[str, str] | None:
-    return storage_options() if is_remote(path) else None
+    return DeltaTable(path, version=version, storage_options=storage_options(path))
 
 
 def reason_of(folder: str, error: Exception) -> str:

@@ -14,6 +14,7 @@ whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
 import functools
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,10 +106,8 @@ class Lake:
         known = [version for version in self.versions() if version <= self.version]
         for version in _changing_versions(store_of(self.place), known, name):
             earlier = open_lake(self.place, version)
-            try:
+            with suppress(LakeError):
                 tables.append((earlier.created_at, earlier.table(name)))
-            except LakeError:
-                continue
         return tables
 
     def versions(self) -> list[int]:
@@ -205,13 +204,11 @@ def _write(
     known = known_versions(store)
     newest = read_snapshot(store, known[-1]) if known else {}
     base: dict[str, int] = newest.get("tables", {})
-    versions = dict(base)
-    for name, change in changes.items():
-        written = write_table(folder, name, change, base.get(name))
-        if written is not None:
-            versions[name] = written
-    config = json.loads(json.dumps(info.config))
-    about = {"workspace": info.workspace, "currency": info.currency, "config": config}
+    written = {
+        name: write_table(folder, name, change, base.get(name)) for name, change in changes.items()
+    }
+    versions = base | {name: version for name, version in written.items() if version is not None}
+    about = json.loads(json.dumps(vars(info)))
     if known and versions == base and all(newest.get(key) == about[key] for key in about):
         return known[-1]
     version = (known[-1] if known else 0) + 1

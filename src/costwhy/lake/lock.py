@@ -26,8 +26,6 @@ LOCK_WAIT = 10.0  # seconds that a second writer waits
 LEASE = 60.0  # seconds after the last renewal until a lease ends
 RENEWAL = 15.0  # seconds between two renewals
 NAME = "writer.lock"
-# What killed writers left. Nobody else writes these while the folder is locked.
-DRAFTS = ("*.draft", "snapshots/*.draft")
 
 
 def lock(place: str) -> AbstractContextManager[Callable[[], None]]:
@@ -48,7 +46,8 @@ def _lock_folder(folder: Path) -> Iterator[Callable[[], None]]:
     except Timeout:
         raise _is_locked(f"a lock on {folder / NAME}") from None
     with locked:
-        for draft in (file for pattern in DRAFTS for file in folder.glob(pattern)):
+        # what killed writers left; nobody else writes these while the folder is locked
+        for draft in (*folder.glob("*.draft"), *folder.glob("snapshots/*.draft")):
             draft.unlink(missing_ok=True)
         yield lambda: None
 

@@ -26,8 +26,6 @@ from costwhy.errors import LakeError, UnreachableError
 from costwhy.remote import aws
 from costwhy.text import shown, to_utc
 
-_REFUSED = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
-_ABSENT = ("NoSuchKey", "404")
 ENDING = ".json"
 
 
@@ -133,9 +131,9 @@ class Bucket:
             yield
         except aws.FAULTS as error:
             code = aws.code_of(error)
-            if code in _REFUSED:
+            if code in {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}:
                 raise FileExistsError from None
-            if code in _ABSENT:
+            if code in {"NoSuchKey", "404"}:
                 raise FileNotFoundError(f"no such object below {self.address}") from None
             if code == "NoSuchBucket":
                 raise LakeError(
@@ -159,16 +157,17 @@ def store_of(place: str) -> Files:
     return Bucket(place) if is_remote(place) else Folder(place)
 
 
-def storage_options() -> dict[str, str]:
-    """The options by which Delta and polars find the same S3 as boto3.
+def storage_options(place: str) -> dict[str, str]:
+    """The options by which Delta and polars find the same S3 as boto3; none for a folder.
 
     Raises UnreachableError without credentials.
     """
+    if not is_remote(place):
+        return {}
     problem = "there are no AWS credentials for the lake"
     try:
         session = boto3.session.Session()
-        credentials = session.get_credentials()
-        frozen = credentials.get_frozen_credentials() if credentials else None
+        frozen = (found := session.get_credentials()) and found.get_frozen_credentials()
         endpoint = aws.client("s3").meta.endpoint_url
     except aws.FAULTS as error:
         raise aws.unreachable(problem, error) from None

@@ -35,7 +35,6 @@ class Window:
 
     @property
     def hours(self) -> slice:
-        """For arrays over the hours."""
         return slice(self.start, self.end)
 
     @property
@@ -60,9 +59,8 @@ def baseline(
     baseline_hours: (T) hours that may serve for that; None: all. Only those before the window do;
     of demand also the week after it, as what wanders is better known from both sides.
     """
-    usable = np.ones(len(model.observed.hours), dtype=bool)
-    if baseline_hours is not None:
-        usable &= baseline_hours
+    every = np.ones(len(model.observed.hours), dtype=bool)
+    usable = every if baseline_hours is None else baseline_hours.copy()
     after = np.flatnonzero(usable[: window.end + AFTERMATH + WEEK])
     usable[window.start :] = False
     if rate.first_hour is not None and rate.first_hour >= window.start - NEW_WITHIN:
@@ -78,8 +76,8 @@ def baseline(
         values = _amount(model.observed.cost[rate.row], window, usable)
     else:
         top, bottom = model.parts(rate.kind, rate.row)
-        ratio = rate.style == "ratio"
-        values = _ratio(top, bottom, window, usable) if ratio else _amount(top, window, usable)
+        amount = rate.style != "ratio"
+        values = _amount(top, window, usable) if amount else _ratio(top, bottom, window, usable)
     return Baseline(rate, values)
 
 
@@ -95,16 +93,20 @@ def baseline_errors(
     hours           those of today that are asked about
     baseline_hours  (T) hours that may serve for a baseline
     """
-    onset, size = hours.start - ahead, baseline_hours.size
     lead, errors = min(ahead, WEEK + ahead % 24), list[float]()
     calls, of = model.parts(rate.kind, rate.row)
     for start in range(hours.start - 24, lead + WEEK, -24):
         then = slice(start, start + hours.width)
-        if then.stop > onset or not baseline_hours[then].all() or len(errors) == PAST_DAYS:
+        if (
+            then.stop > hours.start - ahead
+            or not baseline_hours[then].all()
+            or len(errors) == PAST_DAYS
+        ):
             continue
         known = baseline_hours
-        if hours.end == size:  # nothing after today is known, so nothing after an earlier day is
-            known = baseline_hours & (np.arange(size) < then.stop)
+        # Nothing after today is known, so nothing after an earlier day is.
+        if hours.end == known.size:
+            known = baseline_hours & (np.arange(known.size) < then.stop)
         values = baseline(model, rate, Window(start - lead, then.stop), known).values[lead:]
         expected = float((values * of[then]).sum())
         errors.append(float(calls[then].sum()) / expected - 1.0 if expected > 0 else 0.0)
@@ -138,13 +140,12 @@ def _last(usable: Mask, hours: int) -> Ints:
 
 def _ratio(top: Array, bottom: Array, window: Window, usable: Mask) -> Array:
     """Ratio of sums over the last week; over four weeks, or all, where the last one has little."""
-    known, ratio = np.flatnonzero(usable & (bottom > 0)), 0.0
+    known = np.flatnonzero(usable & (bottom > 0))
     for hours, least in ((WEEK, 24), (4 * WEEK, 5), (usable.size, 1)):
         index = known[known >= known[-1] - hours] if known.size else known
         if index.size >= least:
-            ratio = float(top[index].sum()) / float(bottom[index].sum())
-            break
-    return np.full(window.width, ratio)
+            return np.full(window.width, float(top[index].sum()) / float(bottom[index].sum()))
+    return np.zeros(window.width)
 
 
 def _amount(series: Array, window: Window, usable: Mask) -> Array:
@@ -153,11 +154,10 @@ def _amount(series: Array, window: Window, usable: Mask) -> Array:
     level = float(np.median(recent)) if recent.size else 0.0
     week = pattern(np.where(usable, series, np.nan))
     if usable.sum() >= 2 * WEEK and np.std(week) > 0.02 * (abs(level) + 1e-12):
-        last = _last(usable, 2 * WEEK)
-        actual, by_week = series[last], week[last]
+        actual, by_week = (values[_last(usable, 2 * WEEK)] for values in (series, week))
         if np.mean(np.abs(actual - by_week)) < np.mean(np.abs(actual - level)):
-            total = np.sum(by_week)
-            scale = float(np.sum(actual)) / float(total) if total > 0 else 1.0
+            total = float(np.sum(by_week))
+            scale = float(np.sum(actual)) / total if total > 0 else 1.0
             return np.asarray(week[window.hours] * (scale if 0.5 < scale < 2.0 else 1.0))
     return np.full(window.width, level)
 
@@ -182,31 +182,24 @@ def _demand(model: Model, rate: Rate, window: Window, usable: Mask, after: Ints)
     last = _last(known, WEEK)
     if last.size < 24:
         return np.full(window.width, float(calls[last].mean()) if last.size else 0.0)
-    logs = np.log(calls, out=np.full(calls.size, np.nan), where=known)
-    week = np.exp(pattern(logs))
-    growth = _growth(calls, week, np.flatnonzero(known))
+    week = np.exp(pattern(np.log(calls, out=np.full(calls.size, np.nan), where=known)))
+    growth, defined = 0.0, np.flatnonzero(known)
+    if defined.size >= 2 * WEEK:  # by the day, shrunk towards 0 where days disagree
+        ratio, days = np.log(calls[defined] / week[defined]), defined // 24
+        names = np.unique(days)
+        line = linregress(names, [np.median(ratio[days == day]) for day in names])
+        slope, error = float(line.slope), float(line.stderr)
+        growth = slope / 24 * slope**2 / (slope**2 + 4 * error**2) if slope else 0.0
     grown = week * np.exp(growth * (np.arange(week.size) - float(last.mean())))
     level = np.full(window.width, _level(calls, grown, last))
     if after.size >= 48:
-        share = np.arange(window.start, window.end) - last.mean()
-        share = share / (after.mean() - last.mean())
+        hours = np.arange(window.start, window.end)
+        share = (hours - last.mean()) / (after.mean() - last.mean())
         level = level ** (1 - share) * _level(calls, grown, after) ** share
     return np.asarray(grown[window.hours] * level * holiday[window.hours])
 
 
 def _level(calls: Array, expected: Array, index: Ints) -> float:
     """Calls over what was expected, the median over days: one odd day does not change it."""
-    days = index // 24
-    by_day = (index[days == day] for day in np.unique(days))
+    by_day = (index[index // 24 == day] for day in np.unique(index // 24))
     return float(np.median([calls[hours].sum() / expected[hours].sum() for hours in by_day]))
-
-
-def _growth(calls: Array, week: Array, known: Ints) -> float:
-    """Relative growth an hour, from the medians of days; shrunk towards 0 where days disagree."""
-    if known.size < 2 * WEEK:
-        return 0.0
-    ratio, days = np.log(calls[known] / week[known]), known // 24
-    names = np.unique(days)
-    line = linregress(names, [np.median(ratio[days == day]) for day in names])
-    slope, error = float(line.slope), float(line.stderr)
-    return slope / 24 * slope**2 / (slope**2 + 4 * error**2) if slope else 0.0

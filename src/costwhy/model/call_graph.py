@@ -8,7 +8,6 @@ the graph, and only a cycle needs equations of its own.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -35,10 +34,7 @@ class CallGraph:
     depth: Ints  # of each service
     entries: Ints  # rows of the edges from outside or from a timer
     entered: Ints  # the services that they call
-
-    @cached_property
-    def _matrix(self) -> sparse.csr_matrix:
-        return _matrix(self.depth.size, self.caller, self.called)
+    matrix: sparse.csr_matrix  # services x services, above zero from a caller to what it calls
 
     def reach(self, services: Iterable[int]) -> Mask:
         """Services that these reach by calls, themselves included."""
@@ -52,7 +48,7 @@ class CallGraph:
 
     def path(self, start: int, end: int) -> list[int]:
         """The shortest chain of calls from one service to another, both included; or empty."""
-        before = breadth_first_order(self._matrix, start)[1]
+        before = breadth_first_order(self.matrix, start)[1]
         path = [end]
         while path[0] != start:
             if before[path[0]] < 0:
@@ -64,30 +60,19 @@ class CallGraph:
 def call_graph(services: int, caller: Ints, called: Ints) -> CallGraph:
     """The graph of E edges, given as rows of the services; caller -1: from outside or a timer."""
     inner, entries = np.flatnonzero(caller >= 0), np.flatnonzero(caller < 0)
-    depth = _depths(services, caller[inner], called[inner])
-    edges = inner[np.lexsort((called[inner], depth[called[inner]]))]
-    return CallGraph(edges, caller[edges], called[edges], depth, entries, called[entries])
-
-
-def _matrix(services: int, caller: Ints, called: Ints) -> sparse.csr_matrix:
-    return sparse.csr_matrix((np.ones(caller.size), (caller, called)), shape=(services, services))
-
-
-def _depths(services: int, caller: Ints, called: Ints) -> Ints:
-    """Longest path from any service that nobody calls; one depth for each cycle."""
-    if not services:
-        return np.zeros(0, dtype=np.int64)
-    matrix = _matrix(services, caller, called)
+    pairs = caller[inner], called[inner]
+    matrix = sparse.csr_matrix((np.ones(inner.size), pairs), shape=(services, services))
     cycle = connected_components(matrix, directed=True, connection="strong")[1]
-    across = cycle[caller] != cycle[called]
-    above, below = cycle[caller][across], cycle[called][across]
-    depth = np.zeros(services, dtype=np.int64)  # of cycles: there are no more than services
-    while True:
-        deeper = depth.copy()
-        np.maximum.at(deeper, below, depth[above] + 1)
-        if np.array_equal(deeper, depth):
-            return np.asarray(depth[cycle], dtype=np.int64)
-        depth = deeper
+    above, below = (cycle[rows] for rows in pairs)
+    across = above != below
+    # Depth is the longest path from any service that nobody calls; a cycle has one depth.
+    before, deeper = np.full(services, -1), np.zeros(services, dtype=np.int64)
+    while not np.array_equal(deeper, before):
+        before = deeper.copy()
+        np.maximum.at(deeper, below[across], before[above[across]] + 1)
+    depth = deeper[cycle]
+    edges = inner[np.lexsort((called[inner], depth[called[inner]]))]
+    return CallGraph(edges, caller[edges], called[edges], depth, entries, called[entries], matrix)
 
 
 @dataclass(frozen=True)
@@ -123,8 +108,8 @@ class Flow:
             if cycle.any():
                 members = np.unique(called[cycle])
                 caller, called = (np.searchsorted(members, r[cycle]) for r in (caller, called))
-                inner = _Cycle(caller, called, part_ratio[cycle])
-                out[members] = inner.solve(out[members], handled[members])
+                edges = caller, called, part_ratio[cycle]
+                out[members] = _solve(*edges, out[members], handled[members])
         return out
 
 
@@ -145,53 +130,39 @@ def _add(total: Array, rows: Ints, values: Array) -> None:
         total[rows[starts]] += np.add.reduceat(values, starts, axis=0)
 
 
-@dataclass(frozen=True)
-class _Cycle:
-    """Edges among the R services in cycles of one depth."""
+def _solve(caller: Ints, called: Ints, ratio: Array, outside: Array, start: Array) -> Array:
+    """N of N = A N + d for the R services in cycles of one depth (R x W).
 
-    caller: Ints  # rows of the R services
-    called: Ints
-    ratio: Array  # edges x W
+    caller, called  rows of the R services, one for each edge among them
+    ratio           A (edges x W)
+    outside         d, the calls from elsewhere
 
-    def solve(self, outside: Array, start: Array) -> Array:
-        """N of N = A N + d (R x W), d the calls from elsewhere.
-
-        Substitution first: it converges exactly where the spectral radius is under 1, but slowly
-        where it is just under it. A few services are then solved directly.
-        """
-        handled, few = start, len(outside) <= FEW
-        for _ in range(PATIENCE if few else MAX_ROUNDS):
-            following = outside.copy()
-            _add(following, self.called, self.ratio * handled[self.caller])
-            highest = float(following.max(initial=0.0))
-            if not highest < DIVERGED:
-                break
-            off = np.abs(following - handled).max(initial=0.0)
-            if off <= CONVERGED * max(1.0, highest):
-                return following
-            handled = following
-        if not few:
-            raise _diverges()
-        return self._solve_directly(outside, start)
-
-    def _solve_directly(self, outside: Array, start: Array) -> Array:
-        """Hour by hour; an hour with a spectral radius of 1 or more stays if that solves it."""
+    Substitution first: it converges exactly where the spectral radius is under 1, but slowly
+    where it is just under it. A few services are then solved directly, hour by hour; an hour with a
+    spectral radius of 1 or more stays if that solves it.
+    """
+    handled, few = start, len(outside) <= FEW
+    for _ in range(PATIENCE if few else MAX_ROUNDS):
+        following = outside.copy()
+        _add(following, called, ratio * handled[caller])
+        highest = float(following.max(initial=0.0))
+        if not highest < DIVERGED:
+            break
+        if np.abs(following - handled).max(initial=0.0) <= CONVERGED * max(1.0, highest):
+            return following
+        handled = following
+    if few:
         matrix = np.zeros((outside.shape[1], len(outside), len(outside)))  # W x R x R
-        matrix[:, self.called, self.caller] = self.ratio.T
+        matrix[:, called, caller] = ratio.T
         converges = np.abs(np.linalg.eigvals(matrix)).max(axis=1) < 1 - CONVERGED
         kept = start[:, ~converges]
         again = outside[:, ~converges] + np.einsum("wij,jw->iw", matrix[~converges], kept)
         off = np.abs(again - kept).max(initial=0.0)
-        if off > CONVERGED * max(1.0, float(kept.max(initial=0.0))):
-            raise _diverges()
-        out = start.copy()
-        left = np.eye(len(outside)) - matrix[converges]
-        out[:, converges] = np.linalg.solve(left, outside.T[converges][:, :, None])[:, :, 0].T
-        return out
-
-
-def _diverges() -> InputError:
-    return InputError(
+        if off <= CONVERGED * max(1.0, float(kept.max(initial=0.0))):
+            out, left = start.copy(), np.eye(len(outside)) - matrix[converges]
+            out[:, converges] = np.linalg.solve(left, outside.T[converges][:, :, None])[:, :, 0].T
+            return out
+    raise InputError(
         "the calls between the services do not settle: each call causes one more, or more than one",
         found="a cycle of calls with a gain of 1 or more (spectral radius of the call matrix)",
         fix="look in the signals for two services that call each other, and whether calls are"

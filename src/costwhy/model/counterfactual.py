@@ -45,20 +45,12 @@ class _Scope:
     use: Ints  # positions in `meters` of those that follow calls
     ruled: tuple[int, ...]  # positions of those that an autoscaler's rule keeps
     cost: Array  # R x W
+    edge_calls: Array  # E x W, as they were
+    observed_calls: _Calls
 
     def part(self, series: Array) -> Array:
         """A copy of a series of the model (M x T) for these meters in the window (R x W)."""
         return series[self.meters, self.window.hours]
-
-    @property
-    def observed_calls(self) -> _Calls:
-        """The calls as they were."""
-        return _Calls(self.flow.ratio, self.model.handled[:, self.window.hours])
-
-    @property
-    def edge_calls(self) -> Array:
-        """E x W, as they were."""
-        return self.model.observed.calls[:, self.window.hours]
 
 
 def calls_with(model: Model, window: Window, baselines: Sequence[Baseline]) -> tuple[Array, Array]:
@@ -95,12 +87,8 @@ def split(model: Model, window: Window, baselines: Sequence[Baseline]) -> list[A
     in the window is set back before both: its cost is its own, not that of the calls that used it.
     """
     total = [np.zeros((len(model.meters), window.width)) for _ in baselines]
-    new = [
-        k
-        for k, b in enumerate(baselines)
-        if b.rate.first_hour is not None and b.rate.kind in LINKED_USAGE
-    ]
-    others = [k for k in range(len(baselines)) if k not in new]
+    is_new = [b.rate.first_hour is not None and b.rate.kind in LINKED_USAGE for b in baselines]
+    new, others = ([k for k, begun in enumerate(is_new) if begun is own] for own in (True, False))
     orders = [new + others, new + others[::-1]] if len(others) > 1 else [new + others]
     scope = _scope(model, window, baselines)
     changes = {frozenset[int](): np.zeros_like(scope.cost)}  # both orders share some
@@ -114,20 +102,23 @@ def split(model: Model, window: Window, baselines: Sequence[Baseline]) -> list[A
 
 
 def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scope:
-    observed, graph, hours = model.observed, model.observed.graph, window.hours
-    calls = observed.calls[:, hours]
+    graph, hours = model.observed.graph, window.hours
+    calls, handled = model.observed.calls[:, hours], model.handled[:, hours]
     on_edges = [b.rate.row for b in baselines if b.rate.kind in ON_EDGES]
     called = graph.called[np.isin(graph.edges, on_edges)]
     entered = graph.entered[np.isin(graph.entries, on_edges)]
-    flow = flow_into(graph, np.concatenate([called, entered]), calls, model.handled[:, hours])
-    outside = np.zeros((len(observed.services), window.width))
+    flow = flow_into(graph, np.concatenate([called, entered]), calls, handled)
+    outside = np.zeros(handled.shape)
     into = flow.reached[graph.entered]
     np.add.at(outside, graph.entered[into], calls[graph.entries[into]])
     np.add.at(outside, flow.called, flow.unrelated)
-    moves = [m.service is not None and bool(flow.reached[m.service]) for m in model.meters]
-    can_move = np.array(moves, dtype=bool)
-    can_move[[b.rate.row for b in baselines if b.rate.kind not in ON_EDGES]] = True
-    rows = np.flatnonzero(can_move)
+    own = {b.rate.row for b in baselines if b.rate.kind not in ON_EDGES}
+    rows = np.flatnonzero(
+        [
+            row in own or (m.service is not None and bool(flow.reached[m.service]))
+            for row, m in enumerate(model.meters)
+        ]
+    )
     meters = [model.meters[row] for row in rows]
     return _Scope(
         model,
@@ -143,6 +134,8 @@ def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scop
                 for s in (model.usage, model.covered, model.price, model.covered_price)
             )
         ),
+        edge_calls=calls,
+        observed_calls=_Calls(flow.ratio, handled),
     )
 
 
@@ -156,26 +149,18 @@ def _cost(usage: Array, covered: Array, price: Array, covered_price: Array) -> A
 
 def _settled(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
     """The calls that these rates at baseline would have caused."""
-    observed, flow, hours = scope.model.observed, scope.flow, scope.window.hours
+    flow, service_rows = scope.flow, scope.model.observed.service_rows
     outside, ratio = scope.outside.copy(), flow.ratio.copy()
     for b in baselines:
         if b.rate.kind in ENTRIES:
-            service = observed.service_rows[str(b.rate.service)]
-            outside[service] += b.values - scope.edge_calls[b.rate.row]
+            outside[service_rows[str(b.rate.service)]] += b.values - scope.edge_calls[b.rate.row]
         elif b.rate.kind in ON_EDGES:
-            top, bottom = (part[hours] for part in scope.model.parts(b.rate.kind, b.rate.row))
+            parts = scope.model.parts(b.rate.kind, b.rate.row)
+            top, bottom = (part[scope.window.hours] for part in parts)
             now = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
             factor = np.divide(b.values, now, out=np.ones_like(now), where=now > 0)
             ratio[flow.edges == b.rate.row] *= factor
     return _Calls(ratio, flow.settle(ratio, outside, scope.observed_calls.handled))
-
-
-def _settled_if_possible(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
-    """As _settled; if these rates alone make a call cycle diverge, the observed calls."""
-    try:
-        return _settled(scope, baselines)
-    except InputError:
-        return scope.observed_calls
 
 
 # ---------------------------------------------------------------- usage and cost
@@ -189,7 +174,10 @@ def _change(scope: _Scope, baselines: Sequence[Baseline]) -> Array:
         for b in baselines
         if b.rate.kind not in ON_EDGES
     ]
-    calls = _settled_if_possible(scope, baselines)
+    try:
+        calls = _settled(scope, baselines)
+    except InputError:  # these rates alone make a call cycle diverge
+        calls = scope.observed_calls
     usage = _usage(scope, calls, {k: b.values for k, b in own if b.rate.kind != UNIT_PRICE})
     covered, price = np.minimum(scope.part(model.committed), usage), scope.part(model.price)
     for k, b in own:
@@ -215,9 +203,8 @@ def _usage(scope: _Scope, calls: _Calls, own: dict[int, Array]) -> Array:
     usage[scope.use] = np.where(before > 0, scaled, usage[scope.use])
     followed = dict(zip(scope.use.tolist(), after, strict=True))
     for k in scope.ruled:
-        predicted = _predicted(scope, calls, k)
         gap = usage[k] - _predicted(scope, scope.observed_calls, k)
-        usage[k] = np.maximum(predicted + own.get(k, gap), 0.0)
+        usage[k] = np.maximum(_predicted(scope, calls, k) + own.get(k, gap), 0.0)
     for k, values in own.items():
         if k in followed:
             usage[k] = values * followed[k]
@@ -229,11 +216,9 @@ def _usage(scope: _Scope, calls: _Calls, own: dict[int, Array]) -> Array:
 def _followed(scope: _Scope, calls: _Calls) -> Array:
     flow, meters = scope.flow, [scope.model.meters[row] for row in scope.meters[scope.use]]
     out = calls.handled[[meter.service or 0 for meter in meters]]
-    for k, meter in enumerate(meters):
-        if meter.edge is None:
-            continue
-        out[k] = scope.edge_calls[meter.edge]
-        for row in np.flatnonzero(flow.edges == meter.edge):
+    for k, edge in ((k, meter.edge) for k, meter in enumerate(meters) if meter.edge is not None):
+        out[k] = scope.edge_calls[edge]
+        for row in np.flatnonzero(flow.edges == edge):
             out[k] = calls.ratio[row] * calls.handled[flow.caller[row]] + flow.unrelated[row]
     return out
 

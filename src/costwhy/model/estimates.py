@@ -27,7 +27,7 @@ from costwhy.model.observed import Observed
 from costwhy.text import HALF_CENT
 
 STRAIGHT = 0.02  # relative: a day whose hours lie this close to a line goes on along it
-LEAST_SPREAD = 0.003  # of the logarithm of usage per call
+LEAST_RATIO_SPREAD = 0.003  # of the logarithm of usage per call
 DAYS = 14  # cut-offs: two of each weekday, and 0.8 (14 + 1) is the 12th error
 LEAST_HISTORY = 72  # billed hours before a cut-off
 COVERAGE = 0.8  # share of the intervals that hold the bill
@@ -43,11 +43,9 @@ class Cutoff:
 
     @property
     def hours(self) -> slice:
-        """The hours to be estimated."""
         return slice(self.billed, self.until)
 
     def last(self, hours: int) -> slice:
-        """The last billed hours."""
         return slice(max(0, self.billed - hours), self.billed)
 
 
@@ -63,7 +61,6 @@ class Basis:
 
     @property
     def now(self) -> Cutoff:
-        """What is known today."""
         return Cutoff(self.observed.billed, len(self.observed.hours))
 
     def followed(self, meter: int) -> Array:
@@ -97,9 +94,9 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
     """What estimates rest on, with prices from the bill."""
     usage, cost = observed.usage - observed.covered, observed.cost - observed.covered_cost
     with np.errstate(divide="ignore", invalid="ignore"):
-        price = np.where(usage > 1e-12, cost / usage, np.nan)
-        covered_price = np.where(
-            observed.covered > 1e-12, observed.covered_cost / observed.covered, np.nan
+        price, covered_price = (
+            np.where(used > 1e-12, paid / used, np.nan)
+            for used, paid in ((usage, cost), (observed.covered, observed.covered_cost))
         )
     # Where all usage is covered, the covered price is the only one known.
     never = ~np.isfinite(price).any(axis=1, keepdims=True)
@@ -112,29 +109,25 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
 
 def estimates(basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> list[Estimate]:
     """The hours after each cut-off of these meters, as they would have been estimated then."""
-    telling = _telling_hours(basis, rows, cutoffs)
-    return [_estimate(basis, np.asarray(rows, dtype=np.int64), c, telling) for c in cutoffs]
-
-
-def _estimate(
-    basis: Basis, rows: Ints, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
-) -> Estimate:
-    observed = basis.observed
-    usage, counted = _continued(observed.usage[rows], cutoff), np.zeros(rows.size, dtype=bool)
-    for k, row in enumerate(rows.tolist()):
-        by_signal = _counted(basis, row, cutoff)
-        counted[k] = by_signal is not None
-        estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
-        if estimate is not None:
-            usage[k] = estimate
-    most = _last_commitment(observed.usage[rows], observed.covered[rows], cutoff)
-    covered = np.minimum(usage, most[:, None])
-    last = max(cutoff.billed - 1, 0)
-    price, covered_price = (p[rows, last, None] for p in (basis.price, basis.covered_price))
-    cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
-    unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
-    cost[unmetered] = _continued(observed.cost[rows[unmetered]], cutoff)
-    return Estimate(usage, covered, np.asarray(cost), counted)
+    telling, index = _telling_hours(basis, rows, cutoffs), np.asarray(rows, dtype=np.int64)
+    observed, out = basis.observed, list[Estimate]()
+    for cutoff in cutoffs:
+        last, counted = max(cutoff.billed - 1, 0), np.zeros(index.size, dtype=bool)
+        usage = _continued(observed.usage[index], cutoff)
+        for k, row in enumerate(index.tolist()):
+            by_signal = _counted(basis, row, cutoff)
+            counted[k] = by_signal is not None
+            estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
+            if estimate is not None:
+                usage[k] = estimate
+        most = _last_commitment(observed.usage[index], observed.covered[index], cutoff)
+        covered = np.minimum(usage, most[:, None])
+        price, covered_price = (p[index, last, None] for p in (basis.price, basis.covered_price))
+        cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
+        unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
+        cost[unmetered] = _continued(observed.cost[index[unmetered]], cutoff)
+        out.append(Estimate(usage, covered, np.asarray(cost), counted))
+    return out
 
 
 def _last_commitment(usage: Array, covered: Array, cutoff: Cutoff) -> Array:
@@ -153,14 +146,12 @@ def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:
     if model.kind != "time" or model.service is None or cutoff.billed == cutoff.until:
         return None
     instances, day = observed.capacity.get(observed.services[model.service]), cutoff.last(24)
-    if instances is None or not np.isfinite(instances[day.start : cutoff.until]).all():
-        return None
-    if not instances[day].sum() > 0:
+    known = instances is not None and np.isfinite(instances[day.start : cutoff.until]).all()
+    if instances is None or not known or not instances[day].sum() > 0:
         return None
     each = observed.usage[row, day] / np.where(instances[day] > 0, instances[day], np.nan)
     mean = float(np.nanmean(each))
-    steady = np.nanstd(each) <= 0.05 * abs(mean)
-    return np.asarray(instances[cutoff.hours] * mean) if steady else None
+    return instances[cutoff.hours] * mean if np.nanstd(each) <= 0.05 * abs(mean) else None
 
 
 def _from_calls(
@@ -203,19 +194,13 @@ def _telling_hours(
         np.log(basis.observed.usage[row, known] / basis.followed(row)[known])
         for (_, row), known in recent.items()
     ]
-    steps = change_points(ratios, _spreads(ratios), penalty=20.0)
+    spreads, sizes = np.zeros(len(ratios)), np.array([ratio.size for ratio in ratios])
+    for members in (np.flatnonzero(sizes == size) for size in np.unique(sizes)):
+        spreads[members] = hourly_spread(np.array([ratios[k] for k in members.tolist()]))
+    steps = change_points(ratios, np.maximum(spreads, LEAST_RATIO_SPREAD).tolist(), penalty=20.0)
     for (key, known), starts in zip(recent.items(), steps, strict=True):
         hours[key] = known[starts[-1] :][-24:]
     return hours
-
-
-def _spreads(levels: Sequence[Array]) -> list[float]:
-    """Noise from hour to hour of each series, those of one length together."""
-    spreads, sizes = np.zeros(len(levels)), np.array([level.size for level in levels])
-    for size in np.unique(sizes):
-        members = np.flatnonzero(sizes == size)
-        spreads[members] = hourly_spread(np.array([levels[k] for k in members.tolist()]))
-    return [max(float(spread), LEAST_SPREAD) for spread in spreads]
 
 
 def _continued(values: Array, cutoff: Cutoff) -> Array:
@@ -226,7 +211,12 @@ def _continued(values: Array, cutoff: Cutoff) -> Array:
     """
     day, recent = values[:, cutoff.last(24)], values[:, cutoff.last(6)]
     size = day.shape[1]
-    usual = _same_hours(values, np.arange(cutoff.billed - recent.shape[1], cutoff.until), cutoff)
+    hours = range(cutoff.billed - recent.shape[1], cutoff.until)
+    usual = np.zeros((len(values), len(hours)))  # the mean of the same hour of three billed days
+    for k, t in enumerate(hours):
+        back = range(t - 24, max(-1, t - 24 * 6), -24)
+        if billed := [hour for hour in back if 0 <= hour < cutoff.billed][:3]:
+            usual[:, k] = values[:, billed].mean(axis=1)
     expected, actual = usual[:, : recent.shape[1]].sum(axis=1), recent.sum(axis=1)
     both = (expected > 0) & (actual > 0)
     scale = np.where(both, np.clip(actual / np.where(both, expected, 1.0), 0.2, 5.0), 1.0)
@@ -240,17 +230,6 @@ def _continued(values: Array, cutoff: Cutoff) -> Array:
     line = mean + slope * ((size + 1) / 2 + np.arange(cutoff.until - cutoff.billed))
     floor = np.where(day.min(axis=1, keepdims=True, initial=np.inf) >= 0, 0.0, -np.inf)
     return np.where(off <= STRAIGHT * np.abs(mean), np.maximum(line, floor), out)
-
-
-def _same_hours(values: Array, hours: Ints, cutoff: Cutoff) -> Array:
-    """The mean of the same hour of the day over the last three billed days (R x hours)."""
-    out = np.zeros((len(values), hours.size))
-    for k, t in enumerate(hours.tolist()):
-        back = range(t - 24, max(-1, t - 24 * 6), -24)
-        billed = [hour for hour in back if 0 <= hour < cutoff.billed][:3]
-        if billed:
-            out[:, k] = values[:, billed].mean(axis=1)
-    return out
 
 
 # ---------------------------------------------------------------- backtest
@@ -347,12 +326,11 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):
         for name, members in sets.items():
-            estimated = float(past.estimated[day, members].sum())
-            billed = float(past.billed[day, members].sum())
+            both = (past.estimated, past.billed)
+            estimated, billed = (float(dollars[day, members].sum()) for dollars in both)
             if not estimated and not billed:
                 continue
-            known = day + -(-lag // 24)
-            width = past.half_width(past.estimated[day] * members, known)
+            width = past.half_width(past.estimated[day] * members, day + -(-lag // 24))
             out.append(
                 {
                     "day": observed.hours[cutoff.billed],

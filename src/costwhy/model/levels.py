@@ -8,8 +8,9 @@ MAD is the median absolute deviation; 1.4826 of it is the standard deviation of 
 Everything takes many series at once (R x T, NaN: not defined in that hour), as a company has a
 hundred thousand. Quantiles are written out because NumPy's that skip NaN go row by row.
 
-Where the level of a noisy series changes is found by optimal partitioning (Jackson et al. 2005): of all ways to cut n values z (in units of their noise)
-into segments, the one with the least cost
+Where the level of a noisy series changes is found by optimal partitioning (Jackson et al.
+2005): of all ways to cut n values z (in units of their noise) into segments, the one with the
+least cost
 
     sum over segments of [ sum (z - mean)^2 + penalty ]
 
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import maximum_filter1d, median_filter
 
 from costwhy.arrays import Array, Ints, Mask
 
@@ -57,29 +58,30 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
     """
     out: list[Level] = []
     for first in range(0, len(values), BLOCK):
-        part = slice(first, first + BLOCK)
-        out += _block(style, values[part], new[part], noisy=noisy)
+        level = values[first : first + BLOCK]
+        if style == "ratio":
+            spread = hourly_spread(level)
+        else:
+            no_season = new[first : first + BLOCK, None]
+            level = level - np.where(no_season, 0.0, pattern(level))
+            if style == "flow":
+                spread = np.array([_spread_around_median(row) for row in level])
+            else:
+                spread = np.maximum(hourly_spread(level), robust_spread(level))
+        spread = np.maximum(spread, LEAST_SPREAD[style])
+        days = level.shape[1] // 24
+        hours = level[:, : days * 24].reshape(len(level), days, 24)
+        defined = np.isfinite(hours).sum(axis=2)  # less than half of a day: it has no mean
+        means = np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
+        steps = np.diff(_defined_first(means), axis=1)
+        enough = np.isfinite(steps).sum(axis=1) >= 4
+        drift = np.where(enough, robust_spread(steps) / 2**0.5, 0.0)
+        if noisy:
+            drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
+        drift = np.maximum(spread / 24**0.5, drift)
+        rows = zip(level, spread.tolist(), drift.tolist(), strict=True)
+        out += [Level(style, *row) for row in rows]
     return out
-
-
-def _block(style: str, values: Array, new: Mask, *, noisy: bool) -> list[Level]:
-    level = values
-    if style != "ratio":
-        level = values - np.where(new[:, None], 0.0, pattern(values))
-    if style == "flow":
-        spread = np.array([_spread_around_median(row) for row in level])
-    elif style == "ratio":
-        spread = hourly_spread(level)
-    else:
-        spread = np.maximum(hourly_spread(level), robust_spread(level))
-    spread = np.maximum(spread, LEAST_SPREAD[style])
-    steps = np.diff(_defined_first(_day_means(level)), axis=1)
-    enough = np.isfinite(steps).sum(axis=1) >= 4
-    drift = np.where(enough, robust_spread(steps) / 2**0.5, 0.0)
-    if noisy:
-        drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
-    drift = np.maximum(spread / 24**0.5, drift)
-    return [Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)]
 
 
 def median(values: Array, axis: int = -1) -> Array:
@@ -111,29 +113,16 @@ def hourly_spread(levels: Array) -> Array:
 
 
 def _defined_first(values: Array) -> Array:
-    """Each row with its defined values first, in their order."""
-    undefined = np.isnan(values)
-    if not undefined.any():
-        return values
-    return np.take_along_axis(values, np.argsort(undefined, axis=-1, kind="stable"), axis=-1)
+    order = np.argsort(np.isnan(values), axis=-1, kind="stable")
+    return np.take_along_axis(values, order, axis=-1)
 
 
 def carried(values: Array) -> Array:
     """The last known value in each hour, the first one before it; zero where none is known."""
     known = np.isfinite(values)
-    if known.all():
-        return values
     last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
     first = known.argmax(axis=1)[:, None]  # 0 where none is known
     return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
-
-
-def _day_means(levels: Array) -> Array:
-    """Means of whole days (R x D); NaN where less than half of a day is defined."""
-    days = levels.shape[1] // 24
-    hours = levels[:, : days * 24].reshape(len(levels), days, 24)
-    defined = np.isfinite(hours).sum(axis=2)
-    return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
 
 
 def _spread_around_median(level: Array) -> float:
@@ -174,7 +163,8 @@ def change_points(
 ) -> list[list[int]]:
     """Starts of the segments of each series, the first one 0.
 
-    series    finite values, any lengths; outliers of one or two values are clipped to 4 spreads
+    series    finite values, any lengths; each is clipped to within 4 spreads of the median of the
+              five around it, so that outliers of one or two values do not count
     spreads   the noise of each
     shortest  a segment has so many values or more
     """
@@ -183,20 +173,35 @@ def change_points(
     for k, values in enumerate(series):
         if values.size >= 2 * shortest:
             by_size.setdefault(values.size, []).append(k)
-    for members in by_size.values():
-        for first in range(0, len(members), AT_A_TIME):
-            part = members[first : first + AT_A_TIME]
-            spread = np.array([spreads[k] for k in part])[:, None]
-            values = _without_outliers(np.array([series[k] for k in part]), spread)
-            for k, found in zip(part, _partitions(values / spread, penalty, shortest), strict=True):
-                starts[k] = found
+    for part in (
+        members[first : first + AT_A_TIME]
+        for members in by_size.values()
+        for first in range(0, len(members), AT_A_TIME)
+    ):
+        spread = np.array([spreads[k] for k in part])[:, None]
+        values = np.array([series[k] for k in part])
+        padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
+        a, b, c, d, e = (padded[:, k : k + values.shape[1]] for k in range(5))
+        low = np.maximum(np.minimum(a, b), np.minimum(d, e))
+        high = np.minimum(np.maximum(a, b), np.maximum(d, e))
+        median_of_5 = np.maximum(np.minimum(low, high), np.minimum(c, np.maximum(low, high)))
+        values = np.clip(values, median_of_5 - 4 * spread, median_of_5 + 4 * spread)
+        for k, found in zip(part, _partitions(values / spread, penalty, shortest), strict=True):
+            starts[k] = found
     return starts
 
 
 def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]:
     """The cheapest partition of each row (R x n, in units of its spread)."""
     sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-    cuts, last = _cut_table(_possible_cuts(sums, shortest), values.shape[1])
+    possible = _possible_cuts(sums, shortest)
+    counts = possible.sum(axis=1)
+    # 0, the possible cuts and the end of each row; in shorter rows then numbers beyond the end.
+    width = int(counts.max(initial=0)) + 2
+    cuts = values.shape[1] + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
+    row, cut = np.nonzero(possible)
+    cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
+    cuts[:, 0] = 0
     at = cuts.astype(float)
     sums = np.take_along_axis(sums, np.minimum(cuts, values.shape[1]), axis=1)
     rows, cost = np.arange(len(values)), np.full(cuts.shape, np.inf)
@@ -211,7 +216,7 @@ def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]
             total[at[:, k] - at[:, near] < shortest, near] = np.inf
         back[:, k] = total.argmin(axis=1)
         cost[:, k] = total[rows, back[:, k]] + penalty
-    return [_starts(*row) for row in zip(cuts, back, last, strict=True)]
+    return [_starts(*row) for row in zip(cuts, back, counts + 1, strict=True)]
 
 
 def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
@@ -222,20 +227,6 @@ def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
     return starts[::-1]
 
 
-def _cut_table(possible: Mask, size: int) -> tuple[Ints, Ints]:
-    """0, the possible cuts and the end of each row; and the column of the end.
-
-    Shorter rows are filled with numbers beyond the end.
-    """
-    counts = possible.sum(axis=1)
-    width = int(counts.max(initial=0)) + 2
-    cuts = size + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
-    row, cut = np.nonzero(possible)
-    cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
-    cuts[:, 0] = 0
-    return cuts, counts + 1
-
-
 def _possible_cuts(sums: Array, shortest: int) -> Mask:
     """Where a cut may lie (R x n).
 
@@ -244,22 +235,7 @@ def _possible_cuts(sums: Array, shortest: int) -> Mask:
     n = sums.shape[1] - 1
     t = np.arange(shortest, n - shortest + 1)
     left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
-    here = sums[:, t]
+    here, possible = sums[:, t], np.zeros((len(sums), n), dtype=bool)
     step = np.abs((sums[:, right] - here) / (right - t) - (here - sums[:, left]) / (t - left))
-    padded = np.pad(step, ((0, 0), (NEAR - 1, NEAR - 1)), constant_values=-1.0)
-    highest = step.copy()
-    for k in range(2 * NEAR - 1):
-        np.maximum(highest, padded[:, k : k + t.size], out=highest)
-    possible = np.zeros((len(sums), n), dtype=bool)
-    possible[:, t] = step >= highest
+    possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
     return possible
-
-
-def _without_outliers(values: Array, spread: Array) -> Array:
-    """Each value within 4 spreads of the median of the five around it."""
-    padded = np.pad(values, ((0, 0), (2, 2)), mode="edge")
-    a, b, c, d, e = (padded[:, k : k + values.shape[1]] for k in range(5))
-    low = np.maximum(np.minimum(a, b), np.minimum(d, e))
-    high = np.minimum(np.maximum(a, b), np.maximum(d, e))
-    middle = np.maximum(np.minimum(low, high), np.minimum(c, np.maximum(low, high)))
-    return np.clip(values, middle - 4 * spread, middle + 4 * spread)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import maximum_filter1d
 
-from costwhy.arrays import Array, Ints, Mask
+from costwhy.arrays import Array, Mask
 from costwhy.behaviours import UNMETERED
 from costwhy.model.levels import robust_spread
 from costwhy.model.observed import Observed
@@ -54,10 +54,11 @@ class AutoscalerRule:
     def instances(self, calls: Array, each: Array | float | None = None) -> Array:
         """Instances that this rule keeps for these calls (... x T), or with another `each`."""
         wanted = np.ceil(calls / (self.each if each is None else each) - 1e-9)
-        wanted = np.maximum(self.floor, wanted)
-        return np.asarray(
-            maximum_filter1d(wanted, self.hold + 1, mode="nearest", origin=self.hold // 2)
+        hours, half = self.hold + 1, self.hold // 2
+        highest = maximum_filter1d(
+            np.maximum(self.floor, wanted), hours, mode="nearest", origin=half
         )
+        return np.asarray(highest)
 
     def usage(self, calls: Array) -> Array:
         """Usage that this rule keeps for these calls (T)."""
@@ -120,9 +121,8 @@ def _edge_followed(observed: Observed, usage: Array, calls: Array, service: int)
 
     def noise(series: Array) -> float:
         both = on & (series > 0)
-        if both.sum() < 0.9 * max(on.sum(), (series > 0).sum()):
-            return np.inf
-        return _noise(usage[both] / series[both])
+        rare = both.sum() < 0.9 * max(on.sum(), (series > 0).sum())
+        return np.inf if rare else _noise(usage[both] / series[both])
 
     whole = noise(calls)
     if whole < 0.03 or (_noise(usage[on]) < MOVES and whole < np.inf):
@@ -197,7 +197,7 @@ def _best_each(
     off = np.abs(rule.instances(calls, candidates[:, None]) - instances)
     match = (off < 0.5).mean(axis=1)
     ties = np.flatnonzero(match == match.max())
-    best = int(ties[ties.size // 2])
+    best = ties[ties.size // 2]
     return replace(rule, each=float(candidates[best]), match=float(match[best]))
 
 
@@ -209,42 +209,29 @@ def committed(usage: Array, covered: Array) -> Array:
 
     usage, covered: M x T, all usage and the part of it that a commitment covered
     """
-    out = covered.copy()
     rows = np.flatnonzero((covered > 0).any(axis=1))
-    if rows.size:
-        out[rows] = _committed(covered[rows], on_demand(usage[rows], covered[rows]))
+    if not rows.size:
+        return covered.copy()
+    # Exact: covered usage equals the commitment.
+    low, exact = covered[rows], on_demand(usage[rows], covered[rows])
+    high, out = np.where(exact, low, np.inf), covered.copy()
+    stretch = np.zeros(low.shape, dtype=np.int64)
+    least, most = np.zeros(rows.size), np.full(rows.size, np.inf)
+    for t in range(low.shape[1]):  # a new one begins where no quantity fits this hour too
+        new = (low[:, t] > most * (1 + TOLERANCE)) | (high[:, t] < least * (1 - TOLERANCE))
+        least = np.where(new, low[:, t], np.maximum(least, low[:, t]))
+        most = np.where(new, high[:, t], np.minimum(most, high[:, t]))
+        stretch[:, t] = new
+    stretch = stretch.cumsum(axis=1)
+    stretch = (stretch + np.arange(rows.size)[:, None] * (stretch.max() + 1)).ravel()
+    least, most = np.zeros(stretch.max() + 1), np.full(stretch.max() + 1, np.inf)
+    np.maximum.at(least, stretch, low.ravel())
+    np.minimum.at(most, stretch, high.ravel())
+    one = np.where(np.isfinite(most), most, least)[stretch].reshape(low.shape)
+    out[rows] = np.where(exact, low, np.maximum(one, low))
     return out
 
 
 def on_demand(usage: Array, covered: Array) -> Mask:
     """Hours in which more was used than covered (of any shape)."""
     return np.asarray(usage - covered > 1e-9 * np.abs(usage))
-
-
-def _committed(covered: Array, exact: Mask) -> Array:
-    """exact: hours in which covered usage equals the commitment."""
-    upper = np.where(exact, covered, np.inf)
-    stretch = _stretches(covered, upper)
-    stretch = (stretch + np.arange(len(covered))[:, None] * (stretch.max() + 1)).ravel()
-    least, most = np.zeros(stretch.max() + 1), np.full(stretch.max() + 1, np.inf)
-    np.maximum.at(least, stretch, covered.ravel())
-    np.minimum.at(most, stretch, upper.ravel())
-    one = np.where(np.isfinite(most), most, least)[stretch].reshape(covered.shape)
-    return np.where(exact, covered, np.maximum(one, covered))
-
-
-def _stretches(low: Array, high: Array) -> Ints:
-    """The number of each hour's stretch (R x T).
-
-    A new stretch begins where no quantity between low and high fits it and the stretch so far.
-    """
-    out = np.zeros(low.shape, dtype=np.int64)
-    number, least = np.zeros(len(low), dtype=np.int64), np.zeros(len(low))
-    most = np.full(len(low), np.inf)
-    for t in range(low.shape[1]):
-        new = (low[:, t] > most * (1 + TOLERANCE)) | (high[:, t] < least * (1 - TOLERANCE))
-        number += new
-        least = np.where(new, low[:, t], np.maximum(least, low[:, t]))
-        most = np.where(new, high[:, t], np.minimum(most, high[:, t]))
-        out[:, t] = number
-    return out

@@ -19,7 +19,7 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from costwhy.arrays import Array, Mask
+from costwhy.arrays import Array
 from costwhy.errors import LakeError
 from costwhy.model.call_graph import CallGraph, call_graph
 from costwhy.model.levels import WEEK
@@ -41,7 +41,6 @@ class Tables(Protocol):
 
     def table(self, name: str) -> pl.DataFrame:
         """The table of that name, see `tables.py`."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,10 @@ class Edge:
 
     @property
     def scheduled(self) -> bool:
-        """A timer makes these calls."""
         return self.caller is not None and self.caller.startswith("schedule:")
 
     @property
     def internal(self) -> bool:
-        """Another service makes these calls."""
         return self.caller is not None and not self.scheduled
 
 
@@ -107,18 +104,15 @@ class Observed:
 
     @cached_property
     def service_rows(self) -> dict[str, int]:
-        """The row of each service."""
         return {name: row for row, name in enumerate(self.services)}
 
     @cached_property
     def graph(self) -> CallGraph:
         """Who calls whom."""
-        row = self.service_rows
-        caller = [row[str(edge.caller)] if edge.internal else -1 for edge in self.edges]
-        called = [row[edge.service] for edge in self.edges]
-        return call_graph(
-            len(self.services), np.array(caller, dtype=np.int64), np.array(called, dtype=np.int64)
-        )
+        row = {None: -1} | self.service_rows
+        pairs = [(e.caller if e.internal else None, e.service) for e in self.edges]
+        numbers = np.array([[row[a], row[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
+        return call_graph(len(self.services), *numbers.T)
 
     def reach(self, services: Collection[str]) -> set[str]:
         """Services that these reach by calls, themselves included; unknown ones are left out."""
@@ -169,13 +163,11 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     billed = max(0, round((billed_through - first) / HOUR))
     edges, calls, retries = _calls(signals, hours)
     services = {e.service for e in edges} | {e.caller for e in edges if e.internal and e.caller}
-    capacity = _capacity(signals, hours)
     meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
-    lost_tags = restore_lost_tags(meters, arrays, billed)
-    names, rows = tuple(sorted(services)), tuple(arrays[name] for name in MEASURES)
-    return Observed(
-        hours, billed, names, edges, calls, retries, capacity, meters, *rows, lost_tags=lost_tags
-    )
+    names, lost = tuple(sorted(services)), restore_lost_tags(meters, arrays, billed)
+    signalled = names, edges, calls, retries, _capacity(signals, hours)
+    measured = (arrays[name] for name in MEASURES)
+    return Observed(hours, billed, *signalled, meters, *measured, lost_tags=lost)
 
 
 def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
@@ -185,13 +177,15 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
     """
     hours = hourly.group_by("hour").agg(n=pl.col("rows").sum()).sort("hour")
     gap = pl.col("hour").diff() > LONGEST_GAP
-    runs = (
+    first, last = (
         hours.with_columns(run=gap.fill_null(value=False).cum_sum())
         .group_by("run")
         .agg(pl.col("n").sum(), first=pl.col("hour").min(), last=pl.col("hour").max())
+        .sort("n", "last")
+        .select("first", "last")
+        .row(-1)
     )
-    longest = runs.sort("n", "last").row(-1, named=True)
-    return hourly.filter(pl.col("hour").is_between(longest["first"], longest["last"]))
+    return hourly.filter(pl.col("hour").is_between(first, last))
 
 
 def _last(frame: pl.DataFrame) -> datetime:
@@ -338,32 +332,19 @@ def restore_lost_tags(
     lost = []
     for group in (np.array(g) for g in rows.to_list() if len(g) > 1):
         for meter in (m for m in group.tolist() if tagged[m]):
-            end = _end(active[meter])
-            if end is not None:
-                others = group[untagged[group] & (group != meter)]
-                lost += [LostTag(meter, end, s) for s in _successor(usage, meter, end, others)]
+            charged, others = np.flatnonzero(active[meter]), group[untagged[group]]
+            if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= billed:
+                continue  # hardly charged, or still charged
+            end, others = int(charged[-1]) + 1, others[others != meter]
+            before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
+            after = usage[:, end + SLACK : end + 72].mean(axis=1)
+            gains = (after - before)[others]
+            if others.size and gains.max() >= LEAST_SHARE * before[meter]:
+                lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
     by_successor = sorted(lost, key=lambda tag: tag.successor)
     for successor, losers in groupby(by_successor, key=lambda tag: tag.successor):
         _add_back(list(arrays.values()), successor, list(losers))
     return tuple(lost)
-
-
-def _end(active: Mask) -> int | None:
-    """The first hour after a meter's last charge; None where it is still charged, or was hardly."""
-    charged = np.flatnonzero(active)
-    if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= active.size:
-        return None
-    return int(charged[-1]) + 1
-
-
-def _successor(usage: Array, meter: int, end: int, others: np.ndarray) -> list[int]:
-    """The one of the others that gained most when the meter ended, if it gained enough."""
-    before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
-    after = usage[:, end + SLACK : end + 72].mean(axis=1)
-    gains = (after - before)[others]
-    if not others.size or gains.max() < LEAST_SHARE * before[meter]:
-        return []
-    return [int(others[gains == gains.max()][-1])]
 
 
 def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
@@ -383,8 +364,7 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
             weights[t.meter] * (t.hour <= np.maximum(hours, tag.hour + SLACK)) for t in lost
         )
         new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
-        part = weights[tag.meter] / np.where(ended > 0, ended, 1.0)
-        share = new * (total > 0) * part
+        share = new * (total > 0) * (weights[tag.meter] / np.where(ended > 0, ended, 1.0))
         for array in arrays:
             array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
     for array in arrays:

@@ -108,9 +108,10 @@ def fit(observed: Observed) -> Model:
     handled = observed.handled
     basis = basis_of(observed, handled, learn(observed, handled))
     [late] = estimates(basis, range(observed.meters.height), [basis.now])
-    usage, cost, covered = (a.copy() for a in (observed.usage, observed.cost, observed.covered))
-    for series, estimate in ((usage, late.usage), (cost, late.cost), (covered, late.covered)):
-        series[:, basis.now.hours] = estimate
+    usage, cost, covered = (
+        np.concatenate([getattr(observed, name)[:, : observed.billed], getattr(late, name)], axis=1)
+        for name in ("usage", "cost", "covered")
+    )
     model = Model(
         **{field.name: getattr(basis, field.name) for field in fields(basis)},
         usage=usage,
@@ -120,7 +121,15 @@ def fit(observed: Observed) -> Model:
         service_first_hour=np.array([first_active(row) for row in handled], dtype=float),
         holidays=_holidays(observed),
     )
-    return replace(model, rates=_with_levels([*_on_edges(model), *_on_meters(model)]))
+    rates, groups = [*_on_edges(model), *_on_meters(model)], dict[tuple[str, bool], list[int]]()
+    for k, rate in enumerate(rates):
+        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
+    for (style, noisy), members in groups.items():  # season and noise, those of one style together
+        new = np.array([rates[k].first_hour is not None for k in members])
+        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
+        for k, level in zip(members, levels, strict=True):
+            rates[k] = replace(rates[k], **vars(level))
+    return replace(model, rates=tuple(rates))
 
 
 # ---------------------------------------------------------------- rates as series
@@ -139,9 +148,8 @@ def _on_edges(model: Model) -> Iterable[Rate]:
             if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
                 continue  # calls of a new service go with the edge that calls it
             for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
-                yield _rate(
-                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
-                )
+                ratio = _log_ratio(*model.parts(kind, row))
+                yield _rate(observed, kind, row, "ratio", ratio, since)
         else:
             traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
             yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)
@@ -187,8 +195,8 @@ def _first_hour(series: Array) -> int | None:
 
 def _log_ratio(top: Array, bottom: Array) -> Array:
     both = (top > 0) & (bottom > 0)
-    ratio = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
-    return np.asarray(np.log(ratio))
+    ratio: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
+    return np.log(ratio)
 
 
 def _amount(
@@ -209,8 +217,7 @@ def _amount(
 
 def _runs_a_day(calls: Array) -> Array:
     """Runs of a timer in the last 24 hours: a nightly job has a level by the day only."""
-    sums = np.concatenate([[0.0], np.cumsum(calls)])
-    end = np.arange(1, calls.size + 1)
+    sums, end = np.concatenate([[0.0], np.cumsum(calls)]), np.arange(1, calls.size + 1)
     begin = np.maximum(end - 24, 0)
     return np.asarray((sums[end] - sums[begin]) * 24 / (end - begin))
 
@@ -230,19 +237,6 @@ def _rate(
     elif kind != UNMETERED:
         service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
     return Rate(style, values, 0.0, 0.0, kind, row, service, caller, usage_type, first_hour)
-
-
-def _with_levels(rates: list[Rate]) -> tuple[Rate, ...]:
-    """The rates with their season taken out and their noise; those of one style together."""
-    groups: dict[tuple[str, bool], list[int]] = {}
-    for k, rate in enumerate(rates):
-        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
-    for (style, noisy), members in groups.items():
-        new = np.array([rates[k].first_hour is not None for k in members])
-        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
-        for k, level in zip(members, levels, strict=True):
-            rates[k] = replace(rates[k], **vars(level))
-    return tuple(rates)
 
 
 # ---------------------------------------------------------------- holidays

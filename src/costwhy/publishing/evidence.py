@@ -27,9 +27,8 @@ from costwhy.errors import InputError
 from costwhy.model.observed import Edge, Observed
 from costwhy.model.rates import Model, Rate, fit
 from costwhy.spikes.detect import Episode, Spike, episode_of
-from costwhy.spikes.dollars import dollars_of
+from costwhy.spikes.dollars import dollars_of, spike_row
 from costwhy.spikes.shifts import Shift
-from costwhy.spikes.summary import spike_row
 from costwhy.tables import METER
 from costwhy.text import currency_code, iso_time
 

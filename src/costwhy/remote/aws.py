@@ -40,15 +40,6 @@ CONFIG = Config(
     max_pool_connections=8,
     user_agent_extra="costwhy",
 )
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID")
-_DENIED = (
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "403",
-    "Forbidden",
-    "AllAccessDisabled",
-)
 _HIDDEN = (
     (re.compile(r"(?<=://)[^\s/@\"']*@"), ""),  # user and password of an address
     (re.compile(r"(\w+://[^\s?\"']*)\?[^\s\"']*"), r"\1"),  # its query
@@ -132,7 +123,10 @@ def reason_of(error: Exception) -> str:
 
 def _secrets(error: Exception) -> list[str]:
     """The credentials in use, longest first, wherever they come from."""
-    found = [os.environ.get(name) for name in _SECRETS]
+    found = [
+        os.environ.get(f"AWS_{name}")
+        for name in ("SECRET_ACCESS_KEY", "SESSION_TOKEN", "ACCESS_KEY_ID")
+    ]
     if not isinstance(error, NOT_SIGNED_IN):
         with suppress(*FAULTS):
             if (credentials := boto3.session.Session().get_credentials()) is not None:
@@ -145,7 +139,10 @@ def _fix_for(error: Exception) -> str:
         return SIGN_IN
     if isinstance(error, NoRegionError):
         return "name a region: AWS_REGION, or `regions` in costwhy.toml"
-    if code_of(error) in _DENIED:
+    if code_of(error) in (
+        *("AccessDenied", "AccessDeniedException", "AllAccessDisabled"),
+        *("UnauthorizedOperation", "Forbidden", "403"),
+    ):
         return "allow the call: docs/aws.md has the policy of each source"
     if isinstance(error, OSError) and error.errno in DISK:
         return "free space or fix the permissions, and run it again"

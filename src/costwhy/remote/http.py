@@ -1,4 +1,6 @@
-"""Requests to other hosts: with time limits, bounded answers and bounded retries, no redirects.
+"""Requests to other hosts, and the secrets for them that costwhy.toml names.
+
+They have time limits, bounded answers and bounded retries, and follow no redirects.
 
 A request may carry a secret in its headers or in its address: the path of a webhook is one. So
 messages name only the host, answers are shown without the secret, and in the log of httpx2
@@ -6,6 +8,7 @@ addresses are cut down to the host.
 """
 
 import logging
+import os
 import socket
 import threading
 import time
@@ -14,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -27,14 +31,11 @@ from tenacity import (
 )
 from tenacity.retry import RetryBaseT
 
-from costwhy.errors import UnreachableError
+from costwhy.errors import ConfigError, UnreachableError
 from costwhy.text import shown
 
 # Statuses after which the same request may succeed a moment later.
 BUSY = frozenset({429, 500, 502, 503, 504})
-# Nested codings would unpack a few bytes to gigabytes.
-_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
-_POLL_SECONDS = 0.2
 wait = time.sleep
 
 
@@ -198,7 +199,7 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
 
 def _body(request: Post, response: httpx2.Response, limits: Limits) -> bytes:
     coding = response.headers.get("content-encoding", "").strip().lower()
-    if coding not in _CODINGS:
+    if coding not in {"", "identity", "gzip", "deflate"}:  # nested ones unpack to gigabytes
         raise _BrokenError("the answer has an encoding that was not asked for", sent=True)
     body = bytearray()
     for part in response.iter_bytes():  # a few bytes may unpack to many
@@ -224,7 +225,7 @@ def deadline(
 
     def watch() -> None:
         # again and again: the socket may be another one by now
-        while not done.wait(_POLL_SECONDS if over.is_set() else seconds):
+        while not done.wait(0.2 if over.is_set() else seconds):
             over.set()
             with suppress(OSError):
                 if (connection := find_socket()) is not None:
@@ -251,10 +252,47 @@ def _unreachable(request: Post, reason: str) -> UnreachableError:
 def host(url: str) -> str:
     """Host and port of an address, without what may be secret; empty where it has none."""
     try:
-        parsed = httpx2.URL(url)
+        return shown(httpx2.URL(url).netloc.decode("ascii", "replace"))
     except (httpx2.InvalidURL, ValueError, TypeError):
         return ""
-    return shown(parsed.netloc.decode("ascii", "replace"))
+
+
+def secret_of_variable(name: str, key: str) -> str:
+    """A secret from an environment variable; `key`: where costwhy.toml names it.
+
+    Raises ConfigError.
+    """
+    value = os.environ.get(name, "").strip()
+    if not value:
+        raise ConfigError(
+            f"`{key}` names an environment variable that is not set", found=name, fix=f"set {name}"
+        )
+    return _printable(value, key)
+
+
+def secret_of_file(file: Path, key: str) -> str:
+    """A secret from a file, such as one that Kubernetes mounts. Raises ConfigError."""
+    try:
+        value = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"`{key}` names a file that cannot be read",
+            found=f"{file}: {type(error).__name__}",
+            fix="fix the path or its permissions",
+        ) from None
+    if not value:
+        raise ConfigError(f"`{key}` names an empty file", found=str(file), fix="write it there")
+    return _printable(value, key)
+
+
+def _printable(value: str, key: str) -> str:
+    if not value.isprintable():
+        raise ConfigError(
+            f"the secret of `{key}` is not one line of text",
+            found="a control character in it",
+            fix="set it again",
+        )
+    return value
 
 
 class _HostOnly(logging.Filter):

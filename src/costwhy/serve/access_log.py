@@ -19,9 +19,6 @@ from pathlib import Path
 from costwhy.serve.links import owner_only
 from costwhy.text import clean
 
-_LONGEST_PIECE = 48  # of a path; a signed link is longer
-_LONGEST_PATH = 200
-
 
 @dataclass(frozen=True)
 class AccessLog:
@@ -66,5 +63,5 @@ def harmless_path(path: str) -> str:
     pieces = clean(path.partition("?")[0], "?").split("/")
     if "link" in pieces:
         pieces = [*pieces[: pieces.index("link") + 1], "..."]
-    shown = "/".join(piece if len(piece) <= _LONGEST_PIECE else "..." for piece in pieces)
-    return shown[:_LONGEST_PATH]
+    # a signed link is longer than 48 characters
+    return "/".join(piece if len(piece) <= 48 else "..." for piece in pieces)[:200]

@@ -11,6 +11,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from itsdangerous import BadData
@@ -57,9 +58,10 @@ class Authenticator:
         """
         if request.proxy_user is not None:
             return self._visitor(request.proxy_user, f"header {request.proxy_user}")
-        visitor = self._read_cookie(request.cookie)
-        if visitor is not None:
-            return visitor
+        with suppress(BadData, TypeError):
+            visitor = Visitor(**signer(self._key, "cookie").loads(request.cookie))
+            if self.is_valid(visitor):
+                return visitor
         if self.auth.way == "none":
             return self._visitor("this machine", "none")
         return self._visitor("viewer", "bearer") if self._is_bearer(request) else None
@@ -67,13 +69,6 @@ class Authenticator:
     def _visitor(self, who: str, key: str) -> Visitor:
         until = time.time() + self.auth.hours * 3600
         return Visitor(who, None, key, until, proof=self._proof(who))
-
-    def _read_cookie(self, text: str) -> Visitor | None:
-        try:
-            visitor = Visitor(**signer(self._key, "cookie").loads(text))
-        except (BadData, TypeError):
-            return None
-        return visitor if self.is_valid(visitor) else None
 
     def cookie(self, visitor: Visitor) -> str:
         return str(signer(self._key, "cookie").dumps(asdict(visitor)))

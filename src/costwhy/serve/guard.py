@@ -15,12 +15,19 @@ app gets no cookie, credentials or forwarded headers, but `user` and `meta` in t
 CORS headers, redirects, errors and paths are not passed on.
 
 It is not Starlette's BaseHTTPMiddleware, which does not see WebSockets.
+
+marimo knows a session by a short id that the browser chooses, and a file with a chart's rows by a
+random name that is not made for secrets. Whoever guesses one could take over a session, or read
+another case's rows. So each is valid for its owner only.
 """
 
 import asyncio
 import contextlib
 import logging
 import re
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from starlette.exceptions import HTTPException
@@ -40,7 +47,6 @@ from costwhy.serve.responses import (
     read_body,
     secure,
 )
-from costwhy.serve.sessions import FILES, SESSION_ID, Session, Sessions
 
 PAGE = "/"
 CALLS = frozenset(
@@ -70,17 +76,64 @@ _METHODS = {
     **dict.fromkeys(ICONS, _READ),
     **dict.fromkeys(("/login", "/logout"), _READ | _SEND),
 }
-_LONGEST_QUERY = 4096
 _SCOPE = frozenset(
     {"type", "asgi", "http_version", "method", "scheme", "query_string", "server", "subprotocols"}
 )
 _HEADERS = frozenset({"host", "accept", "accept-language", "content-type", "content-length"})
-_CACHE_HEADERS = frozenset({"range", "if-range", "if-none-match", "if-modified-since"})
-_CALL_HEADERS = frozenset({"marimo-session-id", "marimo-server-token"})
-# names in a query by which marimo chooses the notebook, another's session, and its own token
-_FORBIDDEN = frozenset({"file", "kiosk", "access_token"})
 _CLOSED = 3000  # a code that marimo's page takes for "not authorized", and does not try again
+_FILES = re.compile(r"@file/([0-9]+-[A-Za-z0-9_.-]{1,120})")
+_MOST_SESSIONS, _MOST_OF_ONE = 400, 40  # of the process, and of one owner
 _logger = logging.getLogger("costwhy.serve")
+
+
+@dataclass
+class Session:
+    """A notebook session: its open WebSockets, when the last one closed, its files' names."""
+
+    owner: str
+    open: int = 0
+    closed: float = 0.0
+    files: deque[str] = field(default_factory=lambda: deque(maxlen=2000))
+
+
+class Sessions:
+    """The sessions of this process, kept for `ttl` seconds after their last WebSocket.
+
+    `ttl` is longer than marimo keeps them.
+    """
+
+    def __init__(self, ttl: float) -> None:
+        self._ttl = ttl
+        self._sessions: dict[str, Session] = {}
+
+    def enter(self, name: str, owner: str) -> Session | None:
+        """The session of a new WebSocket; None where it is another's, or there are too many."""
+        oldest = time.monotonic() - self._ttl
+        self._sessions = {
+            n: s for n, s in self._sessions.items() if s.open > 0 or s.closed > oldest
+        }
+        is_full = len(self._sessions) >= _MOST_SESSIONS or len(self._of(owner)) >= _MOST_OF_ONE
+        if name not in self._sessions and is_full:
+            return None
+        session = self._sessions.setdefault(name, Session(owner))
+        if session.owner != owner:
+            return None
+        session.open += 1
+        return session
+
+    def leave(self, session: Session) -> None:
+        session.open -= 1
+        session.closed = time.monotonic()
+
+    def owns(self, name: str, owner: str) -> bool:
+        return name in self._sessions and self._sessions[name].owner == owner
+
+    def may_read(self, file: str, owner: str) -> bool:
+        """Whether a page of this owner was sent the file's name."""
+        return any(file in session.files for session in self._of(owner))
+
+    def _of(self, owner: str) -> list[Session]:
+        return [session for session in self._sessions.values() if session.owner == owner]
 
 
 class Guard:
@@ -133,15 +186,23 @@ class Guard:
     def _check(self, request: GuardedRequest) -> None:
         """Refuse what no viewer's browser sends: a wrong name, path, method, or site."""
         allowed = methods(request.path)
-        has_two_lengths = {"content-length", "transfer-encoding"} <= set(request.headers)
-        is_found = bool(allowed) and _is_sound(request.query, page=request.path == PAGE)
-        is_from_elsewhere = request.method == "POST" and not self._site.is_same_origin(request)
         refusals: tuple[tuple[bool, int, str | None, dict[str, str]], ...] = (
             (not self._site.origin_of(request), 403, "this site is not served under that name", {}),
-            (has_two_lengths, 400, None, CLOSE),  # a proxy may have used the other length
-            (not is_found, 404, None, {}),
+            # a proxy may have used the other length
+            ({"content-length", "transfer-encoding"} <= set(request.headers), 400, None, CLOSE),
+            (
+                not allowed or not _is_sound(request.query, is_page=request.path == PAGE),
+                404,
+                None,
+                {},
+            ),
             (request.method not in allowed, 405, None, {"allow": ", ".join(sorted(allowed))}),
-            (is_from_elsewhere, 403, "sent by another site's page", {}),
+            (
+                request.method == "POST" and not self._site.is_same_origin(request),
+                403,
+                "sent by another site's page",
+                {},
+            ),
         )
         for is_refused, status, detail, headers in refusals:
             if is_refused:
@@ -172,8 +233,10 @@ class Guard:
 
     def _inner_scope(self, scope: Scope, request: GuardedRequest, visitor: Visitor | None) -> Scope:
         """The scope that the app gets: the headers it needs, and who looks."""
-        cached = frozenset() if request.path == PAGE else _CACHE_HEADERS  # its policy is its text's
-        names = _HEADERS | cached | (_CALL_HEADERS if request.method == "POST" else frozenset())
+        cache = {"range", "if-range", "if-none-match", "if-modified-since"}
+        names = _HEADERS if request.path == PAGE else _HEADERS | cache  # its policy is its text's
+        if request.method == "POST":
+            names |= {"marimo-session-id", "marimo-server-token"}
         sent = ((name, only_value(request.headers, name)) for name in sorted(names))
         inner = {name: value for name, value in scope.items() if name in _SCOPE} | {
             "path": request.path,
@@ -214,9 +277,14 @@ class Guard:
     def _session_name(self, request: GuardedRequest) -> str:
         """The session of a WebSocket; empty where no page of this site would open it so."""
         names = parse_qs(request.query, keep_blank_values=True).get("session_id", [])
-        is_ours = request.path == "/ws" and self._site.is_same_origin(request)
-        is_one = len(names) == 1 and SESSION_ID.fullmatch(names[0])
-        return names[0] if is_ours and is_one and _is_sound(request.query, page=True) else ""
+        is_ours = (
+            request.path == "/ws"
+            and self._site.is_same_origin(request)
+            and len(names) == 1
+            and re.fullmatch(r"[A-Za-z0-9_-]{4,64}", names[0])
+            and _is_sound(request.query, is_page=True)
+        )
+        return names[0] if is_ours else ""
 
     async def _watch(self, request: GuardedRequest, visitor: Visitor, outlet: "_Outlet") -> None:
         """Close the WebSocket when its visitor may not look any more."""
@@ -236,7 +304,7 @@ class _Outlet:
         if self._is_closed:
             return
         if message["type"] == "websocket.send":
-            names, known = FILES.findall(message.get("text") or ""), self._session.files
+            names, known = _FILES.findall(message.get("text") or ""), self._session.files
             known.extend(name for name in dict.fromkeys(names) if name not in known)
         elif message["type"] == "websocket.accept":
             message = {**message, "headers": []}
@@ -255,10 +323,13 @@ def methods(path: str) -> frozenset[str]:
     return _METHODS.get(path, _READ if _READABLE.fullmatch(path) else frozenset())
 
 
-def _is_sound(query: str, *, page: bool) -> bool:
-    """Whether a query is short, and chooses no notebook, session or token of marimo's own."""
-    names = parse_qs(query, keep_blank_values=True).keys() if page else set()
-    return len(query) <= _LONGEST_QUERY and not _FORBIDDEN & names
+def _is_sound(query: str, *, is_page: bool) -> bool:
+    """Whether a query is short and, for the page, has none of the names that marimo obeys.
+
+    By them it chooses the notebook, another's session, and its own token.
+    """
+    names = parse_qs(query, keep_blank_values=True).keys() if is_page else set()
+    return len(query) <= 4096 and names.isdisjoint({"file", "kiosk", "access_token"})
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

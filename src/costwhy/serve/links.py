@@ -23,8 +23,6 @@ from costwhy.text import iso_time
 ENV = "COSTWHY_SECRET"
 REVOKED = "revoked-links.txt"  # name of the revocation list in the published folder
 _LEAST = 32  # characters of the secret key
-_CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 
 def owner_only(path: str, flags: int) -> int:
@@ -122,7 +120,7 @@ def make_link(key: bytes, case: str, until: datetime, name: str = "link") -> tup
 
     Raises UsageError where the case has no valid id, or the time has no zone or is past.
     """
-    if not _CASE.fullmatch(case):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", case):
         raise UsageError(
             "a link opens one case, named by its id",
             found=repr(case),
@@ -163,7 +161,7 @@ def revoke(key: bytes, link: str, revoked: IdList) -> str:
     text = link.strip().rpartition("/")[2]
     known = _read(key, text)
     found = known.id if known else text
-    if not _ID.fullmatch(found):
+    if not re.fullmatch(r"[A-Za-z0-9_-]{8,64}", found):
         raise UsageError(
             "not a link of this server, nor the id of one",
             found=repr(link[:12] + "..."),

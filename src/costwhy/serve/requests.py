@@ -11,7 +11,6 @@ from starlette.requests import HTTPConnection
 from costwhy.serve.auth import Auth, is_listed, read_address
 
 COOKIE = "costwhy"
-_MOST_NAME = 200  # characters of a viewer's name
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,15 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     headers, peer = connection.headers, connection.client.host if connection.client else ""
     trusted = Headers(raw=headers.raw if is_listed(peer, auth.proxies) else [])
     kind, _, credentials = (only_value(headers, "authorization") or "").partition(" ")
+    hops = map(str.strip, reversed(",".join(trusted.getlist("x-forwarded-for")).split(",")))
+    found = next((hop for hop in hops if not is_listed(hop, auth.proxies)), "")
     schemes = {scope.get("scheme"), only_value(trusted, "x-forwarded-proto")}
     return GuardedRequest(
         method=scope.get("method", "WEBSOCKET"),
         path=(scope.get("raw_path") or str(scope["path"]).encode()).decode("latin-1"),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
-        address=_forwarded(trusted, auth.proxies) or peer,
+        address=found if read_address(found) else peer,  # a hop may be no address
         https=not schemes.isdisjoint({"https", "wss"}),
         cookie=connection.cookies.get(COOKIE, ""),
         bearer=credentials.strip() if kind.lower() == "bearer" else "",
@@ -64,19 +65,10 @@ def only_value(headers: Headers, name: str) -> str | None:
 
 
 def _user_name(value: str | None) -> str | None:
-    """The name in the proxy's header: in UTF-8, printable, not empty."""
-    try:
-        name = (value or "").encode("latin-1").decode("utf-8").strip()
-    except UnicodeDecodeError:
-        return None
-    return name if name.isprintable() and 0 < len(name) <= _MOST_NAME else None
-
-
-def _forwarded(trusted: Headers, proxies: tuple[str, ...]) -> str | None:
-    """The viewer's address in X-Forwarded-For; None where a hop before it is not an address."""
-    hops = map(str.strip, reversed(",".join(trusted.getlist("x-forwarded-for")).split(",")))
-    found = next((hop for hop in hops if not is_listed(hop, proxies)), "")
-    return found if read_address(found) else None
+    """The name in the proxy's header: in UTF-8, printable, not empty, 200 characters at most."""
+    # bytes that are not UTF-8 become surrogates, which are not printable
+    name = (value or "").encode("latin-1").decode("utf-8", "surrogateescape").strip()
+    return name if name.isprintable() and 0 < len(name) <= 200 else None
 
 
 @dataclass(frozen=True)

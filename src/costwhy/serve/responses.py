@@ -55,7 +55,6 @@ _APP_POLICY = (
 _INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 LINK = re.compile(r"/link/([A-Za-z0-9_.-]{20,2000})")
 CLOSE = {"connection": "close"}
-_NEXT = re.compile(r"/(\?[A-Za-z0-9._~%&=+,:@!$'()*;/?-]{0,2000})?")
 _TEMPLATES = environment("costwhy.serve")
 
 
@@ -71,11 +70,14 @@ class Pages:
     ) -> Response | None:
         """The response; None where the path is the app's."""
         if request.path == "/login":
-            return (
-                await self._log_in(request, receive)
-                if request.method == "POST"
-                else self._login_form(request, visitor)
-            )
+            if request.method == "POST":
+                return await self._log_in(request, receive)
+            target = _next_page(parse_qs(request.query).get("next", ["/"])[-1])
+            if self._way == "none" or (visitor is not None and visitor.case is None):
+                return RedirectResponse(target, 303)
+            if self._way == "header":
+                raise HTTPException(401, "the proxy before this server logs you in")
+            return _page("login.html", way=self._way, next=target, problem="")
         if request.path == "/logout":
             return self._log_out(request, visitor)
         link = LINK.fullmatch(request.path)
@@ -86,16 +88,8 @@ class Pages:
         if request.path != "/" or request.method != "GET" or self._way not in {"token", "users"}:
             raise HTTPException(401, "log in first")
         target = _next_page(f"/?{request.query}")
-        asked = f"?next={quote(target, safe='')}" if request.query and target != "/" else ""
+        asked = "" if target in {"/", "/?"} else f"?next={quote(target, safe='')}"
         return RedirectResponse(f"/login{asked}", 303)
-
-    def _login_form(self, request: GuardedRequest, visitor: Visitor | None) -> Response:
-        target = _next_page(parse_qs(request.query).get("next", ["/"])[-1])
-        if self._way == "none" or (visitor is not None and visitor.case is None):
-            return RedirectResponse(target, 303)
-        if self._way == "header":
-            raise HTTPException(401, "the proxy before this server logs you in")
-        return _page("login.html", way=self._way, next=target, problem="")
 
     async def _log_in(self, request: GuardedRequest, receive: Receive) -> Response:
         body = await read_body(request, receive, self._site.most_bytes // 64, self._site.patience)
@@ -162,7 +156,8 @@ class Pages:
 
 def _next_page(path: str) -> str:
     """Where to go after a login: the page with a query; anything else is the page."""
-    return path if _NEXT.fullmatch(path) else "/"
+    is_page = re.fullmatch(r"/(\?[A-Za-z0-9._~%&=+,:@!$'()*;/?-]{0,2000})?", path)
+    return path if is_page else "/"
 
 
 def _page(template: str, status: int = 200, **values: str) -> Response:
@@ -197,9 +192,10 @@ async def read_body(
 
 def secure(response: Response, *, https: bool) -> None:
     """Add the security headers that the response does not set itself."""
-    transport = {"strict-transport-security": "max-age=31536000"} if https else {}
-    for name, value in (_SECURITY | transport).items():
+    for name, value in _SECURITY.items():
         response.headers.setdefault(name, value)
+    if https:
+        response.headers["strict-transport-security"] = "max-age=31536000"
 
 
 async def call_app(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
@@ -230,13 +226,11 @@ def finish_page(response: Response, notebook: Path) -> Response:
     text = re.sub(
         r'"(rootUri|documentUri)": "[^"]*"', r'"\1": "file:///"', bytes(response.body).decode()
     )
-    names = {notebook: notebook.name, notebook.parent: "/", Path.home(): "~"}
-    for path, name in names.items():
+    for path, name in ((notebook, notebook.name), (notebook.parent, "/"), (Path.home(), "~")):
         plain = str(path)
-        if len(path.parts) > 1:  # `/` itself shows nothing
-            coded = json.dumps(plain)[1:-1], html.escape(plain), quote(plain, safe="")
-            for form in (plain, *coded, quote(plain)):
-                text = text.replace(form, name)
+        coded = json.dumps(plain)[1:-1], html.escape(plain), quote(plain, safe=""), quote(plain)
+        for form in (plain, *coded) if len(path.parts) > 1 else ():  # `/` itself shows nothing
+            text = text.replace(form, name)
     digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(text))
     hashes = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return HTMLResponse(text, headers={POLICY: _APP_POLICY.format(scripts=hashes)})

@@ -20,10 +20,6 @@ from costwhy.serve.guard import Guard
 from costwhy.serve.links import REVOKED, IdList, read_secret
 from costwhy.serve.requests import Site
 
-_SITE = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?")
-_SESSION_SECONDS = 120  # that marimo keeps a session whose page has gone
-_LONGEST_MESSAGE = 64 * 1024  # bytes that a page may send by WebSocket; it sends its calls by POST
-
 
 @dataclass(frozen=True)
 class ServeOptions:
@@ -88,7 +84,7 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
         quiet=True,
         include_code=False,
         skew_protection=True,
-        session_ttl=_SESSION_SECONDS,
+        session_ttl=120,  # seconds that marimo keeps a session whose page has gone
         show_tracebacks=False,
     )
     app = builder.with_app(path="", root=str(notebook.resolve())).build()
@@ -120,7 +116,7 @@ def config(app: Guard) -> uvicorn.Config:
         app,
         http="h11",
         ws="websockets-sansio",
-        ws_max_size=_LONGEST_MESSAGE,
+        ws_max_size=64 * 1024,  # bytes that a page may send by it; it sends its calls by POST
         proxy_headers=False,
         server_header=False,
         access_log=False,
@@ -165,7 +161,9 @@ def read_sites(options: ServeOptions, port: int) -> dict[str, str]:
 
 def _read_site(text: str) -> tuple[str, str]:
     """Host and Origin of a site as browsers write them: lower case, without the usual port."""
-    site = _SITE.fullmatch(text.lower())
+    site = re.fullmatch(
+        r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", text.lower()
+    )
     if site is None:
         raise UsageError(
             "not a valid site",

@@ -48,7 +48,6 @@ class Episode:
 
     @property
     def hours(self) -> int:
-        """How long it is, so far."""
         return self.baseline.values.size
 
 
@@ -77,92 +76,67 @@ class Spike:
 
 def find(model: Model) -> tuple[Spike, ...]:
     """All spikes, rises and falls, largest absolute dollars first."""
-    if not _billed_daily(model):
-        return ()
-    episodes = [e for rate in model.rates for e in _of_new(model, rate)]
+    billed = model.observed.billed
+    usage, cost = (array[:, :billed] for array in (model.observed.usage, model.observed.cost))
+    if np.count_nonzero(((usage != 0) | (cost != 0)).any(axis=0)) * DAILY < billed:
+        return ()  # a bill that has only months cannot date anything
+    episodes = [_of_new(model, rate) for rate in model.rates if rate.first_hour is not None]
     rates = [rate for rate in model.rates if rate.first_hour is None]
     suspected = [rates[k] for k in suspects(rates)]
     for rate, shifts in zip(suspected, find_shifts(suspected), strict=True):
         episodes += _of_shifts(model, rate, shifts)
-    company = _cost_an_hour(model)
-    groups = _incidents(model, [e for e in episodes if _clear_of_noise(e, company)])
-    spikes = [spike for group in groups for spike in _spikes(group, company)]
+    # What the company spends in a billed hour; credits and refunds do not lower it.
+    spent = float(np.maximum(cost, 0.0).sum()) or abs(float(cost.sum()))
+    company = spent / max(1, billed)
+    clear = [e for e in episodes if e is not None and _clear_of_noise(e, company)]
+    spikes = [spike for group in _incidents(model, clear) for spike in _spikes(group, company)]
     return tuple(sorted(spikes, key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
-
-
-def _billed_daily(model: Model) -> bool:
-    """Whether the bill has days at least: one that has only months cannot date anything."""
-    observed = model.observed
-    charged = ((observed.usage != 0) | (observed.cost != 0))[:, : observed.billed].any(axis=0)
-    return bool(np.count_nonzero(charged) * DAILY >= observed.billed)
-
-
-def _cost_an_hour(model: Model) -> float:
-    """What the company spends in a billed hour; credits and refunds do not lower it."""
-    billed = model.observed.cost[:, : model.observed.billed]
-    spent = float(np.maximum(billed, 0.0).sum()) or abs(float(billed.sum()))
-    return spent / max(1, model.observed.billed)
 
 
 # ---------------------------------------------------------------- episodes of one rate
 
 
-def _of_shifts(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Episode]:
-    """Episodes of a rate that existed from the start."""
+def _of_shifts(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Episode | None]:
+    """Episodes of a rate that existed from the start.
+
+    The level of a timer is by the day, and lags by up to a day. So the first and the last hour are
+    looked for in which it ran otherwise than it used to.
+    """
     usable, over = np.ones(rate.level.size, dtype=bool), 0
     for shift in shifts:
         start, end = shift.start, shift.end
         if rate.kind in {UNIT_PRICE, UNMETERED} and (end or 0) >= model.observed.billed:
             end = None
         if rate.kind == SCHEDULE:
-            runs = _unusual_runs(model, rate, max(start, over), end, over)
-            if runs is None:
+            calls, before = model.observed.calls[rate.row], max(start, over) - 24
+            past = np.where(np.arange(calls.size) < before, calls, np.nan)
+            first = max(over, before)
+            off = np.abs(calls - np.maximum(pattern(past), 0.0))[first:end]
+            unusual = first + np.flatnonzero(off > 0.25 * off.max(initial=0.0))
+            if not unusual.size:
                 continue
-            start, end = runs
+            start, end = int(unusual[0]), None if end is None else int(unusual[-1]) + 1
             over = usable.size if end is None else end
         if start < WARM_UP:
             continue
         usable[start:end] = False
         dated = replace(shift, since=min(shift.since, start), start=start, end=end)
-        episode = episode_of(model, rate, dated, usable)
-        if episode is not None:
-            yield episode
+        yield episode_of(model, rate, dated, usable)
 
 
-def _unusual_runs(
-    model: Model, rate: Rate, start: int, end: int | None, over: int
-) -> tuple[int, int | None] | None:
-    """First and last hour, from hour `over` on, in which a timer ran otherwise than it used to.
-
-    Its level is by the day, and lags by up to a day.
-    """
-    calls = model.observed.calls[rate.row]
-    before = np.where(np.arange(calls.size) < start - 24, calls, np.nan)
-    first, last = max(over, start - 24), calls.size if end is None else end
-    off = np.abs(calls - np.maximum(pattern(before), 0.0))[first:last]
-    unusual = first + np.flatnonzero(off > 0.25 * off.max(initial=0.0))
-    if not unusual.size:
-        return None
-    return int(unusual[0]), None if end is None else int(unusual[-1]) + 1
-
-
-def _of_new(model: Model, rate: Rate) -> Iterable[Episode]:
+def _of_new(model: Model, rate: Rate) -> Episode | None:
     """The episode of a rate that did not exist from the start: it begins with its first hour."""
-    if rate.first_hour is None:
-        return
-    on_edge = rate.kind in ON_EDGES
-    series = model.observed.calls if on_edge else model.usage
+    series = model.observed.calls if rate.kind in ON_EDGES else model.usage
     active = np.flatnonzero(series[rate.row] > 0)
     apart = np.median(np.diff(active)) if active.size > 1 else 1
-    if not active.size or (not on_edge and apart > DAILY):
-        return
+    is_fee = rate.kind not in ON_EDGES and apart > DAILY
+    if rate.first_hour is None or not active.size or is_fee:
+        return None
     last, size = int(active[-1]) + 1, rate.level.size
     since = max(0, rate.first_hour - max(0, int(apart) - 1))
     end = None if last >= size - DAILY else last
     shift = Shift(since, rate.first_hour, end, size=1.0, ramp=False)
-    episode = episode_of(model, rate, shift, np.ones(size, dtype=bool))
-    if episode is not None:
-        yield episode
+    return episode_of(model, rate, shift, np.ones(size, dtype=bool))
 
 
 def episode_of(model: Model, rate: Rate, shift: Shift, baseline_hours: Mask) -> Episode | None:
@@ -187,12 +161,10 @@ def _clear_of_noise(episode: Episode, company: float) -> bool:
         return dollars >= LEAST_EPISODE * company
     if episode.dollars < 0 or (shift.end is not None and episode.hours < 24):
         return False
-    if rate.first_hour is None:
-        if abs(shift.size) < max(5 * rate.drift, LEAST_GROWTH):
-            return False
-        if not shift.ramp and not _stepped(episode):
-            return False
-    return dollars >= LEAST_SEASONAL * company
+    grew = rate.first_hour is not None or (
+        abs(shift.size) >= max(5 * rate.drift, LEAST_GROWTH) and (shift.ramp or _stepped(episode))
+    )
+    return grew and dollars >= LEAST_SEASONAL * company
 
 
 def _stepped(episode: Episode) -> bool:
@@ -204,10 +176,8 @@ def _stepped(episode: Episode) -> bool:
         level[start + 20 : start + 44],
     )
     medians = [float(np.nanmedian(part)) for part in parts if np.isfinite(part).sum() >= 8]
-    if len(medians) < 2:
-        return True
-    step = max(abs(median - medians[0]) for median in medians[1:])
-    return step >= max(0.4 * abs(episode.shift.size), 3 * 2**0.5 * episode.rate.drift)
+    least = max(0.4 * abs(episode.shift.size), 3 * 2**0.5 * episode.rate.drift)
+    return len(medians) < 2 or max(abs(m - medians[0]) for m in medians[1:]) >= least
 
 
 # ---------------------------------------------------------------- episodes of one incident
@@ -216,12 +186,10 @@ def _stepped(episode: Episode) -> bool:
 def _incidents(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
     groups: list[list[Episode]] = []
     for episode in sorted(episodes, key=lambda e: -abs(e.dollars)):
-        same = (g for g in groups if any(_same_incident(model, episode, e) for e in g))
-        group = next(same, None)
-        if group is None:
-            groups.append([episode])
-        else:
-            group.append(episode)
+        group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
+        if not group:
+            groups.append(group)
+        group.append(episode)
     return groups
 
 
@@ -233,10 +201,8 @@ def _same_incident(model: Model, one: Episode, other: Episode) -> bool:
     if one.rate.kind == other.rate.kind and one.rate.kind in SHARED:
         return True
     ours, theirs = ({e.rate.service, e.rate.caller} - {None} for e in (one, other))
-    if ours & theirs:
-        return True
-    calls = [{e.service, e.caller} for e in model.observed.edges if e.internal]
-    return any(pair & ours and pair & theirs for pair in calls)
+    calls = ({e.service, e.caller} for e in model.observed.edges if e.internal)
+    return bool(ours & theirs) or any(pair & ours and pair & theirs for pair in calls)
 
 
 def _spikes(group: list[Episode], company: float) -> list[Spike]:
@@ -279,24 +245,17 @@ def moved_rates(model: Model, window: Window, against: Window | None) -> list[Ba
     A baseline comes from the hours before, or is the mean of another window.
     """
     noise = 0.02 * abs(float(model.cost[:, window.hours].sum()))
-    found = []
+    found, hours = [], np.zeros(len(model.observed.hours), dtype=bool)
+    hours[(against or window).hours] = True
     for rate in model.rates:
         if against is None:
-            usual: Baseline | None = baseline(model, rate, window)
+            usual = baseline(model, rate, window)
         else:
-            usual = _mean_of(model, rate, window, against)
-        if usual is None:
-            continue
+            mean = mean_rate(model, rate, hours)
+            if mean is None:
+                continue
+            usual = Baseline(rate, np.full(window.width, mean))
         dollars = abs(dollars_alone(model, window, usual))
         if dollars > max(0.01, rate.drift * noise if against is None else 0.0):
             found.append((dollars, usual))
-    found.sort(key=lambda x: -x[0])
-    return [usual for _, usual in found[:MOST_RATES]]
-
-
-def _mean_of(model: Model, rate: Rate, window: Window, against: Window) -> Baseline | None:
-    """The rate at its mean of the other window; None where it is not defined there."""
-    hours = np.zeros(len(model.observed.hours), dtype=bool)
-    hours[against.hours] = True
-    value = mean_rate(model, rate, hours)
-    return None if value is None else Baseline(rate, np.full(window.width, value))
+    return [usual for _, usual in sorted(found, key=lambda pair: -pair[0])[:MOST_RATES]]

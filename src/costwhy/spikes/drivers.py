@@ -31,7 +31,7 @@ AutoRoot (Jing et al. 2021); RiskLoc (Kalander 2022).
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 import polars as pl
@@ -67,15 +67,14 @@ class _Leaves:
     nulls: Mask  # dimensions
     before: Array
     after: Array
-    deviation: Array
-    size: Array
+    deviation: Array  # d, without the common drift (the median ratio)
+    size: Array  # the larger cost
 
 
 @dataclass(frozen=True)
 class _Cuboid:
     """One choice of dimensions, and its cells."""
 
-    dims: Dims
     parent: Dims | None  # the cuboid from which its sums are added up
     cell: Ints  # the cell of each cell of the parent
     leaf: Ints  # one leaf of each cell
@@ -89,7 +88,7 @@ class _Round:
 
     leaves: _Leaves
     cuboids: dict[Dims, _Cuboid]
-    sums: dict[Dims, Array]
+    sums: dict[Dims | None, Array]  # None: by leaf
     scores: dict[Dims, Array]
 
 
@@ -115,16 +114,12 @@ def find_drivers(
     no finite numbers.
     """
     _check(leaves, dimensions, expected, actual)
-    values = pl.col(expected, actual).cast(pl.Float64).sum()
-    merged = leaves.group_by(dimensions, maintain_order=True).agg(values)
+    merged = leaves.group_by(dimensions, maintain_order=True).agg(
+        pl.col(expected, actual).cast(pl.Float64).sum()
+    )
     if merged.is_empty():
         return _result(merged, dimensions, [])
-    before, after = (merged[name].to_numpy() for name in (expected, actual))
-    deviation, size = _deviations(before, after)
-    row = _order(size, deviation)
-    codes, nulls = _codes(merged, dimensions), [merged[n].null_count() > 0 for n in dimensions]
-    by_size = (array[row] for array in (before, after, deviation, size))
-    ordered = _Leaves(codes[:, row], np.array(nulls), *by_size)
+    ordered, row = _ordered(merged, dimensions, expected, actual)
     found = _worth_a_line(ordered, _beyond_noise(ordered, list(_search(ordered))))
     lines = [(dims, int(row[leaf]), move) for (dims, leaf), move in _moves(ordered, found) if move]
     return _result(merged, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
@@ -139,8 +134,8 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
             fix="name the dimensions and the two values",
         )
     reserved = {expected, actual, "cost_change"}
-    distinct = len({*dimensions, *reserved}) == len(dimensions) + len(reserved)
-    if not (distinct and 0 < len(dimensions) <= MOST_DIMENSIONS):
+    repeated = len({*dimensions, *reserved}) < len(dimensions) + len(reserved)
+    if repeated or not 0 < len(dimensions) <= MOST_DIMENSIONS:
         raise InputError(
             "these dimensions cannot be searched",
             found=", ".join(dimensions) or "none",
@@ -210,22 +205,38 @@ def _result(
     leaves: pl.DataFrame, dimensions: Sequence[str], lines: list[tuple[Dims, int, float]]
 ) -> pl.DataFrame:
     """One line for each driver: the values of one of its leaves in its dimensions, else null."""
-    frame = leaves.select(dimensions)[[row for _, row, _ in lines]]
-    for k, name in enumerate(dimensions):
-        named = pl.Series([k in dims for dims, _, _ in lines], dtype=pl.Boolean)
-        frame = frame.with_columns(pl.when(named).then(name))
-    return frame.with_columns(cost_change=pl.Series([m for *_, m in lines], dtype=pl.Float64))
+    named = (
+        pl.when(pl.Series([k in dims for dims, *_ in lines], dtype=pl.Boolean)).then(name)
+        for k, name in enumerate(dimensions)
+    )
+    moves = pl.Series([move for *_, move in lines], dtype=pl.Float64)
+    return leaves[[row for _, row, _ in lines]].select(*named, cost_change=moves)
 
 
 # ---------------------------------------------------------------- leaves
 
 
-def _codes(leaves: pl.DataFrame, dimensions: Sequence[str]) -> Ints:
-    """Values as numbers from 0 without gaps (dimensions x rows), null the highest."""
+def _ordered(
+    merged: pl.DataFrame, dimensions: Sequence[str], expected: str, actual: str
+) -> tuple[_Leaves, Ints]:
+    """The leaves, and the row of each: neither names nor the order of rows matter."""
     text = pl.col(pl.String).cast(pl.Categorical).to_physical()
-    codes = leaves.select(dimensions).with_columns(text).select(pl.all().rank("dense"))
+    ranks = merged.select(dimensions).with_columns(text).select(pl.all().rank("dense"))
     null = pl.all().max().fill_null(0) + 1
-    return codes.select(pl.all().fill_null(null).cast(pl.Int64) - 1).to_numpy().T
+    codes = ranks.select(pl.all().fill_null(null).cast(pl.Int64) - 1).to_numpy().T
+    nulls = np.array([merged[name].null_count() > 0 for name in dimensions])
+    before, after = (merged[name].to_numpy() for name in (expected, actual))
+    both = (before > 0) & (after > 0)
+    drift = float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0
+    base = before * drift
+    size = np.maximum(np.abs(after), np.abs(base))
+    deviation = np.clip((after - base) / np.where(size > 0, size, 1.0), -1.0, 1.0)
+    row = np.argsort(size)
+    new = np.diff(size[row], prepend=-1.0) > 0
+    if not new.all():  # equals by deviation
+        row = row[np.argsort(4 * np.cumsum(new) + deviation[row], kind="stable")]
+    by_size = (array[row] for array in (before, after, deviation, size))
+    return _Leaves(codes[:, row], nulls, *by_size), row
 
 
 def _cells(codes: Ints, widths: Ints) -> tuple[Ints, int]:
@@ -248,32 +259,14 @@ def _without_gaps(key: Ints, size: int) -> tuple[Ints, int]:
     return rank[key], int(rank[-1]) + 1
 
 
-def _deviations(before: Array, after: Array) -> tuple[Array, Array]:
-    """d of each leaf without the common drift (the median ratio); its size: the larger cost."""
-    both = (before > 0) & (after > 0)
-    drift = float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0
-    base = before * drift
-    size = np.maximum(np.abs(after), np.abs(base))
-    return np.clip((after - base) / np.where(size > 0, size, 1.0), -1.0, 1.0), size
-
-
-def _order(size: Array, deviation: Array) -> Ints:
-    """Ascending by size, equals by deviation: neither names nor the order of rows matter."""
-    order = np.argsort(size)
-    new = np.diff(size[order], prepend=-1.0) > 0
-    if new.all():
-        return order
-    return order[np.argsort(4 * np.cumsum(new) + deviation[order], kind="stable")]
-
-
 def _noise(deviation: Array) -> tuple[Array, Array]:
     """Centre and noise of each leaf's d, by size band; noise never falls towards small leaves."""
     count, largest = deviation.size, LEAST_NOISE
     centre, noise = np.zeros(count), np.full(count, LEAST_NOISE)
     if count < FEW:
         return centre, noise
-    bands = np.array_split(np.arange(count), min(BANDS, max(1, count // LEAST_BAND)))
-    for band in reversed(bands):
+    bands = min(BANDS, max(1, count // LEAST_BAND))
+    for band in reversed(np.array_split(np.arange(count), bands)):
         centre[band], level = _at_rest(deviation[band])
         largest = max(largest, level)
         noise[band] = largest
@@ -304,26 +297,24 @@ def _within(rising: Array, middle: float, reach: float) -> Array:
 
 def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
     """Every choice of dimensions, deepest first, each added up from its smallest parent."""
-    every = tuple(range(len(leaves.codes)))
-    widths, count = leaves.codes.max(axis=1) + 1, leaves.size.size
-    out = {every: _cuboid(leaves, every, None, np.arange(count), count)}
-    for depth in range(len(every) - 1, 0, -1):
-        for dims in combinations(every, depth):
+    every, out = tuple(range(len(leaves.codes))), dict[Dims, _Cuboid]()
+    widths, cells = leaves.codes.max(axis=1) + 1, leaves.size.size
+    parent: Dims | None = None
+    cell = np.arange(cells)
+    by_depth = (combinations(every, depth) for depth in range(len(every), 0, -1))
+    for dims in chain.from_iterable(by_depth):
+        if dims != every:
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
-            parent = out[min(parents, key=lambda p: out[p].leaf.size)]
-            codes = leaves.codes[list(dims)][:, parent.leaf]
-            out[dims] = _cuboid(leaves, dims, parent, *_cells(codes, widths[list(dims)]))
-    return out
-
-
-def _cuboid(leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cell: Ints, cells: int) -> _Cuboid:
-    leaf, named = np.zeros(cells, dtype=np.int64), np.ones(cells, dtype=bool)
-    np.maximum.at(leaf, cell, cell if parent is None else parent.leaf)
-    for k in dims:
-        if leaves.nulls[k]:
+            parent = min(parents, key=lambda above: out[above].leaf.size)
+            codes = leaves.codes[list(dims)][:, out[parent].leaf]
+            cell, cells = _cells(codes, widths[list(dims)])
+        leaf, named = np.zeros(cells, dtype=np.int64), np.ones(cells, dtype=bool)
+        np.maximum.at(leaf, cell, out[parent].leaf if parent else cell)
+        for k in (k for k in dims if leaves.nulls[k]):
             named &= leaves.codes[k, leaf] < leaves.codes[k].max()
-    nats = math.log(cells) + CONSTRAINT_COST * len(dims)
-    return _Cuboid(dims, parent.dims if parent else None, cell, leaf, named, nats)
+        nats = math.log(cells) + CONSTRAINT_COST * len(dims)
+        out[dims] = _Cuboid(parent, cell, leaf, named, nats)
+    return out
 
 
 # ---------------------------------------------------------------- the search
@@ -332,37 +323,37 @@ def _cuboid(leaves: _Leaves, dims: Dims, parent: _Cuboid | None, cell: Ints, cel
 def _search(leaves: _Leaves) -> Iterator[Combination]:
     cuboids, free = _cuboids(leaves), np.ones(leaves.size.size, dtype=bool)
     for _ in range(MOST_DRIVERS):
-        state = _round(leaves, cuboids, free)
-        dims, cell = _best(state)
-        if not state.scores[dims][cell] > 0:
+        centre, noise = _noise(leaves.deviation[free])
+        d, w, size = leaves.deviation[free] - centre, 1 / (noise * noise), leaves.size[free]
+        by_leaf = np.zeros((6, free.size))
+        by_leaf[:, free] = [np.ones_like(d), w, w * d, w * d * d, d * size, size]
+        least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
+        sums: dict[Dims | None, Array] = {None: by_leaf}
+        for dims, c in cuboids.items():
+            sums[dims] = np.array([np.bincount(c.cell, r, c.leaf.size) for r in sums[c.parent]])
+        scored = {dims: _scores(cuboid, sums[dims], least) for dims, cuboid in cuboids.items()}
+        state = _Round(leaves, cuboids, sums, scored)
+        # Of equals the wider one. Rounded: equal sums may differ in the last bit.
+        highest = {dims: round(float(scores.max()), 6) for dims, scores in scored.items()}
+        dims = max(highest, key=lambda c: (highest[c], -len(c)))
+        cell = _leading(state, dims, np.arange(scored[dims].size))
+        if not scored[dims][cell] > 0:
             return
-        dims, cell = _split_while_shorter(state, dims, cell)
+        while True:  # split, as long as that makes the description shorter
+            finer = [c for c in cuboids if len(c) > len(dims) and set(dims) < set(c)]
+            splits = [(*_saved(state, dims, cell, c), c) for c in finer]
+            saved, parts, part = max(splits, default=(0.0, None, dims), key=lambda split: split[0])
+            if parts is None or saved <= 0:
+                break
+            dims, cell = part, _leading(state, part, parts)
         combination = dims, int(cuboids[dims].leaf[cell])
         yield combination
         free &= ~_inside(leaves.codes, combination)
 
 
 def _inside(codes: Ints, combination: Combination) -> Mask:
-    dims, leaf = combination
-    out = np.ones(codes.shape[1], dtype=bool)
-    for k in dims:
-        out &= codes[k] == codes[k, leaf]
-    return out
-
-
-def _round(leaves: _Leaves, cuboids: dict[Dims, _Cuboid], free: Mask) -> _Round:
-    """Noise of the free leaves, sums added up from cuboid to cuboid, and scores."""
-    centre, noise = _noise(leaves.deviation[free])
-    d, w, size = leaves.deviation[free] - centre, 1 / (noise * noise), leaves.size[free]
-    by_leaf = np.zeros((6, free.size))
-    by_leaf[:, free] = [np.ones_like(d), w, w * d, w * d * d, d * size, size]
-    least = float(np.median(np.abs(d * size))) if d.size >= FEW else 0.0
-    sums: dict[Dims, Array] = {}
-    for dims, c in cuboids.items():
-        above = by_leaf if c.parent is None else sums[c.parent]
-        sums[dims] = np.array([np.bincount(c.cell, row, c.leaf.size) for row in above])
-    scores = {dims: _scores(cuboids[dims], s, least) for dims, s in sums.items()}
-    return _Round(leaves, cuboids, sums, scores)
+    values = codes[list(combination[0])]
+    return np.asarray((values == values[:, combination[1], None]).all(axis=0))
 
 
 def _scores(cuboid: _Cuboid, sums: Array, least: float) -> Array:
@@ -384,13 +375,6 @@ def _scores(cuboid: _Cuboid, sums: Array, least: float) -> Array:
     return out
 
 
-def _best(state: _Round) -> tuple[Dims, int]:
-    """The cuboid and cell of the highest score; of equals the wider one, then the larger leaf."""
-    # Rounded: equal sums may differ in the last bit.
-    best = max(state.scores, key=lambda c: (round(float(state.scores[c].max()), 6), -len(c)))
-    return best, _leading(state, best, np.arange(state.scores[best].size))
-
-
 def _leading(state: _Round, dims: Dims, cells: Ints) -> int:
     """Of these cells the one with the highest score; of equals the one with the larger leaf."""
     scores = state.scores[dims][cells]
@@ -398,25 +382,12 @@ def _leading(state: _Round, dims: Dims, cells: Ints) -> int:
     return int(equal[np.argmax(state.cuboids[dims].leaf[equal])])
 
 
-def _split_while_shorter(state: _Round, dims: Dims, cell: int) -> tuple[Dims, int]:
-    """The combination, or the part of it that leads once a split makes no description shorter."""
-    while True:
-        finer = [c for c in state.cuboids if len(c) > len(dims) and set(dims) < set(c)]
-        splits = [(*_saved(state, dims, cell, c), c) for c in finer]
-        saved, parts, part = max(splits, default=(0.0, None, dims), key=lambda split: split[0])
-        if parts is None or saved <= 0:
-            return dims, cell
-        dims, cell = part, _leading(state, part, parts)
-
-
 def _saved(state: _Round, dims: Dims, cell: int, finer: Dims) -> tuple[float, Ints | None]:
     """Nats saved by naming only the parts in `finer` that moved; and these parts."""
-    cuboid, codes = state.cuboids[finer], state.leaves.codes
+    cuboid, codes = state.cuboids[finer], state.leaves.codes[list(dims)]
     whole, leaf = state.sums[dims][:, cell], state.cuboids[dims].leaf[cell]
-    inside = state.sums[finer][COUNT] > 0
-    for k in dims:
-        inside &= codes[k, cuboid.leaf] == codes[k, leaf]
-    parts = np.flatnonzero(inside)
+    inside = (codes[:, cuboid.leaf] == codes[:, leaf, None]).all(axis=0)
+    parts = np.flatnonzero(inside & (state.sums[finer][COUNT] > 0))
     sums = state.sums[finer][:, parts]
     moved = _moved(sums)
     if moved.all() or not np.isfinite(state.scores[finer][parts[moved]]).any():

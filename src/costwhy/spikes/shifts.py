@@ -45,8 +45,7 @@ def suspects(levels: Sequence[Level]) -> list[int]:
         values = carried(np.array([level.level for level in part]))
         values = values - np.median(values, axis=1, keepdims=True)
         sums = np.concatenate([np.zeros((len(part), 1)), np.cumsum(values, axis=1)], axis=1)
-        spread = np.array([level.spread for level in part])
-        tolerance = np.array([_tolerance(level) for level in part])
+        spread, tolerance = np.array([(level.spread, _tolerance(level)) for level in part]).T
         hit = np.zeros(len(part), dtype=bool)
         for width in (w for w in (SHORTEST, 12) if w < values.shape[1]):
             far = 0.8 * tolerance + (3 * spread / width**0.5 if width < 12 else 0.0)
@@ -57,34 +56,21 @@ def suspects(levels: Sequence[Level]) -> list[int]:
 
 def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
     """All shifts of each level, first to last; many levels are cut together, which is faster."""
-    for first in range(0, len(levels), BLOCK):
-        part = levels[first : first + BLOCK]
-        for level, starts in zip(part, _segments(part), strict=True):
-            yield list(_shifts(level, starts)) if len(starts) > 1 else []
-
-
-def _segments(levels: Sequence[Level]) -> list[list[int]]:
-    """Starts of the segments of each level among its defined hours; none where those are few."""
-    out: list[list[int]] = [[] for _ in levels]
-    defined = [level.level[np.isfinite(level.level)] for level in levels]
-    by_shortest: dict[int, list[int]] = {}
-    spreads = []
-    for k, (level, values) in enumerate(zip(levels, defined, strict=True)):
-        hourly = values.size > 0.3 * level.level.size
-        # Where the level wanders, n hours tell as much as n / 24 days do.
-        spreads.append(max(level.spread, level.drift * 24**0.5) if hourly else level.spread)
-        if values.size >= LEAST_DEFINED:
-            by_shortest.setdefault(SHORTEST if hourly else 2, []).append(k)
-    for shortest, members in by_shortest.items():
-        starts = change_points(
-            [defined[k] for k in members],
-            [spreads[k] for k in members],
-            penalty=20.0,
-            shortest=shortest,
-        )
-        for k, found in zip(members, starts, strict=True):
-            out[k] = found
-    return out
+    for part in (levels[first : first + BLOCK] for first in range(0, len(levels), BLOCK)):
+        segments: dict[int, list[int]] = {}
+        defined = [level.level[np.isfinite(level.level)] for level in part]
+        hourly = [defined[k].size > 0.3 * level.level.size for k, level in enumerate(part)]
+        for shortest, often in ((SHORTEST, True), (2, False)):
+            long = (k for k, values in enumerate(defined) if values.size >= LEAST_DEFINED)
+            members = [k for k in long if hourly[k] is often]
+            # Where the level wanders, n hours tell as much as n / 24 days do.
+            days = 24**0.5 if often else 0.0
+            noise = [max(part[k].spread, part[k].drift * days) for k in members]
+            series = [defined[k] for k in members]
+            starts = change_points(series, noise, penalty=20.0, shortest=shortest)
+            segments |= dict(zip(members, starts, strict=True))
+        for k, level in enumerate(part):
+            yield list(_shifts(level, segments[k])) if len(segments.get(k, ())) > 1 else []
 
 
 def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
@@ -95,7 +81,7 @@ def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
     for first, last, base in _away(means, starts, ends, _tolerance(level)):
         start, end = _edges(values, starts[first], ends[last], base, level)
         ramp = _ramp_start(values, start, end) if level.style in {"ratio", "amount"} else None
-        start = start if ramp is None else ramp
+        start = ramp or start
         yield Shift(
             since=int(hours[start - 1]) + 1 if start else int(hours[0]),
             start=int(hours[start]),
@@ -106,7 +92,6 @@ def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
 
 
 def _tolerance(level: Level) -> float:
-    """How far a level may move and still be at its baseline."""
     return max(LEAST_SHIFT, 3.0 * level.drift)
 
 
@@ -119,7 +104,7 @@ def _away(
     """
     base, k = means[0], 0
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    if lengths[0] < 24 and len(means) > 1:
+    if lengths[0] < 24:
         base = means[int(np.argmax(lengths))]
     while k < len(means):
         shift = means[k] - base
@@ -149,8 +134,11 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     last = end + 2
     if level.style != "ratio" and 24 <= start <= size - 6:
         start = _sharpest(values, start, min(end, size))
-    if flow:
-        start = _swell(above, start, max(clear, 2 * level.drift))
+    if flow:  # the sharpest step of a rise that takes a day is in the middle of that day
+        before, earliest = above[max(0, start - 96) : max(1, start - 24)], max(3, start - 24)
+        limit = float(np.median(before)) + max(clear, 2 * level.drift)
+        while start > earliest and above[start - 3 : start].mean() > limit:
+            start -= 1
     first = max(0, start - (5 if flow else 2))
     while start > first and above[start - 1] > clear:
         start -= 1
@@ -161,18 +149,6 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     return start, end
 
 
-def _swell(above: Array, start: int, clear: float) -> int:
-    """Back to where traffic began to swell.
-
-    The sharpest step of a rise that takes a day is in the middle of that day.
-    """
-    limit = float(np.median(above[max(0, start - 96) : max(1, start - 24)])) + clear
-    hour = start
-    while hour > max(3, start - 24) and above[hour - 3 : hour].mean() > limit:
-        hour -= 1
-    return hour
-
-
 def _sharpest(values: Array, start: int, end: int) -> int:
     """Where the level steps: a level that wanders may have left its baseline before that.
 
@@ -180,8 +156,7 @@ def _sharpest(values: Array, start: int, end: int) -> int:
     hour of sharpest contrast near it.
     """
     first = max(0, start - WEEK)
-    sums = np.concatenate([[0.0], np.cumsum(values[first:end])])
-    size = end - first
+    size, sums = end - first, np.concatenate([[0.0], np.cumsum(values[first:end])])
     cuts = np.arange(24, size - 6)
     if not cuts.size:
         return start
@@ -203,8 +178,7 @@ def _ramp_start(values: Array, start: int, end: int) -> int | None:
     line from there. That must leave clearly less unexplained than the best step does.
     """
     first = max(0, start - RAMP_BEFORE)
-    y = values[first:end]
-    n = y.size
+    y, n = values[first:end], end - first
     if end - start < SHORTEST_RAMP or n - (end - start) < 24:
         return None
     t = np.arange(24, n - SHORTEST_RAMP // 2)

@@ -13,13 +13,13 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import botocore.config
 import httpx2
@@ -36,15 +36,87 @@ from costwhy.config import (
 )
 from costwhy.errors import ConfigError, SendError, UnreachableError
 from costwhy.remote import aws, http
-from costwhy.remote.secrets import secret_of_variable
-from costwhy.text import shown
-from costwhy.watch.message import LIMITS, Message, as_json, cleaned, plain_text
+from costwhy.remote.http import secret_of_variable
+from costwhy.text import one_line, shown
 
 MAIL_SECONDS = 60.0  # from greeting to end; many servers delay the greeting
 _TEMPORARY = frozenset({421, 450, 451, 452, 454})
 _JSON = {"Content-Type": "application/json; charset=utf-8", "User-Agent": "costwhy"}
-_MENTION = re.compile(r"(?<![\w.])@(?=\w)")
 _HEADER, _SECTION, _WHOLE = 150, 2900, 39_000  # Slack's limits are 150, 3,000 and 40,000 characters
+
+LIMITS = http.Limits(seconds=10.0, bytes=2**16, attempts=4)
+MOST_LINES = 40
+MOST_TEXT = 500  # characters of one line
+EventKind = Literal["new", "grown", "ended", "resolved"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message about one spike.
+
+    id          the same for the same news, so that a receiver recognises a second delivery;
+                1 to 128 printable ASCII characters
+    event       what happened to the spike
+    title       one line; further `lines` of plain text
+    url         the case, where it is published
+    dollars     excess so far, in `currency`
+    owner_team  the team that owns it; null: nobody
+    """
+
+    id: str
+    event: EventKind
+    spike_id: str
+    title: str
+    lines: tuple[str, ...]
+    dollars: float
+    currency: str
+    url: str | None = None
+    owner_team: str | None = None
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[\x21-\x7e]{1,128}", self.id):
+            raise ValueError(
+                f"a message's id is 1 to 128 printable ASCII characters, not {self.id!r}"
+            )
+
+
+def cleaned(message: Message) -> Message:
+    """The message with each of its texts as one line, and without an invalid address."""
+    lines = tuple(one_line(line, MOST_TEXT) for line in message.lines[:MOST_LINES])
+    if len(message.lines) > MOST_LINES:
+        lines += (f"({len(message.lines) - MOST_LINES} more lines)",)
+    return replace(
+        message,
+        spike_id=one_line(message.spike_id, MOST_TEXT),
+        title=one_line(message.title, MOST_TEXT),
+        lines=lines,
+        currency=one_line(message.currency, MOST_TEXT),
+        url=_link(message.url),
+        owner_team=None if message.owner_team is None else one_line(message.owner_team, MOST_TEXT),
+    )
+
+
+def _link(url: str | None) -> str | None:
+    """An http address with every unusual character encoded; null where it is not valid."""
+    try:
+        parsed = httpx2.URL(url or "")
+    except httpx2.InvalidURL:
+        return None
+    is_web = parsed.scheme in {"http", "https"} and parsed.host and not parsed.userinfo
+    if not is_web or not str(parsed).isascii():
+        return None
+    return str(parsed).translate({ord(mark): f"%{ord(mark):02X}" for mark in "<>|\"'()[]`*_~ "})
+
+
+def plain_text(message: Message) -> str:
+    """The message as lines of text."""
+    return "\n".join((message.title, *message.lines, *([message.url] if message.url else [])))
+
+
+def as_json(message: Message) -> bytes:
+    """The message as JSON; <, > and & are escaped, so that no page can mistake it for markup."""
+    text = msgspec.json.encode({"costwhy": 1} | msgspec.to_builtins(message)).decode()
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
 
 
 def send(channel: Channel, message: Message) -> None:
@@ -99,11 +171,9 @@ def _slack(message: Message) -> dict[str, object]:
 
 def _heading(title: str) -> str:
     """The title as far as Slack's limit for a heading allows, escapes counted."""
-    for end in range(len(title), 0, -1):
-        text = _slack_text(title[:end]) + ("…" if end < len(title) else "")
-        if len(text) <= _HEADER:
-            return text
-    return "costwhy"
+    shorter = (f"{_slack_text(title[:end])}…" for end in range(len(title) - 1, 0, -1))
+    texts = (_slack_text(title), *shorter)
+    return next((text for text in texts if 0 < len(text) <= _HEADER), "costwhy")
 
 
 def _slack_text(text: str) -> str:
@@ -112,7 +182,7 @@ def _slack_text(text: str) -> str:
     A zero-width space after @ and inside ]( stops services that read plain text as Markdown.
     """
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MENTION.sub("@\u200b", escaped).replace("](", "]\u200b(")
+    return re.sub(r"(?<![\w.])@(?=\w)", "@\u200b", escaped).replace("](", "]\u200b(")
 
 
 def _sections(lines: list[str]) -> list[str]:

@@ -22,9 +22,7 @@ from costwhy.feedback.verdicts import (
 )
 from costwhy.lake.store import Journal, Record
 from costwhy.text import clock, money
-from costwhy.watch.message import EventKind, Message
-
-GONE = timedelta(hours=24)  # so much newer data without the spike resolves it
+from costwhy.watch.channels import EventKind, Message
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,13 @@ def find_news(
         if fix and all(one.step != thread.step("resolved", fix) for one in thread.earlier):
             event = "resolved" if fix.outcome == "verified" else "grown"
             news.append(writer.event(found, thread, event, fix))
-    present = {thread.key for thread in threads}
     for key, chain in by_key.items():
         last = chain[-1]
         thread = Thread(key, last.spike, chain, newest(verdicts, last.spike))
-        is_gone = key not in present and analysis.observed.as_of >= last.as_of + GONE
+        # a day of newer data without the spike resolves it
+        is_gone = all(
+            one.key != key for one in threads
+        ) and analysis.observed.as_of >= last.as_of + timedelta(days=1)
         if is_gone and last.spike.running and not thread.is_accepted:
             news.append(writer.resolved(thread, last))
     return news
@@ -159,12 +159,8 @@ class NewsWriter:
         self, found: FoundSpike, thread: Thread, event: EventKind, fix: Saving | None = None
     ) -> Event:
         """News of a spike that the analysis has. fix: the news is what came of it."""
-        case, step, spike_id = (
-            case_of(self.analysis, *found),
-            thread.step(event, fix),
-            thread.spike.spike_id,
-        )
-        story = (sentence.text for sentence in sentences(case))
+        case, step = case_of(self.analysis, *found), thread.step(event, fix)
+        spike_id, story = thread.spike.spike_id, (sentence.text for sentence in sentences(case))
         lines = (_since_last(case, thread, fix), *story, _opinion(thread.verdict))
         message = Message(
             id=self._id(thread, event, step),
@@ -238,7 +234,6 @@ def _since_last(case: Case, thread: Thread, fix: Saving | None) -> str:
 
 
 def _opinion(verdict: Verdict | None) -> str:
-    """What its owner said of it."""
     if verdict is None:
         return ""
     said = f"{verdict.who or 'Somebody'} said {verdict.verdict.replace('_', ' ')}"

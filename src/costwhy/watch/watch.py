@@ -37,7 +37,6 @@ from costwhy.watch.channels import send
 from costwhy.watch.news import Event, find_news, read_events
 
 FOLDER = "watch"
-FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 logger = logging.getLogger("costwhy.watch")
 
 
@@ -132,10 +131,8 @@ class Delivery:
         Behind a message that waits, later news of the same spike wait as well.
         """
         names = frozenset(self.journal.names())
-        sent: list[Event] = []
-        waiting: list[Event] = []
-        faults: dict[str, CostwhyError] = {}
-        pauses: dict[str, Pause] = {}
+        sent, waiting = list[Event](), list[Event]()
+        faults, pauses = dict[str, CostwhyError](), dict[str, Pause]()
         for event in events:
             if f"{event.id}.sent" in names:
                 continue
@@ -162,7 +159,8 @@ class Delivery:
         if name not in names:
             return None
         failed = self.journal.read(name, Attempt)
-        until = failed.at + min(FIRST_PAUSE * 2.0 ** min(tries - 1, 16), LONGEST_PAUSE)
+        pause = timedelta(minutes=5) * 2.0 ** min(tries - 1, 16)
+        until = failed.at + min(pause, timedelta(hours=6))
         return Pause(failed.problem, until) if failed.at <= self.now < until else None
 
     def _send(self, event: Event, number: int) -> bool:

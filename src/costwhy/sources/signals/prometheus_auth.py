@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, NoCredentialsError
 
 from costwhy.errors import ConfigError
 from costwhy.remote import aws, http
-from costwhy.remote.secrets import secret_of_file, secret_of_variable
+from costwhy.remote.http import secret_of_file, secret_of_variable
 from costwhy.sources.format import SourceConfig
 from costwhy.text import shown
 
