@@ -76,8 +76,8 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     report = ingest_workspace(place)
     rows = cw.open_lake(place).table("set_aside").select("file", "reason", "records")
     counts = rows.group_by("file", "reason").sum()
-    largest = counts.sort("records", "file", "reason", descending=[True, False, False])
-    totals, aside = report.totals.to_dicts(), largest.to_dicts()
+    aside = counts.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
+    totals = report.totals.to_dicts()
     if as_json:
         print_json(
             {
@@ -233,11 +233,14 @@ def say(
     place, own = split_words(words, workspace, () if listed else ("SPIKE", "VERDICT"))
     lake = lake_of(place)
     if listed:
-        rows = {
-            "verdicts": verdicts.verdict_table(lake).to_dicts(),
-            "savings": savings.savings_table(savings.savings(lake)).to_dicts(),
-        }
-        _show_tables(rows, lake.currency, as_json=as_json)
+        _show_tables(
+            {
+                "verdicts": verdicts.verdict_table(lake).to_dicts(),
+                "savings": savings.savings_table(savings.savings(lake)).to_dicts(),
+            },
+            lake.currency,
+            as_json=as_json,
+        )
         return
     made = verdicts.say(lake, own[0], own[1], why, who or getpass.getuser())
     if as_json:

@@ -161,11 +161,12 @@ def newest(verdicts: list[Verdict], spike: SpikeKey) -> Verdict | None:
 
 def verdict_table(lake: LakeReader) -> pl.DataFrame:
     """All verdicts as `tables.VERDICTS`, newest first."""
-    rows = [
-        {**vars(one.spike), **vars(one), "excess_per_hour": one.spike.per_hour}
-        for one in reversed(verdicts_of(lake.place))
-    ]
-    return tables.VERDICTS.fit(pl.DataFrame(rows, schema=tables.VERDICTS.schema))
+    return tables.VERDICTS.of(
+        [
+            {**vars(one.spike), **vars(one), "excess_per_hour": one.spike.per_hour}
+            for one in reversed(verdicts_of(lake.place))
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -249,14 +250,13 @@ def plans_of(place: str) -> list[Plan]:
 
 def plan_table(lake: LakeReader) -> pl.DataFrame:
     """All plans as `tables.PLANS`, newest first."""
-    plans = [vars(one) for one in reversed(plans_of(lake.place))]
-    return tables.PLANS.fit(pl.DataFrame(plans, schema=tables.PLANS.schema))
+    return tables.PLANS.of([vars(one) for one in reversed(plans_of(lake.place))])
 
 
 def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
-    leading = [one.rate for one in dollars.baselines[:1]]
-    names = {name for rate in leading for name in (rate.service, rate.caller)}
+    leading = dollars.baselines[:1]
+    names = {name for one in leading for name in (one.rate.service, one.rate.caller)}
     if meters := list(dollars.moved_meters):
         largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
         names.add(analysis.observed.meters["service"][largest])

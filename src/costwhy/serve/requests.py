@@ -93,7 +93,6 @@ class Site:
         return request.https or self.origin_of(request).startswith("https:")
 
     def is_same_origin(self, request: GuardedRequest) -> bool:
-        """Whether a page of this site sent the request."""
         return only_value(request.headers, "origin") == self.origin_of(request) != ""
 
     def origin_of(self, request: GuardedRequest) -> str:

@@ -75,9 +75,9 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     folder = None if "://" in published else Path(published).resolve()  # None: elsewhere, as on S3
     state = options.state or default_state()
     _check_paths(folder, notebook, state)
-    key = read_secret(state)
     revoked = IdList(options.revoked or (folder or state) / REVOKED)
-    authenticator = Authenticator(options.auth, key, revoked, IdList(state / "logged-out.txt"))
+    logged_out = IdList(state / "logged-out.txt")
+    authenticator = Authenticator(options.auth, read_secret(state), revoked, logged_out)
     site = Site(read_sites(options, port), str(folder or published), notebook.resolve())
     mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain
     builder = marimo.create_asgi_app(

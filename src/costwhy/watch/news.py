@@ -86,7 +86,6 @@ class Thread:
         return "grown" if is_back or (spike.running and spike.has_grown(last.spike)) else None
 
     def step(self, event: EventKind, fix: Saving | None = None) -> str:
-        """The step of the next event of this kind."""
         if fix is not None:
             return f"fixed-{fix.verdict.at:%Y%m%dT%H%M%S}-{fix.days}"
         if event == "new" and self.earlier:  # it is new for the default channel only
@@ -208,7 +207,6 @@ class NewsWriter:
 
 
 def _word(thread: Thread, event: EventKind, fix: Saving | None) -> str:
-    """The first word of the title."""
     if fix is not None:
         return "Fixed" if event == "resolved" else "The fix did not hold"
     is_back = event == "grown" and thread.last and not thread.last.spike.running
