@@ -77,7 +77,6 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     rows = cw.open_lake(place).table("set_aside").select("file", "reason", "records")
     counts = rows.group_by("file", "reason").sum()
     aside = counts.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
-    totals = report.totals.to_dicts()
     if as_json:
         print_json(
             {
@@ -86,7 +85,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
                 "files_skipped": report.skipped,
                 "rows": report.rows,
                 "rows_set_aside": report.rows_set_aside,
-                "totals": totals,
+                "totals": report.totals.to_dicts(),
                 "messages": report.messages,
                 "set_aside": aside,
             }
@@ -96,7 +95,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
         f"version {report.version}: {report.read} files read, {report.skipped} unchanged,"
         f" {report.rows:,} rows, {report.rows_set_aside:,} set aside"
     )
-    for row in totals:
+    for row in report.totals.to_dicts():
         costs = f"{row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed"
         out.print(f"  {one_line_of(row['billing_period'])}  {costs}")
     for row in aside[:_SHOWN]:

@@ -67,8 +67,9 @@ class SpikeKey(Record):
     def is_same(self, other: "SpikeKey") -> bool:
         """By id, else by what moved and when."""
         near = SAME_SWELL if self.kind in SEASONAL else SAME_SPIKE
-        moved_alike = self.behaviour == other.behaviour and abs(self.start - other.start) <= near
-        return self.spike_id == other.spike_id or moved_alike
+        return self.spike_id == other.spike_id or (
+            self.behaviour == other.behaviour and abs(self.start - other.start) <= near
+        )
 
     def has_grown(self, since: "SpikeKey") -> bool:
         """By a quarter, beyond what the hours of the day explain."""
@@ -234,8 +235,12 @@ def plan(
 def nearest_services(lake: LakeReader, service: str) -> list[str] | None:
     """Names like that of a service which no signal, bill or catalogue knows; None: it is known."""
     catalog, signals = lake.table("catalog"), lake.table("signals")
-    entities = catalog.filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"]
-    columns = (lake.table("series")["service"], entities, signals["service"], signals["caller"])
+    columns = (
+        lake.table("series")["service"],
+        catalog.filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"],
+        signals["service"],
+        signals["caller"],
+    )
     known = {str(name) for column in columns for name in column.drop_nulls().unique()}
     if service in known:
         return None

@@ -55,8 +55,8 @@ class Auth:
     @property
     def way(self) -> str:
         """token, users, header, or none; `check_auth` refuses two at once."""
-        given = {"token": self.token, "users": self.users, "header": self.header}
-        return " and ".join(name for name, value in given.items() if value) or "none"
+        ways = (name for name in ("token", "users", "header") if getattr(self, name))
+        return " and ".join(ways) or "none"
 
 
 def check_auth(auth: Auth) -> None:

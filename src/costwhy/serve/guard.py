@@ -108,9 +108,10 @@ class Sessions:
 
     def enter(self, name: str, owner: str) -> Session | None:
         """The session of a new WebSocket; None where it is another's, or there are too many."""
-        oldest = time.monotonic() - self._ttl
         self._sessions = {
-            n: s for n, s in self._sessions.items() if s.open > 0 or s.closed > oldest
+            known: session
+            for known, session in self._sessions.items()
+            if session.open > 0 or session.closed > time.monotonic() - self._ttl
         }
         is_full = len(self._sessions) >= _MOST_SESSIONS or len(self._of(owner)) >= _MOST_OF_ONE
         if name not in self._sessions and is_full:

@@ -184,8 +184,11 @@ def _listen(host: str, port: int) -> socket.socket:
     """A socket on this address; `::` takes IPv4 too."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        both = host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
+        return socket.create_server(
+            (host, port),
+            family=family,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         raise UsageError(
             "this address cannot be listened on",
