@@ -40,11 +40,9 @@ class Table:
 
     @property
     def schema(self) -> pl.Schema:
-        """Column names and polars types, in order."""
         return pl.Schema({column.name: column.dtype for column in self.columns})
 
     def empty(self) -> pl.DataFrame:
-        """No rows, right types."""
         return pl.DataFrame(schema=self.schema)
 
     def of(self, rows: Sequence[Mapping[str, object] | tuple[object, ...]]) -> pl.DataFrame:
@@ -58,8 +56,10 @@ class Table:
         """
         unknown = [name for name in frame.columns if name not in self.schema]
         if unknown:
-            known = ", ".join(self.schema.names())
-            raise InputError(f"table {self.name!r} has no column {unknown[0]!r}", found=known)
+            raise InputError(
+                f"table {self.name!r} has no column {unknown[0]!r}",
+                found=", ".join(self.schema.names()),
+            )
         columns = [
             (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
             for name, dtype in self.schema.items()

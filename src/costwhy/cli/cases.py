@@ -109,11 +109,17 @@ def explain(
         )
     if window is None and (against or where):
         raise UsageError("--against and --where need a window", fix="add --from and --to")
-    other = _window(*against, "--against") if against else None
     from costwhy.case.story import document_lines, gap_lines
 
     lake = lake_of(place)
-    document = cw.explain(lake, spike, as_of, window=window, against=other, where=dict(where))
+    document = cw.explain(
+        lake,
+        spike,
+        as_of,
+        window=window,
+        against=against and _window(*against, "--against"),
+        where=dict(where),
+    )
     if as_json:
         print_json(document)
         return

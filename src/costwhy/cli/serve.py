@@ -202,8 +202,7 @@ def serve(
         )
         out.print(f"revoked: {one_line_of(revoked)}")
     elif link:
-        end = until or datetime.now(UTC) + timedelta(days=_LINK_DAYS)
-        _print_link(link, end, published, links.read_secret(state), sites)
+        _print_link(link, until, published, links.read_secret(state), sites)
     else:
         auth = Auth(_token(token_env), users, header, proxies)
         options = ServeOptions(auth, host, port, sites, state, log=log)
@@ -221,7 +220,7 @@ def _token(variable: str | None) -> str:
 
 
 def _print_link(
-    case: str, end: datetime, published: str, key: bytes, sites: tuple[str, ...]
+    case: str, until: datetime | None, published: str, key: bytes, sites: tuple[str, ...]
 ) -> None:
     from costwhy.serve.links import make_link
 
@@ -231,7 +230,7 @@ def _print_link(
             found=published,
             fix="name a folder of the published folder",
         )
-    link, text = make_link(key, case, end)
+    link, text = make_link(key, case, until or datetime.now(UTC) + timedelta(days=_LINK_DAYS))
     out.print(f"{one_line_of(sites[0].rstrip('/') if sites else 'SITE')}/link/{text}")
     if not sites:
         errors.print("SITE stands for the address that viewers type: give it as --site")

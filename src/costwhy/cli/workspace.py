@@ -76,8 +76,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     report = ingest_workspace(place)
     rows = cw.open_lake(place).table("set_aside").select("file", "reason", "records")
     counts = rows.group_by("file", "reason").sum()
-    largest = counts.sort("records", "file", "reason", descending=[True, False, False])
-    totals, aside = report.totals.to_dicts(), largest.to_dicts()
+    aside = counts.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
     if as_json:
         print_json(
             {
@@ -86,7 +85,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
                 "files_skipped": report.skipped,
                 "rows": report.rows,
                 "rows_set_aside": report.rows_set_aside,
-                "totals": totals,
+                "totals": report.totals.to_dicts(),
                 "messages": report.messages,
                 "set_aside": aside,
             }
@@ -96,7 +95,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
         f"version {report.version}: {report.read} files read, {report.skipped} unchanged,"
         f" {report.rows:,} rows, {report.rows_set_aside:,} set aside"
     )
-    for row in totals:
+    for row in report.totals.to_dicts():
         costs = f"{row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed"
         out.print(f"  {one_line_of(row['billing_period'])}  {costs}")
     for row in aside[:_SHOWN]:
@@ -233,11 +232,14 @@ def say(
     place, own = split_words(words, workspace, () if listed else ("SPIKE", "VERDICT"))
     lake = lake_of(place)
     if listed:
-        rows = {
-            "verdicts": verdicts.verdict_table(lake).to_dicts(),
-            "savings": savings.savings_table(savings.savings(lake)).to_dicts(),
-        }
-        _show_tables(rows, lake.currency, as_json=as_json)
+        _show_tables(
+            {
+                "verdicts": verdicts.verdict_table(lake).to_dicts(),
+                "savings": savings.savings_table(savings.savings(lake)).to_dicts(),
+            },
+            lake.currency,
+            as_json=as_json,
+        )
         return
     made = verdicts.say(lake, own[0], own[1], why, who or getpass.getuser())
     if as_json:

@@ -130,7 +130,6 @@ def _mask(analysis: LakeAnalysis, window: Window) -> np.ndarray:
 
 def savings_table(found: list[Saving]) -> pl.DataFrame:
     """As `tables.SAVINGS`."""
-    rows = [
-        {**vars(one), "who": one.verdict.who, "from": one.start, "to": one.end} for one in found
-    ]
-    return tables.SAVINGS.fit(pl.DataFrame(rows, schema=tables.SAVINGS.schema))
+    return tables.SAVINGS.of(
+        [{**vars(one), "who": one.verdict.who, "from": one.start, "to": one.end} for one in found]
+    )

@@ -67,8 +67,9 @@ class SpikeKey(Record):
     def is_same(self, other: "SpikeKey") -> bool:
         """By id, else by what moved and when."""
         near = SAME_SWELL if self.kind in SEASONAL else SAME_SPIKE
-        moved_alike = self.behaviour == other.behaviour and abs(self.start - other.start) <= near
-        return self.spike_id == other.spike_id or moved_alike
+        return self.spike_id == other.spike_id or (
+            self.behaviour == other.behaviour and abs(self.start - other.start) <= near
+        )
 
     def has_grown(self, since: "SpikeKey") -> bool:
         """By a quarter, beyond what the hours of the day explain."""
@@ -161,11 +162,12 @@ def newest(verdicts: list[Verdict], spike: SpikeKey) -> Verdict | None:
 
 def verdict_table(lake: LakeReader) -> pl.DataFrame:
     """All verdicts as `tables.VERDICTS`, newest first."""
-    rows = [
-        {**vars(one.spike), **vars(one), "excess_per_hour": one.spike.per_hour}
-        for one in reversed(verdicts_of(lake.place))
-    ]
-    return tables.VERDICTS.fit(pl.DataFrame(rows, schema=tables.VERDICTS.schema))
+    return tables.VERDICTS.of(
+        [
+            {**vars(one.spike), **vars(one), "excess_per_hour": one.spike.per_hour}
+            for one in reversed(verdicts_of(lake.place))
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,12 @@ def plan(
 def nearest_services(lake: LakeReader, service: str) -> list[str] | None:
     """Names like that of a service which no signal, bill or catalogue knows; None: it is known."""
     catalog, signals = lake.table("catalog"), lake.table("signals")
-    entities = catalog.filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"]
-    columns = (lake.table("series")["service"], entities, signals["service"], signals["caller"])
+    columns = (
+        lake.table("series")["service"],
+        catalog.filter(pl.col("kind").is_in(["component", "resource", "system"]))["name"],
+        signals["service"],
+        signals["caller"],
+    )
     known = {str(name) for column in columns for name in column.drop_nulls().unique()}
     if service in known:
         return None
@@ -249,14 +255,13 @@ def plans_of(place: str) -> list[Plan]:
 
 def plan_table(lake: LakeReader) -> pl.DataFrame:
     """All plans as `tables.PLANS`, newest first."""
-    plans = [vars(one) for one in reversed(plans_of(lake.place))]
-    return tables.PLANS.fit(pl.DataFrame(plans, schema=tables.PLANS.schema))
+    return tables.PLANS.of([vars(one) for one in reversed(plans_of(lake.place))])
 
 
 def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
-    leading = [one.rate for one in dollars.baselines[:1]]
-    names = {name for rate in leading for name in (rate.service, rate.caller)}
+    leading = dollars.baselines[:1]
+    names = {name for one in leading for name in (one.rate.service, one.rate.caller)}
     if meters := list(dollars.moved_meters):
         largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
         names.add(analysis.observed.meters["service"][largest])

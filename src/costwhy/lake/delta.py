@@ -12,7 +12,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from costwhy.lake.store import is_remote, storage_options
 from costwhy.remote import aws
-from costwhy.tables import BY_NAME, Table
+from costwhy.tables import BY_NAME
 
 WRITER = WriterProperties(compression="ZSTD")
 # Old snapshots need the logs of their table versions.
@@ -33,7 +33,7 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
 
     Returns the new version; null: there was nothing to do.
     """
-    path = table_path(folder, name)
+    path, table = table_path(folder, name), BY_NAME[name]
     if name == "series" and base is not None:
         known = scan_table(path, base).select("series_id").collect()
         rows = pl.concat(_frames(change.rows))
@@ -49,7 +49,14 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     mode: Any = {"mode": "overwrite", "predicate": f"delivery IN ({quoted})"}
     write_deltalake(
         path,
-        _stream(BY_NAME[name], change.rows),
+        pa.RecordBatchReader.from_batches(
+            table.empty().to_arrow().schema,
+            (
+                batch
+                for frame in _frames(change.rows)
+                for batch in table.fit(frame).to_arrow().to_batches()
+            ),
+        ),
         **(mode if replaces else {"mode": "append"}),
         writer_properties=WRITER,
         post_commithook_properties=KEEP_LOGS,
@@ -81,13 +88,6 @@ def _has_any(path: str, base: int, names: list[str]) -> bool:
     wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
     found = scan_table(path, base).select("delivery").join(wanted, on="delivery", how="semi")
     return found.head(1).collect().height > 0
-
-
-def _stream(table: Table, rows: Rows) -> pa.RecordBatchReader:
-    batches = (
-        batch for frame in _frames(rows) for batch in table.fit(frame).to_arrow().to_batches()
-    )
-    return pa.RecordBatchReader.from_batches(table.empty().to_arrow().schema, batches)
 
 
 def scan_table(path: str, version: int) -> pl.LazyFrame:

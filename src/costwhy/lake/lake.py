@@ -13,7 +13,7 @@ whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -88,8 +88,8 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        path, version = table_path(self.place, name), self._versions[name]
-        return scan_table(path, version).select(BY_NAME[name].schema.names())
+        rows = scan_table(table_path(self.place, name), self._versions[name])
+        return rows.select(BY_NAME[name].schema.names())
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -183,39 +183,31 @@ def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replaceme
     somebody else is writing, or the folder cannot be written.
     """
     folder = _lake_folder(place)
+    store = store_of(folder)
     try:
         with lock(folder) as check_lock:
-            return _write(folder, info, changes, check_lock)
+            known = known_versions(store)
+            newest = read_snapshot(store, known[-1]) if known else {}
+            base: dict[str, int] = newest.get("tables", {})
+            written = {
+                name: write_table(folder, name, change, base.get(name))
+                for name, change in changes.items()
+            }
+            tables = base | {name: made for name, made in written.items() if made is not None}
+            about = json.loads(json.dumps(vars(info)))
+            if known and tables == base and all(newest.get(key) == about[key] for key in about):
+                return known[-1]
+            version = (known[-1] if known else 0) + 1
+            check_lock()
+            now = datetime.now(UTC).isoformat()
+            create_snapshot(store, version, {"created_at": now, **about, "tables": tables})
+            return version
     except (DeltaError, OSError) as error:
         raise LakeError(
             f"the lake {folder} cannot be written",
             found=reason_of(folder, error),
             fix="free space or fix the permissions, and run it again",
         ) from (None if is_remote(folder) else error)  # Delta's text on S3 may show credentials
-
-
-def _write(
-    folder: str,
-    info: SnapshotInfo,
-    changes: Mapping[str, Replacement],
-    check_lock: Callable[[], None],
-) -> int:
-    store = store_of(folder)
-    known = known_versions(store)
-    newest = read_snapshot(store, known[-1]) if known else {}
-    base: dict[str, int] = newest.get("tables", {})
-    written = {
-        name: write_table(folder, name, change, base.get(name)) for name, change in changes.items()
-    }
-    versions = base | {name: version for name, version in written.items() if version is not None}
-    about = json.loads(json.dumps(vars(info)))
-    if known and versions == base and all(newest.get(key) == about[key] for key in about):
-        return known[-1]
-    version = (known[-1] if known else 0) + 1
-    check_lock()
-    content = {"created_at": datetime.now(UTC).isoformat(), **about, "tables": versions}
-    create_snapshot(store, version, content)
-    return version
 
 
 def _lake_folder(place: str | Path) -> str:

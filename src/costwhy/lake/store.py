@@ -38,8 +38,7 @@ def create_once(file: Path, content: bytes, mode: int = 0o666) -> bool:
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f"{file.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.draft")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with os.fdopen(os.open(draft, flags, mode), "wb") as stream:
+        with open(draft, "xb", opener=lambda path, flags: os.open(path, flags, mode)) as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -81,24 +80,22 @@ class Bucket:
         self.client = aws.client("s3")
 
     def names(self, folder: str) -> list[str]:
-        """Names of the objects directly in a folder."""
         prefix = self._key(folder) + "/"
         listing = self.client.get_paginator("list_objects_v2")
         with self._calling():
             pages = listing.paginate(Bucket=self.bucket, Prefix=prefix)
-            keys = [content["Key"] for page in pages for content in page.get("Contents", [])]
-        return [key.removeprefix(prefix) for key in keys]
+            found = [content for page in pages for content in page.get("Contents", [])]
+        return [content["Key"].removeprefix(prefix) for content in found]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
         """Content, ETag, and age in seconds by the clock of S3. Raises FileNotFoundError."""
         with self._calling():
             answer = self.client.get_object(Bucket=self.bucket, Key=self._key(name))
             now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-            age = (now - answer["LastModified"]).total_seconds()
-            return answer["Body"].read(), answer["ETag"], age
+            age = now - answer["LastModified"]
+            return answer["Body"].read(), answer["ETag"], age.total_seconds()
 
     def read(self, name: str) -> bytes:
-        """The content of an object. Raises FileNotFoundError."""
         return self.get(name)[0]
 
     def put(self, name: str, content: bytes, *, over: str | None = None) -> str | None:
@@ -107,13 +104,14 @@ class Bucket:
         Returns its ETag; null: there is one already, or another one.
         """
         condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
-        where = {"Bucket": self.bucket, "Key": self._key(name)}
         with suppress(FileExistsError, FileNotFoundError), self._calling():
-            return str(self.client.put_object(**where, Body=content, **condition)["ETag"])
+            answer = self.client.put_object(
+                Bucket=self.bucket, Key=self._key(name), Body=content, **condition
+            )
+            return str(answer["ETag"])
         return None
 
     def create(self, name: str, content: bytes) -> bool:
-        """Create an object; false: there is one already, and it stays."""
         return self.put(name, content) is not None
 
     def delete(self, name: str, etag: str) -> None:

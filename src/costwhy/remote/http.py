@@ -119,19 +119,21 @@ def post(request: Post, limits: Limits) -> Reply:
     longer pause than `limits.longest_wait`; TooLargeError.
     """
 
-    def is_repeatable(error: BaseException) -> bool:
-        return isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
-
-    def is_busy(reply: Reply) -> bool:
-        return reply.status in BUSY and reply.asked_pause <= limits.longest_wait
-
     def pause(state: RetryCallState) -> float:
         """Ours, or the longer one that the answer asks for."""
         outcome = state.outcome
         asked = 0.0 if outcome is None or outcome.failed else outcome.result().asked_pause
         return max(retries.wait(state), asked)
 
-    retries = retrying(limits, retry_if_exception(is_repeatable) | retry_if_result(is_busy))
+    retries = retrying(
+        limits,
+        retry_if_exception(
+            lambda error: isinstance(error, _BrokenError) and (limits.repeatable or not error.sent)
+        )
+        | retry_if_result(
+            lambda reply: reply.status in BUSY and reply.asked_pause <= limits.longest_wait
+        ),
+    )
     with _client(limits) as client:
         try:
             reply: Reply = retries.copy(wait=pause)(_attempt, client, request, limits)
@@ -149,11 +151,11 @@ def post(request: Post, limits: Limits) -> Reply:
 
 
 def _client(limits: Limits) -> httpx2.Client:
-    """Raises UnreachableError where the environment names an unusable proxy or certificates."""
-    timeout = httpx2.Timeout(limits.seconds, connect=limits.connect_seconds)
     try:
         return httpx2.Client(
-            follow_redirects=False, timeout=timeout, headers={"Accept-Encoding": "gzip, deflate"}
+            follow_redirects=False,
+            timeout=httpx2.Timeout(limits.seconds, connect=limits.connect_seconds),
+            headers={"Accept-Encoding": "gzip, deflate"},
         )
     except (OSError, ValueError, ImportError, httpx2.InvalidURL) as error:
         raise UnreachableError(
@@ -193,8 +195,8 @@ def _attempt(client: httpx2.Client, request: Post, limits: Limits) -> Reply:
         except httpx2.TimeoutException:
             raise late from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:  # its text may quote the request
-            reason = type(error).__name__
-            raise late if over.is_set() else _BrokenError(reason, sent=True) from None
+            broken = _BrokenError(type(error).__name__, sent=True)
+            raise late if over.is_set() else broken from None
 
 
 def _body(request: Post, response: httpx2.Response, limits: Limits) -> bytes:

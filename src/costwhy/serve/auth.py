@@ -55,14 +55,14 @@ class Auth:
     @property
     def way(self) -> str:
         """token, users, header, or none; `check_auth` refuses two at once."""
-        given = {"token": self.token, "users": self.users, "header": self.header}
-        return " and ".join(name for name, value in given.items() if value) or "none"
+        ways = (name for name in ("token", "users", "header") if getattr(self, name))
+        return " and ".join(ways) or "none"
 
 
 def check_auth(auth: Auth) -> None:
     """Raise UsageError for a wrong record, ConfigError for a wrong users' file."""
     length = len(auth.token)
-    checks = (
+    for is_right, problem, found, fix in (
         (
             " and " not in auth.way,
             "viewers prove who they are in one way",
@@ -93,8 +93,7 @@ def check_auth(auth: Auth) -> None:
             f"{auth.hours} hours",
             f"give more than 0 and at most {_MOST_HOURS} hours",
         ),
-    )
-    for is_right, problem, found, fix in checks:
+    ):
         if not is_right:
             raise UsageError(problem, found=found, fix=fix)
     networks(auth.proxies)
@@ -187,7 +186,7 @@ def _line(name: str, password: str, salt: bytes, n: int, r: int, p: int) -> str:
     digest = hashlib.scrypt(
         password.encode(), salt=salt, n=n, r=r, p=p, maxmem=_MOST_MEMORY + 2**20, dklen=32
     )
-    texts = [base64.b64encode(part).decode("ascii") for part in (salt, digest)]
+    texts = (base64.b64encode(part).decode("ascii") for part in (salt, digest))
     return ":".join([name, "scrypt", str(n), str(r), str(p), *texts])
 
 

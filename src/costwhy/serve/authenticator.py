@@ -85,16 +85,14 @@ class Authenticator:
         """Fingerprint, under the server's key, of the token or password that is valid now."""
         if self.auth.way not in {"token", "users"}:
             return ""
-        gone = secrets.token_hex()  # for a user who is no longer there: equals no cookie's
-        secret = self.auth.token or self._users().get(who, gone)
+        # for a user who is no longer there: a fingerprint that equals no cookie's
+        secret = self.auth.token or self._users().get(who) or secrets.token_hex()
         return hmac.new(self._key, b"proof " + secret.encode(), hashlib.sha256).hexdigest()[:32]
 
     def _users(self) -> Mapping[str, str]:
-        """The users; nobody where the file cannot be read any more."""
-        try:
+        with suppress(ConfigError):  # a file that cannot be read any more has no users
             return read_users(self.auth.users) if self.auth.users else {}
-        except ConfigError:
-            return {}
+        return {}
 
     def _is_token(self, secret: str) -> bool:
         return hmac.compare_digest(secret.encode(), self.auth.token.encode())

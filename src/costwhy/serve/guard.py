@@ -108,9 +108,10 @@ class Sessions:
 
     def enter(self, name: str, owner: str) -> Session | None:
         """The session of a new WebSocket; None where it is another's, or there are too many."""
-        oldest = time.monotonic() - self._ttl
         self._sessions = {
-            n: s for n, s in self._sessions.items() if s.open > 0 or s.closed > oldest
+            known: session
+            for known, session in self._sessions.items()
+            if session.open > 0 or session.closed > time.monotonic() - self._ttl
         }
         is_full = len(self._sessions) >= _MOST_SESSIONS or len(self._of(owner)) >= _MOST_OF_ONE
         if name not in self._sessions and is_full:
@@ -211,7 +212,6 @@ class Guard:
     async def _pass(
         self, scope: Scope, request: GuardedRequest, visitor: Visitor | None, receive: Receive
     ) -> Response:
-        """The app's response, where this visitor may have it."""
         path, owner = request.path, visitor.key if visitor else ""
         if visitor is None and path not in ICONS:
             return self._pages.ask_to_log_in(request)
@@ -222,8 +222,8 @@ class Guard:
         if file != path and not self._sessions.may_read(file, owner):
             raise HTTPException(404)
         if request.method == "POST":
-            most, seconds = self._site.most_bytes, self._site.patience
-            receive = _replay(await read_body(request, receive, most, seconds), receive)
+            body = await read_body(request, receive, self._site.most_bytes, self._site.patience)
+            receive = _replay(body, receive)
         response = await call_app(self._app, self._inner_scope(scope, request, visitor), receive)
         if path == PAGE and response.status_code == 200 and request.method == "GET":
             return finish_page(response, self._site.notebook)
@@ -287,7 +287,6 @@ class Guard:
         return names[0] if is_ours else ""
 
     async def _watch(self, request: GuardedRequest, visitor: Visitor, outlet: "_Outlet") -> None:
-        """Close the WebSocket when its visitor may not look any more."""
         while self._authenticator.is_valid(visitor):  # noqa: ASYNC110 - files have no event
             await asyncio.sleep(self._site.watch)
         self._note(request, _CLOSED, visitor)
@@ -333,7 +332,6 @@ def _is_sound(query: str, *, is_page: bool) -> bool:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, and then what still arrives."""
     messages: list[Message] = [{"type": "http.request", "body": body}]
 
     async def again() -> Message:

@@ -89,12 +89,14 @@ class IdList:
 
     def __contains__(self, name: str) -> bool:
         try:
-            lines = self.file.read_text(encoding="ascii").splitlines()
+            return any(
+                line.split()[:1] == [name]
+                for line in self.file.read_text(encoding="ascii").splitlines()
+            )
         except FileNotFoundError:
             return False
         except (OSError, UnicodeDecodeError):
             return True
-        return any(line.split()[:1] == [name] for line in lines)
 
     def add(self, name: str) -> None:
         """Append an id and the time; a missing parent folder is made."""

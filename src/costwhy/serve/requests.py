@@ -44,14 +44,14 @@ def read_request(scope: MutableMapping[str, Any], auth: Auth) -> GuardedRequest:
     kind, _, credentials = (only_value(headers, "authorization") or "").partition(" ")
     hops = map(str.strip, reversed(",".join(trusted.getlist("x-forwarded-for")).split(",")))
     found = next((hop for hop in hops if not is_listed(hop, auth.proxies)), "")
-    schemes = {scope.get("scheme"), only_value(trusted, "x-forwarded-proto")}
     return GuardedRequest(
         method=scope.get("method", "WEBSOCKET"),
         path=(scope.get("raw_path") or str(scope["path"]).encode()).decode("latin-1"),
         query=scope.get("query_string", b"").decode("latin-1"),
         headers=headers,
         address=found if read_address(found) else peer,  # a hop may be no address
-        https=not schemes.isdisjoint({"https", "wss"}),
+        https=scope.get("scheme") in {"https", "wss"}
+        or only_value(trusted, "x-forwarded-proto") in {"https", "wss"},
         cookie=connection.cookies.get(COOKIE, ""),
         bearer=credentials.strip() if kind.lower() == "bearer" else "",
         proxy_user=_user_name(only_value(trusted, auth.header)) if auth.header else None,
@@ -93,7 +93,6 @@ class Site:
         return request.https or self.origin_of(request).startswith("https:")
 
     def is_same_origin(self, request: GuardedRequest) -> bool:
-        """Whether a page of this site sent the request."""
         return only_value(request.headers, "origin") == self.origin_of(request) != ""
 
     def origin_of(self, request: GuardedRequest) -> str:

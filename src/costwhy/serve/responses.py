@@ -52,7 +52,6 @@ _APP_POLICY = (
     "manifest-src 'self'; frame-src 'none'; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'none'"
 )
-_INLINE = re.compile(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", re.DOTALL)
 LINK = re.compile(r"/link/([A-Za-z0-9_.-]{20,2000})")
 CLOSE = {"connection": "close"}
 _TEMPLATES = environment("costwhy.serve")
@@ -216,8 +215,8 @@ async def call_app(app: ASGIApp, scope: Scope, receive: Receive) -> Response:
     status = start["status"]
     if status >= 300 and status != 304:
         raise HTTPException(status if status >= 400 else 404)
-    sent = Headers(raw=start.get("headers", []))
-    kept = {name: value for name, value in sent.items() if name in _KEPT}
+    sent = Headers(raw=start.get("headers", [])).items()
+    kept = {name: value for name, value in sent if name in _KEPT}
     return Response(bytes(body), status, kept | {POLICY: _APP_POLICY.format(scripts="")})
 
 
@@ -231,6 +230,7 @@ def finish_page(response: Response, notebook: Path) -> Response:
         coded = json.dumps(plain)[1:-1], html.escape(plain), quote(plain, safe=""), quote(plain)
         for form in (plain, *coded) if len(path.parts) > 1 else ():  # `/` itself shows nothing
             text = text.replace(form, name)
-    digests = (hashlib.sha256(script.encode()).digest() for script in _INLINE.findall(text))
+    scripts = re.findall(r"<script(?![^>]*\ssrc=)[^>]*>(.*?)</script>", text, re.DOTALL)
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     hashes = "".join(f" 'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return HTMLResponse(text, headers={POLICY: _APP_POLICY.format(scripts=hashes)})

@@ -75,9 +75,9 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     folder = None if "://" in published else Path(published).resolve()  # None: elsewhere, as on S3
     state = options.state or default_state()
     _check_paths(folder, notebook, state)
-    key = read_secret(state)
     revoked = IdList(options.revoked or (folder or state) / REVOKED)
-    authenticator = Authenticator(options.auth, key, revoked, IdList(state / "logged-out.txt"))
+    logged_out = IdList(state / "logged-out.txt")
+    authenticator = Authenticator(options.auth, read_secret(state), revoked, logged_out)
     site = Site(read_sites(options, port), str(folder or published), notebook.resolve())
     mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain
     builder = marimo.create_asgi_app(
@@ -184,8 +184,11 @@ def _listen(host: str, port: int) -> socket.socket:
     """A socket on this address; `::` takes IPv4 too."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        both = host == "::" and socket.has_dualstack_ipv6()
-        return socket.create_server((host, port), family=family, dualstack_ipv6=both)
+        return socket.create_server(
+            (host, port),
+            family=family,
+            dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+        )
     except OSError as error:
         raise UsageError(
             "this address cannot be listened on",

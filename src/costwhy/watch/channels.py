@@ -154,14 +154,19 @@ def _slack(message: Message) -> dict[str, object]:
     first, last = [_slack_text(message.title), *lines[:-1]], [*lines[-1:], *link]
     most = _WHOLE - sum(len(line) + 1 for line in last)
     fit = sum(end <= most for end in accumulate(len(line) + 1 for line in first))
-    title = {"type": "plain_text", "text": _heading(message.title), "emoji": False}
     sections = [
         {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
         for text in _sections([*lines, *link])
     ]
     return {
         "text": "\n".join([*first[:fit], *(["…"] if fit < len(first) else []), *last]),
-        "blocks": [{"type": "header", "text": title}, *sections],
+        "blocks": [
+            {
+                "type": "header",
+                "text": {"type": "plain_text", "text": _heading(message.title), "emoji": False},
+            },
+            *sections,
+        ],
         "mrkdwn": False,
         "parse": "none",
         "link_names": False,
@@ -170,7 +175,6 @@ def _slack(message: Message) -> dict[str, object]:
 
 
 def _heading(title: str) -> str:
-    """The title as far as Slack's limit for a heading allows, escapes counted."""
     shorter = (f"{_slack_text(title[:end])}…" for end in range(len(title) - 1, 0, -1))
     texts = (_slack_text(title), *shorter)
     return next((text for text in texts if 0 < len(text) <= _HEADER), "costwhy")
@@ -186,7 +190,6 @@ def _slack_text(text: str) -> str:
 
 
 def _sections(lines: list[str]) -> list[str]:
-    """Whole lines in as few texts as Slack's limit for a section allows."""
     texts: list[str] = []
     for line in lines:
         if texts and len(texts[-1]) + 1 + len(line) <= _SECTION:
@@ -255,9 +258,6 @@ def _send_sns(channel: SnsChannel, message: Message) -> None:
         "email": plain_text(message),
         "sms": message.title[:140],
     }
-    attributes = {
-        name: getattr(message, name) for name in ("id", "event", "spike_id", "owner_team")
-    }
     fifo = {
         "MessageGroupId": hashlib.sha256(message.spike_id.encode()).hexdigest(),
         "MessageDeduplicationId": message.id,
@@ -271,8 +271,8 @@ def _send_sns(channel: SnsChannel, message: Message) -> None:
             Message=msgspec.json.encode(texts).decode(),
             MessageAttributes={
                 name: {"DataType": "String", "StringValue": value}
-                for name, value in attributes.items()
-                if value
+                for name in ("id", "event", "spike_id", "owner_team")
+                if (value := getattr(message, name))
             },
             **(fifo if channel.topic.endswith(".fifo") else {}),
         )
@@ -285,7 +285,6 @@ def _send_sns(channel: SnsChannel, message: Message) -> None:
 
 
 def _send_email(channel: EmailChannel, message: Message) -> None:
-    """Raises UnreachableError where the mail was not taken, ConfigError without a password."""
     password = channel.password_env and secret_of_variable(
         channel.password_env, f"watch.channels.{channel.name}.password_env"
     )

@@ -86,7 +86,6 @@ class Thread:
         return "grown" if is_back or (spike.running and spike.has_grown(last.spike)) else None
 
     def step(self, event: EventKind, fix: Saving | None = None) -> str:
-        """The step of the next event of this kind."""
         if fix is not None:
             return f"fixed-{fix.verdict.at:%Y%m%dT%H%M%S}-{fix.days}"
         if event == "new" and self.earlier:  # it is new for the default channel only
@@ -198,8 +197,16 @@ class NewsWriter:
     def _event(self, thread: Thread, step: str, message: Message, *, by_default: bool) -> Event:
         """At this time, or right after the spike's last event where the clock was set back."""
         at = max([self.now, *(one.at + timedelta(microseconds=1) for one in thread.earlier)])
-        as_of = self.analysis.observed.as_of
-        return Event(thread.key, message.event, step, thread.spike, message, by_default, at, as_of)
+        return Event(
+            key=thread.key,
+            event=message.event,
+            step=step,
+            spike=thread.spike,
+            message=message,
+            by_default=by_default,
+            at=at,
+            as_of=self.analysis.observed.as_of,
+        )
 
     def _id(self, thread: Thread, event: EventKind, step: str) -> str:
         """The same for the same news, whoever finds it and how often."""
@@ -208,7 +215,6 @@ class NewsWriter:
 
 
 def _word(thread: Thread, event: EventKind, fix: Saving | None) -> str:
-    """The first word of the title."""
     if fix is not None:
         return "Fixed" if event == "resolved" else "The fix did not hold"
     is_back = event == "grown" and thread.last and not thread.last.spike.running
@@ -219,10 +225,10 @@ def _since_last(case: Case, thread: Thread, fix: Saving | None) -> str:
     """What is new since the last message; empty where the rest says it."""
     last = thread.last
     if fix is not None:
-        saved, possible = money(fix.saved, case.currency), money(fix.possible, case.currency)
         return (
-            f"In the {fix.days} days since the fix of {clock(fix.start)} it saved {saved} of "
-            f"{possible}, compared with the rates of the spike at the traffic of these days."
+            f"In the {fix.days} days since the fix of {clock(fix.start)} it saved "
+            f"{money(fix.saved, case.currency)} of {money(fix.possible, case.currency)}, "
+            "compared with the rates of the spike at the traffic of these days."
         )
     if last is None or not thread.spike.running or not last.spike.per_hour:
         return ""

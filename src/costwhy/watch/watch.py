@@ -98,8 +98,8 @@ def watch(
             faults.append(error)
     lake, at = open_lake(workspace.lake_path), now or datetime.now(UTC)
     if dry_run:
-        events = read_events(Journal(lake.place, FOLDER))
-        return Report(sent=(), waiting=tuple(find_news(lake, events, url, at)))
+        earlier = read_events(Journal(lake.place, FOLDER))
+        return Report(sent=(), waiting=tuple(find_news(lake, earlier, url, at)))
     report = notify(lake, workspace.watch, url, at)
     return replace(report, faults=(*faults, *report.faults))
 
@@ -182,8 +182,8 @@ class Delivery:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            name = f"{event.id}.failed-{number:04d}"
-            self.journal.create(name, replace(attempt, problem=error.problem))
+            failed = replace(attempt, problem=error.problem)
+            self.journal.create(f"{event.id}.failed-{number:04d}", failed)
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
         self.journal.create(f"{event.id}.sent", attempt)
