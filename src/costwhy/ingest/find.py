@@ -55,8 +55,13 @@ def _with_files(
             lake = "lake" if "://" in workspace.lake_path else workspace.lake_path
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             folder = folder / f"{lake}.mirror" / f"{source.name_of_format}-{mark}"
-            refused = s3_mirror.mirror(path, folder, files.is_named, progress).refused
-            source = replace(source, notes=tuple(f"{one} was left out" for one in refused))
+            source = replace(
+                source,
+                notes=tuple(
+                    f"{one} was left out"
+                    for one in s3_mirror.mirror(path, folder, files.is_named, progress).refused
+                ),
+            )
             path = s3_mirror.local_path(path)
         elif "://" in path:
             raise InputError(

@@ -55,7 +55,6 @@ def expressions(
     effective, billed = number(columns, "EffectiveCost"), number(columns, "BilledCost")
     usage_types = [text(columns, name) for name in ("x_UsageType", "SkuMeter", "SkuId")]
     units = [text(columns, name) for name in ("ConsumedUnit", "PricingUnit")]
-    periods = [time(columns, name) for name in ("BillingPeriodStart", "ChargePeriodStart")]
     return (
         {name: text(columns, name) for name in TEXT}
         | {
@@ -64,7 +63,9 @@ def expressions(
             "ResourceId": text(columns, "ResourceId"),
             "BillingCurrency": text(columns, "BillingCurrency"),
             "start": time(columns, "ChargePeriodStart"),
-            "period": coalesce(periods),
+            "period": coalesce(
+                [time(columns, name) for name in ("BillingPeriodStart", "ChargePeriodStart")]
+            ),
             "EffectiveCost": effective,
             "BilledCost": billed if "BilledCost" in columns else effective,
             "ListCost": f"coalesce({number(columns, 'ListCost')}, 0)",

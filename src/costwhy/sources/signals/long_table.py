@@ -120,8 +120,9 @@ def _time(kind: pl.DataType) -> pl.Expr:
     text = pl.col("time").str.strip_chars().str.replace(" ", "T").str.replace(r"[Zz]$", "+00:00")
     text = text.str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
     text = text.str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
-    form = "%Y-%m-%dT%H:%M:%S%.f%:z"
-    return text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    return text.str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC"
+    )
 
 
 def _reason() -> pl.Expr:
@@ -151,20 +152,22 @@ def _collect(
         pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
     )
     bad = rows.filter(pl.col("reason").is_not_null())
-    counts = bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len())
     sums, aside, seen_hours = pl.collect_all(
         [
             hours,
-            counts,
+            bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len()),
             rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len()),
         ],
         engine="streaming",
     )
     if aside.height:
-        shown = bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi").select(
-            "file", "row", "shown"
+        aside = aside.join(
+            bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi")
+            .select("file", "row", "shown")
+            .collect(engine="streaming"),
+            on=["file", "row"],
+            how="left",
         )
-        aside = aside.join(shown.collect(engine="streaming"), on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
         sums, again = _without_repeats(good, sums, twice)
