@@ -63,8 +63,8 @@ class Source:
     @property
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
-        address = s3_mirror.is_address(self.path)
-        path = self.path.rstrip("/") if address else PurePosixPath(self.path)
+        is_address = s3_mirror.is_address(self.path)
+        path = self.path.rstrip("/") if is_address else PurePosixPath(self.path)
         return f"{self.name_of_format}:{path}"
 
 

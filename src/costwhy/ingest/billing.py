@@ -58,17 +58,17 @@ class FileCube:
         keys = ["hour", "SubAccountId", "service"]
         wide = self.hourly.join(self.series.select("series_id", *keys[1:]), on="series_id")
         overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
-        seen = (
-            wide.group_by("hour", account="SubAccountId")
-            .agg(records=pl.col("rows").sum())
-            .sort("hour", "account")
-            .with_columns(source=pl.lit("cost"))
-        )
         return {
             "hourly": self.hourly,
             "daily": self.daily,
             "overview": _fit(tables.OVERVIEW, overview),
-            "seen": _fit(tables.SEEN, seen),
+            "seen": _fit(
+                tables.SEEN,
+                wide.group_by("hour", account="SubAccountId")
+                .agg(records=pl.col("rows").sum())
+                .sort("hour", "account")
+                .with_columns(source=pl.lit("cost")),
+            ),
         }
 
 
@@ -137,13 +137,15 @@ def _star(
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason = _reason(expr, currency)
     good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
-    queries = (
-        f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
-        f"SELECT {key}, {words} {good}",
-        f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
-        f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
+    control, series, hourly, daily = (
+        connection.sql(query).pl()
+        for query in (
+            f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
+            f"SELECT {key}, {words} {good}",
+            f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
+            f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
+        )
     )
-    control, series, hourly, daily = (connection.sql(query).pl() for query in queries)
     ids = _series_ids(series)
     cube = FileCube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
@@ -157,7 +159,6 @@ def _star(
 
 
 def _reason(expr: MappingType[str, str], currency: str) -> str:
-    """Why a row cannot be read; null for a good one."""
     finite = " ".join(
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
         for n in ("EffectiveCost", "BilledCost")
@@ -194,8 +195,12 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
 
 
 def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Path) -> pl.DataFrame:
-    bad = control.filter(pl.col("reason").is_not_null())
-    counts = bad.group_by("reason").agg(pl.col("n").sum()).sort("reason")
+    counts = (
+        control.filter(pl.col("reason").is_not_null())
+        .group_by("reason")
+        .agg(pl.col("n").sum())
+        .sort("reason")
+    )
     rows: list[dict[str, object]] = []
     for why, count in counts.iter_rows():
         query = f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)}"

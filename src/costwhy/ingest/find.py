@@ -124,10 +124,9 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
 
 
 def _name_of(file: Path, workspace: Workspace) -> str:
-    """A file's address on S3, or its path from the folder of costwhy.toml."""
-    inside = file.is_relative_to(workspace.folder)
-    path = file.relative_to(workspace.folder) if inside else file
-    return s3_mirror.address_of(file) or path.as_posix()
+    if file.is_relative_to(workspace.folder):
+        file = file.relative_to(workspace.folder)
+    return s3_mirror.address_of(file) or file.as_posix()
 
 
 def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:

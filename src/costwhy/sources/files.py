@@ -56,8 +56,13 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
     if place.is_file():
         return (place,)
     if place.is_dir():
-        below = (file for file in place.rglob("*") if ".git" not in file.relative_to(place).parts)
-        found = [file for file in below if files.is_named(str(file)) and file.is_file()]
+        found = [
+            file
+            for file in place.rglob("*")
+            if ".git" not in file.relative_to(place).parts
+            and files.is_named(str(file))
+            and file.is_file()
+        ]
         reason = f"no file that ends in {', '.join(files.endings)} in {place}"
     elif any(mark in path for mark in "*?["):
         # Path.glob would find hidden files too
@@ -165,8 +170,7 @@ def _unfold(data: bytes, keys: Sequence[str], place: str) -> list[tuple[str, msg
         lists = [whole[key] for key in keys if key in whole]
         if not lists:
             return [(place or "record 1", data)]
-        decoded = (msgspec.json.decode(text, type=list[msgspec.Raw]) for text in lists)
-        whole = [raw for records in decoded for raw in records]
+        whole = [raw for text in lists for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
     before = f"{place}, " if place else ""
     return [(f"{before}record {number}", raw) for number, raw in enumerate(whole, start=1)]
 

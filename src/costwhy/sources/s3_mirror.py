@@ -343,8 +343,10 @@ def _is_sound(partial: Path, one: S3Object, answer: dict[str, Any]) -> bool:
     if not plain or partial.stat().st_size != one.size:
         return True
     with partial.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-        return digest.hexdigest() == etag
+        return (
+            hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            == etag
+        )
 
 
 def _lock(folder: Path) -> AbstractContextManager[object]:

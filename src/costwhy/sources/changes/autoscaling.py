@@ -17,7 +17,6 @@ from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
 _FAILED = ("Failed", "Cancelled", "Overridden", "Unfulfilled")
-_ZONE = r'"Availability Zone"\s*:\s*"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]?'
 
 
 class _Activity(msgspec.Struct, rename="pascal"):
@@ -61,7 +60,8 @@ def _row(activity: _Activity) -> dict[str, Any]:
     ecs, asked = activity.resource_id or "", "user request" in activity.cause.lower()
     source = "application-autoscaling" if ecs else "autoscaling"
     arn = re.match(r"arn:[\w-]+:autoscaling:([\w-]*):(\d*):", activity.auto_scaling_group_arn or "")
-    zone = re.search(_ZONE, activity.details) if isinstance(activity.details, str) else None
+    details = activity.details if isinstance(activity.details, str) else ""
+    zone = re.search(r'"Availability Zone"\s*:\s*"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]?', details)
     region, account = arn.groups() if arn else (zone and zone[1], None)
     change = re.search(r"from (\d{1,9}) to (\d{1,9})", activity.cause[:5000])
     target = re.search(r"desired \w+ to (\d{1,9})", activity.description[:5000])

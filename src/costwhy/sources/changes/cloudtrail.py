@@ -86,8 +86,8 @@ def _row(
     """Columns of `changes`. Instances that an Auto Scaling group started itself carry its tag."""
     actor, parameters = find_actor(record), calls.parameters_of(record)
     asked = calls.short_json(parameters) if parameters else None
-    started = calls.plain_name(str(record.get("eventName"))) == "RunInstances"
-    scaled = started and "aws:autoscaling:groupName" in str(asked)
+    operation = calls.plain_name(str(record.get("eventName")))
+    scaled = operation == "RunInstances" and "aws:autoscaling:groupName" in str(asked)
     return {
         "change_id": to_text(head.event_id),
         "time": time,

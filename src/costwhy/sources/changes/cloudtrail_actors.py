@@ -90,9 +90,8 @@ def _is_routine(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
         for caller in [to_text(identity.get("invokedBy")), to_text(record.get("sourceIPAddress"))]
         if caller and caller.endswith(".amazonaws.com")
     ]
-    if any(service.startswith(_ORCHESTRATORS) for service in services):
-        return False
-    return bool(services) or record.get("eventType") == "AwsServiceEvent"
+    is_order = any(service.startswith(_ORCHESTRATORS) for service in services)
+    return not is_order and (bool(services) or record.get("eventType") == "AwsServiceEvent")
 
 
 def _named(identity: Mapping[str, Any]) -> Actor:
@@ -101,12 +100,11 @@ def _named(identity: Mapping[str, Any]) -> Actor:
             return Actor("root", "person")
         case "AssumedRole" | "FederatedUser" | "Role":
             return _assumed(identity)
-        case "IAMUser" | "IdentityCenterUser" | "SAMLUser" | "WebIdentityUser" | "Directory":
-            in_arn = _tail(identity.get("arn")) if identity["type"] == "IAMUser" else None
-            other = (
-                in_arn if identity["type"] == "IAMUser" else to_text(identity.get("principalId"))
-            )
-            user = to_text(identity.get("userName")) or other
+        case "IAMUser":
+            user = to_text(identity.get("userName")) or _tail(identity.get("arn"))
+            return Actor(user, kind_of(user) or "person")
+        case "IdentityCenterUser" | "SAMLUser" | "WebIdentityUser" | "Directory":
+            user = to_text(identity.get("userName")) or to_text(identity.get("principalId"))
             return Actor(user, kind_of(user) or "person")
         case "AWSAccount":
             return Actor(to_text(identity.get("arn")) or to_text(identity.get("accountId")), "role")

@@ -152,19 +152,24 @@ def touched_names(record: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _inside(part: object, key: str) -> Iterator[tuple[str, object]]:
+    """What is in an object or a list, each with its key; of a list it is the list's own."""
+    if isinstance(part, dict):
+        yield from ((str(name), value) for name, value in part.items())
+    elif isinstance(part, list):
+        yield from ((key, value) for value in part)
+
+
 def _names_in(part: object, key: str, depth: int) -> Iterator[str]:
     if depth > _DEEPEST:
         return
-    if isinstance(part, dict):
-        names_it = str(part.get("key", part.get("Key"))).lower() in _NAMING_TAGS
-        for name, value in part.items():
-            label = "name" if names_it and name in {"value", "Value"} else str(name).lower()
-            yield from _names_in(value, label, depth + 1)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _names_in(value, key, depth + 1)
-    elif isinstance(part, str) and _NAMING.search(key) and not _NOT_NAMING.search(key):
+    if isinstance(part, str) and _NAMING.search(key) and not _NOT_NAMING.search(key):
         yield from (text for text in [to_text(part)] if text and text not in _HIDDEN)
+    tag = to_mapping(part)
+    names_it = str(tag.get("key", tag.get("Key"))).lower() in _NAMING_TAGS
+    for name, value in _inside(part, key):
+        label = "name" if names_it and name in {"value", "Value"} else name.lower()
+        yield from _names_in(value, label, depth + 1)
 
 
 def find_resource(record: Mapping[str, Any]) -> str | None:
@@ -196,18 +201,15 @@ def _tags_in(part: object, depth: int) -> Iterator[tuple[str, str]]:
     """Tags wherever the request has them: {key, value} pairs, or a map named `tags`."""
     if depth > _DEEPEST:
         return
-    if isinstance(part, dict):
-        key = part.get("key", part.get("Key", part.get("tagKey")))
-        value = to_text(part.get("value", part.get("Value", part.get("tagValue"))))
-        if isinstance(key, str) and value:
-            yield key, value
-        for name, inner in part.items():
-            if str(name).lower() in {"tags", "tagset"} and isinstance(inner, dict):
-                yield from ((str(k), text) for k, v in inner.items() if (text := to_text(v)))
-            yield from _tags_in(inner, depth + 1)
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _tags_in(inner, depth + 1)
+    tag = to_mapping(part)
+    key = tag.get("key", tag.get("Key", tag.get("tagKey")))
+    value = to_text(tag.get("value", tag.get("Value", tag.get("tagValue"))))
+    if isinstance(key, str) and value:
+        yield key, value
+    for name, inner in _inside(part, ""):
+        if name.lower() in {"tags", "tagset"} and isinstance(inner, dict):
+            yield from ((str(k), text) for k, v in inner.items() if (text := to_text(v)))
+        yield from _tags_in(inner, depth + 1)
 
 
 def summarise(record: Mapping[str, Any]) -> str:
@@ -223,13 +225,9 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
     low = key.lower()
     if depth > 4 or _QUIET.search(low):
         return
-    if isinstance(part, dict):
-        for name, value in part.items():
-            yield from _decisive(value, str(name), depth + 1, resource)
-    elif isinstance(part, list):
-        for value in part[:5]:
-            yield from _decisive(value, key, depth + 1, resource)
-    elif isinstance(part, bool):
+    for name, value in islice(_inside(part, key), 5 if isinstance(part, list) else None):
+        yield from _decisive(value, name, depth + 1, resource)
+    if isinstance(part, bool):
         yield f"{key} {str(part).lower()}"
     elif (text := to_text(part)) and text not in (*_HIDDEN, resource, "ENABLED"):
         short = clean(text.rsplit("/", 1)[-1] if text.startswith("arn:") else text, 100)

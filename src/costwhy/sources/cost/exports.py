@@ -49,8 +49,13 @@ def newest(
     periods: dict[str, list[Path]] = {}
     for file in files:
         periods.setdefault(period_of(file), []).append(file)
-    kept = (_of_period(group, listed.get(key), modified) for key, group in periods.items())
-    return tuple(sorted(file for group in kept for file in group))
+    return tuple(
+        sorted(
+            file
+            for period, group in periods.items()
+            for file in _of_period(group, listed.get(period), modified)
+        )
+    )
 
 
 def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:

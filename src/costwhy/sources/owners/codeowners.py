@@ -72,8 +72,11 @@ def _refuse_pattern(pattern: str) -> None:
     if pattern.startswith(("!", "[", "^[")):
         raise ValueError("negation, ranges and sections are no CODEOWNERS patterns on GitHub")
     stars = [len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*")]
-    many = max(stars, default=0) > MAX_STARS or pattern.count("**") > 2 * MAX_STARS
-    if len(pattern) > MAX_PATTERN or many:
+    if (
+        len(pattern) > MAX_PATTERN
+        or max(stars, default=0) > MAX_STARS
+        or pattern.count("**") > 2 * MAX_STARS
+    ):
         raise ValueError(
             f"the pattern is longer than {MAX_PATTERN} characters "
             f"or has more than {MAX_STARS} stars in one name"

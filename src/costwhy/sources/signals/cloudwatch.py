@@ -117,7 +117,9 @@ def _of_series(
             if values.keys() != set(series.dimensions):
                 continue
             tagged = service_of(tags.get((kind, pattern.format_map(values)), {}), service_tags)
-            service = tagged or own_name(values[series.service])
+            # app/front-door/50dc6c495c0c9188: the name is front-door
+            parts = values[series.service].split("/")
+            service = tagged or to_text(parts[1] if len(parts) == 3 else values[series.service])
             caller = to_text(values[series.caller]) if series.caller else None
             query = {
                 "Metric": {
@@ -131,12 +133,6 @@ def _of_series(
             for measure in series.measures:
                 if service and measure.metric == metric:
                     yield Found(service, caller, measure, {**query, "Stat": measure.statistic})
-
-
-def own_name(value: str) -> str | None:
-    """The name within a dimension's value: app/front-door/50dc6c495c0c9188 -> front-door."""
-    parts = value.split("/")
-    return to_text(parts[1] if len(parts) == 3 else value)
 
 
 # ---------------------------------------------------------------- their tags

@@ -30,8 +30,6 @@ _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
 _UNREADABLE = (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError)
-_ZONED = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
-_TWICE = "the time bucket is given twice: the first one counts"
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -109,7 +107,11 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
         .str.head(SHOWN)
         .alias("shown"),
         pl.col(_BEYOND).is_not_null().alias("too_long"),
-        (pl.col("time").str.contains(_ZONED) if kind == pl.String else pl.lit(True)).alias("zoned"),
+        (
+            pl.col("time").str.contains(r"(?:[Zz]|[+-]\d{2}:?\d{2})$")
+            if kind == pl.String
+            else pl.lit(True)
+        ).alias("zoned"),
     ).with_columns(reason=_reason(), hour=pl.col("time").dt.truncate("1h"))
 
 
@@ -117,11 +119,14 @@ def _time(kind: pl.DataType) -> pl.Expr:
     """The column `time` in UTC; null where a text is no ISO 8601 time with a zone."""
     if isinstance(kind, pl.Datetime):
         return pl.col("time").dt.convert_time_zone("UTC").cast(TIME)
-    text = pl.col("time").str.strip_chars().str.replace(" ", "T").str.replace(r"[Zz]$", "+00:00")
-    text = text.str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
-    text = text.str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
-    return text.str.to_datetime(
-        "%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC"
+    return (
+        pl.col("time")
+        .str.strip_chars()
+        .str.replace(" ", "T")
+        .str.replace(r"[Zz]$", "+00:00")
+        .str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
+        .str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
+        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC")
     )
 
 
@@ -178,9 +183,11 @@ def _collect(
     for hour, records in seen_hours.iter_rows():
         collector.see(None, hour, records)
     value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
-    mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
     return sums.select(
-        pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
+        pl.col("hour").cast(TIME),
+        *KEY[1:],
+        pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value"),
+        pl.col("buckets").cast(COUNT),
     ).sort(KEY)
 
 
@@ -201,7 +208,9 @@ def _without_repeats(
     )
     repeats = rows.filter(~first).group_by("file", maintain_order=True)
     again = repeats.agg(
-        pl.lit(_TWICE).first().alias("reason"), pl.col("row", "shown").first(), records=pl.len()
+        pl.lit("the time bucket is given twice: the first one counts").first().alias("reason"),
+        pl.col("row", "shown").first(),
+        records=pl.len(),
     )
     return pl.concat([sums.join(twice, on=KEY, how="anti", nulls_equal=True), once]), again
 

@@ -149,8 +149,11 @@ def read(endpoint: Endpoint, queries: Mapping[str, str], window: Window) -> Read
         frames += _read_metric(endpoint, metric, query, (start, end), collector)
     sums = pl.concat(frames).group_by(KEY).agg(pl.col("value").sum(), buckets=pl.lit(1, COUNT))
     reading = collector.reading()
-    warned = reading.set_aside["reason"].str.starts_with(WARNED).any()
-    return replace(reading, rows=sums.sort(KEY), complete=not warned)
+    return replace(
+        reading,
+        rows=sums.sort(KEY),
+        complete=not reading.set_aside["reason"].str.starts_with(WARNED).any(),
+    )
 
 
 def _read_metric(
