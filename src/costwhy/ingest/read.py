@@ -104,11 +104,8 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        run.batch.add(
-            _with_money(
-                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
-            )
-        )
+        empty = replace(whole, name=f"{part.name}:{month}", tables={})
+        run.batch.add(_with_money(empty, of_period(cube, month)))
     return {}
 
 
@@ -123,9 +120,8 @@ def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
 
 def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
     """Changes, signals or a catalogue; of signals each day is a delivery."""
-    reading = read(
-        part.files, *([run.workspace.mapping.service_tags] if source.format.reads_tags else [])
-    )
+    tags = [run.workspace.mapping.service_tags] if source.format.reads_tags else []
+    reading = read(part.files, *tags)
     run.tell(part.files[-1].name, len(part.files))
     aside = reading.set_aside.with_columns(
         pl.col("file").replace(dict(zip(map(str, part.files), part.names, strict=True)))

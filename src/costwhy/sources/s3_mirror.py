@@ -283,8 +283,8 @@ class _Transfer:
 
     def _remove(self, wanted: set[Path]) -> int:
         """Remove other files, and folders that are then empty. Returns how many files went."""
-        found = (path for path in (self.folder / ROOT).rglob("*") if path.is_file())
-        gone = [path for path in found if path not in wanted]
+        found = (self.folder / ROOT).rglob("*")
+        gone = [path for path in found if path.is_file() and path not in wanted]
         for path in gone:
             path.unlink()
             with suppress(OSError):  # it is not empty

@@ -65,13 +65,8 @@ def read(sources: Sequence[Path]) -> Reading:
         row, reasons = _row(event)
         collector.see(None, row["time"])
         digest = hashlib.sha256(msgspec.json.encode(raw, order="sorted")).digest()
-        return (
-            reasons
-            if collector.keep_once(
-                row, event.context.id, digest, "another event has the same context.id"
-            )
-            else []
-        )
+        clash = "another event has the same context.id"
+        return reasons if collector.keep_once(row, event.context.id, digest, clash) else []
 
     for file in sources:
         collector.read_each(file, files.read_lines(file), read_one, "CDEvents event")

@@ -55,13 +55,8 @@ def read(sources: Sequence[Path]) -> Reading:
         collector.see(None, row["time"])
         digest = hashlib.sha256(msgspec.json.encode(fields, order="sorted")).digest()
         row["change_id"] = row["change_id"] or f"row-{digest.hex()[:32]}"
-        return (
-            reasons
-            if collector.keep_once(
-                row, row["change_id"], digest, "another row has the same change_id"
-            )
-            else []
-        )
+        clash = "another row has the same change_id"
+        return reasons if collector.keep_once(row, row["change_id"], digest, clash) else []
 
     readers = {"parquet": _parquet_rows, "csv": _csv_rows}
     for file in sources:

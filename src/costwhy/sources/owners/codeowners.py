@@ -127,13 +127,11 @@ def repository_path(url: str | None) -> str | None:
     """
     if url is None or not url.startswith(("https://", "http://")):
         return None
-    try:
+    rest: list[str] = []
+    with suppress(ValueError):
         parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return None
-    names = [unquote(name) for name in parts.path.split("/") if name]
-    rest = [] if ".." in names else _below_repository(host, names)
+        names = [unquote(name) for name in parts.path.split("/") if name]
+        rest = [] if ".." in names else _below_repository(parts.hostname or "", names)
     if rest and rest[-1].endswith((".yaml", ".yml")):
         rest.pop()
     return clean(f"/{'/'.join(rest)}/") if rest else None

@@ -121,15 +121,8 @@ def _of_series(
             parts = values[series.service].split("/")
             service = tagged or to_text(parts[1] if len(parts) == 3 else values[series.service])
             caller = to_text(values[series.caller]) if series.caller else None
-            query = {
-                "Metric": {
-                    **asked,
-                    "Dimensions": [
-                        {"Name": name, "Value": value} for name, value in sorted(values.items())
-                    ],
-                },
-                "Period": 3600,
-            }
+            dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]
+            query = {"Metric": {**asked, "Dimensions": dimensions}, "Period": 3600}
             for measure in series.measures:
                 if service and measure.metric == metric:
                     yield Found(service, caller, measure, {**query, "Stat": measure.statistic})

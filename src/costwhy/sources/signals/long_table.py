@@ -166,13 +166,9 @@ def _collect(
         engine="streaming",
     )
     if aside.height:
-        aside = aside.join(
-            bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi")
-            .select("file", "row", "shown")
-            .collect(engine="streaming"),
-            on=["file", "row"],
-            how="left",
-        )
+        firsts = bad.join(aside.lazy(), on=["file", "row"], how="semi")
+        shown = firsts.select("file", "row", "shown").collect(engine="streaming")
+        aside = aside.join(shown, on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
         sums, again = _without_repeats(good, sums, twice)

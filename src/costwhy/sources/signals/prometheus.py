@@ -95,13 +95,8 @@ def read_days(
             reading = read(endpoint, queries, (start, end))
             answered.update(reading.rows["metric"].unique())
             for day, piece in reading.by_day().items():
-                yield (
-                    date.fromisoformat(day),
-                    replace(
-                        piece,
-                        set_aside=reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}")),
-                    ),
-                )
+                aside = reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}"))
+                yield date.fromisoformat(day), replace(piece, set_aside=aside)
     request.notes.extend(
         f"{endpoint.place} has no series for {metric}: see `{endpoint.key}.queries`"
         for metric in queries
