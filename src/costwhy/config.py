@@ -31,8 +31,10 @@ class About(_Keys, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[A-Z]{3}", self.currency):
-            code = "the three capital letters of ISO 4217, such as USD"
-            raise ValueError(f"`currency` is {self.currency!r}: write {code}")
+            raise ValueError(
+                f"`currency` is {self.currency!r}: "
+                "write the three capital letters of ISO 4217, such as USD"
+            )
 
 
 class LakePlace(_Keys, frozen=True, kw_only=True):
@@ -60,47 +62,51 @@ class Mapping(_Keys, frozen=True, kw_only=True):
     )
 
     def __post_init__(self) -> None:
-        twice = next((word for word in self.owners if self.owners.count(word) > 1), None)
-        if twice is not None:
-            raise ValueError(f"`owners` names {twice!r} twice")
+        for word in self.owners:
+            if self.owners.count(word) > 1:
+                raise ValueError(f"`owners` names {word!r} twice")
 
 
-_NAME = msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-_ADDRESS = msgspec.Meta(
-    pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254
-)
-_TOPIC = msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$")
 # Name of an environment variable: a secret is named in costwhy.toml, never written there
-Variable = Annotated[str, _NAME]
-Address = Annotated[str, _ADDRESS]
+Variable = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Address = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[^\s@<>,;:\"()\[\]\\\x00-\x1f\x7f]+@[A-Za-z0-9.-]+$", max_length=254),
+]
+Topic = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]+(\.fifo)?$"),
+]
 
 
-class SlackChannel(_Keys, frozen=True, kw_only=True, tag="slack", tag_field="kind"):
-    """[[watch.channels]] of kind slack: an incoming webhook of Slack, or of Mattermost"""
+class _Channel(_Keys, frozen=True, kw_only=True, tag_field="kind"):
+    """An entry of [[watch.channels]]"""
 
     name: str
+
+
+class SlackChannel(_Channel, frozen=True, kw_only=True, tag="slack"):
+    """[[watch.channels]] of kind slack: an incoming webhook of Slack, or of Mattermost"""
+
     url_env: Variable
 
 
-class WebhookChannel(_Keys, frozen=True, kw_only=True, tag="webhook", tag_field="kind"):
+class WebhookChannel(_Channel, frozen=True, kw_only=True, tag="webhook"):
     """[[watch.channels]] of kind webhook: signed JSON to any address"""
 
-    name: str
     url_env: Variable
     secret_env: Variable
 
 
-class SnsChannel(_Keys, frozen=True, kw_only=True, tag="sns", tag_field="kind"):
+class SnsChannel(_Channel, frozen=True, kw_only=True, tag="sns"):
     """[[watch.channels]] of kind sns: a topic by its ARN; credentials as for every AWS tool"""
 
-    name: str
-    topic: Annotated[str, _TOPIC]
+    topic: Topic
 
 
-class EmailChannel(_Keys, frozen=True, kw_only=True, tag="email", tag_field="kind"):
+class EmailChannel(_Channel, frozen=True, kw_only=True, tag="email"):
     """[[watch.channels]] of kind email: by SMTP"""
 
-    name: str
     host: str
     sender: Address
     to: Annotated[tuple[Address, ...], msgspec.Meta(min_length=1, max_length=50)]
@@ -118,10 +124,8 @@ class EmailChannel(_Keys, frozen=True, kw_only=True, tag="email", tag_field="kin
             )
 
 
-class OutputChannel(_Keys, frozen=True, kw_only=True, tag="stdout", tag_field="kind"):
+class OutputChannel(_Channel, frozen=True, kw_only=True, tag="stdout"):
     """[[watch.channels]] of kind stdout: standard output"""
-
-    name: str
 
 
 Channel = SlackChannel | WebhookChannel | SnsChannel | EmailChannel | OutputChannel
@@ -136,14 +140,14 @@ class Watch(_Keys, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         names = [channel.name for channel in self.channels]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ValueError(f"two channels are named {twice!r}")
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two channels are named {name!r}")
         wanted = {f"teams.{team}": name for team, name in self.teams.items()}
-        for key, name in {"default": self.default, **wanted}.items():
-            if name is not None and name not in names:
+        for key, named in {"default": self.default, **wanted}.items():
+            if named is not None and named not in names:
                 there = ", ".join(map(repr, names)) or "none"
-                raise ValueError(f"`{key}` names the channel {name!r}, there is {there}")
+                raise ValueError(f"`{key}` names the channel {named!r}, there is {there}")
 
     def channel_for(self, team: str | None) -> Channel | None:
         """The channel of a team, or the default one; null where there is neither."""
@@ -188,9 +192,10 @@ class Workspace(_Tables, frozen=True, kw_only=True):
     @property
     def sources(self) -> dict[str, SourceConfig]:
         """Every source by its key in costwhy.toml, such as `cost[0]`."""
-        sections = {name: getattr(self, name) for name in SECTIONS}
         return {
-            f"{name}[{n}]": one for name, listed in sections.items() for n, one in enumerate(listed)
+            f"{section}[{n}]": entry
+            for section in SECTIONS
+            for n, entry in enumerate(getattr(self, section))
         }
 
 
@@ -206,18 +211,20 @@ def read_workspace(place: str | Path) -> Workspace:
     file = Path(place) / FILE_NAME if Path(place).is_dir() else Path(place)
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
-        sections = {name: _sources(name, raw.pop(name, [])) for name in SECTIONS}
+        sections: dict[str, Any] = {n: _sources(n, raw.pop(n, [])) for n in SECTIONS}
         others = msgspec.structs.asdict(_convert(raw, _Tables))
     except FileNotFoundError as error:
         raise absent(place) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        fix = "correct it, and save it as UTF-8"
-        raise ConfigError(f"{file} is not TOML", found=str(error), fix=fix) from error
+        raise ConfigError(
+            f"{file} is not TOML", found=str(error), fix="correct it, and save it as UTF-8"
+        ) from error
     except _WrongKeyError as error:
-        fix = f"{error.advice}see the README, *On your own bill*"
-        raise ConfigError(f"{file} is wrong", found=str(error), fix=fix) from error
-    tables: dict[str, Any] = {**others, **sections}
-    return Workspace(**tables, folder=file.resolve().parent)
+        found, advice = error.args
+        raise ConfigError(
+            f"{file} is wrong", found=found, fix=f"{advice}see the README, *On your own bill*"
+        ) from error
+    return Workspace(**others, **sections, folder=file.resolve().parent)
 
 
 def absent(place: str | Path) -> ConfigError:
@@ -235,15 +242,10 @@ def absent(place: str | Path) -> ConfigError:
 
 
 class _WrongKeyError(Exception):
-    """What is wrong with a key, with its path in the file; `advice` may be empty."""
-
-    def __init__(self, found: str, advice: str = "") -> None:
-        super().__init__(found)
-        self.advice = advice
+    """What is wrong with a key, with its path in the file; and advice, which may be empty."""
 
 
 def _sources(section: str, raw: object) -> tuple[SourceConfig, ...]:
-    """The entries of a section, each as its format wants it."""
     allowed, found = formats_in(section), list[SourceConfig]()
     for n, entry in enumerate(_convert(raw, list[dict[str, Any]], section)):
         key, name = f"{section}[{n}]", entry.get("format")
@@ -266,26 +268,22 @@ def _convert(raw: object, kind: type[Kind], key: str = "") -> Kind:
         words, _, where = str(error).partition(" - at `")
         below = "".join(re.findall(r"\$([^`]*)`$", where))
         found, advice = _explained(words, kind, below)
-        path = f"{key}{below}".lstrip(".")
-        if path:
-            within = found.startswith("`")
-            found = f"`{path}.{found[1:]}" if within else f"`{path}`: {found}"
+        if path := f"{key}{below}".lstrip("."):
+            found = f"`{path}.{found[1:]}" if found.startswith("`") else f"`{path}`: {found}"
         raise _WrongKeyError(found, advice) from error
 
 
 def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
     """What msgspec says of a value at a path below a type, and what is allowed there."""
     allowed = _allowed_at(kind, path)
+    tables, words = _tables(allowed), [one for one in allowed if isinstance(one, str)]
     if key := re.fullmatch("Object contains unknown field `(.*)`", found, re.DOTALL):
-        tables = [table for table in allowed if not isinstance(table, str)]
-        keys = list(tables[0].__struct_encode_fields__) if len(tables) == 1 else []
+        keys = tables[0].__struct_encode_fields__ if len(tables) == 1 else ()
         return f"`{key[1]}` is no key" + (" here" if keys else ""), _one_of(key[1], keys)
     if key := re.fullmatch("Object missing required field `(.*)`", found):
         return f"`{key[1]}` is missing", ""
     if word := re.fullmatch("Invalid (?:enum )?value '(.*)'", found, re.DOTALL):
-        return f"{word[1]!r} is not allowed", _one_of(
-            word[1], [word for word in allowed if isinstance(word, str)]
-        )
+        return f"{word[1]!r} is not allowed", _one_of(word[1], words)
     return found, ""
 
 
@@ -297,21 +295,20 @@ def _one_of(word: str, words: typing.Sequence[str]) -> str:
 
 
 def _allowed_at(kind: Any, path: str) -> list[Any]:
-    """The tables and the words that a path such as `.channels[0].kind` allows below a type."""
-    allowed = _allowed(kind)
+    """All that a path such as `.channels[0].kind` allows below a type: tables, words, others."""
+    allowed = _within(kind)
     for name in re.findall(r"\.(\w+)", path):
-        tables = [table for table in allowed if not isinstance(table, str)]
-        configs = [table.__struct_config__ for table in tables]
-        hints = [typing.get_type_hints(table, include_extras=True) for table in tables]
-        tags = [config.tag for config in configs if config.tag_field == name]
-        allowed = tags or [one for hint in hints if name in hint for one in _allowed(hint[name])]
+        tables = _tables(allowed)
+        tags = [t.__struct_config__.tag for t in tables if t.__struct_config__.tag_field == name]
+        hints = [typing.get_type_hints(table, include_extras=True).get(name) for table in tables]
+        allowed = tags or [one for hint in hints for one in _within(hint)]
     return allowed
 
 
-def _allowed(kind: Any) -> list[Any]:
-    parts = typing.get_args(kind)
-    if typing.get_origin(kind) is Literal:
-        return [str(part) for part in parts]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return [kind]
-    return [one for part in parts for one in _allowed(part)]
+def _within(kind: Any) -> list[Any]:
+    """A type and all its parts: of lists, unions and annotations; of a Literal its words."""
+    return [kind, *(one for part in typing.get_args(kind) for one in _within(part))]
+
+
+def _tables(kinds: list[Any]) -> list[Any]:
+    return [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]

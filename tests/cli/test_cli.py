@@ -296,7 +296,7 @@ def test_a_folder_that_may_not_be_written_is_an_error_and_no_traceback(
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "/lake")
 
-    monkeypatch.setattr("costwhy.ingest.write.write", refuse)
+    monkeypatch.setattr("costwhy.ingest.ingest.write", refuse)
     assert main(["ingest", str(sample_workspace)]) == 3
     assert "Permission denied" in capsys.readouterr().err
 

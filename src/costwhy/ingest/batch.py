@@ -1,4 +1,4 @@
-"""What one ingest collects: what is new (`Batch`), what it has to say (`Log`), for one `Run`."""
+"""One ingest (`Run`): what it reads (`Source`, `Part`), and what is new (`Delivery`, `Batch`)."""
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -63,8 +63,8 @@ class Source:
     @property
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
-        address = s3_mirror.is_address(self.path)
-        path = self.path.rstrip("/") if address else PurePosixPath(self.path)
+        is_address = s3_mirror.is_address(self.path)
+        path = self.path.rstrip("/") if is_address else PurePosixPath(self.path)
         return f"{self.name_of_format}:{path}"
 
 
@@ -96,9 +96,15 @@ class Delivery:
     @property
     def record(self) -> dict[str, object]:
         """Its row of `deliveries`, but for the time."""
-        row = {"delivery": self.name, "digest": self.digest, "files": list(self.files)}
         aside = self.tables["set_aside"]["records"].sum() if "set_aside" in self.tables else 0
-        return {**row, "rows": self.rows, "rows_set_aside": aside, **self.costs}
+        return {
+            "delivery": self.name,
+            "digest": self.digest,
+            "files": list(self.files),
+            "rows": self.rows,
+            "rows_set_aside": aside,
+            **self.costs,
+        }
 
 
 @dataclass
@@ -126,8 +132,9 @@ class Batch:
         for name, frame in delivery.tables.items():
             if frame.height >= SPOOLED:
                 path = self.spool / f"{name}-{len(self.spooled[name])}.parquet"
-                rows = BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery.name)))
-                rows.write_parquet(path)
+                BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery.name))).write_parquet(
+                    path
+                )
                 self.spooled[name].append(path)
             elif frame.height:
                 self.frames[name].append((delivery.name, frame))
@@ -139,13 +146,21 @@ class Batch:
 
 
 @dataclass
-class Log:
-    """What happened so far.
+class Run:
+    """One ingest, and what happened so far.
 
+    known       the deliveries that the lake has, with their digests
     unreadable  files that could not be read before, and still cannot
     hints       messages of what is no fault; each is shown once, after the others
     """
 
+    workspace: Workspace
+    known: Mapping[str, str]
+    now: datetime
+    batch: Batch
+    progress: Progress
+    total: int
+    done: int = 0
     read: int = 0
     skipped: int = 0
     unreadable: int = 0
@@ -155,23 +170,17 @@ class Log:
     unreached: list[UnreachableError] = field(default_factory=list)
     reached: bool = False
 
+    def tell(self, name: str, more: int) -> None:
+        """What is being read, and how many further files are done."""
+        self.done += more
+        self.progress(name, self.done, self.total)
+
     def miss(self, key: str, error: UnreachableError) -> None:
         """A source could not be reached: a message; the others go on."""
         self.unreached.append(error)
-        problem = f"`{key}` could not be reached and stays as it was"
-        self.messages.append(f"{problem}: {error.problem}. {error.found}")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One ingest. known: the deliveries that the lake has, with their digests."""
-
-    workspace: Workspace
-    known: Mapping[str, str]
-    now: datetime
-    tell: Callable[[str, int], None]
-    batch: Batch
-    log: Log = field(default_factory=Log)
+        self.messages.append(
+            f"`{key}` could not be reached and stays as it was: {error.problem}. {error.found}"
+        )
 
     def has(self, name: str) -> bool:
         """Whether the lake has readable deliveries of a source or a part."""

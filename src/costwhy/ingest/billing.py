@@ -24,13 +24,11 @@ from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT
 
-MEMORY = "640MB"
-THREADS = 2
 EXAMPLES = 5  # Rows shown for each reason
 COSTS = tables.MEASURE_NAMES[:3]
 _CONFIG: dict[str, Any] = {
-    "memory_limit": MEMORY,
-    "threads": THREADS,
+    "memory_limit": "640MB",
+    "threads": 2,
     "preserve_insertion_order": False,
 }
 _READ_CSV = (
@@ -52,29 +50,25 @@ class FileCube:
     daily: pl.DataFrame
     set_aside: pl.DataFrame
     totals: pl.DataFrame
-    rows: int
-    rows_set_aside: int
     lacking: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
         """The tables that hold the money, and what was seen, which follows from the hours."""
-        wide = self.hourly.join(
-            self.series.select("series_id", "SubAccountId", "service"), on="series_id"
-        )
         keys = ["hour", "SubAccountId", "service"]
+        wide = self.hourly.join(self.series.select("series_id", *keys[1:]), on="series_id")
         overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
-        seen = (
-            wide.group_by("hour", account="SubAccountId")
-            .agg(records=pl.col("rows").sum())
-            .sort("hour", "account")
-            .with_columns(source=pl.lit("cost"))
-        )
         return {
             "hourly": self.hourly,
             "daily": self.daily,
             "overview": _fit(tables.OVERVIEW, overview),
-            "seen": _fit(tables.SEEN, seen),
+            "seen": _fit(
+                tables.SEEN,
+                wide.group_by("hour", account="SubAccountId")
+                .agg(records=pl.col("rows").sum())
+                .sort("hour", "account")
+                .with_columns(source=pl.lit("cost")),
+            ),
         }
 
 
@@ -95,18 +89,25 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
-    name = str(file).replace("[", "[[]") if any(ch in str(file) for ch in "*?[") else str(file)
-    read = f"read_csv({literal(name)}, {_READ_CSV})"
-    if file.suffix == ".parquet":
-        read = f"read_parquet({literal(name)}, hive_partitioning=false)"
+    name = literal(str(file).replace("[", "[[]"))
+    is_parquet = file.suffix == ".parquet"
+    read = (
+        f"parquet({name}, hive_partitioning=false)" if is_parquet else f"csv({name}, {_READ_CSV})"
+    )
     try:
         with duckdb.connect(config=_CONFIG) as connection:
             connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-            connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM {read}")
-            described = connection.execute("DESCRIBE raw").fetchall()
-            columns = {str(name): str(kind) for name, kind, *_ in described}
-            expr = bill.expressions(columns, tags, partial(_keys_in, connection))
-            cube = _star(connection, expr, currency, file)
+            connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
+            columns = {
+                str(name): str(kind)
+                for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
+            }
+            cube = _star(
+                connection,
+                bill.expressions(columns, tags, partial(_keys_in, connection)),
+                currency,
+                file,
+            )
             return replace(cube, lacking=bill.lacking(columns))
     except duckdb.Error as error:
         raise SourceError(
@@ -136,34 +137,31 @@ def _star(
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason = _reason(expr, currency)
     good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
-    queries = (
-        f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
-        f"SELECT {key}, {words} {good}",
-        f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
-        f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
+    control, series, hourly, daily = (
+        connection.sql(query).pl()
+        for query in (
+            f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
+            f"SELECT {key}, {words} {good}",
+            f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
+            f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
+        )
     )
-    control, series, hourly, daily = (connection.sql(query).pl() for query in queries)
-    aside = _aside(connection, reason, control, file)
     ids = _series_ids(series)
     cube = FileCube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
         hourly=_fit(tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))),
         daily=_fit(tables.DAILY, daily.join(ids, on="k").drop("k").with_columns(_utc("day"))),
-        set_aside=aside,
+        set_aside=_aside(connection, reason, control, file),
         totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
-        rows=int(control["n"].sum()),
-        rows_set_aside=int(aside["records"].sum()),
     )
     _refuse_lost_cents(cube, file)
     return cube
 
 
 def _reason(expr: MappingType[str, str], currency: str) -> str:
-    """Why a row cannot be read; null for a good one."""
-    costs = ("EffectiveCost", "BilledCost")
     finite = " ".join(
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
-        for n in costs
+        for n in ("EffectiveCost", "BilledCost")
     )
     unit, other = literal(currency), expr["BillingCurrency"]
     return (
@@ -180,10 +178,14 @@ def _utc(column: str) -> pl.Expr:
 
 def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
     """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions."""
-    rows = series.select(tables.DIMENSION_NAMES).iter_rows()
-    words = ("\x1f".join("\x00" if one is None else str(one) for one in row) for row in rows)
-    digests = (hashlib.sha256(text.encode()).digest() for text in words)
-    ids = [int.from_bytes(digest[:8], "big") >> 1 for digest in digests]
+    words = (
+        "\x1f".join("\x00" if one is None else str(one) for one in row)
+        for row in series.select(tables.DIMENSION_NAMES).iter_rows()
+    )
+    ids = [
+        int.from_bytes(digest[:8], "big") >> 1
+        for digest in (hashlib.sha256(text.encode()).digest() for text in words)
+    ]
     if len(set(ids)) != series.height:
         raise SourceError(
             "two combinations of dimensions have the same hash",
@@ -203,7 +205,7 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
     for why, count in counts.iter_rows():
         query = f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)}"
         shown = connection.execute(f"{query} LIMIT {EXAMPLES}").fetchall()
-        record = " | ".join(str(row[0])[:200] for row in shown)
+        record = " | ".join(str(text)[:200] for (text,) in shown)
         rows.append({"reason": why, "record": record, "records": count})
     if file.suffix != ".parquet":
         query = "SELECT line, error_message, csv_line FROM reject_errors"
@@ -237,9 +239,9 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
 
 def of_period(cube: FileCube, month: str) -> FileCube:
     """The part of a cube that belongs to one billing period."""
-    this = pl.col("billing_period") == month
     return replace(
-        cube, **{name: getattr(cube, name).filter(this) for name in ("hourly", "daily", "totals")}
+        cube,
+        **{n: getattr(cube, n).filter(billing_period=month) for n in ("hourly", "daily", "totals")},
     )
 
 
@@ -253,8 +255,6 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
         daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
-        rows=sum(c.rows for c in cubes),
-        rows_set_aside=sum(c.rows_set_aside for c in cubes),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
     )
 

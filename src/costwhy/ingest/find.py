@@ -55,8 +55,13 @@ def _with_files(
             lake = "lake" if "://" in workspace.lake_path else workspace.lake_path
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             folder = folder / f"{lake}.mirror" / f"{source.name_of_format}-{mark}"
-            refused = s3_mirror.mirror(path, folder, files.is_named, progress).refused
-            source = replace(source, notes=tuple(f"{one} was left out" for one in refused))
+            source = replace(
+                source,
+                notes=tuple(
+                    f"{one} was left out"
+                    for one in s3_mirror.mirror(path, folder, files.is_named, progress).refused
+                ),
+            )
             path = s3_mirror.local_path(path)
         elif "://" in path:
             raise InputError(
@@ -119,10 +124,9 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
 
 
 def _name_of(file: Path, workspace: Workspace) -> str:
-    """A file's address on S3, or its path from the folder of costwhy.toml."""
-    inside = file.is_relative_to(workspace.folder)
-    path = file.relative_to(workspace.folder) if inside else file
-    return s3_mirror.address_of(file) or path.as_posix()
+    if file.is_relative_to(workspace.folder):
+        file = file.relative_to(workspace.folder)
+    return s3_mirror.address_of(file) or file.as_posix()
 
 
 def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:

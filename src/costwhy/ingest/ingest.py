@@ -19,17 +19,23 @@ would be wrong money.
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from fnmatch import fnmatch
 from pathlib import Path
+
+import msgspec
+import polars as pl
 
 from costwhy.config import Workspace
 from costwhy.errors import ConfigError
-from costwhy.ingest.batch import Batch, IngestReport, Progress, Run, Source
+from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Progress, Run, Source
+from costwhy.ingest.billing import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
-from costwhy.ingest.write import leave_out, write_batch
-from costwhy.lake.lake import has_lake, open_lake
+from costwhy.lake.delta import Replacement
+from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
+from costwhy.tables import BY_NAME
 
 
 def ingest(
@@ -44,28 +50,28 @@ def ingest(
     could be reached, LakeError where somebody else is writing; the lake is then as before.
     """
     sources = find_sources(workspace, progress)
-    known = _known(workspace)
     with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
         run = Run(
             workspace,
-            known,
+            _known(workspace),
             now or datetime.now(UTC),
-            _teller(sources, progress),
             Batch(Path(spool)),
+            progress or (lambda _name, _done, _total: None),
+            sum(len(source.files) for source in sources),
         )
         for source in sources:
-            run.log.messages += source.notes
+            run.messages += source.notes
             if source.fault:
-                run.log.miss(source.key, source.fault)
+                run.miss(source.key, source.fault)
             elif source.live:
                 read_live(source, source.live, run)
             else:
                 read_files(source, run)
-                run.log.reached = True
-        if run.log.unreached and not run.log.reached:
-            raise run.log.unreached[0]
-        leave_out(sources, run)
-        return write_batch(sources, run)
+                run.reached = True
+        if run.unreached and not run.reached:
+            raise run.unreached[0]
+        _leave_out(sources, run)
+        return _write(sources, run)
 
 
 def _known(workspace: Workspace) -> dict[str, str]:
@@ -81,16 +87,98 @@ def _known(workspace: Workspace) -> dict[str, str]:
     return dict(lake.table("deliveries").select("delivery", "digest").iter_rows())
 
 
-def _teller(sources: Sequence[Source], progress: Progress | None) -> Callable[[str, int], None]:
-    total, done = sum(len(source.files) for source in sources), 0
+# ---------------------------------------------------------------- written at once
 
-    def tell(name: str, more: int) -> None:
-        nonlocal done
-        done += more
-        if progress is not None:
-            progress(name, done, total)
 
-    return tell
+def _leave_out(sources: Sequence[Source], run: Run) -> None:
+    """Deliveries of sources that costwhy.toml no longer names.
+
+    The same bill under a new path would count twice.
+    """
+    folder = run.workspace.folder
+    gone = {n for n in run.known if not any(_belongs(n, source, folder) for source in sources)}
+    if gone:
+        run.batch.forget(gone, BY_NAME.keys() - {"series"})
+        run.messages.append(
+            f"{len(gone)} deliveries left out, costwhy.toml no longer names their source: "
+            f"{', '.join(sorted(gone)[:3])}"
+        )
+
+
+def _belongs(delivery: str, source: Source, folder: Path) -> bool:
+    name = delivery.removesuffix(UNREADABLE)
+    if source.live:
+        return source.live.owns(name)
+    if source.format.section != "changes":
+        is_piece = source.format.section != "owners" and name.startswith(f"{source.name}:")
+        return name == source.name or is_piece
+    form, _, file = name.partition(":")
+    place, wanted = folder / file, folder / source.path
+    is_there = place.is_relative_to(wanted) or fnmatch(str(place), str(wanted))
+    return form == source.name_of_format and not file.startswith("api:") and is_there
+
+
+def _write(sources: Sequence[Source], run: Run) -> IngestReport:
+    """Everything at once; nothing where nothing is new."""
+    workspace, batch = run.workspace, run.batch
+    changes = {
+        name: Replacement(_rows(name, batch), tuple(sorted(batch.replaced.get(name, ()))))
+        for name in sorted({*batch.replaced, *(["series"] if batch.series else [])})
+    }
+    paths = {one.key: one.live.shown if one.live else one.path for one in sources}
+    config = {  # what decides how the lake is read: kept in the snapshot
+        "mapping": msgspec.to_builtins(workspace.mapping),
+        "sources": [
+            {"key": key, "format": entry.format} | ({"path": paths[key]} if key in paths else {})
+            for key, entry in sorted(workspace.sources.items(), key=lambda one: one[0] not in paths)
+        ],
+    }
+    version = write(
+        workspace.lake_path, SnapshotInfo(workspace.name, workspace.currency, config), changes
+    )
+    totals = (
+        pl.concat(
+            [
+                pl.DataFrame(
+                    schema={"billing_period": pl.String} | dict.fromkeys(COSTS, pl.Float64)
+                ),
+                *run.totals,
+            ]
+        )
+        .group_by("billing_period")
+        .agg(pl.all().sum())
+    )
+    new = pl.DataFrame([*batch.records.values()], schema=BY_NAME["deliveries"].schema)
+    return IngestReport(
+        version=version,
+        read=run.read,
+        skipped=run.skipped,
+        rows=int(new["rows"].sum()),
+        rows_set_aside=int(new["rows_set_aside"].sum()) + run.unreadable,
+        totals=totals.sort("billing_period"),
+        messages=(*run.messages, *dict.fromkeys(run.hints)),
+    )
+
+
+def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
+    table = BY_NAME[name]
+    if name == "series":
+        return pl.concat(batch.series).unique("series_id").sort("series_id")
+    if name == "deliveries":
+        now = datetime.now(UTC)
+        return pl.DataFrame(
+            [{**record, "read_at": now} for record in batch.records.values()], schema=table.schema
+        )
+    found, frame = batch.frames.get(name, []), table.empty()
+    if found:  # one column for all frames at once: ten thousand small ones must not take minutes
+        counts = pl.DataFrame({"name": [n for n, _ in found], "n": [r.height for _, r in found]})
+        names = counts.select(delivery=pl.col("name").repeat_by("n").explode()).to_series()
+        frame = pl.concat([rows for _, rows in found]).with_columns(names)
+    if name not in batch.spooled:
+        return table.fit(frame)
+    last = batch.spool / f"{name}-last.parquet"
+    table.fit(frame).write_parquet(last)
+    return (*batch.spooled[name], last)
 
 
 __all__ = ["IngestReport", "Progress", "ingest"]

@@ -9,13 +9,13 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from costwhy import tables
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
 from costwhy.ingest.find import parts_of
 from costwhy.sources.format import Bill, Live, Request
-from costwhy.sources.reading import Reading
+from costwhy.sources.reading import Reading, fit
+from costwhy.tables import SET_ASIDE
 
 Faults = dict[str, str]  # Names of files that could not be read, with the reason
 
@@ -25,18 +25,17 @@ def read_files(source: Source, run: Run) -> None:
     any_sound, faults = False, Faults()
     for part in parts_of(source, run.workspace):
         if run.known.get(part.name) == part.digest or part.name in run.batch.records:
-            run.log.skipped += len(part.files)
+            run.skipped += len(part.files)
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
         found = _read_part(source, part, run)
-        run.log.read += len(part.files)
+        run.read += len(part.files)
         faults |= found
+        any_sound |= not found
         if found:
             _keep_former(source, part, found, run)
-            continue
-        any_sound = True
-        if part.name + UNREADABLE in run.known:  # it can be read now
+        elif part.name + UNREADABLE in run.known:  # it can be read now
             run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
@@ -50,18 +49,28 @@ def read_files(source: Source, run: Run) -> None:
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
     """The part stays as it was delivered before; what could not be read is set aside, once."""
-    run.log.messages += [
+    run.messages += [
         f"{name} was set aside, {part.name} stays as it was: {fault}"
         for name, fault in faults.items()
     ]
     bad = part.name + UNREADABLE
     if run.known.get(bad) == part.digest:
-        run.log.unreadable += len(faults)
+        run.unreadable += len(faults)
         return
     reason = {"source": source.format.source, "records": 1}
-    rows = [{**reason, "file": name, "reason": fault} for name, fault in faults.items()]
-    aside = tables.SET_ASIDE.fit(pl.DataFrame(rows)).drop("delivery")
-    run.batch.add(Delivery(bad, part.digest, {"set_aside": aside}, part.names))
+    run.batch.add(
+        Delivery(
+            bad,
+            part.digest,
+            {
+                "set_aside": fit(
+                    SET_ASIDE,
+                    [{**reason, "file": name, "reason": fault} for name, fault in faults.items()],
+                )
+            },
+            part.names,
+        )
+    )
 
 
 def _read_part(source: Source, part: Part, run: Run) -> Faults:
@@ -84,23 +93,19 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return faults
     cube = merge(cubes)
     if cube.hourly.is_empty() and cube.set_aside.height:
-        reason = f"no row could be read: {cube.set_aside['reason'][0]}"
-        return dict.fromkeys(part.names, reason)
+        return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
     run.batch.series.append(cube.series)
-    run.log.totals.append(cube.totals)
+    run.totals.append(cube.totals)
     if cube.lacking:
-        run.log.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
+        run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
     whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        run.batch.add(
-            _with_money(
-                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
-            )
-        )
+        empty = replace(whole, name=f"{part.name}:{month}", tables={})
+        run.batch.add(_with_money(empty, of_period(cube, month)))
     return {}
 
 
@@ -115,25 +120,26 @@ def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
 
 def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
     """Changes, signals or a catalogue; of signals each day is a delivery."""
-    reading = read(
-        part.files, *((run.workspace.mapping.service_tags,) if source.format.reads_tags else ())
-    )
+    tags = [run.workspace.mapping.service_tags] if source.format.reads_tags else []
+    reading = read(part.files, *tags)
     run.tell(part.files[-1].name, len(part.files))
-    names = dict(zip(map(str, part.files), part.names, strict=True))
-    aside = reading.set_aside.with_columns(pl.col("file").replace(names))
+    aside = reading.set_aside.with_columns(
+        pl.col("file").replace(dict(zip(map(str, part.files), part.names, strict=True)))
+    )
     reasons = dict(aside.filter(pl.col("place").is_null()).select("file", "reason").iter_rows())
     faults = {name: str(reasons[name]) for name in part.names if name in reasons}
     if faults and (run.has(part.name) or len(faults) == len(part.files)):
         return faults
-    run.log.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
-    run.log.hints += [f"{source.path}: {note}" for note in reading.notes]
+    run.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
+    run.hints += [f"{source.path}: {note}" for note in reading.notes]
     table = TABLES[source.format.section]
     delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
     days = reading.by_day() if table == "signals" else {}
     for day, piece in days.items():
-        frames, rows = {table: piece.rows, "seen": piece.seen}, piece.rows.height
-        name = f"{part.name}:{day}"
-        run.batch.add(replace(delivery, name=name, tables=frames, rows=rows))
+        frames = {table: piece.rows, "seen": piece.seen}
+        run.batch.add(
+            Delivery(f"{part.name}:{day}", part.digest, frames, part.names, piece.rows.height)
+        )
     if table != "signals":
         frames = {"set_aside": aside, table: reading.rows, "seen": reading.seen}
         delivery = replace(delivery, tables=frames, rows=reading.rows.height)
@@ -152,7 +158,7 @@ def read_live(source: Source, live: Live, run: Run) -> None:
     try:
         places = live.places or (live.default_place(),)
     except UnreachableError as error:
-        run.log.miss(source.key, error)
+        run.miss(source.key, error)
         return
     for place in places:
         _read_place(source, live, place, run)
@@ -162,29 +168,40 @@ def _read_place(source: Source, live: Live, place: str, run: Run) -> None:
     """The days that are new; where the source goes away half-way, what was read is kept."""
     prefix, last = f"{live.prefix}{place}:", None
     request = Request(place, live.wanted_days(prefix, run.known, run.now), run.now)
-    run.log.skipped += live.days - len(request.days)
+    run.skipped += live.days - len(request.days)
     try:
         for day, reading in live.ask(request):
             last = f"{prefix}{day}"
             run.tell(last, 0)
-            run.log.reached = True
+            run.reached = True
             _take_day(source, last, live.digest(reading), reading, run)
     except UnreachableError as error:
         if last is None:
-            run.log.miss(source.key, error)
+            run.miss(source.key, error)
         else:
-            problem = f"{last} was the last day that was read, the rest comes next time"
-            run.log.messages.append(f"{problem}: {error.problem}. {error.found}")
-    run.log.messages += request.notes
+            run.messages.append(
+                f"{last} was the last day that was read, the rest comes next time: "
+                f"{error.problem}. {error.found}"
+            )
+    run.messages += request.notes
 
 
 def _take_day(source: Source, name: str, digest: str, reading: Reading, run: Run) -> None:
     """A day as a delivery; one of which nothing could be read stays as it was."""
     spoiled = reading.rows.is_empty() and reading.set_aside.height > 0
     if run.known.get(name) == digest or (spoiled and name in run.known):
-        run.log.skipped += 1
+        run.skipped += 1
         return
-    run.log.read += 1
-    table = TABLES[source.format.section]
-    frames = {table: reading.rows, "seen": reading.seen, "set_aside": reading.set_aside}
-    run.batch.add(Delivery(name, digest, frames, rows=reading.rows.height))
+    run.read += 1
+    run.batch.add(
+        Delivery(
+            name,
+            digest,
+            {
+                TABLES[source.format.section]: reading.rows,
+                "seen": reading.seen,
+                "set_aside": reading.set_aside,
+            },
+            rows=reading.rows.height,
+        )
+    )

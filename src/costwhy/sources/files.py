@@ -5,7 +5,9 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,6 @@ from costwhy.errors import SourceError
 MAX_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
 SHOWN_COLUMNS = 20
-_PROBED_LINES = 5
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
@@ -55,8 +56,13 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
     if place.is_file():
         return (place,)
     if place.is_dir():
-        below = (file for file in place.rglob("*") if ".git" not in file.relative_to(place).parts)
-        found = [file for file in below if files.is_named(str(file)) and file.is_file()]
+        found = [
+            file
+            for file in place.rglob("*")
+            if ".git" not in file.relative_to(place).parts
+            and files.is_named(str(file))
+            and file.is_file()
+        ]
         reason = f"no file that ends in {', '.join(files.endings)} in {place}"
     elif any(mark in path for mark in "*?["):
         # Path.glob would find hidden files too
@@ -96,8 +102,7 @@ def read_bytes(file: Path) -> bytes:
 
 def too_large(limit: int) -> SourceError:
     """The error of a file beyond a limit."""
-    size = f"{limit // 2**20} MB"
-    return SourceError(f"the file is larger than {size} when decompressed: split it")
+    return SourceError(f"the file is larger than {limit >> 20} MB when decompressed: split it")
 
 
 def first_line(error: Exception) -> str:
@@ -107,12 +112,11 @@ def first_line(error: Exception) -> str:
 
 def require_columns(schema: Mapping[str, pl.DataType], needed: Sequence[str]) -> None:
     """Raises SourceError where a table lacks a column, or its column `time` has no zone."""
-    missing = next((name for name in needed if name not in schema), None)
-    if missing:
-        shown = ", ".join(list(schema)[:SHOWN_COLUMNS])
-        raise SourceError(f"the file has no column {missing!r}; its columns are {shown}")
-    time = schema["time"]
-    if isinstance(time, pl.Datetime) and time.time_zone is None:
+    for name in needed:
+        if name not in schema:
+            shown = ", ".join(list(schema)[:SHOWN_COLUMNS])
+            raise SourceError(f"the file has no column {name!r}; its columns are {shown}")
+    if schema["time"] == pl.Datetime and not getattr(schema["time"], "time_zone", None):
         raise SourceError("its times have no zone: write `time` as a timestamp in UTC")
 
 
@@ -150,16 +154,14 @@ def read_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, msgspec
     try:
         yield from _unfold(data, keys, "")
     except _NO_JSON as error:
-        lines = data.splitlines()
-        first = [line for line in lines if line.strip()][:_PROBED_LINES]
-        if not any(_is_object(line) for line in first):
+        lines = {n: line for n, line in enumerate(data.splitlines(), start=1) if line.strip()}
+        if not any(_is_object(line) for line in islice(lines.values(), 5)):
             raise SourceError(f"the file is not JSON: {error}") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                try:
-                    yield from _unfold(line, keys, f"line {number}")
-                except _NO_JSON:
-                    yield f"line {number}", line  # its reader decodes it again and says why
+        for number, line in lines.items():
+            try:
+                yield from _unfold(line, keys, f"line {number}")
+            except _NO_JSON:
+                yield f"line {number}", line  # its reader decodes it again and says why
 
 
 def _unfold(data: bytes, keys: Sequence[str], place: str) -> list[tuple[str, msgspec.Raw | bytes]]:
@@ -168,15 +170,12 @@ def _unfold(data: bytes, keys: Sequence[str], place: str) -> list[tuple[str, msg
         lists = [whole[key] for key in keys if key in whole]
         if not lists:
             return [(place or "record 1", data)]
-        decoded = (msgspec.json.decode(text, type=list[msgspec.Raw]) for text in lists)
-        whole = [raw for records in decoded for raw in records]
+        whole = [raw for text in lists for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
     before = f"{place}, " if place else ""
     return [(f"{before}record {number}", raw) for number, raw in enumerate(whole, start=1)]
 
 
 def _is_object(line: bytes) -> bool:
-    try:
-        msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except _NO_JSON:
-        return False
-    return True
+    with suppress(*_NO_JSON):
+        return isinstance(msgspec.json.decode(line, type=dict[str, msgspec.Raw]), dict)
+    return False

@@ -92,8 +92,10 @@ class Request:
 
 def contents(reading: Reading) -> bytes:
     """What was read, as bytes that are the same for the same rows in any order."""
-    frames = (reading.rows, reading.set_aside, reading.seen)
-    return b"".join(frame.sort(frame.columns).write_csv().encode() + b"\0" for frame in frames)
+    return b"".join(
+        frame.sort(frame.columns).write_csv().encode() + b"\0"
+        for frame in (reading.rows, reading.set_aside, reading.seen)
+    )
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,10 @@ def whole_hour(moment: datetime) -> datetime:
 
 def of_day(reading: Reading, day: date, column: str) -> Reading:
     """The rows and the hours seen of one day, by `column`; what was set aside is on no day."""
-    rows = reading.rows.filter(pl.col(column).dt.date() == day)
     return Reading(
-        rows, reading.set_aside.clear(), reading.seen.filter(pl.col("hour").dt.date() == day)
+        reading.rows.filter(pl.col(column).dt.date() == day),
+        reading.set_aside.clear(),
+        reading.seen.filter(pl.col("hour").dt.date() == day),
     )
 
 

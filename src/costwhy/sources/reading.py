@@ -138,14 +138,16 @@ class Collector:
     def reading(self) -> Reading:
         """What was collected."""
         self._flush()
-        seen = [
-            {"source": self.source, "account": account, "hour": hour, "records": records}
-            for (account, hour), records in self._seen.items()
-        ]
         return Reading(
             rows=pl.concat(self._frames) if self._frames else fit(self.table, []),
             set_aside=fit(SET_ASIDE, self._aside),
-            seen=fit(SEEN, seen).sort("hour", "account"),
+            seen=fit(
+                SEEN,
+                [
+                    {"source": self.source, "account": account, "hour": hour, "records": records}
+                    for (account, hour), records in self._seen.items()
+                ],
+            ).sort("hour", "account"),
         )
 
     def _flush(self) -> None:
@@ -180,14 +182,11 @@ def to_mapping(value: object) -> dict[str, Any]:
 
 def beginning(record: object) -> str | None:
     """The first characters of a record, to be shown."""
-    if record is None:
-        return None
-    if isinstance(record, str):
-        return clean(record, SHOWN)
-    if isinstance(record, bytes | memoryview | msgspec.Raw):
-        start = bytes(memoryview(record)[: 4 * SHOWN])
-        return clean(start.decode("utf-8", "replace"), SHOWN)
-    return clean(msgspec.json.encode(record).decode(), SHOWN)
+    if record is None or isinstance(record, str):
+        return record and clean(record, SHOWN)
+    is_raw = isinstance(record, bytes | memoryview | msgspec.Raw)
+    data = memoryview(record) if is_raw else msgspec.json.encode(record)  # type: ignore[arg-type]
+    return clean(bytes(data[: 4 * SHOWN]).decode("utf-8", "replace"), SHOWN)
 
 
 def to_time(value: object) -> datetime:

@@ -2,21 +2,20 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from costwhy.errors import SourceError
 from costwhy.remote import aws
 
 SCHEME = "s3://"
 ROOT = "s3:"  # the folder of a mirror that stands for the scheme
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 
-@dataclass(frozen=True)
-class S3Object:
+class S3Object(msgspec.Struct, frozen=True):
     """One object as the bucket lists it."""
 
     key: str
@@ -37,17 +36,20 @@ def local_path(address: str) -> str:
 
 def address_of(file: Path) -> str | None:
     """The address of a mirrored file; null for a file that is not of a mirror."""
-    if ROOT not in file.parts:
-        return None
-    return SCHEME + "/".join(file.parts[file.parts.index(ROOT) + 1 :])
+    _, root, below = f"/{file.as_posix()}".partition(f"/{ROOT}/")
+    return SCHEME + below if root else None
 
 
 def split_address(address: str) -> tuple[str, str]:
     """Bucket and key, prefix or glob. Raises SourceError where the address is none."""
     bucket, _, rest = address.removeprefix(SCHEME).partition("/")
-    if not is_address(address) or not _BUCKET.fullmatch(bucket):
-        found, fix = bucket or "no bucket", "write s3://bucket/prefix/"
-        raise SourceError(f"{address!r} is no address on S3", found=found, fix=fix)
+    name = r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]"
+    if not is_address(address) or not re.fullmatch(name, bucket):
+        raise SourceError(
+            f"{address!r} is no address on S3",
+            found=bucket or "no bucket",
+            fix="write s3://bucket/prefix/",
+        )
     return bucket, rest
 
 
@@ -58,13 +60,15 @@ def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> li
         found = list(_listed(client, bucket, rest, wanted))
     except aws.FAULTS as error:
         if aws.code_of(error) == "NoSuchBucket":
-            fix = "correct `path` in costwhy.toml"
-            raise SourceError(f"there is no bucket {bucket}", found=address, fix=fix) from None
+            raise SourceError(
+                f"there is no bucket {bucket}", found=address, fix="correct `path` in costwhy.toml"
+            ) from None
         raise aws.unreachable(f"{address} could not be listed", error) from None
     if not found:
-        fix = "correct `path` in costwhy.toml; names that only begin so are written PREFIX*"
         raise SourceError(
-            f"there is nothing to read at {address}", found="no object of this kind", fix=fix
+            f"there is nothing to read at {address}",
+            found="no object of this kind",
+            fix="correct `path` in costwhy.toml; names that only begin so are written PREFIX*",
         )
     return found
 
@@ -82,17 +86,16 @@ def _listed(
         re.split(r"[*?\[]", rest, maxsplit=1)[0] if is_glob else rest and rest.rstrip("/") + "/"
     )
     pattern = _pattern(rest if is_glob else "**")
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        for content in page.get("Contents", []):
-            key = content["Key"]
-            if not key.endswith("/") and wanted(key) and pattern.fullmatch(key):
-                yield _object(content)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    for content in (content for page in pages for content in page.get("Contents", [])):
+        key = content["Key"]
+        if not key.endswith("/") and wanted(key) and pattern.fullmatch(key):
+            yield _object(content)
 
 
 def _object(content: dict[str, Any]) -> S3Object:
     try:
-        names = ("Key", "ETag", "Size", "LastModified")
-        return S3Object(*(content[name] for name in names))
+        return S3Object(*(content[name] for name in ("Key", "ETag", "Size", "LastModified")))
     except KeyError as error:
         raise ValueError(f"the listing names an object without its {error}") from None
 

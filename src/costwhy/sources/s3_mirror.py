@@ -2,7 +2,7 @@
 
     FOLDER/s3:/BUCKET/KEY      the objects under their own names: periods are recognised by them
     FOLDER/partial/DIGEST      what has arrived of an object; a cut transfer goes on from there
-    FOLDER/index.jsonl         key, ETag and size of every object that is here whole
+    FOLDER/index.jsonl         every object that is here whole, as the bucket listed it
 
 An object is fetched where its ETag or size has changed. Of a billing export only the files of the
 newest delivery of each period are fetched, as its manifest names them. What has vanished from the
@@ -14,9 +14,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field
 from io import BufferedWriter
 from pathlib import Path
@@ -46,7 +46,6 @@ CHUNK = 2**16  # bytes in memory of each of them; a cut costs no more, what has 
 STALLS = 5  # attempts in a row that bring nothing before an object is given up
 PAUSE = 0.2  # seconds before the second attempt; doubled each time
 LOCK_WAIT = 10.0
-_PLAIN_MD5 = re.compile(r"[0-9a-f]{32}")
 Tell = Callable[[str, int, int], None]  # told the object, how many are done, how many there are
 
 
@@ -63,14 +62,6 @@ class Mirror:
     removed: int
     bytes: int
     refused: tuple[str, ...] = ()
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """An object that is here whole: a line of the index."""
-
-    key: str
-    etag: str
-    size: int
 
 
 class _ReplacedError(Exception):
@@ -143,7 +134,7 @@ class _Transfer:
         self.total = len(useful)
         removed = self._remove({self._path(one.key) for one in useful})
         self._fetch_all([one for one in useful if not one.key.endswith(MANIFEST)], known)
-        self._compact([_entry(one) for one in useful if self._path(one.key).is_file()])
+        self._compact([one for one in useful if self._path(one.key).is_file()])
         return Mirror(self.fetched, self.kept, removed, self.received, tuple(sorted(self.refused)))
 
     def _path(self, key: str) -> Path:
@@ -157,7 +148,7 @@ class _Transfer:
             if path in kept or not kept.keys().isdisjoint(path.parents):
                 reason = reason or "another object has the same name as a file or as a folder"
             if reason:
-                self._refuse(one.key, reason)
+                self.refused.append(f"{SCHEME}{self.bucket}/{one.key}: {reason}")
             else:
                 kept[path] = one
         return sorted(kept.values(), key=lambda one: one.key)
@@ -174,7 +165,7 @@ class _Transfer:
         )
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
-    def _fetch_all(self, objects: list[S3Object], known: dict[str, Entry]) -> None:
+    def _fetch_all(self, objects: list[S3Object], known: dict[str, S3Object]) -> None:
         """Fetch those that are new or changed; the first fault stops all."""
         needed = [one for one in objects if not self._is_here(one, known.get(one.key))]
         self.kept += len(objects) - len(needed)
@@ -187,12 +178,15 @@ class _Transfer:
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _is_here(self, one: S3Object, known: Entry | None) -> bool:
+    def _is_here(self, one: S3Object, known: S3Object | None) -> bool:
+        """A file that somebody altered has another time than its object."""
         path = self._path(one.key)
-        if known != _entry(one) or not path.is_file():
-            return False
-        there = path.stat()  # a file that somebody altered has another time than its object
-        return there.st_size == one.size and abs(there.st_mtime - one.modified.timestamp()) < 1
+        return (
+            known == one
+            and path.is_file()
+            and path.stat().st_size == one.size
+            and abs(path.stat().st_mtime - one.modified.timestamp()) < 1
+        )
 
     def _fetch_one(self, one: S3Object) -> None:
         path, address = self._path(one.key), f"{SCHEME}{self.bucket}/{one.key}"
@@ -205,16 +199,16 @@ class _Transfer:
         try:
             self._fetch(one, partial, address)
         except _ArchivedError:
-            self._refuse(one.key, "it lies in an archive: restore it first")
+            self.refused.append(f"{address}: it lies in an archive: restore it first")
             return
         except OSError as error:
             raise aws.unreachable(f"{address} could not be stored", error) from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        times = (one.modified.timestamp(),) * 2  # the newest of several deliveries is found by it
-        os.utime(partial, times)
+        # the newest of several deliveries is found by its time
+        os.utime(partial, (one.modified.timestamp(), one.modified.timestamp()))
         partial.replace(path)
         with self._guard, (self.folder / "index.jsonl").open("ab") as index:
-            index.write(msgspec.json.encode(_entry(one)) + b"\n")
+            index.write(msgspec.json.encode(one) + b"\n")
             self.fetched += 1
             self.tell(address, self.kept + self.fetched, self.total)
 
@@ -265,26 +259,23 @@ class _Transfer:
             partial.write_bytes(b"")
             raise ValueError("what arrived has another checksum than the object")
 
-    def _refuse(self, key: str, reason: str) -> None:
-        self.refused.append(f"{SCHEME}{self.bucket}/{key}: {reason}")
-
     # ------------------------------------------------------------ what is here
 
-    def _index(self) -> dict[str, Entry]:
+    def _index(self) -> dict[str, S3Object]:
         """What is here whole; the last line of a key counts, a torn line does not."""
-        known: dict[str, Entry] = {}
+        known: dict[str, S3Object] = {}
         with suppress(FileNotFoundError):
             for line in (self.folder / "index.jsonl").read_bytes().splitlines():
                 with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                    entry = msgspec.json.decode(line, type=Entry)
-                    known[entry.key] = entry
+                    one = msgspec.json.decode(line, type=S3Object)
+                    known[one.key] = one
         return known
 
-    def _compact(self, present: Sequence[Entry]) -> None:
+    def _compact(self, present: Sequence[S3Object]) -> None:
         """One line for each object, and no parts of objects that are no longer wanted."""
         draft = self.folder / "index.draft"
         draft.write_bytes(
-            msgspec.json.Encoder().encode_lines(sorted(present, key=lambda entry: entry.key))
+            msgspec.json.Encoder().encode_lines(sorted(present, key=lambda one: one.key))
         )
         draft.replace(self.folder / "index.jsonl")
         for partial in (self.folder / "partial").glob("*"):
@@ -292,17 +283,13 @@ class _Transfer:
 
     def _remove(self, wanted: set[Path]) -> int:
         """Remove other files, and folders that are then empty. Returns how many files went."""
-        found = [*(self.folder / ROOT).rglob("*")]
+        found = (self.folder / ROOT).rglob("*")
         gone = [path for path in found if path.is_file() and path not in wanted]
         for path in gone:
             path.unlink()
             with suppress(OSError):  # it is not empty
                 os.removedirs(path.parent)
         return len(gone)
-
-
-def _entry(one: S3Object) -> Entry:
-    return Entry(one.key, one.etag, one.size)
 
 
 def _unfit(key: str) -> str:
@@ -349,30 +336,29 @@ def _is_sound(partial: Path, one: S3Object, answer: dict[str, Any]) -> bool:
     """
     etag = one.etag.strip('"')
     plain = (
-        _PLAIN_MD5.fullmatch(etag)
+        re.fullmatch("[0-9a-f]{32}", etag)
         and answer.get("ServerSideEncryption") in {None, "AES256"}
         and "SSECustomerAlgorithm" not in answer
     )
     if not plain or partial.stat().st_size != one.size:
         return True
     with partial.open("rb") as stream:
-        digest = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False))
-    return digest.hexdigest() == etag
+        return (
+            hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+            == etag
+        )
 
 
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> AbstractContextManager[object]:
     """One process at a time; the operating system frees the lock of one that was killed."""
     try:
-        locked = FileLock(folder / "lock", LOCK_WAIT, fallback_to_soft=False).acquire()
+        return FileLock(folder / "lock", LOCK_WAIT, fallback_to_soft=False).acquire()
     except Timeout:
         raise SourceError(
             "the mirror is being filled by another costwhy",
             found=str(folder),
             fix="wait until it is done, and run it again",
         ) from None
-    with locked:
-        yield
 
 
 __all__ = ["Mirror", "address_of", "is_address", "local_path", "mirror"]

@@ -17,10 +17,6 @@ from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
 _FAILED = ("Failed", "Cancelled", "Overridden", "Unfulfilled")
-_CAPACITY = re.compile(r"from (\d{1,9}) to (\d{1,9})")
-_TARGET = re.compile(r"[Ss]etting desired \w+ to (\d{1,9})|desired \w+ to (\d{1,9})")
-_ARN = re.compile(r"arn:[\w-]+:autoscaling:(?P<region>[\w-]*):(?P<account>\d*):")
-_ZONE = re.compile(r'"Availability Zone"\s*:\s*"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]?')
 
 
 class _Activity(msgspec.Struct, rename="pascal"):
@@ -35,13 +31,11 @@ class _Activity(msgspec.Struct, rename="pascal"):
     details: Any = None
 
 
-_DECODER = msgspec.json.Decoder(_Activity)
-
-
 def read(sources: Sequence[Path]) -> Reading:
     """Changes of kind `scaling`; failed and cancelled activities are seen, and are no changes."""
-    keys = ("Activities", "ScalingActivities")
-    return read_activities((file, files.read_records(file, keys)) for file in sources)
+    return read_activities(
+        (file, files.read_records(file, ("Activities", "ScalingActivities"))) for file in sources
+    )
 
 
 def read_activities(
@@ -51,7 +45,7 @@ def read_activities(
     collector = Collector(CHANGES, "autoscaling")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
-        activity = _DECODER.decode(text)
+        activity = msgspec.json.decode(text, type=_Activity)
         row = _row(activity)
         collector.see(row["account"], row["time"])
         if activity.status_code not in _FAILED:
@@ -65,12 +59,13 @@ def read_activities(
 def _row(activity: _Activity) -> dict[str, Any]:
     ecs, asked = activity.resource_id or "", "user request" in activity.cause.lower()
     source = "application-autoscaling" if ecs else "autoscaling"
-    arn = _ARN.match(activity.auto_scaling_group_arn or "")
-    zone = _ZONE.search(activity.details) if isinstance(activity.details, str) else None
-    change = _CAPACITY.search(activity.cause[:5000])
-    target = _TARGET.search(activity.description[:5000])
-    before, after = change.groups() if change else (None, target and (target[1] or target[2]))
-    words = ": ".join(part for part in (activity.description, activity.cause) if part)
+    arn = re.match(r"arn:[\w-]+:autoscaling:([\w-]*):(\d*):", activity.auto_scaling_group_arn or "")
+    details = activity.details if isinstance(activity.details, str) else ""
+    zone = re.search(r'"Availability Zone"\s*:\s*"([a-z]{2}(?:-[a-z]+)+-\d)[a-z]?', details)
+    region, account = arn.groups() if arn else (zone and zone[1], None)
+    change = re.search(r"from (\d{1,9}) to (\d{1,9})", activity.cause[:5000])
+    target = re.search(r"desired \w+ to (\d{1,9})", activity.description[:5000])
+    before, after = change.groups() if change else (None, target and target[1])
     return {
         "change_id": to_text(activity.activity_id),
         "time": to_time(activity.start_time),
@@ -79,12 +74,15 @@ def _row(activity: _Activity) -> dict[str, Any]:
         "event": f"{source}.amazonaws.com:ScalingActivity",
         "service": to_text(ecs.rsplit("/", 1)[-1]) if ecs.startswith("service/") else None,
         "resource": to_text(activity.auto_scaling_group_name or activity.resource_id),
-        "account": (arn["account"] or None) if arn else None,
-        "region": (arn["region"] or None) if arn else (zone[1] if zone else None),
+        "account": account or None,
+        "region": region or None,
         "actor": None if asked else f"{source}.amazonaws.com",
         "actor_kind": None if asked else "service",
         "automated": not asked,  # by a rule of the group, not by a user
-        "summary": clean(words, 500) or None,
+        "summary": clean(
+            ": ".join(part for part in (activity.description, activity.cause) if part), 500
+        )
+        or None,
         "before": f'{{"desired_capacity":{int(before)}}}' if before else None,
         "after": f'{{"desired_capacity":{int(after)}}}' if after else None,
     }

@@ -35,8 +35,9 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
     """
     region, days = request.place, sorted(request.days)
     try:
-        activities = _activities(region, days[0])
-        reading = autoscaling.read_activities([(Path(f"Scaling activities {region}"), activities)])
+        reading = autoscaling.read_activities(
+            [(Path(f"Scaling activities {region}"), _activities(region, days[0]))]
+        )
     except aws.FAULTS as error:
         raise aws.unreachable(f"scaling activities in {region} could not be read", error) from None
     for day in days:

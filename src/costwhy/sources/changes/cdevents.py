@@ -85,8 +85,8 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(
             "context.type is no CDEvents type (dev.cdevents.SUBJECT.PREDICATE.VERSION)"
         )
-    content = to_mapping(event.subject.content)
-    environment, is_service = content.get("environment"), found["subject"] == "service"
+    content, is_service = to_mapping(event.subject.content), found["subject"] == "service"
+    environment = content.get("environment")
     named = event.subject.id if is_service else to_mapping(content.get("service")).get("id")
     kind = _KINDS.get(found["predicate"], "other") if is_service else "other"
     custom, reasons = stated(to_mapping(event.custom_data), "customData.")

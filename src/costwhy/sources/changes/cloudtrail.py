@@ -26,7 +26,6 @@ _READS = (
     "Query", "Scan", "View", "Preview", "Simulate", "Validate", "Test", "Check", "Estimate",
     "AssumeRole", "Filter", "Poll", "Receive",
 )  # fmt: skip
-_DELIVERED = re.compile(r"_(\d{8}T\d{4})Z_")
 
 
 class _Head(msgspec.Struct, rename="camel"):
@@ -40,15 +39,6 @@ class _Head(msgspec.Struct, rename="camel"):
     error_code: str | None = None
     event_category: str | None = None
     recipient_account_id: str | None = None
-
-    @property
-    def is_change(self) -> bool:
-        """A write that succeeded."""
-        reads = self.read_only if self.read_only is not None else self.event_name.startswith(_READS)
-        return str(reads).lower() == "false" and not self.error_code
-
-
-_HEAD = msgspec.json.Decoder(_Head)
 
 
 def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) -> Reading:
@@ -69,17 +59,20 @@ def read_events(
     collector = Collector(CHANGES, "cloudtrail")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
-        head = _HEAD.decode(text)
+        head = msgspec.json.decode(text, type=_Head)
         if head.event_category == "Insight":
             return
-        time = to_time(head.event_time)
-        if head.is_change and not head.event_id:
+        time, reads = to_time(head.event_time), head.read_only
+        reads = head.event_name.startswith(_READS) if reads is None else reads
+        is_change = str(reads).lower() == "false" and not head.error_code
+        if is_change and not head.event_id:
             raise ValueError("the record has no eventID")
-        row = _row(msgspec.json.decode(text), head, time, service_tags) if head.is_change else None
+        row = _row(msgspec.json.decode(text), head, time, service_tags) if is_change else None
         collector.see(to_text(head.recipient_account_id), time)
         if row:
-            row["known_at"] = max(time, delivered) if delivered else None
-            collector.keep_once(row, head.event_id)
+            collector.keep_once(
+                {**row, "known_at": max(time, delivered) if delivered else None}, head.event_id
+            )
 
     for file, records in sources:
         delivered = _delivery_time(file)
@@ -91,9 +84,10 @@ def _row(
     record: dict[str, Any], head: _Head, time: datetime, service_tags: Collection[str]
 ) -> dict[str, Any]:
     """Columns of `changes`. Instances that an Auto Scaling group started itself carry its tag."""
-    actor, asked = find_actor(record), calls.values_asked(record)
-    started = calls.plain_name(str(record.get("eventName"))) == "RunInstances"
-    scaled = started and "aws:autoscaling:groupName" in str(asked)
+    actor, parameters = find_actor(record), calls.parameters_of(record)
+    asked = calls.short_json(parameters) if parameters else None
+    operation = calls.plain_name(str(record.get("eventName")))
+    scaled = operation == "RunInstances" and "aws:autoscaling:groupName" in str(asked)
     return {
         "change_id": to_text(head.event_id),
         "time": time,
@@ -115,7 +109,7 @@ def _row(
 
 def _delivery_time(file: Path) -> datetime | None:
     """When CloudTrail delivered the file, from its name; null where the name does not say."""
-    found = _DELIVERED.search(file.name)
+    found = re.search(r"_(\d{8}T\d{4})Z_", file.name)
     try:
         return datetime.strptime(found[1], "%Y%m%dT%H%M").replace(tzinfo=UTC) if found else None
     except ValueError:

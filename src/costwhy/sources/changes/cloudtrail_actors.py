@@ -5,7 +5,7 @@ Source: AWS, *CloudTrail userIdentity element*.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from costwhy.sources.reading import to_mapping, to_text
@@ -42,10 +42,6 @@ _ORCHESTRATORS = (
     "amplify.",
     "proton.",
 )
-_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
-_PLAIN_NAME = re.compile(r"[^\W\d_]+([._ -][^\W\d_]+)+")
-_SSO = "AWSReservedSSO_"
-_LINKED = "AWSServiceRoleFor"
 
 
 @dataclass(frozen=True)
@@ -64,9 +60,8 @@ class Actor:
 
 def is_pipeline(name: str) -> bool:
     """Whether a name is like that of a delivery pipeline: `ci-deployer`, `github-actions`."""
-    low = name.lower()
-    words = re.split(r"[^a-z0-9\]]+", low)
-    return any(part in low for part in _PIPELINE_PARTS) or not _PIPELINE_WORDS.isdisjoint(words)
+    is_word = not _PIPELINE_WORDS.isdisjoint(re.split(r"[^a-z0-9\]]+", name.lower()))
+    return is_word or any(part in name.lower() for part in _PIPELINE_PARTS)
 
 
 def kind_of(name: str | None) -> str | None:
@@ -80,34 +75,34 @@ def find_actor(record: Mapping[str, Any]) -> Actor:
     """The actor of a CloudTrail record."""
     identity = to_mapping(record.get("userIdentity"))
     actor = _named(identity)
-    if actor.automated:
-        return actor
-    return Actor(
-        actor.name or to_text(identity.get("invokedBy")),
-        actor.kind or "service",
-        actor.role,
-        _is_routine(record, identity),
+    return replace(
+        actor,
+        name=actor.name or to_text(identity.get("invokedBy")),
+        kind=actor.kind or "service",
+        automated=actor.automated or _is_routine(record, identity),
     )
 
 
 def _is_routine(record: Mapping[str, Any], identity: Mapping[str, Any]) -> bool:
     """AWS itself acts: a service event, or a call by a service that carries out no order."""
-    callers = [to_text(identity.get("invokedBy")), to_text(record.get("sourceIPAddress"))]
-    services = [caller for caller in callers if caller and caller.endswith(".amazonaws.com")]
-    if any(service.startswith(_ORCHESTRATORS) for service in services):
-        return False
-    return bool(services) or record.get("eventType") == "AwsServiceEvent"
+    services = [
+        caller
+        for caller in [to_text(identity.get("invokedBy")), to_text(record.get("sourceIPAddress"))]
+        if caller and caller.endswith(".amazonaws.com")
+    ]
+    is_order = any(service.startswith(_ORCHESTRATORS) for service in services)
+    return not is_order and (bool(services) or record.get("eventType") == "AwsServiceEvent")
 
 
 def _named(identity: Mapping[str, Any]) -> Actor:
     match identity.get("type"):
         case "Root":
             return Actor("root", "person")
+        case "AssumedRole" | "FederatedUser" | "Role":
+            return _assumed(identity)
         case "IAMUser":
             user = to_text(identity.get("userName")) or _tail(identity.get("arn"))
             return Actor(user, kind_of(user) or "person")
-        case "AssumedRole" | "FederatedUser" | "Role":
-            return _assumed(identity)
         case "IdentityCenterUser" | "SAMLUser" | "WebIdentityUser" | "Directory":
             user = to_text(identity.get("userName")) or to_text(identity.get("principalId"))
             return Actor(user, kind_of(user) or "person")
@@ -120,21 +115,21 @@ def _named(identity: Mapping[str, Any]) -> Actor:
 def _assumed(identity: Mapping[str, Any]) -> Actor:
     """A role's session: the person where one is named, else the pipeline, else the session."""
     context = to_mapping(identity.get("sessionContext"))
-    role = to_text(to_mapping(context.get("sessionIssuer")).get("userName")) or _role_of(identity)
+    # arn:aws:sts::1:assumed-role/ROLE/SESSION
+    in_arn = re.fullmatch("[^/]*assumed-role/([^/]+)/[^/]*", to_text(identity.get("arn")) or "")
+    issuer = to_text(to_mapping(context.get("sessionIssuer")).get("userName"))
+    role = issuer or (in_arn[1] if in_arn else None)
     session = _tail(identity.get("arn")) or _tail(identity.get("principalId"), ":")
     source = to_text(context.get("sourceIdentity"))
-    if role and role.startswith(_LINKED):
+    if role and role.startswith("AWSServiceRoleFor"):
         return Actor(to_text(identity.get("invokedBy")) or role, "service", role, automated=True)
-    if session and _INSTANCE.fullmatch(session):
+    if session and re.fullmatch("i-[0-9a-f]{8,17}", session):
         return Actor(session, "role", role, automated=True)
-    person = _person(source, session, role or "")
-    if person:
+    if person := _person(source, session, role or ""):
         return Actor(person, "person", role)
-    return (
-        Actor(role, "pipeline", role)
-        if role and is_pipeline(role)
-        else Actor(source or session or role, "role", role)
-    )
+    is_delivery = role and is_pipeline(role)
+    name, kind = (role, "pipeline") if is_delivery else (source or session or role, "role")
+    return Actor(name, kind, role)
 
 
 def _person(source: str | None, session: str | None, role: str) -> str | None:
@@ -142,15 +137,10 @@ def _person(source: str | None, session: str | None, role: str) -> str | None:
     for name in (source, session):
         if name and "@" in name:
             return name
-    if role.startswith(_SSO):
+    if role.startswith("AWSReservedSSO_"):
         return session
-    return source if source and _PLAIN_NAME.fullmatch(source) and not is_pipeline(source) else None
-
-
-def _role_of(identity: Mapping[str, Any]) -> str | None:
-    """arn:aws:sts::1:assumed-role/ROLE/SESSION -> ROLE"""
-    parts = (to_text(identity.get("arn")) or "").split("/")
-    return parts[1] if len(parts) == 3 and parts[0].endswith("assumed-role") else None
+    is_name = source and re.fullmatch(r"[^\W\d_]+([._ -][^\W\d_]+)+", source)
+    return source if source and is_name and not is_pipeline(source) else None
 
 
 def _tail(value: object, mark: str = "/") -> str | None:

@@ -31,10 +31,11 @@ def read(
     region = request.place
     client = aws.client("cloudtrail", region)
     for start, end in request.windows(1):
-        shown = Path(f"CloudTrail {region} {start:%Y-%m-%d}")
         try:
-            events = _events(client, start, end)
-            reading = cloudtrail.read_events([(shown, events)], service_tags)
+            reading = cloudtrail.read_events(
+                [(Path(f"CloudTrail {region} {start:%Y-%m-%d}"), _events(client, start, end))],
+                service_tags,
+            )
         except aws.FAULTS as error:
             raise aws.unreachable(f"CloudTrail in {region} could not be read", error) from None
         yield (

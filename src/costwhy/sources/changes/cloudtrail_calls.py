@@ -13,7 +13,6 @@ from costwhy.sources.reading import clean, to_mapping, to_text
 MAX_JSON = 4096  # Bytes of JSON that are kept of the values before or after a change
 MAX_NAMES = 50  # Names that one call can touch
 _DEEPEST = 8
-_VERSION = re.compile(r"\d{8}(_?v\d+)?$|\d{4}_\d{2}_\d{2}(v\d+)?$")
 
 _KINDS = {
     "deploy": """
@@ -77,7 +76,6 @@ _SIZES = {
     "nodeType",
     "iops",
 }
-_THROUGHPUT = {"provisionedThroughput", "billingMode", "onDemandThroughput"}
 _MAIN = (
     "resourceId", "resourceArn", "functionName", "autoScalingGroupName", "serviceName",
     "applicationName", "dBInstanceIdentifier", "dBClusterIdentifier", "dBParameterGroupName",
@@ -108,7 +106,7 @@ _HIDDEN = ("HIDDEN_DUE_TO_SECURITY_REASONS", "<sensitiveDataRemoved>", "***")
 
 def plain_name(event: str) -> str:
     """The API operation without its version: UpdateFunctionCode20150331v2 -> UpdateFunctionCode."""
-    return _VERSION.sub("", event)
+    return re.sub(r"\d{8}(_?v\d+)?$|\d{4}_\d{2}_\d{2}(v\d+)?$", "", event)
 
 
 def parameters_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,12 +121,20 @@ def find_kind(record: Mapping[str, Any]) -> str:
     if source.startswith("appconfig") and event.endswith("Deployment"):
         return "flag"
     if event == "UpdateService" and source.startswith("ecs"):
-        deploys = asked.get("taskDefinition") or asked.get("forceNewDeployment")
-        return "deploy" if deploys or "desiredCount" not in asked else "scaling"
+        return (
+            "deploy"
+            if (asked.get("taskDefinition") or asked.get("forceNewDeployment"))
+            or "desiredCount" not in asked
+            else "scaling"
+        )
     if event == "PutRule":
         return SCHEDULE if asked.get("scheduleExpression") else "config"
     if event in {"UpdateTable", "ModifyTable"}:
-        return "scaling" if _THROUGHPUT & asked.keys() else "config"
+        return (
+            "scaling"
+            if ({"provisionedThroughput", "billingMode", "onDemandThroughput"}) & asked.keys()
+            else "config"
+        )
     if event.startswith("Modify") and _SIZES & asked.keys():
         return "scaling"
     by_verb = next((kind for kind, verbs in _VERBS if event.startswith(verbs)), "other")
@@ -137,27 +143,33 @@ def find_kind(record: Mapping[str, Any]) -> str:
 
 def touched_names(record: Mapping[str, Any]) -> tuple[str, ...]:
     """All names and ARNs that a CloudTrail record says it touched, in order, each once."""
-    asked, answered = record.get("requestParameters"), record.get("responseElements")
-    more = [record.get("resources"), record.get("additionalEventData")]
-    names = (name for part in (asked, answered, *more) for name in _names_in(part, "", 0))
-    return tuple(islice(dict.fromkeys(names), MAX_NAMES))
+    parts = ("requestParameters", "responseElements", "resources", "additionalEventData")
+    return tuple(
+        islice(
+            dict.fromkeys(name for part in parts for name in _names_in(record.get(part), "", 0)),
+            MAX_NAMES,
+        )
+    )
+
+
+def _inside(part: object, key: str) -> Iterator[tuple[str, object]]:
+    """What is in an object or a list, each with its key; of a list it is the list's own."""
+    if isinstance(part, dict):
+        yield from ((str(name), value) for name, value in part.items())
+    elif isinstance(part, list):
+        yield from ((key, value) for value in part)
 
 
 def _names_in(part: object, key: str, depth: int) -> Iterator[str]:
     if depth > _DEEPEST:
         return
-    if isinstance(part, dict):
-        names_it = str(part.get("key", part.get("Key"))).lower() in _NAMING_TAGS
-        for name, value in part.items():
-            label = "name" if names_it and name in {"value", "Value"} else str(name).lower()
-            yield from _names_in(value, label, depth + 1)
-    elif isinstance(part, list):
-        for value in part:
-            yield from _names_in(value, key, depth + 1)
-    elif isinstance(part, str) and _NAMING.search(key) and not _NOT_NAMING.search(key):
-        text = to_text(part)
-        if text and text not in _HIDDEN:
-            yield text
+    if isinstance(part, str) and _NAMING.search(key) and not _NOT_NAMING.search(key):
+        yield from (text for text in [to_text(part)] if text and text not in _HIDDEN)
+    tag = to_mapping(part)
+    names_it = str(tag.get("key", tag.get("Key"))).lower() in _NAMING_TAGS
+    for name, value in _inside(part, key):
+        label = "name" if names_it and name in {"value", "Value"} else name.lower()
+        yield from _names_in(value, label, depth + 1)
 
 
 def find_resource(record: Mapping[str, Any]) -> str | None:
@@ -167,8 +179,8 @@ def find_resource(record: Mapping[str, Any]) -> str | None:
     if service and str(record.get("eventSource")).startswith("ecs"):
         cluster = (to_text(asked.get("cluster")) or "default").rsplit("/", 1)[-1]
         return service if ":" in service else f"service/{cluster}/{service}"
-    main = next((to_text(asked[key]) for key in _MAIN if to_text(asked.get(key))), None)
-    return main or next(iter(touched_names(record)), None)
+    main = (text for key in _MAIN if (text := to_text(asked.get(key))))
+    return next(main, None) or next(iter(touched_names(record)), None)
 
 
 def find_service(record: Mapping[str, Any], tag_names: Collection[str]) -> str | None:
@@ -189,18 +201,15 @@ def _tags_in(part: object, depth: int) -> Iterator[tuple[str, str]]:
     """Tags wherever the request has them: {key, value} pairs, or a map named `tags`."""
     if depth > _DEEPEST:
         return
-    if isinstance(part, dict):
-        key = part.get("key", part.get("Key", part.get("tagKey")))
-        value = to_text(part.get("value", part.get("Value", part.get("tagValue"))))
-        if isinstance(key, str) and value:
-            yield key, value
-        for name, inner in part.items():
-            if str(name).lower() in {"tags", "tagset"} and isinstance(inner, dict):
-                yield from ((str(k), text) for k, v in inner.items() if (text := to_text(v)))
-            yield from _tags_in(inner, depth + 1)
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _tags_in(inner, depth + 1)
+    tag = to_mapping(part)
+    key = tag.get("key", tag.get("Key", tag.get("tagKey")))
+    value = to_text(tag.get("value", tag.get("Value", tag.get("tagValue"))))
+    if isinstance(key, str) and value:
+        yield key, value
+    for name, inner in _inside(part, ""):
+        if name.lower() in {"tags", "tagset"} and isinstance(inner, dict):
+            yield from ((str(k), text) for k, v in inner.items() if (text := to_text(v)))
+        yield from _tags_in(inner, depth + 1)
 
 
 def summarise(record: Mapping[str, Any]) -> str:
@@ -208,8 +217,7 @@ def summarise(record: Mapping[str, Any]) -> str:
     resource = find_resource(record)
     head = plain_name(str(record.get("eventName"))) + (f" {resource}" if resource else "")
     values = islice(dict.fromkeys(_decisive(parameters_of(record), "", 0, resource)), 8)
-    text = ", ".join(values)
-    return clean(f"{head}: {text}" if text else head, 500)
+    return clean(": ".join(filter(None, (head, ", ".join(values)))), 500)
 
 
 def _decisive(part: object, key: str, depth: int, resource: str | None) -> Iterator[str]:
@@ -217,13 +225,9 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
     low = key.lower()
     if depth > 4 or _QUIET.search(low):
         return
-    if isinstance(part, dict):
-        for name, value in part.items():
-            yield from _decisive(value, str(name), depth + 1, resource)
-    elif isinstance(part, list):
-        for value in part[:5]:
-            yield from _decisive(value, key, depth + 1, resource)
-    elif isinstance(part, bool):
+    for name, value in islice(_inside(part, key), 5 if isinstance(part, list) else None):
+        yield from _decisive(value, name, depth + 1, resource)
+    if isinstance(part, bool):
         yield f"{key} {str(part).lower()}"
     elif (text := to_text(part)) and text not in (*_HIDDEN, resource, "ENABLED"):
         short = clean(text.rsplit("/", 1)[-1] if text.startswith("arn:") else text, 100)
@@ -231,11 +235,6 @@ def _decisive(part: object, key: str, depth: int, resource: str | None) -> Itera
             yield short
         elif low == "taskdefinition" or not _NAMING.search(low):
             yield f"{key} {short}"
-
-
-def values_asked(record: Mapping[str, Any]) -> str | None:
-    """The request's parameters as JSON; null: none."""
-    return short_json(parameters_of(record)) if parameters_of(record) else None
 
 
 def short_json(values: object) -> str:

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -35,13 +35,11 @@ from costwhy.tables import CHANGES
 
 NEEDED = ("time", "kind", "service")
 TEXTS = ("change_id", "service", "environment", "resource", "account")
-STATED = ("actor", "summary", "url", "ticket", "path")
 JSON = ("before", "after", "planned")
-COLUMNS = tuple(dict.fromkeys((*NEEDED, *TEXTS, *STATED, *JSON)))
+COLUMNS = (*NEEDED, *TEXTS, "actor", "summary", "url", "ticket", "path", *JSON)
 _ROWS = 10_000
 _BEYOND = "costwhy beyond"
 Row = Mapping[str, Any]
-Reader = Callable[[Path], Iterator[tuple[str, Row | bytes | None]]]
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -60,11 +58,10 @@ def read(sources: Sequence[Path]) -> Reading:
         clash = "another row has the same change_id"
         return reasons if collector.keep_once(row, row["change_id"], digest, clash) else []
 
-    readers: Mapping[str, Reader] = {"parquet": _parquet_rows, "csv": _csv_rows}
+    readers = {"parquet": _parquet_rows, "csv": _csv_rows}
     for file in sources:
         ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
-        rows = readers.get(ending, files.read_lines)(file)
-        collector.read_each(file, rows, read_one, "change")
+        collector.read_each(file, readers.get(ending, files.read_lines)(file), read_one, "change")
     names = ", ".join(clean(name, 60) for name in list(unknown)[: files.SHOWN_COLUMNS])
     return replace(
         collector.reading(),
@@ -80,8 +77,7 @@ def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
     if _BEYOND in row:
         raise ValueError("the line has more fields than the header")
     unknown.update(dict.fromkeys(name for name in row if name not in COLUMNS))
-    known = {name: row.get(name) for name in COLUMNS}
-    fields = {name: value for name, value in known.items() if value not in (None, "")}
+    fields = {name: row[name] for name in COLUMNS if row.get(name) not in (None, "")}
     fields |= {name: _decoded(fields[name]) for name in JSON if name in fields}
     return fields | {"time": to_time(fields.get("time")).isoformat()}
 
@@ -98,8 +94,9 @@ def _row(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raise ValueError("there is no kind")
     row, reasons = stated(fields)
     if kind not in CHANGE_KINDS:
-        kinds = ", ".join(CHANGE_KINDS)
-        reasons.append(f"the kind is none of {kinds}: the change is kept as `other`")
+        reasons.append(
+            f"the kind is none of {', '.join(CHANGE_KINDS)}: the change is kept as `other`"
+        )
     return {
         **row,
         **{name: to_text(fields.get(name)) for name in TEXTS},
@@ -186,8 +183,9 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Row]]:
         frame = pl.scan_parquet(file, glob=False)
         files.require_columns(frame.collect_schema(), NEEDED)
         for start in range(0, about.num_rows, _ROWS):
-            part = frame.slice(start, _ROWS).collect()
-            for number, row in enumerate(part.iter_rows(named=True), start=start + 1):
+            for number, row in enumerate(
+                frame.slice(start, _ROWS).collect().iter_rows(named=True), start=start + 1
+            ):
                 yield f"row {number}", row
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
         raise SourceError(f"the file cannot be read: {files.first_line(error)}") from error

@@ -49,8 +49,13 @@ def newest(
     periods: dict[str, list[Path]] = {}
     for file in files:
         periods.setdefault(period_of(file), []).append(file)
-    kept = (_of_period(group, listed.get(key), modified) for key, group in periods.items())
-    return tuple(sorted(file for group in kept for file in group))
+    return tuple(
+        sorted(
+            file
+            for period, group in periods.items()
+            for file in _of_period(group, listed.get(period), modified)
+        )
+    )
 
 
 def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
@@ -62,8 +67,10 @@ def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
     for manifest in sorted(manifests, key=lambda m: (-len(m.parts), _modified(m), str(m))):
         with suppress(OSError, ValueError, AttributeError):
             content = json.loads(manifest.read_text(encoding="utf-8"))
-            names = content.get("dataFiles") or content.get("reportKeys") or []
-            keys = {str(name).removeprefix("s3://").split("/", 1)[-1] for name in names}
+            keys = {
+                str(name).removeprefix("s3://").split("/", 1)[-1]
+                for name in (content.get("dataFiles") or content.get("reportKeys") or [])
+            }
             if keys and period_of(manifest):
                 found[period_of(manifest)] = frozenset(keys)
     return found

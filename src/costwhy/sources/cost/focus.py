@@ -6,6 +6,7 @@ JSON text.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from costwhy.sources.cost.exports import bill_format
 from costwhy.sources.cost.sql import coalesce, first_tag, number, require, tag_keys, text, time
@@ -13,8 +14,11 @@ from costwhy.sources.format import Bill, KeysIn
 from costwhy.tables import DIMENSION_NAMES
 
 REQUIRED = ("ChargePeriodStart", "BillingCurrency", "EffectiveCost")
-_COMPUTED = {"service", "team", "budget_owner", "x_UsageType", "ConsumedUnit"}
-TEXT = tuple(name for name in DIMENSION_NAMES if name not in _COMPUTED)
+TEXT = tuple(
+    name
+    for name in DIMENSION_NAMES
+    if name not in {"service", "team", "budget_owner", "x_UsageType", "ConsumedUnit"}
+)
 # Columns of which one should be there, and what its absence costs in answers
 LACKS = (
     (("BilledCost",), "the effective cost is shown as billed"),
@@ -29,7 +33,6 @@ LACKS = (
     (("SubAccountId",), "accounts are not told apart"),
     (("Tags",), "no row names its service or its team"),
 )
-TAG_PREFIXES = ("", "user:", "resourceTags/user:")
 
 
 def expressions(
@@ -44,39 +47,31 @@ def expressions(
     Raises SourceError naming a required column that is missing.
     """
     require(columns, REQUIRED, "FOCUS")
-    wanted = {name: [p + key for key in keys for p in TAG_PREFIXES] for name, keys in tags.items()}
-    present = (
-        keys_in(
-            tag_keys(columns, "Tags"), sorted({name for group in wanted.values() for name in group})
-        )
-        if "Tags" in columns
-        else set()
-    )
-    effective, billed = number(columns, "EffectiveCost"), number(columns, "BilledCost")
-    usage_types = [text(columns, name) for name in ("x_UsageType", "SkuMeter", "SkuId")]
-    units = [text(columns, name) for name in ("ConsumedUnit", "PricingUnit")]
-    periods = [time(columns, name) for name in ("BillingPeriodStart", "ChargePeriodStart")]
-    return (
-        {name: text(columns, name) for name in TEXT}
-        | {
-            "x_UsageType": coalesce(usage_types),
-            "ConsumedUnit": coalesce(units),
-            "ResourceId": text(columns, "ResourceId"),
-            "BillingCurrency": text(columns, "BillingCurrency"),
-            "start": time(columns, "ChargePeriodStart"),
-            "period": coalesce(periods),
-            "EffectiveCost": effective,
-            "BilledCost": billed if "BilledCost" in columns else effective,
-            "ListCost": f"coalesce({number(columns, 'ListCost')}, 0)",
-            "ConsumedQuantity": coalesce(
-                [number(columns, name) for name in ("ConsumedQuantity", "PricingQuantity")]
-            ),
-        }
-        | {
-            name: first_tag(columns, "Tags", [key for key in keys if key in present])
-            for name, keys in wanted.items()
-        }
-    )
+    wanted = {
+        name: [p + key for key in keys for p in ("", "user:", "resourceTags/user:")]
+        for name, keys in tags.items()
+    }
+    every = sorted({name for names in wanted.values() for name in names})
+    present = keys_in(tag_keys(columns, "Tags"), every) if "Tags" in columns else ()
+    words, amount = partial(text, columns), partial(number, columns)
+    own = {name: words(name) for name in (*TEXT, "ResourceId", "BillingCurrency")}
+    computed = {
+        "x_UsageType": coalesce([words("x_UsageType"), words("SkuMeter"), words("SkuId")]),
+        "ConsumedUnit": coalesce([words("ConsumedUnit"), words("PricingUnit")]),
+        "start": time(columns, "ChargePeriodStart"),
+        "period": coalesce(
+            [time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
+        ),
+        "EffectiveCost": amount("EffectiveCost"),
+        "BilledCost": amount("BilledCost" if "BilledCost" in columns else "EffectiveCost"),
+        "ListCost": f"coalesce({amount('ListCost')}, 0)",
+        "ConsumedQuantity": coalesce([amount("ConsumedQuantity"), amount("PricingQuantity")]),
+    }
+    first = {
+        name: first_tag(columns, "Tags", [key for key in keys if key in present])
+        for name, keys in wanted.items()
+    }
+    return own | computed | first
 
 
 def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:

@@ -27,8 +27,6 @@ MAX_PATTERN = 500
 MAX_STARS = 3
 _UNUSABLE = (ValueError, re.error, GitIgnorePatternError)
 _WORD = re.compile(r"(?:\\.|[^\s\\])+")
-_FORGES = ("github.", "gitlab.", "bitbucket.", "codeberg.")
-_VIEWS = ("tree", "blob", "edit", "raw", "src")
 _ITEMS = (
     "pull",
     "pulls",
@@ -53,13 +51,12 @@ def read(sources: Sequence[Path]) -> Reading:
         words = [*takewhile(lambda word: not word.startswith("#"), _WORD.findall(text))]
         if words:
             _refuse_pattern(words[0])
-            owner = _team(words[1]) if len(words) > 1 else None
             collector.keep(
                 {
                     "source": "codeowners",
                     "kind": "path",
                     "name": words[0],
-                    "owner": owner,
+                    "owner": _team(words[1]) if len(words) > 1 else None,
                     "position": position,
                     "depends_on": [],
                     "member_of": [],
@@ -75,10 +72,15 @@ def _refuse_pattern(pattern: str) -> None:
     if pattern.startswith(("!", "[", "^[")):
         raise ValueError("negation, ranges and sections are no CODEOWNERS patterns on GitHub")
     stars = [len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*")]
-    many = max(stars, default=0) > MAX_STARS or pattern.count("**") > 2 * MAX_STARS
-    if len(pattern) > MAX_PATTERN or many:
-        limits = f"{MAX_PATTERN} characters or has more than {MAX_STARS} stars in one name"
-        raise ValueError(f"the pattern is longer than {limits}")
+    if (
+        len(pattern) > MAX_PATTERN
+        or max(stars, default=0) > MAX_STARS
+        or pattern.count("**") > 2 * MAX_STARS
+    ):
+        raise ValueError(
+            f"the pattern is longer than {MAX_PATTERN} characters "
+            f"or has more than {MAX_STARS} stars in one name"
+        )
     try:
         _compiled(pattern)
     except _UNUSABLE as error:
@@ -103,7 +105,7 @@ def owner_of(path: str, rows: pl.DataFrame) -> str | None:
         with suppress(*_UNUSABLE):
             reached, deeper = _compiled(pattern)
             if reached.match_file(file) and not deeper.match_file(file):
-                return str(owner) if owner is not None else None
+                return owner and str(owner)
     return None
 
 
@@ -111,8 +113,9 @@ def owner_of(path: str, rows: pl.DataFrame) -> str | None:
 def _compiled(pattern: str) -> tuple[GitIgnoreSpec, GitIgnoreSpec]:
     """What gitignore says of the pattern, and what `/*` at its end must not reach."""
     direct = pattern.endswith("/*") and not pattern.endswith("**/*")
-    deeper = [f"{pattern}/**"] if direct else []
-    return GitIgnoreSpec.from_lines([pattern]), GitIgnoreSpec.from_lines(deeper)
+    return GitIgnoreSpec.from_lines([pattern]), GitIgnoreSpec.from_lines(
+        [f"{pattern}/**"] if direct else []
+    )
 
 
 def repository_path(url: str | None) -> str | None:
@@ -124,13 +127,11 @@ def repository_path(url: str | None) -> str | None:
     """
     if url is None or not url.startswith(("https://", "http://")):
         return None
-    try:
+    rest: list[str] = []
+    with suppress(ValueError):
         parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return None
-    names = [unquote(name) for name in parts.path.split("/") if name]
-    rest = [] if ".." in names else _below_repository(host, names)
+        names = [unquote(name) for name in parts.path.split("/") if name]
+        rest = [] if ".." in names else _below_repository(parts.hostname or "", names)
     if rest and rest[-1].endswith((".yaml", ".yml")):
         rest.pop()
     return clean(f"/{'/'.join(rest)}/") if rest else None
@@ -138,11 +139,12 @@ def repository_path(url: str | None) -> str | None:
 
 def _below_repository(host: str, names: list[str]) -> list[str]:
     for at, name in enumerate(names):
-        if name in _VIEWS and at >= 2:
+        if name in {"tree", "blob", "edit", "raw", "src"} and at >= 2:
             return names[at + 2 :]
     ends = (at for at, name in enumerate(names) if (name in _ITEMS or name == "-") and at >= 1)
     head = names[: next(ends, len(names))]
-    return [] if host.startswith(_FORGES) or len(head) <= 2 else head[1:]
+    is_forge = host.startswith(("github.", "gitlab.", "bitbucket.", "codeberg."))
+    return [] if is_forge or len(head) <= 2 else head[1:]
 
 
 FORMAT = Format(section="owners", source="codeowners", files=Files(("codeowners",)), read=read)

@@ -107,45 +107,25 @@ def find_series(
 def _of_series(
     client: Any, series: Series, tags: Tags, service_tags: Sequence[str]
 ) -> Iterator[Found]:
+    """Their service is what the tags of the resource name, else the resource's own name."""
+    kind, pattern = series.resource or ("", "")
     for metric in dict.fromkeys(measure.metric for measure in series.measures):
-        pages = client.get_paginator("list_metrics").paginate(
-            Namespace=series.namespace, MetricName=metric
-        )
+        asked = {"Namespace": series.namespace, "MetricName": metric}
+        pages = client.get_paginator("list_metrics").paginate(**asked)
         for listed in (one for page in pages for one in page.get("Metrics", [])):
             values = {d["Name"]: d["Value"] for d in listed.get("Dimensions", [])}
-            if values.keys() == set(series.dimensions):
-                service = _service(series, values, tags, service_tags)
-                yield from _found(series, metric, values, service) if service else ()
-
-
-def _service(
-    series: Series, values: Mapping[str, str], tags: Tags, service_tags: Sequence[str]
-) -> str | None:
-    """The service that the tags of the resource name, else the resource's own name."""
-    kind, pattern = series.resource or ("", "")
-    return service_of(tags.get((kind, pattern.format_map(values)), {}), service_tags) or own_name(
-        values[series.service]
-    )
-
-
-def _found(series: Series, metric: str, values: Mapping[str, str], service: str) -> Iterator[Found]:
-    caller = to_text(values[series.caller]) if series.caller else None
-    dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]
-    stated = {"Namespace": series.namespace, "MetricName": metric, "Dimensions": dimensions}
-    for measure in series.measures:
-        if measure.metric == metric:
-            yield Found(
-                service,
-                caller,
-                measure,
-                {"Metric": stated, "Period": 3600, "Stat": measure.statistic},
-            )
-
-
-def own_name(value: str) -> str | None:
-    """The name within a dimension's value: app/front-door/50dc6c495c0c9188 -> front-door."""
-    parts = value.split("/")
-    return to_text(parts[1] if len(parts) == 3 else value)
+            if values.keys() != set(series.dimensions):
+                continue
+            tagged = service_of(tags.get((kind, pattern.format_map(values)), {}), service_tags)
+            # app/front-door/50dc6c495c0c9188: the name is front-door
+            parts = values[series.service].split("/")
+            service = tagged or to_text(parts[1] if len(parts) == 3 else values[series.service])
+            caller = to_text(values[series.caller]) if series.caller else None
+            dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]
+            query = {"Metric": {**asked, "Dimensions": dimensions}, "Period": 3600}
+            for measure in series.measures:
+                if service and measure.metric == metric:
+                    yield Found(service, caller, measure, {**query, "Stat": measure.statistic})
 
 
 # ---------------------------------------------------------------- their tags
@@ -158,16 +138,17 @@ def read_tags(region: str, kinds: Sequence[str] = ()) -> dict[tuple[str, str], d
 
     Raises UnreachableError where AWS does not answer.
     """
-    found: dict[tuple[str, str], dict[str, str]] = {}
     try:
         pages = aws.client("resourcegroupstaggingapi", region).get_paginator("get_resources")
-        for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds))):
-            for resource in page.get("ResourceTagMappingList", []):
-                tags = {tag["Key"]: tag["Value"] for tag in resource.get("Tags", [])}
-                found[resource_of(resource["ResourceARN"])] = tags
+        return {
+            resource_of(one["ResourceARN"]): {
+                tag["Key"]: tag["Value"] for tag in one.get("Tags", [])
+            }
+            for page in pages.paginate(ResourcesPerPage=100, ResourceTypeFilters=sorted(set(kinds)))
+            for one in page.get("ResourceTagMappingList", [])
+        }
     except aws.FAULTS as error:
         raise aws.unreachable(f"tags in {region} could not be read", error) from None
-    return found
 
 
 def resource_of(arn: str) -> tuple[str, str]:
@@ -189,15 +170,16 @@ Point = tuple[datetime, str, str | None, str, float]  # Hour, service, caller, m
 
 def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime) -> list[Point]:
     rows: list[Point] = []
-    if start >= end:
-        return rows
-    for first in range(0, len(found), MOST_SERIES):
+    for first in range(0, len(found) if start < end else 0, MOST_SERIES):
         batch = {f"m{n}": one for n, one in enumerate(found[first : first + MOST_SERIES])}
-        queries = [
-            {"Id": name, "MetricStat": one.query, "ReturnData": True} for name, one in batch.items()
-        ]
         pages = client.get_paginator("get_metric_data").paginate(
-            MetricDataQueries=queries, StartTime=start, EndTime=end, ScanBy="TimestampAscending"
+            MetricDataQueries=[
+                {"Id": name, "MetricStat": one.query, "ReturnData": True}
+                for name, one in batch.items()
+            ],
+            StartTime=start,
+            EndTime=end,
+            ScanBy="TimestampAscending",
         )
         newest: dict[str, Mapping[str, Any]] = {}
         for result in (result for page in pages for result in page["MetricDataResults"]):
@@ -205,8 +187,10 @@ def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime)
             newest[result["Id"]] = result
             one = batch[result["Id"]]
             names = one.service, one.caller, one.measure.becomes
-            points = zip(result["Timestamps"], result["Values"], strict=True)
-            rows += [(time, *names, value * one.measure.scale) for time, value in points]
+            rows += [
+                (time, *names, value * one.measure.scale)
+                for time, value in zip(result["Timestamps"], result["Values"], strict=True)
+            ]
         for result in newest.values():  # partial is what more pages complete: there are none
             _refuse_broken(result, (*_BROKEN, "PartialData"))
     return rows
@@ -228,13 +212,18 @@ def _reading(points: Sequence[Point]) -> Reading:
 
     Where one is subtracted (deliveries less deletions), the sum is zero at least.
     """
-    schema = {name: SIGNALS.schema[name] for name in (*KEY, "value")}
-    frame = pl.DataFrame(points, schema=schema, orient="row").filter(pl.col("value").is_finite())
+    frame = pl.DataFrame(
+        points, schema={name: SIGNALS.schema[name] for name in (*KEY, "value")}, orient="row"
+    ).filter(pl.col("value").is_finite())
     total, once = pl.col("value").sum().clip(0), pl.lit(1, COUNT)
     sums = frame.group_by(KEY).agg(total, buckets=once).sort(KEY)
-    seen = sums.group_by("hour").agg(records=pl.len()).sort("hour")
-    seen = seen.with_columns(source=pl.lit("signals"))
-    return Reading(sums, fit(SET_ASIDE, []), SEEN.fit(seen).drop("delivery"))
+    return Reading(
+        sums,
+        fit(SET_ASIDE, []),
+        SEEN.fit(
+            sums.group_by("hour").agg(records=pl.len(), source=pl.lit("signals")).sort("hour")
+        ).drop("delivery"),
+    )
 
 
 FORMAT = signals_format(config=Config, live=by_region(read, "presets", "service_tags"))

@@ -30,8 +30,6 @@ _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
 _UNREADABLE = (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError)
-_ZONED = r"(?:[Zz]|[+-]\d{2}:?\d{2})$"
-_TWICE = "the time bucket is given twice: the first one counts"
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -109,7 +107,11 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
         .str.head(SHOWN)
         .alias("shown"),
         pl.col(_BEYOND).is_not_null().alias("too_long"),
-        (pl.col("time").str.contains(_ZONED) if kind == pl.String else pl.lit(True)).alias("zoned"),
+        (
+            pl.col("time").str.contains(r"(?:[Zz]|[+-]\d{2}:?\d{2})$")
+            if kind == pl.String
+            else pl.lit(True)
+        ).alias("zoned"),
     ).with_columns(reason=_reason(), hour=pl.col("time").dt.truncate("1h"))
 
 
@@ -117,11 +119,15 @@ def _time(kind: pl.DataType) -> pl.Expr:
     """The column `time` in UTC; null where a text is no ISO 8601 time with a zone."""
     if isinstance(kind, pl.Datetime):
         return pl.col("time").dt.convert_time_zone("UTC").cast(TIME)
-    text = pl.col("time").str.strip_chars().str.replace(" ", "T").str.replace(r"[Zz]$", "+00:00")
-    text = text.str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
-    text = text.str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
-    form = "%Y-%m-%dT%H:%M:%S%.f%:z"
-    return text.str.to_datetime(form, strict=False, time_unit="us", time_zone="UTC")
+    return (
+        pl.col("time")
+        .str.strip_chars()
+        .str.replace(" ", "T")
+        .str.replace(r"[Zz]$", "+00:00")
+        .str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
+        .str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
+        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC")
+    )
 
 
 def _reason() -> pl.Expr:
@@ -151,20 +157,18 @@ def _collect(
         pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
     )
     bad = rows.filter(pl.col("reason").is_not_null())
-    counts = bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len())
     sums, aside, seen_hours = pl.collect_all(
         [
             hours,
-            counts,
+            bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len()),
             rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len()),
         ],
         engine="streaming",
     )
     if aside.height:
-        shown = bad.join(aside.lazy().select("file", "row"), on=["file", "row"], how="semi").select(
-            "file", "row", "shown"
-        )
-        aside = aside.join(shown.collect(engine="streaming"), on=["file", "row"], how="left")
+        firsts = bad.join(aside.lazy(), on=["file", "row"], how="semi")
+        shown = firsts.select("file", "row", "shown").collect(engine="streaming")
+        aside = aside.join(shown, on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
         sums, again = _without_repeats(good, sums, twice)
@@ -175,9 +179,11 @@ def _collect(
     for hour, records in seen_hours.iter_rows():
         collector.see(None, hour, records)
     value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
-    mean = pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value")
     return sums.select(
-        pl.col("hour").cast(TIME), *KEY[1:], mean, pl.col("buckets").cast(COUNT)
+        pl.col("hour").cast(TIME),
+        *KEY[1:],
+        pl.when(is_mean).then(value / pl.col("buckets")).otherwise(value).alias("value"),
+        pl.col("buckets").cast(COUNT),
     ).sort(KEY)
 
 
@@ -198,7 +204,9 @@ def _without_repeats(
     )
     repeats = rows.filter(~first).group_by("file", maintain_order=True)
     again = repeats.agg(
-        pl.lit(_TWICE).first().alias("reason"), pl.col("row", "shown").first(), records=pl.len()
+        pl.lit("the time bucket is given twice: the first one counts").first().alias("reason"),
+        pl.col("row", "shown").first(),
+        records=pl.len(),
     )
     return pl.concat([sums.join(twice, on=KEY, how="anti", nulls_equal=True), once]), again
 

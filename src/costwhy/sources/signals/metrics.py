@@ -1,25 +1,15 @@
 """What all signals have in common: the metrics, their key, and why a row cannot be used."""
 
-from enum import StrEnum
 from functools import partial
+from typing import Literal, get_args
 
 import polars as pl
 
-from costwhy import behaviours
 from costwhy.sources.format import Format
 
-
-class Metric(StrEnum):
-    """What a signal counts. Two of them have the name of the behaviour that they show."""
-
-    CALLS = "calls"
-    RETRIES = behaviours.RETRIES
-    ERRORS = "errors"
-    BYTES = "bytes"
-    CAPACITY = behaviours.CAPACITY
-
-
-METRICS = tuple(metric.value for metric in Metric)
+# What a signal counts. Retries and capacity have the name of the behaviour that they show
+Metric = Literal["calls", "retries", "errors", "bytes", "capacity"]
+METRICS: tuple[str, ...] = get_args(Metric)
 KEY = ("hour", "service", "caller", "metric")
 MAX_NAME = 1000  # Bytes of the longest name of a service or caller
 
@@ -35,13 +25,12 @@ signals_format = partial(
 
 def odd_names() -> tuple[tuple[pl.Expr, str], ...]:
     """Faults: no service, or a name that is hostile or by accident."""
-    names = [pl.col("service"), pl.col("caller")]
-    control = (name.str.contains(r"[\x00-\x1f\x7f]") for name in names)
-    long = (name.str.len_bytes() > MAX_NAME for name in names)
+    names = pl.col("service", "caller")
+    odd = names.str.contains(r"[\x00-\x1f\x7f]") | (names.str.len_bytes() > MAX_NAME)
     return (
         (pl.col("service").is_null(), "there is no service"),
         (
-            pl.any_horizontal(*control, *long),
+            pl.any_horizontal(odd),
             f"a name has control characters or more than {MAX_NAME} bytes",
         ),
     )

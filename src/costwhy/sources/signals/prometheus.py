@@ -34,11 +34,10 @@ DAYS_AT_ONCE = 7  # What is asked at once, and lost at most when Prometheus goes
 _HOUR = timedelta(hours=1)
 _TOO_MUCH = ("too many samples", "timed out", "timeout", "too large", "exceed", "limit")
 _LATEST = 4_102_444_800  # 2100; beyond, no calendar may follow
-_MOST = 1e18
-_TEXT, _NUMBERS = pl.String(), pl.List(pl.Float64)
-_SAMPLES = pl.Schema(
-    {"service": _TEXT, "caller": _TEXT, "labels": _TEXT, "time": _NUMBERS, "value": _NUMBERS}
-)
+_SAMPLES = {
+    **dict.fromkeys(("service", "caller", "labels"), pl.String()),
+    **dict.fromkeys(("time", "value"), pl.List(pl.Float64)),
+}
 Window = tuple[datetime, datetime]
 
 
@@ -96,13 +95,8 @@ def read_days(
             reading = read(endpoint, queries, (start, end))
             answered.update(reading.rows["metric"].unique())
             for day, piece in reading.by_day().items():
-                yield (
-                    date.fromisoformat(day),
-                    replace(
-                        piece,
-                        set_aside=reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}")),
-                    ),
-                )
+                aside = reading.set_aside.filter(pl.col("file").str.ends_with(f":{day}"))
+                yield date.fromisoformat(day), replace(piece, set_aside=aside)
     request.notes.extend(
         f"{endpoint.place} has no series for {metric}: see `{endpoint.key}.queries`"
         for metric in queries
@@ -130,10 +124,7 @@ class _Response(msgspec.Struct, rename="camel"):
 
 
 class _TooMuchError(Exception):
-    """Prometheus would answer for a shorter window."""
-
-    def __init__(self, error: SourceError | UnreachableError) -> None:
-        self.error = error
+    """Prometheus would answer for a shorter window; with the error where there is none."""
 
 
 def read(endpoint: Endpoint, queries: Mapping[str, str], window: Window) -> Reading:
@@ -151,11 +142,12 @@ def read(endpoint: Endpoint, queries: Mapping[str, str], window: Window) -> Read
     frames = [fit(SIGNALS, []).drop("buckets")]
     for metric, query in queries.items():
         frames += _read_metric(endpoint, metric, query, (start, end), collector)
-    once = pl.lit(1, COUNT)
-    rows = pl.concat(frames).group_by(KEY).agg(pl.col("value").sum(), buckets=once).sort(KEY)
+    sums = pl.concat(frames).group_by(KEY).agg(pl.col("value").sum(), buckets=pl.lit(1, COUNT))
     reading = collector.reading()
     return replace(
-        reading, rows=rows, complete=not reading.set_aside["reason"].str.starts_with(WARNED).any()
+        reading,
+        rows=sums.sort(KEY),
+        complete=not reading.set_aside["reason"].str.starts_with(WARNED).any(),
     )
 
 
@@ -171,33 +163,33 @@ def _read_metric(
         except _TooMuchError as error:
             middle = start + (end - start) // _HOUR // 2 * _HOUR
             if middle == start:
-                raise error.error from None
+                raise error.args[0] from None
             pieces += [(middle, end), (start, middle)]
             continue
         for warning in answer.warnings or ():
-            reason = WARNED + shown(warning, endpoint.secrets)
-            collector.set_aside(_file(endpoint, end - _HOUR), metric, reason)
+            collector.set_aside(
+                _file(endpoint, end - _HOUR), metric, WARNED + shown(warning, endpoint.secrets)
+            )
         series = answer.data.result if answer.data else []
-        samples = _samples(endpoint, metric, series, (start, end))
-        yield _sound(endpoint, metric, samples, collector)
+        _refuse_series(endpoint, metric, series)
+        yield _sound(endpoint, metric, _samples(metric, series, (start, end)), collector)
 
 
 def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Response:
     """The answer to one query. Raises _TooMuchError where half the window may work."""
-    first, last = (int(time.timestamp()) for time in (window[0] + _HOUR, window[1]))
-    body = urlencode(
-        {
-            "query": query,
-            "start": first,
-            "end": last,
-            "step": 3600,
-            "timeout": f"{LIMITS.seconds:.0f}s",
-        }
-    ).encode()
+    asked = {
+        "query": query,
+        "start": int((window[0] + _HOUR).timestamp()),
+        "end": int(window[1].timestamp()),
+        "step": 3600,
+        "timeout": f"{LIMITS.seconds:.0f}s",
+    }
+    body = urlencode(asked).encode()
     url = f"{endpoint.url}/api/v1/query_range"
-    request = http.Post(url, body, lambda: endpoint.sign(url, body), endpoint.secrets)
     try:
-        answer = http.post(request, LIMITS)
+        answer = http.post(
+            http.Post(url, body, lambda: endpoint.sign(url, body), endpoint.secrets), LIMITS
+        )
     except TooLargeError as error:
         raise _TooMuchError(error) from None
     if answer.status in {401, 403}:
@@ -237,22 +229,18 @@ def _refused(endpoint: Endpoint, metric: str, query: str, response: _Response) -
         found=f"{reason}\nQuery: {shown(query)}",
         fix="try the query in Prometheus's own page, and correct it in costwhy.toml",
     )
-    low = response.error.lower()
-    too_much = response.error_type == "timeout" or any(mark in low for mark in _TOO_MUCH)
-    return _TooMuchError(error) if too_much else error
+    marks = any(mark in response.error.lower() for mark in _TOO_MUCH)
+    return _TooMuchError(error) if response.error_type == "timeout" or marks else error
 
 
 # ---------------------------------------------------------------- samples
 
 
-def _samples(
-    endpoint: Endpoint, metric: str, series: list[_Series], window: Window
-) -> pl.DataFrame:
+def _samples(metric: str, series: list[_Series], window: Window) -> pl.DataFrame:
     """All samples: hour, service, caller, metric, value and the labels as text.
 
-    inside: the hour is one that was asked for. Raises SourceError where no series names a service.
+    inside: the hour is one that was asked for
     """
-    _refuse_series(endpoint, metric, series)
     columns = {
         "service": [one.metric.get("service") or None for one in series],
         "caller": [one.metric.get("caller") or None for one in series],
@@ -260,22 +248,14 @@ def _samples(
         "time": [[time for time, _ in one.values] for one in series],
         "value": [[_number(text) for _, text in one.values] for one in series],
     }
-    samples = (
-        pl.DataFrame(columns, schema=_SAMPLES)
-        .filter(pl.col("time").list.len() > 0)
-        .explode("time", "value", empty_as_null=True)
-    )
-    hour = (
-        pl.from_epoch(
-            (pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64), time_unit="us"
-        ).dt.replace_time_zone("UTC")
-        - _HOUR
-    )
-    whole = pl.col("hour").dt.truncate("1h") == pl.col("hour")
-    inside = pl.col("hour").is_between(*window, closed="left") & whole
-    return samples.with_columns(hour=hour.cast(TIME), metric=pl.lit(metric)).with_columns(
-        inside=inside
-    )
+    answered = pl.DataFrame(columns, schema=_SAMPLES).filter(pl.col("time").list.len() > 0)
+    samples = answered.explode("time", "value", empty_as_null=True)
+    microseconds = (pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64)
+    asked_at = pl.from_epoch(microseconds, time_unit="us").dt.replace_time_zone("UTC")
+    hour = pl.col("hour")
+    inside = hour.is_between(*window, closed="left") & (hour.dt.truncate("1h") == hour)
+    timed = samples.with_columns(hour=(asked_at - _HOUR).cast(TIME), metric=pl.lit(metric))
+    return timed.with_columns(inside=inside)
 
 
 def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> None:
@@ -310,15 +290,13 @@ def _sound(
         (~pl.col("inside"), "the time is not one that was asked for"),
         *metrics.odd_names(),
         (~value.is_finite(), "the value is not finite"),
-        (value > _MOST, "the value is larger than any count"),
+        (value > 1e18, "the value is larger than any count"),
         (value < -1e-6, "the value is negative"),  # less is rounding in a difference
     )
-    marked = samples.with_columns(reason=fault)
+    marked = samples.with_columns(reason=fault, day=pl.col("hour").dt.truncate("1d"))
     bad = marked.filter(pl.col("reason").is_not_null())
-    asides = bad.group_by(
-        pl.col("hour").dt.truncate("1d").alias("day"), "reason", maintain_order=True
-    ).agg(pl.col("labels").first(), records=pl.len())
-    for time, reason, labels, count in asides.iter_rows():
+    days = bad.group_by("day", "reason", maintain_order=True)
+    for time, reason, labels, count in days.agg(pl.first("labels"), records=pl.len()).iter_rows():
         collector.set_aside(_file(endpoint, time), metric, reason, labels, count)
     for hour, count in samples.filter("inside").group_by("hour").agg(count=pl.len()).iter_rows():
         collector.see(None, hour, count)

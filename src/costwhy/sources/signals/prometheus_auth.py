@@ -23,11 +23,14 @@ _HEADERS = {
     "Accept": "application/json",
     "User-Agent": "costwhy",
 }
-# What each kind of `auth` reads
-_KEYS_OF = {
-    "basic": ("user", "password_env", "password_file"),
-    "bearer": ("token_env", "token_file"),
-    "sigv4": ("region",),
+# Which kind of `auth` a key belongs to
+_AUTH_OF = {
+    "user": "basic",
+    "password_env": "basic",
+    "password_file": "basic",
+    "token_env": "bearer",
+    "token_file": "bearer",
+    "region": "sigv4",
 }
 
 
@@ -44,10 +47,9 @@ class AuthConfig(SourceConfig, frozen=True, kw_only=True):
     region: str | None = None
 
     def __post_init__(self) -> None:
-        for auth, names in _KEYS_OF.items():
-            stray = next((name for name in names if getattr(self, name) is not None), None)
-            if stray and auth != self.auth:
-                raise ValueError(f"`{stray}` belongs to auth {auth!r}, not to {self.auth!r}")
+        for name, auth in _AUTH_OF.items():
+            if auth != self.auth and getattr(self, name) is not None:
+                raise ValueError(f"`{name}` belongs to auth {auth!r}, not to {self.auth!r}")
 
 
 @dataclass(frozen=True)
@@ -83,15 +85,19 @@ def find_endpoint(entry: AuthConfig, key: str, folder: Path) -> Endpoint:
     header = f"Bearer {secret}"
     if entry.auth == "basic":
         if not entry.user or ":" in entry.user or not entry.user.isprintable():
-            found = shown(entry.user or "no user")
-            problem = f"`{key}.user` is missing or wrong"
-            raise ConfigError(problem, found=found, fix="name one, without a colon")
+            raise ConfigError(
+                f"`{key}.user` is missing or wrong",
+                found=shown(entry.user or "no user"),
+                fix="name one, without a colon",
+            )
         header = "Basic " + b64encode(f"{entry.user}:{secret}".encode()).decode()
     if not header.isascii():
-        problem = f"the token of `{key}` is not ASCII"
-        raise ConfigError(problem, found="a character beyond ASCII", fix="set it again")
-    signed = _HEADERS | {"Authorization": header}
-    secrets = (secret, header.split(" ", 1)[1])
+        raise ConfigError(
+            f"the token of `{key}` is not ASCII",
+            found="a character beyond ASCII",
+            fix="set it again",
+        )
+    signed, secrets = _HEADERS | {"Authorization": header}, (secret, header.split(" ", 1)[1])
     return Endpoint(key, address, place, lambda _url, _body: signed, secrets)
 
 
@@ -154,13 +160,13 @@ def _signer(region: str) -> Callable[[str, bytes], Mapping[str, str]]:
 
     def sign(url: str, body: bytes) -> Mapping[str, str]:
         try:
-            credentials = session.get_credentials()
-            if credentials is None:
+            if not (credentials := session.get_credentials()):
                 raise NoCredentialsError
             frozen = credentials.get_frozen_credentials()
         except BotoCoreError as error:
-            problem = "there are no AWS credentials to ask Prometheus with"
-            raise aws.unreachable(problem, error) from None
+            raise aws.unreachable(
+                "there are no AWS credentials to ask Prometheus with", error
+            ) from None
         request = AWSRequest(method="POST", url=url, data=body, headers=dict(_HEADERS))
         SigV4Auth(frozen, "aps", region).add_auth(request)
         return dict(request.headers.items())

@@ -36,7 +36,6 @@ _ISTIO = (("destination_canonical_service", _WHOLE), ("source_canonical_service"
 _ENVOY = (("envoy_cluster_name", _CLUSTER), ("job", _JOB))
 _HTTP = (("server_address", _HOST), ("job", _JOB))
 _GRPC = (("grpc_target", _HOST), ("job", _JOB))
-_SPANS = (("server_address", _HOST), ("service_name", _WHOLE))
 
 
 def _edges(labels: tuple[Label, Label], *counters: str) -> str:
@@ -106,7 +105,7 @@ PRESETS: Mapping[str, Mapping[str, str]] = {
             _handled("increase(http_server_request_duration_seconds_count[1h])", "job", _JOB),
         ),
         RETRIES: _edges(
-            _SPANS,
+            (("server_address", _HOST), ("service_name", _WHOLE)),
             'traces_span_metrics_calls_total{span_kind="SPAN_KIND_CLIENT",'
             'http_request_resend_count=~"[1-9][0-9]*"}',
         ),

@@ -8,6 +8,7 @@ Source: AWS, *GetServiceGraph*.
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from math import ceil
 from typing import Annotated, Any
 
 import msgspec
@@ -20,7 +21,6 @@ from costwhy.tables import SIGNALS
 
 CALLS = ("xray:GetServiceGraph",)
 _HOUR = timedelta(hours=1)
-_OUTSIDE = "client"
 # calls or errors, the service that handled the calls, and its caller; null: from outside
 Edge = tuple[str, str, str | None]
 
@@ -37,15 +37,11 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
     client = aws.client("xray", request.place)
     for start, end in request.windows(1):
         collector = Collector(SIGNALS, "signals")
-        hour = start
-        while hour < end:
-            try:
+        try:
+            for hour in (start + n * _HOUR for n in range(ceil((end - start) / _HOUR))):
                 _read_hour(collector, client, hour, min(hour + _HOUR, end))
-            except aws.FAULTS as error:
-                raise aws.unreachable(
-                    f"X-Ray in {request.place} could not be read", error
-                ) from None
-            hour += _HOUR
+        except aws.FAULTS as error:
+            raise aws.unreachable(f"X-Ray in {request.place} could not be read", error) from None
         yield start.date(), collector.reading()
 
 
@@ -53,8 +49,16 @@ def _read_hour(collector: Collector, client: Any, start: datetime, end: datetime
     pages = client.get_paginator("get_service_graph").paginate(StartTime=start, EndTime=end)
     counts = count([node for page in pages for node in page.get("Services", [])])
     for metric, service, caller in sorted(counts, key=lambda key: (*key[:2], key[2] or "")):
-        row = {"hour": start, "service": service, "caller": caller, "metric": metric}
-        collector.keep({**row, "value": float(counts[metric, service, caller]), "buckets": 1})
+        collector.keep(
+            {
+                "hour": start,
+                "service": service,
+                "caller": caller,
+                "metric": metric,
+                "value": float(counts[metric, service, caller]),
+                "buckets": 1,
+            }
+        )
         collector.see(None, start)
 
 
@@ -66,16 +70,15 @@ def count(nodes: Sequence[Mapping[str, Any]]) -> Counter[Edge]:
         service = names.get(edge.get("ReferenceId"))
         if service is not None and service != caller:
             given = edge.get("SummaryStatistics", {})
-            kinds = (given.get(kind, {}) for kind in ("ErrorStatistics", "FaultStatistics"))
             counts["calls", service, caller] += given.get("TotalCount", 0)
-            errors = sum(kind.get("TotalCount", 0) for kind in kinds)
-            counts["errors", service, caller] += errors
+            for kind in ("ErrorStatistics", "FaultStatistics"):
+                counts["errors", service, caller] += given.get(kind, {}).get("TotalCount", 0)
     return counts
 
 
 def _name(node: Mapping[str, Any]) -> str | None:
     """The service of a node; null: the world outside."""
-    return None if node.get("Type") == _OUTSIDE else to_text(node.get("Name"))
+    return None if node.get("Type") == "client" else to_text(node.get("Name"))
 
 
 FORMAT = signals_format(config=Config, live=by_region(read))
