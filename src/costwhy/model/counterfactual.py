@@ -155,11 +155,13 @@ def _settled(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
         if b.rate.kind in ENTRIES:
             outside[service_rows[str(b.rate.service)]] += b.values - scope.edge_calls[b.rate.row]
         elif b.rate.kind in ON_EDGES:
-            parts = scope.model.parts(b.rate.kind, b.rate.row)
-            top, bottom = (part[scope.window.hours] for part in parts)
+            top, bottom = (
+                part[scope.window.hours] for part in scope.model.parts(b.rate.kind, b.rate.row)
+            )
             now = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-            factor = np.divide(b.values, now, out=np.ones_like(now), where=now > 0)
-            ratio[flow.edges == b.rate.row] *= factor
+            ratio[flow.edges == b.rate.row] *= np.divide(
+                b.values, now, out=np.ones_like(now), where=now > 0
+            )
     return _Calls(ratio, flow.settle(ratio, outside, scope.observed_calls.handled))
 
 
@@ -229,6 +231,7 @@ def _predicted(scope: _Scope, calls: _Calls, position: int) -> Array:
     if meter.rule is None or meter.service is None:
         return np.zeros(scope.window.width)
     lead = min(start, LEAD)
-    before = scope.model.handled[meter.service, start - lead : start]
-    handled = np.concatenate([before, calls.handled[meter.service]])
+    handled = np.concatenate(
+        [scope.model.handled[meter.service, start - lead : start], calls.handled[meter.service]]
+    )
     return np.asarray(meter.rule.usage(handled)[lead:])

@@ -99,8 +99,7 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
             for used, paid in ((usage, cost), (observed.covered, observed.covered_cost))
         )
     # Where all usage is covered, the covered price is the only one known.
-    never = ~np.isfinite(price).any(axis=1, keepdims=True)
-    price = np.where(never, covered_price, price)
+    price = np.where(~np.isfinite(price).any(axis=1, keepdims=True), covered_price, price)
     return Basis(observed, handled, meters, carried(price), carried(covered_price))
 
 
@@ -326,8 +325,9 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):
         for name, members in sets.items():
-            both = (past.estimated, past.billed)
-            estimated, billed = (float(dollars[day, members].sum()) for dollars in both)
+            estimated, billed = (
+                float(dollars[day, members].sum()) for dollars in (past.estimated, past.billed)
+            )
             if not estimated and not billed:
                 continue
             width = past.half_width(past.estimated[day] * members, day + -(-lag // 24))

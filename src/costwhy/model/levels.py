@@ -8,8 +8,8 @@ MAD is the median absolute deviation; 1.4826 of it is the standard deviation of 
 Everything takes many series at once (R x T, NaN: not defined in that hour), as a company has a
 hundred thousand. Quantiles are written out because NumPy's that skip NaN go row by row.
 
-Where the level of a noisy series changes is found by optimal partitioning (Jackson et al. 2005): of all ways to cut n values z (in units of their noise)
-into segments, the one with the least cost
+Where the level of a noisy series changes is found by optimal partitioning (Jackson et al. 2005): of
+all ways to cut n values z (in units of their noise) into segments, the one with the least cost
 
     sum over segments of [ sum (z - mean)^2 + penalty ]
 
@@ -61,8 +61,7 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
         if style == "ratio":
             spread = hourly_spread(level)
         else:
-            no_season = new[first : first + BLOCK, None]
-            level = level - np.where(no_season, 0.0, pattern(level))
+            level = level - np.where(new[first : first + BLOCK, None], 0.0, pattern(level))
             if style == "flow":
                 spread = np.array([_spread_around_median(row) for row in level])
             else:
@@ -78,8 +77,9 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
         if noisy:
             drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
         drift = np.maximum(spread / 24**0.5, drift)
-        rows = zip(level, spread.tolist(), drift.tolist(), strict=True)
-        out += [Level(style, *row) for row in rows]
+        out += [
+            Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)
+        ]
     return out
 
 
@@ -100,8 +100,7 @@ def _quantile(values: Array, q: float, axis: int = -1) -> Array:
 
 def robust_spread(values: Array) -> Array:
     """Standard deviation by the MAD, along the last axis; zero where nothing is defined."""
-    middle = median(values)
-    return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - middle[..., None]))))
+    return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - median(values)[..., None]))))
 
 
 def hourly_spread(levels: Array) -> Array:
@@ -112,8 +111,7 @@ def hourly_spread(levels: Array) -> Array:
 
 
 def _defined_first(values: Array) -> Array:
-    order = np.argsort(np.isnan(values), axis=-1, kind="stable")
-    return np.take_along_axis(values, order, axis=-1)
+    return np.take_along_axis(values, np.argsort(np.isnan(values), axis=-1, kind="stable"), axis=-1)
 
 
 def carried(values: Array) -> Array:

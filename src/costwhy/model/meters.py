@@ -184,8 +184,9 @@ def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
         for hold in (0, 1, 2):
             rule = AutoscalerRule(floor, 1.0, step, hold)
             rules.append(_best_each(rule, coarse, instances, calls))
-            fine = rules[-1].each * np.linspace(0.97, 1.03, 61)
-            rules.append(_best_each(rule, fine, instances, calls))
+            rules.append(
+                _best_each(rule, rules[-1].each * np.linspace(0.97, 1.03, 61), instances, calls)
+            )
     best = max(rules, key=lambda rule: rule.match, default=None)
     return best if best is not None and best.match >= LEAST_MATCH else None
 
@@ -194,8 +195,7 @@ def _best_each(
     rule: AutoscalerRule, candidates: Array, instances: Array, calls: Array
 ) -> AutoscalerRule:
     """The rule with the calls per instance that reproduce most hours; of equals the middle one."""
-    off = np.abs(rule.instances(calls, candidates[:, None]) - instances)
-    match = (off < 0.5).mean(axis=1)
+    match = (np.abs(rule.instances(calls, candidates[:, None]) - instances) < 0.5).mean(axis=1)
     ties = np.flatnonzero(match == match.max())
     best = ties[ties.size // 2]
     return replace(rule, each=float(candidates[best]), match=float(match[best]))

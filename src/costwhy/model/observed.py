@@ -166,8 +166,9 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
     names, lost = tuple(sorted(services)), restore_lost_tags(meters, arrays, billed)
     signalled = names, edges, calls, retries, _capacity(signals, hours)
-    measured = (arrays[name] for name in MEASURES)
-    return Observed(hours, billed, *signalled, meters, *measured, lost_tags=lost)
+    return Observed(
+        hours, billed, *signalled, meters, *(arrays[name] for name in MEASURES), lost_tags=lost
+    )
 
 
 def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
@@ -212,12 +213,15 @@ def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
 
 def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
     """End of the last hour that every account which bills regularly has delivered."""
-    rows = hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
     hour = pl.col("hour")
-    by_account = rows.group_by("SubAccountId").agg(
-        hour.max(),
-        share=hour.n_unique() / ((hour.max() - hour.min()).dt.total_hours() + 1),
-        n=hour.n_unique(),
+    by_account = (
+        hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
+        .group_by("SubAccountId")
+        .agg(
+            hour.max(),
+            share=hour.n_unique() / ((hour.max() - hour.min()).dt.total_hours() + 1),
+            n=hour.n_unique(),
+        )
     )
     regular = by_account.filter(
         (pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * pl.col("n").max())
@@ -231,8 +235,11 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
 
 def _on_axis(frame: pl.DataFrame, hours: tuple[datetime, ...]) -> pl.DataFrame:
     """Adds `t`, the index of the hour, and leaves out rows outside these hours."""
-    since = pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC"))
-    t = since.dt.total_hours().cast(pl.Int64)
+    t = (
+        (pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC")))
+        .dt.total_hours()
+        .cast(pl.Int64)
+    )
     return frame.with_columns(t=t).filter(pl.col("t").is_between(0, len(hours) - 1))
 
 
@@ -250,9 +257,9 @@ def _calls(
     sums = _on_axis(signals, hours).group_by(*edge, "metric", "t").agg(pl.col("value").sum())
     keys = sums.filter(metric == "calls").select(edge).unique().sort(edge, nulls_last=False)
     rows = sums.join(keys.with_row_index("row"), on=edge, how="inner", nulls_equal=True)
-    shape = (keys.height, len(hours))
     calls, retries = (
-        _grid(rows.filter(metric == name), "row", "value", shape) for name in ("calls", "retries")
+        _grid(rows.filter(metric == name), "row", "value", (keys.height, len(hours)))
+        for name in ("calls", "retries")
     )
     # A faulty counter of retries would leave next to no first attempts.
     retries = np.where(retries <= MOST_RETRIES * calls, retries, 0.0)
@@ -278,9 +285,10 @@ def _meters(
 ) -> tuple[pl.DataFrame, dict[str, Array]]:
     """Meters, and their usage, cost, covered and covered_cost (M x T each)."""
     keys = series.select(METER).unique(maintain_order=True).sort(METER)
-    is_covered = (pl.col("PricingCategory") == "Committed").fill_null(value=False)
     rows_of = series.join(keys.with_row_index("row"), on=METER, nulls_equal=True).select(
-        "series_id", "row", is_covered=is_covered
+        "series_id",
+        "row",
+        is_covered=(pl.col("PricingCategory") == "Committed").fill_null(value=False),
     )
     usage, cost = pl.col("ConsumedQuantity").fill_null(0), pl.col("EffectiveCost")
     sums = (
@@ -341,8 +349,9 @@ def restore_lost_tags(
             gains = (after - before)[others]
             if others.size and gains.max() >= LEAST_SHARE * before[meter]:
                 lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
-    by_successor = sorted(lost, key=lambda tag: tag.successor)
-    for successor, losers in groupby(by_successor, key=lambda tag: tag.successor):
+    for successor, losers in groupby(
+        sorted(lost, key=lambda tag: tag.successor), key=lambda tag: tag.successor
+    ):
         _add_back(list(arrays.values()), successor, list(losers))
     return tuple(lost)
 

@@ -148,8 +148,9 @@ def _on_edges(model: Model) -> Iterable[Rate]:
             if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
                 continue  # calls of a new service go with the edge that calls it
             for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
-                ratio = _log_ratio(*model.parts(kind, row))
-                yield _rate(observed, kind, row, "ratio", ratio, since)
+                yield _rate(
+                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
+                )
         else:
             traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
             yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)

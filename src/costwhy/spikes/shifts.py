@@ -130,8 +130,7 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     flow, size = level.style == "flow", values.size
     middle = float(np.median(values[start:end]))
     above = (values - base) * float(np.sign(middle - base))
-    clear = (1.5 if flow else 3.0) * level.spread
-    last = end + 2
+    clear, last = (1.5 if flow else 3.0) * level.spread, min(size, end + 2)
     if level.style != "ratio" and 24 <= start <= size - 6:
         start = _sharpest(values, start, min(end, size))
     if flow:  # the sharpest step of a rise that takes a day is in the middle of that day
@@ -144,7 +143,7 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
         start -= 1
     while start < end - 1 and above[start] <= min(clear, 0.5 * abs(middle - base)):
         start += 1
-    while end < min(size, last) and above[end] > clear:
+    while end < last and above[end] > clear:
         end += 1
     return start, end
 
