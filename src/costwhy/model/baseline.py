@@ -59,8 +59,9 @@ def baseline(
     baseline_hours: (T) hours that may serve for that; None: all. Only those before the window do;
     of demand also the week after it, as what wanders is better known from both sides.
     """
-    every = np.ones(len(model.observed.hours), dtype=bool)
-    usable = every if baseline_hours is None else baseline_hours.copy()
+    if baseline_hours is None:
+        baseline_hours = np.ones(len(model.observed.hours), dtype=bool)
+    usable = baseline_hours.copy()
     after = np.flatnonzero(usable[: window.end + AFTERMATH + WEEK])
     usable[window.start :] = False
     if rate.first_hour is not None and rate.first_hour >= window.start - NEW_WITHIN:

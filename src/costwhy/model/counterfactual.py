@@ -148,7 +148,6 @@ def _cost(usage: Array, covered: Array, price: Array, covered_price: Array) -> A
 
 
 def _settled(scope: _Scope, baselines: Sequence[Baseline]) -> _Calls:
-    """The calls that these rates at baseline would have caused."""
     flow, service_rows = scope.flow, scope.model.observed.service_rows
     outside, ratio = scope.outside.copy(), flow.ratio.copy()
     for b in baselines:

@@ -320,11 +320,10 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     past = backtest(basis, rows, slice(None), 2 * DAYS)
     service = pl.coalesce("service", "ServiceName", pl.lit("charges"))
     names = observed.meters[list(rows)].select(service)["service"].to_numpy()
-    sets: dict[str | None, Mask] = {None: np.ones(names.size, dtype=bool)}
-    sets |= {name: names == name for name in sorted(set(names))}
+    by_name = {name: names == name for name in sorted(set(names))}
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):
-        for name, members in sets.items():
+        for name, members in [(None, np.ones(names.size, dtype=bool)), *by_name.items()]:
             estimated, billed = (
                 float(dollars[day, members].sum()) for dollars in (past.estimated, past.billed)
             )

@@ -118,8 +118,8 @@ def carried(values: Array) -> Array:
     """The last known value in each hour, the first one before it; zero where none is known."""
     known = np.isfinite(values)
     last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
-    first = known.argmax(axis=1)[:, None]  # 0 where none is known
-    return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
+    hour = np.where(last >= 0, last, known.argmax(axis=1)[:, None])  # 0 where none is known
+    return np.nan_to_num(np.take_along_axis(values, hour, axis=1))
 
 
 def _spread_around_median(level: Array) -> float:

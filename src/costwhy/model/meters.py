@@ -153,9 +153,9 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
     if calls_move >= MOVES:
         return not timed and (noise < USE_NOISE or noise < usage_moves)
     ratio_steps, usage_steps = float(np.std(np.log(ratio))), float(np.std(np.log(usage[on])))
-    if max(ratio_steps, usage_steps) > 3 * min(ratio_steps, usage_steps) + 0.02:
-        return ratio_steps < usage_steps  # an incident moved one of them and not the other
-    return not timed
+    # An incident moved one of them and not the other.
+    apart = max(ratio_steps, usage_steps) > 3 * min(ratio_steps, usage_steps) + 0.02
+    return ratio_steps < usage_steps if apart else not timed
 
 
 def _noise(values: Array) -> float:

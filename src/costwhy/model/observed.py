@@ -108,7 +108,6 @@ class Observed:
 
     @cached_property
     def graph(self) -> CallGraph:
-        """Who calls whom."""
         row = {None: -1} | self.service_rows
         pairs = [(e.caller if e.internal else None, e.service) for e in self.edges]
         numbers = np.array([[row[a], row[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
@@ -151,9 +150,12 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
             fix="run `costwhy ingest`",
         )
     hourly = _without_stray_dates(hourly)
-    latest = _last(hourly)
+    last_hour = pl.col("hour").max()
+    latest: datetime = hourly.select(last_hour).item()
     signals = signals.filter(pl.col("hour") <= latest + LONGEST_GAP)
-    newest = (latest if signals.is_empty() else max(latest, _last(signals))) + HOUR
+    newest = (
+        latest if signals.is_empty() else max(latest, signals.select(last_hour).item())
+    ) + HOUR
     billed_through = _billed_through(hourly, series)
     if as_of is not None and as_of < newest:
         billed_through = min(billed_through, as_of - (newest - billed_through))
@@ -187,11 +189,6 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
         .row(-1)
     )
     return hourly.filter(pl.col("hour").is_between(first, last))
-
-
-def _last(frame: pl.DataFrame) -> datetime:
-    last: datetime = frame.select(pl.col("hour").max()).item()
-    return last
 
 
 def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:

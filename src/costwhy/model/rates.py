@@ -93,11 +93,9 @@ class Model(Basis):
         if kind in ON_EDGES:
             calls = observed.calls[row]
             first = calls - observed.retries[row]
-            if kind == RETRIES:
-                return calls, first
             if kind == FAN_OUT:
                 return first, self.handled[observed.service_rows[str(observed.edges[row].caller)]]
-            return calls, one
+            return calls, first if kind == RETRIES else one
         if self.meters[row].kind == "use":
             return self.usage[row], self.followed(row)
         return self.usage[row] - self.predicted_usage.get(row, 0.0), one

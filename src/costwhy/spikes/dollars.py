@@ -306,8 +306,8 @@ def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
 def excess_half_width(model: Model, spike: SpikeDollars, first: int, last: int) -> float:
     """Half-width of the interval of the excess in hours [first, last) of the spike."""
     widths = [_of_baseline(model, spike, k, first, last) for k in range(len(spike.baselines))]
-    widths.append(_of_autoscalers(model, spike, last - first))
-    return float(np.sqrt(np.square(widths).sum()))
+    of_rules = _of_autoscalers(model, spike, last - first)
+    return float(np.sqrt(np.square([*widths, of_rules]).sum()))
 
 
 def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: int) -> float:

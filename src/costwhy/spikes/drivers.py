@@ -226,8 +226,7 @@ def _ordered(
         .with_columns(pl.col(pl.String).cast(pl.Categorical).to_physical())
         .select(pl.all().rank("dense"))
     )
-    null = pl.all().max().fill_null(0) + 1
-    codes = ranks.select(pl.all().fill_null(null).cast(pl.Int64) - 1).to_numpy().T
+    ranks = ranks.select(pl.all().fill_null(pl.all().max().fill_null(0) + 1).cast(pl.Int64) - 1)
     before, after = (merged[name].to_numpy() for name in (expected, actual))
     both = (before > 0) & (after > 0)
     drift = float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0
@@ -239,7 +238,7 @@ def _ordered(
     if not new.all():  # equals by deviation
         row = row[np.argsort(4 * np.cumsum(new) + deviation[row], kind="stable")]
     return _Leaves(
-        codes[:, row],
+        ranks.to_numpy().T[:, row],
         np.array([merged[name].null_count() > 0 for name in dimensions]),
         *(array[row] for array in (before, after, deviation, size)),
     ), row

@@ -111,10 +111,8 @@ def _away(
         if abs(shift) <= tolerance:
             base, k = means[k], k + 1
             continue
-        first, peak = k, shift
-        while k < len(means):
-            if (means[k] - base) * np.sign(shift) <= max(tolerance, 0.25 * abs(peak)):
-                break
+        first, peak, sign = k, shift, np.sign(shift)
+        while k < len(means) and (means[k] - base) * sign > max(tolerance, 0.25 * abs(peak)):
             peak = max(peak, means[k] - base, key=abs)
             k += 1
         while abs(means[first] - base) < 0.12 * abs(peak):
