@@ -1,7 +1,7 @@
 """The ten behaviours that move a bill. Each has one record here: everything that depends on its kind is derived from it.
 
 To add a kind: add its name and its record, then its arithmetic: the rate in `model/rates.py`, its
-baseline in `model/baseline.py`, the bill with it set back in `model/counterfactual.py`.
+baseline in `model/baseline.py`, the bill with it set back in `model/baseline.py`.
 """
 
 from collections.abc import Sequence

@@ -318,8 +318,11 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     """
     observed, lag = basis.observed, basis.now.until - basis.now.billed
     past = backtest(basis, rows, slice(None), 2 * DAYS)
-    service = pl.coalesce("service", "ServiceName", pl.lit("charges"))
-    names = observed.meters[list(rows)].select(service)["service"].to_numpy()
+    names = (
+        observed.meters[list(rows)]
+        .select(pl.coalesce("service", "ServiceName", pl.lit("charges")))["service"]
+        .to_numpy()
+    )
     by_name = {name: names == name for name in sorted(set(names))}
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):

@@ -191,16 +191,21 @@ def change_points(
 def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]:
     """The cheapest partition of each row (R x n, in units of its spread)."""
     sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-    possible = _possible_cuts(sums, shortest)
+    # A cut may lie at a local maximum of the difference of means of the NEAR values on either side.
+    n, possible = values.shape[1], np.zeros(values.shape, dtype=bool)
+    t = np.arange(shortest, n - shortest + 1)
+    left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
+    here, before, after = sums[:, t], sums[:, left], sums[:, right]
+    step = np.abs((after - here) / (right - t) - (here - before) / (t - left))
+    possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
     counts = possible.sum(axis=1)
     # 0, the possible cuts and the end of each row; in shorter rows then numbers beyond the end.
     width = int(counts.max(initial=0)) + 2
-    cuts = values.shape[1] + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
+    cuts = n + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
     row, cut = np.nonzero(possible)
     cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
     cuts[:, 0] = 0
-    at = cuts.astype(float)
-    sums = np.take_along_axis(sums, np.minimum(cuts, values.shape[1]), axis=1)
+    at, sums = cuts.astype(float), np.take_along_axis(sums, np.minimum(cuts, n), axis=1)
     rows, cost = np.arange(len(values)), np.full(cuts.shape, np.inf)
     back = np.zeros(cuts.shape, dtype=np.int64)  # the column of the cut before
     cost[:, 0] = -penalty
@@ -222,17 +227,3 @@ def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
         column = int(back[column])
         starts.append(int(cuts[column]))
     return starts[::-1]
-
-
-def _possible_cuts(sums: Array, shortest: int) -> Mask:
-    """Where a cut may lie (R x n).
-
-    Local maxima of the difference of means of the NEAR values on either side.
-    """
-    n = sums.shape[1] - 1
-    t = np.arange(shortest, n - shortest + 1)
-    left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
-    here, possible = sums[:, t], np.zeros((len(sums), n), dtype=bool)
-    step = np.abs((sums[:, right] - here) / (right - t) - (here - sums[:, left]) / (t - left))
-    possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
-    return possible

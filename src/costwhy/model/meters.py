@@ -54,11 +54,8 @@ class AutoscalerRule:
     def instances(self, calls: Array, each: Array | float | None = None) -> Array:
         """Instances that this rule keeps for these calls (... x T), or with another `each`."""
         wanted = np.ceil(calls / (self.each if each is None else each) - 1e-9)
-        hours, half = self.hold + 1, self.hold // 2
-        highest = maximum_filter1d(
-            np.maximum(self.floor, wanted), hours, mode="nearest", origin=half
-        )
-        return np.asarray(highest)
+        wanted, half = np.maximum(self.floor, wanted), self.hold // 2
+        return np.asarray(maximum_filter1d(wanted, self.hold + 1, mode="nearest", origin=half))
 
     def usage(self, calls: Array) -> Array:
         """Usage that this rule keeps for these calls (T)."""

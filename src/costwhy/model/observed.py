@@ -98,8 +98,8 @@ class Observed:
     def handled(self) -> Array:
         """S x T: calls that each service handles, retries included."""
         total = np.zeros((len(self.services), len(self.hours)))
-        for edge, calls in zip(self.edges, self.calls, strict=True):
-            total[self.service_rows[edge.service]] += calls
+        rows = np.array([self.service_rows[edge.service] for edge in self.edges], dtype=np.int64)
+        np.add.at(total, rows, self.calls)
         return total
 
     @cached_property
@@ -164,12 +164,13 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     hours = tuple(first + k * HOUR for k in range(max(1, round((newest - first) / HOUR))))
     billed = max(0, round((billed_through - first) / HOUR))
     edges, calls, retries = _calls(signals, hours)
-    services = {e.service for e in edges} | {e.caller for e in edges if e.internal and e.caller}
+    callers = {e.caller for e in edges if e.internal and e.caller}
+    names = tuple(sorted(callers | {e.service for e in edges}))
     meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
-    names, lost = tuple(sorted(services)), restore_lost_tags(meters, arrays, billed)
-    signalled = names, edges, calls, retries, _capacity(signals, hours)
+    lost = restore_lost_tags(meters, arrays, billed)
+    capacity, rows = _capacity(signals, hours), (arrays[name] for name in MEASURES)
     return Observed(
-        hours, billed, *signalled, meters, *(arrays[name] for name in MEASURES), lost_tags=lost
+        hours, billed, names, edges, calls, retries, capacity, meters, *rows, lost_tags=lost
     )
 
 
@@ -178,10 +179,11 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
 
     One charge dated 9999 would make an axis of 70 million hours.
     """
-    hours = hourly.group_by("hour").agg(n=pl.col("rows").sum()).sort("hour")
-    gap = pl.col("hour").diff() > LONGEST_GAP
     first, last = (
-        hours.with_columns(run=gap.fill_null(value=False).cum_sum())
+        hourly.group_by("hour")
+        .agg(n=pl.col("rows").sum())
+        .sort("hour")
+        .with_columns(run=(pl.col("hour").diff() > LONGEST_GAP).fill_null(value=False).cum_sum())
         .group_by("run")
         .agg(pl.col("n").sum(), first=pl.col("hour").min(), last=pl.col("hour").max())
         .sort("n", "last")
@@ -196,13 +198,13 @@ def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
 
     Fees at the start of a month may be dated before it.
     """
-    rows = (
+    regular = (
         hourly.filter(pl.col("hour") < newest)
         .group_by("hour")
         .agg(n=pl.col("rows").sum())
         .sort("hour")
+        .filter(pl.col("n") >= pl.col("n").median() / 4)
     )
-    regular = rows.filter(pl.col("n") >= pl.col("n").median() / 4)
     continued = regular.filter(pl.col("hour").shift(-1) - pl.col("hour") <= DAY)
     value = (continued if continued.height else regular)["hour"].min()
     return value if isinstance(value, datetime) else newest - HOUR
@@ -232,12 +234,9 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
 
 def _on_axis(frame: pl.DataFrame, hours: tuple[datetime, ...]) -> pl.DataFrame:
     """Adds `t`, the index of the hour, and leaves out rows outside these hours."""
-    t = (
-        (pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC")))
-        .dt.total_hours()
-        .cast(pl.Int64)
-    )
-    return frame.with_columns(t=t).filter(pl.col("t").is_between(0, len(hours) - 1))
+    since = pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC"))
+    frame = frame.with_columns(t=since.dt.total_hours().cast(pl.Int64))
+    return frame.filter(pl.col("t").is_between(0, len(hours) - 1))
 
 
 def _grid(rows: pl.DataFrame, row: str, value: str, shape: tuple[int, int]) -> Array:
@@ -359,8 +358,7 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     Each meter gets a part in proportion to its usage before. The successor keeps its own usage: the
     mean of the week before.
     """
-    usage = arrays[0].copy()
-    first = min(tag.hour for tag in lost)
+    usage, first = arrays[0].copy(), min(tag.hour for tag in lost)
     own = usage[successor, max(0, first - WEEK) : first].mean()
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
     for tag in lost:

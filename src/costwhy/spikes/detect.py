@@ -15,8 +15,7 @@ import numpy as np
 
 from costwhy.arrays import Mask
 from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
-from costwhy.model.baseline import Baseline, Window, baseline, mean_rate
-from costwhy.model.counterfactual import dollars_alone
+from costwhy.model.baseline import Baseline, Window, baseline, dollars_alone, mean_rate
 from costwhy.model.levels import pattern
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.shifts import SHORTEST, Shift, find_shifts, suspects
@@ -87,8 +86,14 @@ def find(model: Model) -> tuple[Spike, ...]:
         episodes += _of_shifts(model, rate, shifts)
     # What the company spends in a billed hour; credits and refunds do not lower it.
     company = (float(np.maximum(cost, 0.0).sum()) or abs(float(cost.sum()))) / max(1, billed)
-    clear = [e for e in episodes if e is not None and _clear_of_noise(e, company)]
-    spikes = [spike for group in _incidents(model, clear) for spike in _spikes(group, company)]
+    clear = (e for e in episodes if e is not None and _clear_of_noise(e, company))
+    groups: list[list[Episode]] = []
+    for episode in sorted(clear, key=lambda e: -abs(e.dollars)):
+        group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
+        if not group:
+            groups.append(group)
+        group.append(episode)
+    spikes = [spike for group in groups for spike in _spikes(group, company)]
     return tuple(sorted(spikes, key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
 
 
@@ -185,16 +190,6 @@ def _stepped(episode: Episode) -> bool:
 
 
 # ---------------------------------------------------------------- episodes of one incident
-
-
-def _incidents(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
-    groups: list[list[Episode]] = []
-    for episode in sorted(episodes, key=lambda e: -abs(e.dollars)):
-        group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
-        if not group:
-            groups.append(group)
-        group.append(episode)
-    return groups
 
 
 def _same_incident(model: Model, one: Episode, other: Episode) -> bool:

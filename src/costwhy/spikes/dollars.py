@@ -19,8 +19,7 @@ import polars as pl
 from costwhy.arrays import Array
 from costwhy.behaviours import BY_KIND, OF_USAGE, ON_EDGES, verdict
 from costwhy.errors import UsageError
-from costwhy.model.baseline import Baseline, Window, baseline, baseline_errors
-from costwhy.model.counterfactual import split
+from costwhy.model.baseline import Baseline, Window, baseline, baseline_errors, split
 from costwhy.model.estimates import COVERAGE, backtest, half_width, independent_days
 from costwhy.model.levels import WEEK
 from costwhy.model.observed import HOUR, Observed
@@ -228,8 +227,7 @@ def _month_end(model: Model, spike: SpikeDollars) -> float:
     A spike of less than a day goes on at its mean, scaled by the week before: the calls of all its
     hours over those of the hours that the spike has had so far.
     """
-    hourly, as_of = spike.hourly, model.observed.as_of
-    total = float(hourly.sum())
+    hourly, as_of, total = spike.hourly, model.observed.as_of, float(spike.hourly.sum())
     if not spike.running:
         return total
     month_end = (as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)

@@ -120,7 +120,12 @@ def find_drivers(
     if merged.is_empty():
         return _result(merged, dimensions, [])
     ordered, row = _ordered(merged, dimensions, expected, actual)
-    found = _worth_a_line(ordered, _beyond_noise(ordered, list(_search(ordered))))
+    moves = _moves(ordered, _beyond_noise(ordered, list(_search(ordered))))
+    # Of absolute moves, so that a rise and a fall that cancel stay. A full list means that leaves
+    # come and go as a rule: then more than an equal share.
+    share = LEAST_SHARE if len(moves) < MOST_DRIVERS else 1 / MOST_DRIVERS
+    least = share * math.fsum(abs(move) for _, move in moves)
+    found = [combination for combination, move in moves if abs(move) >= least]
     lines = [(dims, int(row[leaf]), move) for (dims, leaf), move in _moves(ordered, found) if move]
     return _result(merged, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
 
@@ -143,8 +148,8 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
             " cost_change",
         )
     for column in (leaves[expected], leaves[actual]):
-        numbers = column.dtype.is_numeric() and not column.null_count()
-        if not numbers or not column.cast(pl.Float64).is_finite().all():
+        numeric = column.dtype.is_numeric()
+        if not numeric or column.null_count() or not column.cast(pl.Float64).is_finite().all():
             raise InputError(
                 f"column {column.name!r} must hold finite numbers",
                 found=str(column.dtype),
@@ -188,17 +193,6 @@ def _beyond_noise(leaves: _Leaves, found: list[Combination]) -> list[Combination
     expected = tail.size * (np.maximum(noises, tail[0]) / tail[0]) ** -power
     explained = {c for c, n in zip(single, expected, strict=True) if n > LEAST_RARE}
     return [combination for combination in found if combination not in explained]
-
-
-def _worth_a_line(leaves: _Leaves, found: list[Combination]) -> list[Combination]:
-    """Those with LEAST_SHARE of the absolute moves, so that a rise and a fall that cancel stay.
-
-    A full list means that leaves come and go as a rule: then more than an equal share.
-    """
-    moves = _moves(leaves, found)
-    share = LEAST_SHARE if len(moves) < MOST_DRIVERS else 1 / MOST_DRIVERS
-    least = share * math.fsum(abs(move) for _, move in moves)
-    return [combination for combination, move in moves if abs(move) >= least]
 
 
 def _result(
