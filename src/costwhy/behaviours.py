@@ -3,7 +3,7 @@
 Whatever depends on the kind of a behaviour is derived from its record.
 
 To add a kind: add its name and its record, then its arithmetic: the rate in `model/rates.py`, its
-baseline in `model/baseline.py`, the bill with it set back in `model/counterfactual.py`.
+baseline in `model/baseline.py`, the bill with it set back in `model/baseline.py`.
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from drawn import Meter, observed
 
-from costwhy.model.baseline import Baseline, Window
-from costwhy.model.counterfactual import calls_with, cost_with, dollars_alone, split
+from costwhy.model.baseline import Baseline, Window, calls_with, cost_with, dollars_alone, split
 from costwhy.model.levels import Level
 from costwhy.model.meters import AutoscalerRule, MeterModel
 from costwhy.model.rates import Model, Rate

@@ -10,8 +10,7 @@ from small_company import ALL, HOURS, Line, SmallCompany
 
 from costwhy.behaviours import verdict
 from costwhy.case.investigate import find_spikes, investigate
-from costwhy.model.baseline import Baseline, Window, baseline
-from costwhy.model.counterfactual import cost_with, split
+from costwhy.model.baseline import Baseline, Window, baseline, cost_with, split
 from costwhy.model.observed import observe
 from costwhy.model.rates import Model, fit
 

@@ -18,7 +18,7 @@ from costwhy.arrays import Array
 from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES  # RETRIES: also the name of a column
 from costwhy.case.analysis import LOG_DELAY, LakeAnalysis
 from costwhy.errors import InputError
-from costwhy.model.counterfactual import calls_with
+from costwhy.model.baseline import calls_with
 from costwhy.model.observed import HOUR, Observed, states
 from costwhy.model.rates import Model
 from costwhy.sources.registry import format_behind

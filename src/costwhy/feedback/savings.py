@@ -19,8 +19,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, LakeReader, analyse
 from costwhy.feedback.verdicts import Verdict, key_of_spike, newest, verdicts_of
-from costwhy.model.baseline import Baseline, Window, mean_rate
-from costwhy.model.counterfactual import cost_with
+from costwhy.model.baseline import Baseline, Window, cost_with, mean_rate
 from costwhy.spikes.dollars import SpikeDollars
 
 DAYS = (7, 14, 30)

@@ -108,8 +108,9 @@ class Flow:
             if cycle.any():
                 members = np.unique(called[cycle])
                 caller, called = (np.searchsorted(members, r[cycle]) for r in (caller, called))
-                edges = caller, called, part_ratio[cycle]
-                out[members] = _solve(*edges, out[members], handled[members])
+                out[members] = _solve(
+                    caller, called, part_ratio[cycle], out[members], handled[members]
+                )
         return out
 
 

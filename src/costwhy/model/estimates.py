@@ -99,8 +99,7 @@ def basis_of(observed: Observed, handled: Array, meters: tuple[MeterModel, ...])
             for used, paid in ((usage, cost), (observed.covered, observed.covered_cost))
         )
     # Where all usage is covered, the covered price is the only one known.
-    never = ~np.isfinite(price).any(axis=1, keepdims=True)
-    price = np.where(never, covered_price, price)
+    price = np.where(~np.isfinite(price).any(axis=1, keepdims=True), covered_price, price)
     return Basis(observed, handled, meters, carried(price), carried(covered_price))
 
 
@@ -319,15 +318,18 @@ def past_estimates(basis: Basis, rows: Sequence[int]) -> pl.DataFrame:
     """
     observed, lag = basis.observed, basis.now.until - basis.now.billed
     past = backtest(basis, rows, slice(None), 2 * DAYS)
-    service = pl.coalesce("service", "ServiceName", pl.lit("charges"))
-    names = observed.meters[list(rows)].select(service)["service"].to_numpy()
-    sets: dict[str | None, Mask] = {None: np.ones(names.size, dtype=bool)}
-    sets |= {name: names == name for name in sorted(set(names))}
+    names = (
+        observed.meters[list(rows)]
+        .select(pl.coalesce("service", "ServiceName", pl.lit("charges")))["service"]
+        .to_numpy()
+    )
+    by_name = {name: names == name for name in sorted(set(names))}
     out: list[dict[str, object]] = []
     for day, cutoff in enumerate(past.cutoffs[:DAYS]):
-        for name, members in sets.items():
-            both = (past.estimated, past.billed)
-            estimated, billed = (float(dollars[day, members].sum()) for dollars in both)
+        for name, members in [(None, np.ones(names.size, dtype=bool)), *by_name.items()]:
+            estimated, billed = (
+                float(dollars[day, members].sum()) for dollars in (past.estimated, past.billed)
+            )
             if not estimated and not billed:
                 continue
             width = past.half_width(past.estimated[day] * members, day + -(-lag // 24))

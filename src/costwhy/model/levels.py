@@ -62,8 +62,7 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
         if style == "ratio":
             spread = hourly_spread(level)
         else:
-            no_season = new[first : first + BLOCK, None]
-            level = level - np.where(no_season, 0.0, pattern(level))
+            level = level - np.where(new[first : first + BLOCK, None], 0.0, pattern(level))
             if style == "flow":
                 spread = np.array([_spread_around_median(row) for row in level])
             else:
@@ -79,8 +78,9 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
         if noisy:
             drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
         drift = np.maximum(spread / 24**0.5, drift)
-        rows = zip(level, spread.tolist(), drift.tolist(), strict=True)
-        out += [Level(style, *row) for row in rows]
+        out += [
+            Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)
+        ]
     return out
 
 
@@ -101,8 +101,7 @@ def _quantile(values: Array, q: float, axis: int = -1) -> Array:
 
 def robust_spread(values: Array) -> Array:
     """Standard deviation by the MAD, along the last axis; zero where nothing is defined."""
-    middle = median(values)
-    return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - middle[..., None]))))
+    return np.asarray(np.nan_to_num(1.4826 * median(np.abs(values - median(values)[..., None]))))
 
 
 def hourly_spread(levels: Array) -> Array:
@@ -113,16 +112,15 @@ def hourly_spread(levels: Array) -> Array:
 
 
 def _defined_first(values: Array) -> Array:
-    order = np.argsort(np.isnan(values), axis=-1, kind="stable")
-    return np.take_along_axis(values, order, axis=-1)
+    return np.take_along_axis(values, np.argsort(np.isnan(values), axis=-1, kind="stable"), axis=-1)
 
 
 def carried(values: Array) -> Array:
     """The last known value in each hour, the first one before it; zero where none is known."""
     known = np.isfinite(values)
     last = np.maximum.accumulate(np.where(known, np.arange(values.shape[1]), -1), axis=1)
-    first = known.argmax(axis=1)[:, None]  # 0 where none is known
-    return np.nan_to_num(np.take_along_axis(values, np.where(last >= 0, last, first), axis=1))
+    hour = np.where(last >= 0, last, known.argmax(axis=1)[:, None])  # 0 where none is known
+    return np.nan_to_num(np.take_along_axis(values, hour, axis=1))
 
 
 def _spread_around_median(level: Array) -> float:
@@ -194,16 +192,21 @@ def change_points(
 def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]:
     """The cheapest partition of each row (R x n, in units of its spread)."""
     sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
-    possible = _possible_cuts(sums, shortest)
+    # A cut may lie at a local maximum of the difference of means of the NEAR values on either side.
+    n, possible = values.shape[1], np.zeros(values.shape, dtype=bool)
+    t = np.arange(shortest, n - shortest + 1)
+    left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
+    here, before, after = sums[:, t], sums[:, left], sums[:, right]
+    step = np.abs((after - here) / (right - t) - (here - before) / (t - left))
+    possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
     counts = possible.sum(axis=1)
     # 0, the possible cuts and the end of each row; in shorter rows then numbers beyond the end.
     width = int(counts.max(initial=0)) + 2
-    cuts = values.shape[1] + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
+    cuts = n + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
     row, cut = np.nonzero(possible)
     cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
     cuts[:, 0] = 0
-    at = cuts.astype(float)
-    sums = np.take_along_axis(sums, np.minimum(cuts, values.shape[1]), axis=1)
+    at, sums = cuts.astype(float), np.take_along_axis(sums, np.minimum(cuts, n), axis=1)
     rows, cost = np.arange(len(values)), np.full(cuts.shape, np.inf)
     back = np.zeros(cuts.shape, dtype=np.int64)  # the column of the cut before
     cost[:, 0] = -penalty
@@ -225,17 +228,3 @@ def _starts(cuts: Ints, back: Ints, column: int) -> list[int]:
         column = int(back[column])
         starts.append(int(cuts[column]))
     return starts[::-1]
-
-
-def _possible_cuts(sums: Array, shortest: int) -> Mask:
-    """Where a cut may lie (R x n).
-
-    Local maxima of the difference of means of the NEAR values on either side.
-    """
-    n = sums.shape[1] - 1
-    t = np.arange(shortest, n - shortest + 1)
-    left, right = np.maximum(t - NEAR, 0), np.minimum(t + NEAR, n)
-    here, possible = sums[:, t], np.zeros((len(sums), n), dtype=bool)
-    step = np.abs((sums[:, right] - here) / (right - t) - (here - sums[:, left]) / (t - left))
-    possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
-    return possible

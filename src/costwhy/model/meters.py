@@ -54,11 +54,8 @@ class AutoscalerRule:
     def instances(self, calls: Array, each: Array | float | None = None) -> Array:
         """Instances that this rule keeps for these calls (... x T), or with another `each`."""
         wanted = np.ceil(calls / (self.each if each is None else each) - 1e-9)
-        hours, half = self.hold + 1, self.hold // 2
-        highest = maximum_filter1d(
-            np.maximum(self.floor, wanted), hours, mode="nearest", origin=half
-        )
-        return np.asarray(highest)
+        wanted, half = np.maximum(self.floor, wanted), self.hold // 2
+        return np.asarray(maximum_filter1d(wanted, self.hold + 1, mode="nearest", origin=half))
 
     def usage(self, calls: Array) -> Array:
         """Usage that this rule keeps for these calls (T)."""
@@ -153,9 +150,9 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
     if calls_move >= MOVES:
         return not timed and (noise < USE_NOISE or noise < usage_moves)
     ratio_steps, usage_steps = float(np.std(np.log(ratio))), float(np.std(np.log(usage[on])))
-    if max(ratio_steps, usage_steps) > 3 * min(ratio_steps, usage_steps) + 0.02:
-        return ratio_steps < usage_steps  # an incident moved one of them and not the other
-    return not timed
+    # An incident moved one of them and not the other.
+    apart = max(ratio_steps, usage_steps) > 3 * min(ratio_steps, usage_steps) + 0.02
+    return ratio_steps < usage_steps if apart else not timed
 
 
 def _noise(values: Array) -> float:
@@ -184,8 +181,9 @@ def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
         for hold in (0, 1, 2):
             rule = AutoscalerRule(floor, 1.0, step, hold)
             rules.append(_best_each(rule, coarse, instances, calls))
-            fine = rules[-1].each * np.linspace(0.97, 1.03, 61)
-            rules.append(_best_each(rule, fine, instances, calls))
+            rules.append(
+                _best_each(rule, rules[-1].each * np.linspace(0.97, 1.03, 61), instances, calls)
+            )
     best = max(rules, key=lambda rule: rule.match, default=None)
     return best if best is not None and best.match >= LEAST_MATCH else None
 
@@ -194,8 +192,7 @@ def _best_each(
     rule: AutoscalerRule, candidates: Array, instances: Array, calls: Array
 ) -> AutoscalerRule:
     """The rule with the calls per instance that reproduce most hours; of equals the middle one."""
-    off = np.abs(rule.instances(calls, candidates[:, None]) - instances)
-    match = (off < 0.5).mean(axis=1)
+    match = (np.abs(rule.instances(calls, candidates[:, None]) - instances) < 0.5).mean(axis=1)
     ties = np.flatnonzero(match == match.max())
     best = ties[ties.size // 2]
     return replace(rule, each=float(candidates[best]), match=float(match[best]))

@@ -98,8 +98,8 @@ class Observed:
     def handled(self) -> Array:
         """S x T: calls that each service handles, retries included."""
         total = np.zeros((len(self.services), len(self.hours)))
-        for edge, calls in zip(self.edges, self.calls, strict=True):
-            total[self.service_rows[edge.service]] += calls
+        rows = np.array([self.service_rows[edge.service] for edge in self.edges], dtype=np.int64)
+        np.add.at(total, rows, self.calls)
         return total
 
     @cached_property
@@ -108,7 +108,6 @@ class Observed:
 
     @cached_property
     def graph(self) -> CallGraph:
-        """Who calls whom."""
         row = {None: -1} | self.service_rows
         pairs = [(e.caller if e.internal else None, e.service) for e in self.edges]
         numbers = np.array([[row[a], row[b]] for a, b in pairs], dtype=np.int64).reshape(-1, 2)
@@ -151,9 +150,12 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
             fix="run `costwhy ingest`",
         )
     hourly = _without_stray_dates(hourly)
-    latest = _last(hourly)
+    last_hour = pl.col("hour").max()
+    latest: datetime = hourly.select(last_hour).item()
     signals = signals.filter(pl.col("hour") <= latest + LONGEST_GAP)
-    newest = (latest if signals.is_empty() else max(latest, _last(signals))) + HOUR
+    newest = (
+        latest if signals.is_empty() else max(latest, signals.select(last_hour).item())
+    ) + HOUR
     billed_through = _billed_through(hourly, series)
     if as_of is not None and as_of < newest:
         billed_through = min(billed_through, as_of - (newest - billed_through))
@@ -162,12 +164,14 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     hours = tuple(first + k * HOUR for k in range(max(1, round((newest - first) / HOUR))))
     billed = max(0, round((billed_through - first) / HOUR))
     edges, calls, retries = _calls(signals, hours)
-    services = {e.service for e in edges} | {e.caller for e in edges if e.internal and e.caller}
+    callers = {e.caller for e in edges if e.internal and e.caller}
+    names = tuple(sorted(callers | {e.service for e in edges}))
     meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
-    names, lost = tuple(sorted(services)), restore_lost_tags(meters, arrays, billed)
-    signalled = names, edges, calls, retries, _capacity(signals, hours)
-    measured = (arrays[name] for name in MEASURES)
-    return Observed(hours, billed, *signalled, meters, *measured, lost_tags=lost)
+    lost = restore_lost_tags(meters, arrays, billed)
+    capacity, rows = _capacity(signals, hours), (arrays[name] for name in MEASURES)
+    return Observed(
+        hours, billed, names, edges, calls, retries, capacity, meters, *rows, lost_tags=lost
+    )
 
 
 def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
@@ -175,10 +179,11 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
 
     One charge dated 9999 would make an axis of 70 million hours.
     """
-    hours = hourly.group_by("hour").agg(n=pl.col("rows").sum()).sort("hour")
-    gap = pl.col("hour").diff() > LONGEST_GAP
     first, last = (
-        hours.with_columns(run=gap.fill_null(value=False).cum_sum())
+        hourly.group_by("hour")
+        .agg(n=pl.col("rows").sum())
+        .sort("hour")
+        .with_columns(run=(pl.col("hour").diff() > LONGEST_GAP).fill_null(value=False).cum_sum())
         .group_by("run")
         .agg(pl.col("n").sum(), first=pl.col("hour").min(), last=pl.col("hour").max())
         .sort("n", "last")
@@ -188,23 +193,18 @@ def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
     return hourly.filter(pl.col("hour").is_between(first, last))
 
 
-def _last(frame: pl.DataFrame) -> datetime:
-    last: datetime = frame.select(pl.col("hour").max()).item()
-    return last
-
-
 def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
     """First hour of regular billing that goes on within a day.
 
     Fees at the start of a month may be dated before it.
     """
-    rows = (
+    regular = (
         hourly.filter(pl.col("hour") < newest)
         .group_by("hour")
         .agg(n=pl.col("rows").sum())
         .sort("hour")
+        .filter(pl.col("n") >= pl.col("n").median() / 4)
     )
-    regular = rows.filter(pl.col("n") >= pl.col("n").median() / 4)
     continued = regular.filter(pl.col("hour").shift(-1) - pl.col("hour") <= DAY)
     value = (continued if continued.height else regular)["hour"].min()
     return value if isinstance(value, datetime) else newest - HOUR
@@ -212,12 +212,15 @@ def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
 
 def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
     """End of the last hour that every account which bills regularly has delivered."""
-    rows = hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
     hour = pl.col("hour")
-    by_account = rows.group_by("SubAccountId").agg(
-        hour.max(),
-        share=hour.n_unique() / ((hour.max() - hour.min()).dt.total_hours() + 1),
-        n=hour.n_unique(),
+    by_account = (
+        hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
+        .group_by("SubAccountId")
+        .agg(
+            hour.max(),
+            share=hour.n_unique() / ((hour.max() - hour.min()).dt.total_hours() + 1),
+            n=hour.n_unique(),
+        )
     )
     regular = by_account.filter(
         (pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * pl.col("n").max())
@@ -232,8 +235,8 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
 def _on_axis(frame: pl.DataFrame, hours: tuple[datetime, ...]) -> pl.DataFrame:
     """Adds `t`, the index of the hour, and leaves out rows outside these hours."""
     since = pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC"))
-    t = since.dt.total_hours().cast(pl.Int64)
-    return frame.with_columns(t=t).filter(pl.col("t").is_between(0, len(hours) - 1))
+    frame = frame.with_columns(t=since.dt.total_hours().cast(pl.Int64))
+    return frame.filter(pl.col("t").is_between(0, len(hours) - 1))
 
 
 def _grid(rows: pl.DataFrame, row: str, value: str, shape: tuple[int, int]) -> Array:
@@ -250,9 +253,9 @@ def _calls(
     sums = _on_axis(signals, hours).group_by(*edge, "metric", "t").agg(pl.col("value").sum())
     keys = sums.filter(metric == "calls").select(edge).unique().sort(edge, nulls_last=False)
     rows = sums.join(keys.with_row_index("row"), on=edge, how="inner", nulls_equal=True)
-    shape = (keys.height, len(hours))
     calls, retries = (
-        _grid(rows.filter(metric == name), "row", "value", shape) for name in ("calls", "retries")
+        _grid(rows.filter(metric == name), "row", "value", (keys.height, len(hours)))
+        for name in ("calls", "retries")
     )
     # A faulty counter of retries would leave next to no first attempts.
     retries = np.where(retries <= MOST_RETRIES * calls, retries, 0.0)
@@ -278,9 +281,10 @@ def _meters(
 ) -> tuple[pl.DataFrame, dict[str, Array]]:
     """Meters, and their usage, cost, covered and covered_cost (M x T each)."""
     keys = series.select(METER).unique(maintain_order=True).sort(METER)
-    is_covered = (pl.col("PricingCategory") == "Committed").fill_null(value=False)
     rows_of = series.join(keys.with_row_index("row"), on=METER, nulls_equal=True).select(
-        "series_id", "row", is_covered=is_covered
+        "series_id",
+        "row",
+        is_covered=(pl.col("PricingCategory") == "Committed").fill_null(value=False),
     )
     usage, cost = pl.col("ConsumedQuantity").fill_null(0), pl.col("EffectiveCost")
     sums = (
@@ -341,8 +345,9 @@ def restore_lost_tags(
             gains = (after - before)[others]
             if others.size and gains.max() >= LEAST_SHARE * before[meter]:
                 lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
-    by_successor = sorted(lost, key=lambda tag: tag.successor)
-    for successor, losers in groupby(by_successor, key=lambda tag: tag.successor):
+    for successor, losers in groupby(
+        sorted(lost, key=lambda tag: tag.successor), key=lambda tag: tag.successor
+    ):
         _add_back(list(arrays.values()), successor, list(losers))
     return tuple(lost)
 
@@ -353,8 +358,7 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     Each meter gets a part in proportion to its usage before. The successor keeps its own usage: the
     mean of the week before.
     """
-    usage = arrays[0].copy()
-    first = min(tag.hour for tag in lost)
+    usage, first = arrays[0].copy(), min(tag.hour for tag in lost)
     own = usage[successor, max(0, first - WEEK) : first].mean()
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
     for tag in lost:

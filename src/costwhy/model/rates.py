@@ -10,7 +10,7 @@ A bill moves because one of its rates moved. With N calls handled, each rate is 
     unit_price                    cost / usage on demand; or the committed usage
     unlinked_usage, unmetered     usage / 1, cost / 1
 
-`spikes/shifts.py` finds where a rate leaves its baseline (`baseline.py`), and `counterfactual.py`
+`spikes/shifts.py` finds where a rate leaves its baseline (`baseline.py`), and `baseline.py`
 computes the bill without that.
 """
 
@@ -93,11 +93,9 @@ class Model(Basis):
         if kind in ON_EDGES:
             calls = observed.calls[row]
             first = calls - observed.retries[row]
-            if kind == RETRIES:
-                return calls, first
             if kind == FAN_OUT:
                 return first, self.handled[observed.service_rows[str(observed.edges[row].caller)]]
-            return calls, one
+            return calls, first if kind == RETRIES else one
         if self.meters[row].kind == "use":
             return self.usage[row], self.followed(row)
         return self.usage[row] - self.predicted_usage.get(row, 0.0), one
@@ -121,10 +119,10 @@ def fit(observed: Observed) -> Model:
         service_first_hour=np.array([first_active(row) for row in handled], dtype=float),
         holidays=_holidays(observed),
     )
-    rates, groups = [*_on_edges(model), *_on_meters(model)], dict[tuple[str, bool], list[int]]()
-    for k, rate in enumerate(rates):
-        groups.setdefault((rate.style, rate.kind in UNLINKED), []).append(k)
-    for (style, noisy), members in groups.items():  # season and noise, those of one style together
+    rates = [*_on_edges(model), *_on_meters(model)]
+    groups = [(rate.style, rate.kind in UNLINKED) for rate in rates]
+    for style, noisy in set(groups):  # season and noise, those of one style together
+        members = [k for k, group in enumerate(groups) if group == (style, noisy)]
         new = np.array([rates[k].first_hour is not None for k in members])
         levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
         for k, level in zip(members, levels, strict=True):
@@ -148,8 +146,9 @@ def _on_edges(model: Model) -> Iterable[Rate]:
             if first_hour is not None and begin > NEW_AFTER and first_hour - begin <= 24:
                 continue  # calls of a new service go with the edge that calls it
             for kind, since in ((FAN_OUT, first_hour), (RETRIES, None)):
-                ratio = _log_ratio(*model.parts(kind, row))
-                yield _rate(observed, kind, row, "ratio", ratio, since)
+                yield _rate(
+                    observed, kind, row, "ratio", _log_ratio(*model.parts(kind, row)), since
+                )
         else:
             traffic = _log_ratio(calls, np.ones(calls.size)) - model.holidays[row]
             yield _rate(observed, DEMAND, row, "flow", traffic, first_hour)
@@ -247,9 +246,8 @@ def _holidays(observed: Observed) -> Array:
 
     Leave-one-out: a day is a holiday for an entry if half of the other entries dropped too.
     """
-    out = np.zeros_like(observed.calls)
     day = np.array([int(hour.timestamp()) // 86400 for hour in observed.hours])
-    days = np.unique(day)
+    out, days = np.zeros_like(observed.calls), np.unique(day)
     entries = [
         row
         for row, edge in enumerate(observed.edges)

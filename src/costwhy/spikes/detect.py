@@ -15,8 +15,7 @@ import numpy as np
 
 from costwhy.arrays import Mask
 from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
-from costwhy.model.baseline import Baseline, Window, baseline, mean_rate
-from costwhy.model.counterfactual import dollars_alone
+from costwhy.model.baseline import Baseline, Window, baseline, dollars_alone, mean_rate
 from costwhy.model.levels import pattern
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.shifts import SHORTEST, Shift, find_shifts, suspects
@@ -86,10 +85,15 @@ def find(model: Model) -> tuple[Spike, ...]:
     for rate, shifts in zip(suspected, find_shifts(suspected), strict=True):
         episodes += _of_shifts(model, rate, shifts)
     # What the company spends in a billed hour; credits and refunds do not lower it.
-    spent = float(np.maximum(cost, 0.0).sum()) or abs(float(cost.sum()))
-    company = spent / max(1, billed)
-    clear = [e for e in episodes if e is not None and _clear_of_noise(e, company)]
-    spikes = [spike for group in _incidents(model, clear) for spike in _spikes(group, company)]
+    company = (float(np.maximum(cost, 0.0).sum()) or abs(float(cost.sum()))) / max(1, billed)
+    clear = (e for e in episodes if e is not None and _clear_of_noise(e, company))
+    groups: list[list[Episode]] = []
+    for episode in sorted(clear, key=lambda e: -abs(e.dollars)):
+        group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
+        if not group:
+            groups.append(group)
+        group.append(episode)
+    spikes = [spike for group in groups for spike in _spikes(group, company)]
     return tuple(sorted(spikes, key=lambda s: -abs(sum(e.dollars for e in s.episodes))))
 
 
@@ -120,8 +124,9 @@ def _of_shifts(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Ep
         if start < WARM_UP:
             continue
         usable[start:end] = False
-        dated = replace(shift, since=min(shift.since, start), start=start, end=end)
-        yield episode_of(model, rate, dated, usable)
+        yield episode_of(
+            model, rate, replace(shift, since=min(shift.since, start), start=start, end=end), usable
+        )
 
 
 def _of_new(model: Model, rate: Rate) -> Episode | None:
@@ -133,9 +138,13 @@ def _of_new(model: Model, rate: Rate) -> Episode | None:
     if rate.first_hour is None or not active.size or is_fee:
         return None
     last, size = int(active[-1]) + 1, rate.level.size
-    since = max(0, rate.first_hour - max(0, int(apart) - 1))
-    end = None if last >= size - DAILY else last
-    shift = Shift(since, rate.first_hour, end, size=1.0, ramp=False)
+    shift = Shift(
+        max(0, rate.first_hour - max(0, int(apart) - 1)),
+        rate.first_hour,
+        None if last >= size - DAILY else last,
+        size=1.0,
+        ramp=False,
+    )
     return episode_of(model, rate, shift, np.ones(size, dtype=bool))
 
 
@@ -183,16 +192,6 @@ def _stepped(episode: Episode) -> bool:
 # ---------------------------------------------------------------- episodes of one incident
 
 
-def _incidents(model: Model, episodes: list[Episode]) -> list[list[Episode]]:
-    groups: list[list[Episode]] = []
-    for episode in sorted(episodes, key=lambda e: -abs(e.dollars)):
-        group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
-        if not group:
-            groups.append(group)
-        group.append(episode)
-    return groups
-
-
 def _same_incident(model: Model, one: Episode, other: Episode) -> bool:
     """They start together, and are of one SHARED kind, or on services that call each other."""
     apart = max(one.shift.since - other.shift.start, other.shift.since - one.shift.start)
@@ -231,8 +230,12 @@ def _spike(group: list[Episode], company: float) -> Spike | None:
     dollars = abs(sum(e.dollars for e in kept))
     if dollars < max(LEAST_MONEY, LEAST_SHARE * company * max(LEAST_HOURS, largest.hours)):
         return None
-    large = [e for e in kept if abs(e.dollars) >= LARGE_SHARE * abs(largest.dollars)]
-    start = min(e.shift.start for e in large if e.shift.start >= largest.shift.start - 1)
+    start = min(
+        e.shift.start
+        for e in kept
+        if abs(e.dollars) >= LARGE_SHARE * abs(largest.dollars)
+        and e.shift.start >= largest.shift.start - 1
+    )
     return Spike(start, largest.shift.end, tuple(kept))
 
 

@@ -19,8 +19,7 @@ import polars as pl
 from costwhy.arrays import Array
 from costwhy.behaviours import BY_KIND, OF_USAGE, ON_EDGES, verdict
 from costwhy.errors import UsageError
-from costwhy.model.baseline import Baseline, Window, baseline, baseline_errors
-from costwhy.model.counterfactual import split
+from costwhy.model.baseline import Baseline, Window, baseline, baseline_errors, split
 from costwhy.model.estimates import COVERAGE, backtest, half_width, independent_days
 from costwhy.model.levels import WEEK
 from costwhy.model.observed import HOUR, Observed
@@ -109,8 +108,9 @@ def dollars_of_window(
     if against is None:
         excess = sum(dollars, start=np.zeros((len(model.meters), window.width)))
     else:
-        usual = model.cost[:, against.hours].mean(axis=1, keepdims=True)
-        excess = (model.cost[:, window.hours] - usual) * selected
+        excess = (
+            model.cost[:, window.hours] - model.cost[:, against.hours].mean(axis=1, keepdims=True)
+        ) * selected
     kept = [k for k in _largest_first(dollars) if abs(float(dollars[k].sum())) >= HALF_CENT]
     running = window.end == len(model.observed.hours)
     return SpikeDollars(
@@ -139,8 +139,11 @@ def _selected(observed: Observed, where: Mapping[str, str]) -> list[int]:
             found=", ".join(METER),
             fix="use one of these columns",
         )
-    match = (pl.col(name) == value for name, value in where.items())
-    rows = observed.meters.with_row_index("m").filter(*match)["m"].to_list()
+    rows = (
+        observed.meters.with_row_index("m")
+        .filter(*(pl.col(name) == value for name, value in where.items()))["m"]
+        .to_list()
+    )
     if not rows:
         raise UsageError(
             "no cost row has these values",
@@ -183,8 +186,7 @@ def spike_row(model: Model, spike: SpikeDollars) -> SpikeRow:
     observed, hourly, billed = model.observed, spike.hourly, spike.billed
     first, largest = spike.window.start, spike.baselines[0].rate if spike.baselines else None
     excess = cents(float(hourly[:billed].sum()))
-    meters = list(spike.moved_meters)
-    actual = cents(float(model.cost[meters, first : first + billed].sum()))
+    actual = cents(float(model.cost[list(spike.moved_meters), first : first + billed].sum()))
     width = excess_half_width(model, spike, 0, billed) if billed else 0.0
     unbilled, unbilled_width = float(hourly[billed:].sum()), unbilled_half_width(model, spike)
     where = _where(observed, spike)
@@ -225,8 +227,7 @@ def _month_end(model: Model, spike: SpikeDollars) -> float:
     A spike of less than a day goes on at its mean, scaled by the week before: the calls of all its
     hours over those of the hours that the spike has had so far.
     """
-    hourly, as_of = spike.hourly, model.observed.as_of
-    total = float(hourly.sum())
+    hourly, as_of, total = spike.hourly, model.observed.as_of, float(spike.hourly.sum())
     if not spike.running:
         return total
     month_end = (as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
@@ -286,12 +287,15 @@ def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
         return 0.0
     begin, meters = spike.window.start + spike.billed, list(spike.moved_meters)
     billed = model.observed.billed
-    ahead = slice(begin - billed, spike.window.end - billed)
     of_usage = {b.rate.row for b in spike.baselines if b.rate.kind in OF_USAGE}
-    cost = model.cost[meters, begin : spike.window.end].sum(axis=1)
-    excess = spike.excess[meters, spike.billed :].sum(axis=1)
-    weight = np.where([row in of_usage for row in meters], cost, excess)
-    estimate = backtest(model, meters, ahead).half_width(weight)
+    weight = np.where(
+        [row in of_usage for row in meters],
+        model.cost[meters, begin : spike.window.end].sum(axis=1),
+        spike.excess[meters, spike.billed :].sum(axis=1),
+    )
+    estimate = backtest(model, meters, slice(begin - billed, spike.window.end - billed)).half_width(
+        weight
+    )
     return float(
         np.hypot(estimate, excess_half_width(model, spike, spike.billed, spike.window.width))
     )
@@ -300,8 +304,8 @@ def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
 def excess_half_width(model: Model, spike: SpikeDollars, first: int, last: int) -> float:
     """Half-width of the interval of the excess in hours [first, last) of the spike."""
     widths = [_of_baseline(model, spike, k, first, last) for k in range(len(spike.baselines))]
-    widths.append(_of_autoscalers(model, spike, last - first))
-    return float(np.sqrt(np.square(widths).sum()))
+    of_rules = _of_autoscalers(model, spike, last - first)
+    return float(np.sqrt(np.square([*widths, of_rules]).sum()))
 
 
 def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: int) -> float:
@@ -315,8 +319,9 @@ def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: in
     more = float(calls.sum()) - expected
     if not expected or not more:
         return by_noise
-    baseline_hours = spike.spike.episodes[k].baseline_hours
-    errors = baseline_errors(model, usual.rate, hours, first, baseline_hours)
+    errors = baseline_errors(
+        model, usual.rate, hours, first, spike.spike.episodes[k].baseline_hours
+    )
     scale = abs(dollars * expected / more)
     return half_width(errors * scale, by_noise, independent_days(errors))
 
@@ -329,10 +334,9 @@ def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:
     """
     wrong_hours, variance = 0.0, 0.0
     before = min(spike.since, model.observed.billed)
-    week = slice(max(0, before - WEEK), before)
     rules = ((row, model.meters[row].rule) for row in spike.moved_meters)
     for row, rule in ((row, rule) for row, rule in rules if rule is not None):
-        gap = (model.usage[row] - model.predicted_usage[row])[week]
+        gap = (model.usage[row] - model.predicted_usage[row])[max(0, before - WEEK) : before]
         off = np.abs(gap - np.median(gap)) > rule.per_instance / 2 if gap.size else gap
         problem = hours * (float(off.sum()) + 0.5) / (gap.size + 1)
         wrong_hours += problem

@@ -120,7 +120,12 @@ def find_drivers(
     if merged.is_empty():
         return _result(merged, dimensions, [])
     ordered, row = _ordered(merged, dimensions, expected, actual)
-    found = _worth_a_line(ordered, _beyond_noise(ordered, list(_search(ordered))))
+    moves = _moves(ordered, _beyond_noise(ordered, list(_search(ordered))))
+    # Of absolute moves, so that a rise and a fall that cancel stay. A full list means that leaves
+    # come and go as a rule: then more than an equal share.
+    share = LEAST_SHARE if len(moves) < MOST_DRIVERS else 1 / MOST_DRIVERS
+    least = share * math.fsum(abs(move) for _, move in moves)
+    found = [combination for combination, move in moves if abs(move) >= least]
     lines = [(dims, int(row[leaf]), move) for (dims, leaf), move in _moves(ordered, found) if move]
     return _result(merged, dimensions, sorted(lines, key=lambda line: -abs(line[2])))
 
@@ -143,8 +148,8 @@ def _check(leaves: pl.DataFrame, dimensions: Sequence[str], expected: str, actua
             " cost_change",
         )
     for column in (leaves[expected], leaves[actual]):
-        numbers = column.dtype.is_numeric() and not column.null_count()
-        if not numbers or not column.cast(pl.Float64).is_finite().all():
+        numeric = column.dtype.is_numeric()
+        if not numeric or column.null_count() or not column.cast(pl.Float64).is_finite().all():
             raise InputError(
                 f"column {column.name!r} must hold finite numbers",
                 found=str(column.dtype),
@@ -190,17 +195,6 @@ def _beyond_noise(leaves: _Leaves, found: list[Combination]) -> list[Combination
     return [combination for combination in found if combination not in explained]
 
 
-def _worth_a_line(leaves: _Leaves, found: list[Combination]) -> list[Combination]:
-    """Those with LEAST_SHARE of the absolute moves, so that a rise and a fall that cancel stay.
-
-    A full list means that leaves come and go as a rule: then more than an equal share.
-    """
-    moves = _moves(leaves, found)
-    share = LEAST_SHARE if len(moves) < MOST_DRIVERS else 1 / MOST_DRIVERS
-    least = share * math.fsum(abs(move) for _, move in moves)
-    return [combination for combination, move in moves if abs(move) >= least]
-
-
 def _result(
     leaves: pl.DataFrame, dimensions: Sequence[str], lines: list[tuple[Dims, int, float]]
 ) -> pl.DataFrame:
@@ -209,8 +203,9 @@ def _result(
         pl.when(pl.Series([k in dims for dims, *_ in lines], dtype=pl.Boolean)).then(name)
         for k, name in enumerate(dimensions)
     )
-    moves = pl.Series([move for *_, move in lines], dtype=pl.Float64)
-    return leaves[[row for _, row, _ in lines]].select(*named, cost_change=moves)
+    return leaves[[row for _, row, _ in lines]].select(
+        *named, cost_change=pl.Series([move for *_, move in lines], dtype=pl.Float64)
+    )
 
 
 # ---------------------------------------------------------------- leaves
@@ -220,11 +215,12 @@ def _ordered(
     merged: pl.DataFrame, dimensions: Sequence[str], expected: str, actual: str
 ) -> tuple[_Leaves, Ints]:
     """The leaves, and the row of each: neither names nor the order of rows matter."""
-    text = pl.col(pl.String).cast(pl.Categorical).to_physical()
-    ranks = merged.select(dimensions).with_columns(text).select(pl.all().rank("dense"))
-    null = pl.all().max().fill_null(0) + 1
-    codes = ranks.select(pl.all().fill_null(null).cast(pl.Int64) - 1).to_numpy().T
-    nulls = np.array([merged[name].null_count() > 0 for name in dimensions])
+    ranks = (
+        merged.select(dimensions)
+        .with_columns(pl.col(pl.String).cast(pl.Categorical).to_physical())
+        .select(pl.all().rank("dense"))
+    )
+    ranks = ranks.select(pl.all().fill_null(pl.all().max().fill_null(0) + 1).cast(pl.Int64) - 1)
     before, after = (merged[name].to_numpy() for name in (expected, actual))
     both = (before > 0) & (after > 0)
     drift = float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0
@@ -235,8 +231,11 @@ def _ordered(
     new = np.diff(size[row], prepend=-1.0) > 0
     if not new.all():  # equals by deviation
         row = row[np.argsort(4 * np.cumsum(new) + deviation[row], kind="stable")]
-    by_size = (array[row] for array in (before, after, deviation, size))
-    return _Leaves(codes[:, row], nulls, *by_size), row
+    return _Leaves(
+        ranks.to_numpy().T[:, row],
+        np.array([merged[name].null_count() > 0 for name in dimensions]),
+        *(array[row] for array in (before, after, deviation, size)),
+    ), row
 
 
 def _cells(codes: Ints, widths: Ints) -> tuple[Ints, int]:
@@ -288,8 +287,7 @@ def _at_rest(deviation: Array) -> tuple[float, float]:
 
 
 def _within(rising: Array, middle: float, reach: float) -> Array:
-    low = np.searchsorted(rising, middle - reach)
-    return rising[low : np.searchsorted(rising, middle + reach, side="right")]
+    return rising[(rising >= middle - reach) & (rising <= middle + reach)]
 
 
 # ---------------------------------------------------------------- cuboids
@@ -312,8 +310,9 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
         np.maximum.at(leaf, cell, out[parent].leaf if parent else cell)
         for k in (k for k in dims if leaves.nulls[k]):
             named &= leaves.codes[k, leaf] < leaves.codes[k].max()
-        nats = math.log(cells) + CONSTRAINT_COST * len(dims)
-        out[dims] = _Cuboid(parent, cell, leaf, named, nats)
+        out[dims] = _Cuboid(
+            parent, cell, leaf, named, math.log(cells) + CONSTRAINT_COST * len(dims)
+        )
     return out
 
 
@@ -340,8 +339,11 @@ def _search(leaves: _Leaves) -> Iterator[Combination]:
         if not scored[dims][cell] > 0:
             return
         while True:  # split, as long as that makes the description shorter
-            finer = [c for c in cuboids if len(c) > len(dims) and set(dims) < set(c)]
-            splits = [(*_saved(state, dims, cell, c), c) for c in finer]
+            splits = [
+                (*_saved(state, dims, cell, c), c)
+                for c in cuboids
+                if len(c) > len(dims) and set(dims) < set(c)
+            ]
             saved, parts, part = max(splits, default=(0.0, None, dims), key=lambda split: split[0])
             if parts is None or saved <= 0:
                 break
@@ -386,14 +388,14 @@ def _saved(state: _Round, dims: Dims, cell: int, finer: Dims) -> tuple[float, In
     """Nats saved by naming only the parts in `finer` that moved; and these parts."""
     cuboid, codes = state.cuboids[finer], state.leaves.codes[list(dims)]
     whole, leaf = state.sums[dims][:, cell], state.cuboids[dims].leaf[cell]
-    inside = (codes[:, cuboid.leaf] == codes[:, leaf, None]).all(axis=0)
-    parts = np.flatnonzero(inside & (state.sums[finer][COUNT] > 0))
+    parts = np.flatnonzero(
+        (codes[:, cuboid.leaf] == codes[:, leaf, None]).all(axis=0) & (state.sums[finer][COUNT] > 0)
+    )
     sums = state.sums[finer][:, parts]
     moved = _moved(sums)
     if moved.all() or not np.isfinite(state.scores[finer][parts[moved]]).any():
         return 0.0, None
-    named = sums[:, moved].sum(axis=1)
-    before, after = (_rest(whole[SQUARES], s) for s in (whole, named))
+    before, after = (_rest(whole[SQUARES], s) for s in (whole, sums[:, moved].sum(axis=1)))
     nats = int(moved.sum()) * cuboid.nats - state.cuboids[dims].nats
     return (whole[COUNT] + PRIOR_LEAVES) / 2 * math.log(before / after) - nats, parts[moved]
 

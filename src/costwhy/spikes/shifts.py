@@ -111,10 +111,8 @@ def _away(
         if abs(shift) <= tolerance:
             base, k = means[k], k + 1
             continue
-        first, peak = k, shift
-        while k < len(means):
-            if (means[k] - base) * np.sign(shift) <= max(tolerance, 0.25 * abs(peak)):
-                break
+        first, peak, sign = k, shift, np.sign(shift)
+        while k < len(means) and (means[k] - base) * sign > max(tolerance, 0.25 * abs(peak)):
             peak = max(peak, means[k] - base, key=abs)
             k += 1
         while abs(means[first] - base) < 0.12 * abs(peak):
@@ -130,8 +128,7 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     flow, size = level.style == "flow", values.size
     middle = float(np.median(values[start:end]))
     above = (values - base) * float(np.sign(middle - base))
-    clear = (1.5 if flow else 3.0) * level.spread
-    last = end + 2
+    clear, last = (1.5 if flow else 3.0) * level.spread, min(size, end + 2)
     if level.style != "ratio" and 24 <= start <= size - 6:
         start = _sharpest(values, start, min(end, size))
     if flow:  # the sharpest step of a rise that takes a day is in the middle of that day
@@ -144,7 +141,7 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
         start -= 1
     while start < end - 1 and above[start] <= min(clear, 0.5 * abs(middle - base)):
         start += 1
-    while end < min(size, last) and above[end] > clear:
+    while end < last and above[end] > clear:
         end += 1
     return start, end
 
