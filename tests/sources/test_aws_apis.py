@@ -37,7 +37,7 @@ from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
 from costwhy.sources import files, s3_mirror
-from costwhy.sources.changes import autoscaling, autoscaling_api, cloudtrail, cloudtrail_api
+from costwhy.sources.changes import autoscaling, cloudtrail
 from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, long_table, metrics, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
@@ -56,7 +56,7 @@ ACTIONS = {"ListObjectsV2": "ListBucket"}
 @pytest.fixture(autouse=True)
 def _planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     usual_configuration(monkeypatch, tmp_path)
-    monkeypatch.setattr(cloudtrail_api, "PER_SECOND", 1e9)
+    monkeypatch.setattr(cloudtrail, "PER_SECOND", 1e9)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_looked_up_events_become_the_rows_of_the_log_files(
     stub.add_response(
         "lookup_events", {"Events": [event(t) for t in pages[1]]}, asked | {"NextToken": "more"}
     )
-    ((day, reading),) = cloudtrail_api.read(request())
+    ((day, reading),) = cloudtrail.read_api(request())
     log = tmp_path / "log.json"
     log.write_text(json.dumps({"Records": records}))
     same = cloudtrail.read([log])
@@ -138,7 +138,7 @@ def test_an_event_counts_on_its_own_day_only(stubs: dict[str, Stubber]) -> None:
         {"Events": [event(late)]},
         {"StartTime": ANY, "EndTime": ANY, "MaxResults": 50},
     )
-    ((_, reading),) = cloudtrail_api.read(request(until=MIDNIGHT + timedelta(days=2)))
+    ((_, reading),) = cloudtrail.read_api(request(until=MIDNIGHT + timedelta(days=2)))
     assert reading.rows.height == reading.seen.height == 0
 
 
@@ -152,13 +152,13 @@ def test_cloudtrail_is_asked_no_more_than_twice_a_second(
         starts.append(clock[0])
 
     monkeypatch.setattr(
-        cloudtrail_api, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0])
+        cloudtrail, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: clock[0])
     )
-    monkeypatch.setattr(cloudtrail_api, "PER_SECOND", 2)
+    monkeypatch.setattr(cloudtrail, "PER_SECOND", 2)
     for n in range(5):
         answer: dict[str, Any] = {"Events": []} | ({"NextToken": f"{n}"} if n < 4 else {})
         stubs["cloudtrail"].add_response("lookup_events", answer)
-    list(cloudtrail_api.read(request()))
+    list(cloudtrail.read_api(request()))
     assert [b - a for a, b in pairwise(starts)][:4] == [0.5] * 4
 
 
@@ -196,12 +196,12 @@ def test_scaling_activities_become_the_rows_of_the_files(
         {"Activities": [before], "NextToken": "never asked for: all of it is too old"},
         {"IncludeDeletedGroups": True, "NextToken": "more"},
     )
-    for name in autoscaling_api.NAMESPACES:
+    for name in autoscaling.NAMESPACES:
         answer = {"ScalingActivities": [task] if name == "ecs" else []}
         stubs["application-autoscaling"].add_response(
             "describe_scaling_activities", answer, {"ServiceNamespace": name}
         )
-    ((_, reading),) = autoscaling_api.read(request())
+    ((_, reading),) = autoscaling.read_api(request())
     file = tmp_path / "a.json"
     file.write_bytes(msgspec.json.encode({"Activities": [group], "ScalingActivities": [task]}))
     assert_frame_equal(reading.rows, autoscaling.read([file]).rows)
@@ -865,13 +865,13 @@ def test_each_policy_allows_the_calls_that_are_made_and_no_other(
     s3_mirror.mirror("s3://least/a", tmp_path / "mirror")
     calls["S3"], made = made, set()
     modules = {
-        "CloudTrail": cloudtrail_api,
-        "AutoScaling": autoscaling_api,
+        "CloudTrail": cloudtrail,
+        "AutoScaling": autoscaling,
         "CloudWatch": cloudwatch,
         "XRay": xray,
     }
     for name, module in modules.items():
-        list(module.read(request()))
+        list(getattr(module, "read_api", module.read)(request()))
         assert made == set(module.CALLS)
         calls[name], made = made, set()
     allowed = policies()

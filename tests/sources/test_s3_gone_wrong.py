@@ -18,7 +18,7 @@ from loopback import Fake, Heard, Reply, http_server
 from costwhy.errors import UnreachableError
 from costwhy.remote import aws
 from costwhy.sources import s3_mirror
-from costwhy.sources.changes import autoscaling_api, cloudtrail_api
+from costwhy.sources.changes import autoscaling, cloudtrail
 from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, xray
 
@@ -263,7 +263,7 @@ def test_a_process_killed_before_the_checksum_does_not_get_past_it(
     assert here(tmp_path) == [b"right"]
 
 
-@pytest.mark.parametrize("reader", [cloudtrail_api, xray, cloudwatch, autoscaling_api])
+@pytest.mark.parametrize("reader", [cloudtrail, xray, cloudwatch, autoscaling])
 def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(
     reader: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,7 +277,11 @@ def test_a_login_page_in_place_of_an_answer_is_no_day_without_events(
     with http_server(lambda _: page) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         with pytest.raises(UnreachableError, match="a web page came in place of AWS's answer"):
-            list(reader.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))
+            list(
+                getattr(reader, "read_api", reader.read)(
+                    Request("eu-west-1", (now.date(),), now.replace(hour=2))
+                )
+            )
 
 
 def test_an_answer_that_is_no_xml_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,4 +291,4 @@ def test_an_answer_that_is_no_xml_is_one_clear_error(monkeypatch: pytest.MonkeyP
         with pytest.raises(
             UnreachableError, match="scaling activities in eu-west-1 could not be read"
         ):
-            list(autoscaling_api.read(Request("eu-west-1", (now.date(),), now.replace(hour=2))))
+            list(autoscaling.read_api(Request("eu-west-1", (now.date(),), now.replace(hour=2))))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -237,19 +236,13 @@ def by_region(
             days=USUAL_DAYS if entry.days is None else entry.days,
             salt=salt(entry.format, *(how[name] if name in decide else () for name in how)),
             ask=partial(read, **{name: how[name] for name in decide}),
-            default_place=later("costwhy.remote.aws", "default_region"),
+            default_place=_default_region,
         )
 
     return live
 
 
-def later(module: str, name: str) -> Callable[..., Any]:
-    """A function of a module that is imported when the function is first called.
+def _default_region() -> str:
+    from costwhy.remote import aws  # noqa: PLC0415 - files need no client of AWS
 
-    So a costwhy.toml that names files needs no client of AWS.
-    """
-
-    def call(*args: object, **more: object) -> Any:
-        return getattr(import_module(module), name)(*args, **more)
-
-    return call
+    return aws.default_region()

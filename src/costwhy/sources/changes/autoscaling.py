@@ -4,7 +4,10 @@ Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}`, `{"ScalingAct
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,10 +15,19 @@ import msgspec
 
 from costwhy.sources import files
 from costwhy.sources.files import Files
-from costwhy.sources.format import FilesOrApiConfig, Format, by_region, later
+from costwhy.sources.format import FilesOrApiConfig, Format, Request, begin, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
+CALLS = (
+    "autoscaling:DescribeScalingActivities",
+    "application-autoscaling:DescribeScalingActivities",
+)
+# What Application Auto Scaling scales; it must be asked for each of them
+NAMESPACES = (
+    "ecs", "ec2", "lambda", "dynamodb", "rds", "elasticache", "kafka", "sagemaker", "appstream",
+    "elasticmapreduce", "comprehend", "cassandra", "neptune", "workspaces", "custom-resource",
+)  # fmt: skip
 _FAILED = ("Failed", "Cancelled", "Overridden", "Unfulfilled")
 
 
@@ -88,6 +100,53 @@ def _row(activity: _Activity) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- from AWS itself
+
+
+def read_api(request: Request) -> Iterator[tuple[date, Reading]]:
+    """Each day with its changes, as `read` gives them.
+
+    Raises UnreachableError where AWS does not answer.
+    """
+    from costwhy.remote import aws  # noqa: PLC0415 - files need no client of AWS
+
+    region, days = request.place, sorted(request.days)
+    try:
+        reading = read_activities(
+            [(Path(f"Scaling activities {region}"), _activities(aws.client, region, days[0]))]
+        )
+    except aws.FAULTS as error:
+        raise aws.unreachable(f"scaling activities in {region} could not be read", error) from None
+    for day in days:
+        piece = of_day(reading, day, "time")
+        yield day, replace(piece, set_aside=reading.set_aside) if day == days[-1] else piece
+
+
+def _activities(
+    client: Callable[[str, str], Any], region: str, first: date
+) -> Iterator[tuple[str, bytes]]:
+    """Place and JSON of every activity since the first day.
+
+    Pages come newest first: the first one whose activities are all too old is the last.
+    """
+    groups, targets = (
+        client(service, region).get_paginator("describe_scaling_activities")
+        for service in ("autoscaling", "application-autoscaling")
+    )
+    listings = [("group", "Activities", groups.paginate(IncludeDeletedGroups=True))]
+    listings += [
+        (name, "ScalingActivities", targets.paginate(ServiceNamespace=name)) for name in NAMESPACES
+    ]
+    for kind, key, pages in listings:
+        numbers = count(1)
+        for page in pages:
+            recent = [one for one in page.get(key, []) if one["StartTime"] >= begin(first)]
+            for activity in recent:
+                yield f"{kind} {next(numbers)}", msgspec.json.encode(activity)
+            if not recent and page.get(key):
+                break
+
+
 class Config(FilesOrApiConfig, frozen=True, kw_only=True):
     """What DescribeScalingActivities printed, at `path`; or `api = true`."""
 
@@ -100,5 +159,5 @@ FORMAT = Format(
     config=Config,
     files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz")),
     read=read,
-    live=by_region(later("costwhy.sources.changes.autoscaling_api", "read")),
+    live=by_region(read_api),
 )

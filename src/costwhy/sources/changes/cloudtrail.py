@@ -1,12 +1,16 @@
 """CloudTrail log files: write events that succeeded become changes; every record is counted.
 
 Source: AWS, *CloudTrail record contents*; file names
-`ACCOUNT_CloudTrail_REGION_20260923T1601Z_RANDOM.json.gz`.
+`ACCOUNT_CloudTrail_REGION_20260923T1601Z_RANDOM.json.gz`. Without log files: *LookupEvents*, the
+management events of the last 90 days of a region; an event is the record that log files have.
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,10 +20,12 @@ from costwhy.sources import files
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
 from costwhy.sources.files import Files
-from costwhy.sources.format import FilesOrApiConfig, Format, by_region, later
+from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, to_text, to_time
 from costwhy.tables import CHANGES
 
+CALLS = ("cloudtrail:LookupEvents",)
+PER_SECOND = 2  # LookupEvents: AWS answers two requests a second with 50 events each
 SERVICE_TAGS = ("service", "app", "app.kubernetes.io/name")
 _READS = (
     "Get", "List", "Describe", "Head", "Lookup", "BatchGet", "Batch Get", "Search", "Select",
@@ -116,6 +122,47 @@ def _delivery_time(file: Path) -> datetime | None:
         return None
 
 
+# ---------------------------------------------------------------- without log files
+
+
+def read_api(
+    request: Request, service_tags: Sequence[str] = SERVICE_TAGS
+) -> Iterator[tuple[date, Reading]]:
+    """Each day with its changes, as `read` gives them.
+
+    Raises UnreachableError where CloudTrail does not answer.
+    """
+    from costwhy.remote import aws  # noqa: PLC0415 - log files need no client of AWS
+
+    region = request.place
+    client = aws.client("cloudtrail", region)
+    for start, end in request.windows(1):
+        try:
+            reading = read_events(
+                [(Path(f"CloudTrail {region} {start:%Y-%m-%d}"), _events(client, start, end))],
+                service_tags,
+            )
+        except aws.FAULTS as error:
+            raise aws.unreachable(f"CloudTrail in {region} could not be read", error) from None
+        yield (
+            start.date(),
+            replace(of_day(reading, start.date(), "time"), set_aside=reading.set_aside),
+        )
+
+
+def _events(client: Any, start: datetime, end: datetime) -> Iterator[tuple[str, bytes]]:
+    """Place and JSON of every event of [start, end); for CloudTrail the last second counts too."""
+    pages = client.get_paginator("lookup_events").paginate(
+        StartTime=start, EndTime=(end - timedelta(seconds=1)), PaginationConfig={"PageSize": 50}
+    )
+    numbers, asked = count(1), time.monotonic()
+    for page in pages:
+        for event in page.get("Events", []):
+            yield f"event {next(numbers)}", event.get("CloudTrailEvent", "").encode()
+        time.sleep(max(0.0, asked + 1 / PER_SECOND - time.monotonic()))
+        asked = time.monotonic()
+
+
 class Config(FilesOrApiConfig, frozen=True, kw_only=True):
     """Log files at `path`; or `api = true`: LookupEvents, up to 90 days back."""
 
@@ -133,6 +180,6 @@ FORMAT = Format(
     files=FILES,
     read=read,
     reads_tags=True,
-    live=by_region(later("costwhy.sources.changes.cloudtrail_api", "read"), "service_tags"),
+    live=by_region(read_api, "service_tags"),
     cannot_show="a change made by data-plane calls",
 )
