@@ -259,8 +259,7 @@ def document(case: Case) -> dict[str, object]:
             for row in case.triggers.to_dicts()
         ],
         "no_recorded_change": round(case.no_recorded_change, 4),
-        "owner": _named(who.get("owner"), OWNER),
-        "owner_then": _named(who.get("owner_then"), OWNER),
+        **{role: _named(who.get(role), OWNER) for role in ("owner", "owner_then")},
         "decided_by": _named(who.get("decided_by"), DECIDED_BY),
         "budget_owner": budget and {"name": budget["team"], "source": budget["source"]},
         "coverage": [_plain(row) for row in case.coverage.to_dicts()],

@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from costwhy.arrays import Array
+from costwhy.behaviours import CAPACITY, RETRIES  # metrics have their names
 from costwhy.errors import LakeError
 from costwhy.model.call_graph import CallGraph, call_graph
 from costwhy.model.levels import WEEK
@@ -255,7 +256,7 @@ def _calls(
     rows = sums.join(keys.with_row_index("row"), on=edge, how="inner", nulls_equal=True)
     calls, retries = (
         _grid(rows.filter(metric == name), "row", "value", (keys.height, len(hours)))
-        for name in ("calls", "retries")
+        for name in ("calls", RETRIES)
     )
     # A faulty counter of retries would leave next to no first attempts.
     retries = np.where(retries <= MOST_RETRIES * calls, retries, 0.0)
@@ -265,7 +266,7 @@ def _calls(
 def _capacity(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> dict[str, Array]:
     """Mean instances of each service (T); NaN where they are not reported."""
     means = (
-        _on_axis(signals.filter(pl.col("metric") == "capacity"), hours)
+        _on_axis(signals.filter(pl.col("metric") == CAPACITY), hours)
         .group_by("service", "t")
         .agg(value=(pl.col("value") * pl.col("buckets")).sum() / pl.col("buckets").sum())
     )

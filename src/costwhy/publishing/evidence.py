@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from costwhy.arrays import Array
-from costwhy.behaviours import ON_EDGES
+from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
 from costwhy.case.case import Case
@@ -35,9 +35,9 @@ from costwhy.text import currency_code, iso_time
 SEVERAL = 6  # hours around the onset in which a service counts as begun with it
 SERIES = ("service", "team")
 METER_GRIDS = ("usage", "cost", "covered", "covered_cost")  # of Observed: M x T
-EDGE_GRIDS = ("calls", "retries")  # of Observed: E x T
+EDGE_GRIDS = ("calls", RETRIES)  # of Observed: E x T
 KEPT_BESIDE = ("doing", "call", "usual", "calm")  # of KnownChanges; calm: outside production
-REPORTED = "capacity"  # the table of instances that were reported
+REPORTED = CAPACITY  # the table of instances that were reported
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """What all signals have in common: the metrics, their key, and why a row cannot be used."""
 
+from enum import StrEnum
 from functools import partial
-from typing import Literal, get_args
 
 import polars as pl
 
+from costwhy import behaviours
 from costwhy.sources.format import Format
 
-# What a signal counts. Retries and capacity have the name of the behaviour that they show
-Metric = Literal["calls", "retries", "errors", "bytes", "capacity"]
-METRICS: tuple[str, ...] = get_args(Metric)
 KEY = ("hour", "service", "caller", "metric")
 MAX_NAME = 1000  # Bytes of the longest name of a service or caller
 
@@ -21,6 +19,19 @@ signals_format = partial(
     cannot_show="calls that no signal is recorded for",
     every_hour=True,
 )
+
+
+class Metric(StrEnum):
+    """What a signal counts. Two have the name of the behaviour that they show."""
+
+    CALLS = "calls"
+    RETRIES = behaviours.RETRIES
+    ERRORS = "errors"
+    BYTES = "bytes"
+    CAPACITY = behaviours.CAPACITY
+
+
+METRICS = tuple(metric.value for metric in Metric)
 
 
 def odd_names() -> tuple[tuple[pl.Expr, str], ...]:
