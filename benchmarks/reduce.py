@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 
 from costwhy.config import Mapping
-from costwhy.ingest.billing import MEMORY, THREADS, reduce_file
+from costwhy.ingest.billing import DUCKDB, reduce_file
 from costwhy.sources.cost import focus
 from costwhy.sources.cost.sql import literal
 from costwhy.tables import DIMENSION_NAMES, MEASURE_NAMES
@@ -33,7 +33,7 @@ def make(folder: Path, rows: int) -> list[Path]:
     for k in range(max(1, rows // FILE_ROWS)):
         file = folder / f"focus-{k:02d}-{min(rows, FILE_ROWS)}.parquet"
         if not file.exists():
-            with duckdb.connect(config={"threads": THREADS}) as connection:
+            with duckdb.connect(config={"threads": DUCKDB["threads"]}) as connection:
                 connection.execute("SET enable_progress_bar = false")
                 connection.execute(f"SELECT setseed(0.{k + 1})").fetchall()
                 connection.execute(
@@ -76,9 +76,7 @@ def bare(files: list[Path]) -> float:
     sums = ", ".join(f"sum({n}) AS {n}" for n in MEASURE_NAMES)
     total = 0.0
     for file in files:
-        with duckdb.connect(
-            config={"memory_limit": MEMORY, "threads": THREADS, "preserve_insertion_order": False}
-        ) as connection:
+        with duckdb.connect(config=DUCKDB) as connection:
             connection.execute("SET enable_progress_bar = false")
             source = f"FROM read_parquet({literal(str(file))})"
             hourly = connection.sql(

@@ -260,8 +260,8 @@ def test_any_window_is_explained_like_a_spike_and_by_the_hour(sample_lake: Lake)
         for k, (a, b) in {"w": window, "a": against}.items()
     }
     # two days against seven: expected is the other week's cost an hour, for 48 hours
-    assert case.spike["actual_cost"] == pytest.approx(cost["w"], abs=0.02)
-    assert case.spike["excess_cost"] == pytest.approx(cost["w"] - cost["a"] / 168 * 48, abs=0.02)
+    assert case.spike.actual_cost == pytest.approx(cost["w"], abs=0.02)
+    assert case.spike.excess_cost == pytest.approx(cost["w"] - cost["a"] / 168 * 48, abs=0.02)
     assert case.behaviour["kind"][0] == "retries"
     with pytest.raises(UsageError, match="no window"):
         investigate_window(sample_lake, (window[1], window[0]))

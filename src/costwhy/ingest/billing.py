@@ -26,7 +26,7 @@ from costwhy.text import HALF_CENT
 
 EXAMPLES = 5  # Rows shown for each reason
 COSTS = tables.MEASURE_NAMES[:3]
-_CONFIG: dict[str, Any] = {
+DUCKDB: dict[str, Any] = {  # of every connection
     "memory_limit": "640MB",
     "threads": 2,
     "preserve_insertion_order": False,
@@ -95,7 +95,7 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
         f"parquet({name}, hive_partitioning=false)" if is_parquet else f"csv({name}, {_READ_CSV})"
     )
     try:
-        with duckdb.connect(config=_CONFIG) as connection:
+        with duckdb.connect(config=DUCKDB) as connection:
             connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
             connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
             columns = {
