@@ -211,6 +211,7 @@ def read_workspace(place: str | Path) -> Workspace:
     file = Path(place) / FILE_NAME if Path(place).is_dir() else Path(place)
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        _refuse_unknown(raw)
         sections: dict[str, Any] = {n: _sources(n, raw.pop(n, [])) for n in SECTIONS}
         others = msgspec.structs.asdict(_convert(raw, _Tables))
     except FileNotFoundError as error:
@@ -243,6 +244,12 @@ def absent(place: str | Path) -> ConfigError:
 
 class _WrongKeyError(Exception):
     """What is wrong with a key, with its path in the file; and advice, which may be empty."""
+
+
+def _refuse_unknown(raw: dict[str, Any]) -> None:
+    known = (*SECTIONS, *_Tables.__struct_fields__)
+    for key in sorted(raw.keys() - known):
+        raise _WrongKeyError(f"`{key}` is no key here", _one_of(key, known))
 
 
 def _sources(section: str, raw: object) -> tuple[SourceConfig, ...]:

@@ -11,6 +11,8 @@ from places import SAMPLE
 from costwhy.case.investigate import find_spikes
 from costwhy.cli.main import main
 from costwhy.cli.terminal import out
+from costwhy.config import read_workspace
+from costwhy.errors import ConfigError
 from costwhy.feedback.verdicts import say
 from costwhy.lake.lake import open_lake
 
@@ -208,7 +210,7 @@ def test_what_nobody_owns_is_told_of_the_whole_company_and_not_of_one_spike(
 
 def test_publish_without_a_spike_asks_which(sample_workspace, capsys):
     assert main(["publish", str(sample_workspace)]) == 2
-    assert "which spike?" in capsys.readouterr().err
+    assert "is not the id of a spike" in capsys.readouterr().err
 
 
 def test_on_80_columns_each_spike_is_a_whole_id_with_its_numbers_below(
@@ -228,3 +230,19 @@ def test_explain_in_words_says_what_runs_what_ended_and_who_pays(sample_workspac
     assert "an hour now; by the end of the month $" in said
     assert "ended since" not in said
     assert "  pays: cc-" in said
+
+
+def test_a_section_that_is_misspelt_is_told_all_that_there_are(tmp_path: Path) -> None:
+    head = '[workspace]\nname = "a"\ncurrency = "USD"\n'
+    (tmp_path / "costwhy.toml").write_text(f'{head}[[change]]\nformat = "cdevents"\n')
+    with pytest.raises(ConfigError) as caught:
+        read_workspace(tmp_path)
+    assert caught.value.found == "`change` is no key here"
+    assert "cost, changes, signals, owners" in caught.value.fix
+    assert "did you mean changes?" in caught.value.fix
+
+
+def test_a_workspace_is_not_served_as_if_nothing_were_published(tmp_path: Path, capsys) -> None:
+    (tmp_path / "costwhy.toml").write_text('[workspace]\nname = "a"\ncurrency = "USD"\n')
+    assert main(["serve", str(tmp_path), "--state", str(tmp_path.parent / "state")]) == 2
+    assert f"costwhy serve {tmp_path}/published" in capsys.readouterr().err

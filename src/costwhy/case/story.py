@@ -10,7 +10,7 @@ from typing import Any
 
 from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
 from costwhy.case.case import Case
-from costwhy.text import clock, money
+from costwhy.text import HALF_CENT, clock, money
 
 LEAST_TRAFFIC = 0.01  # dollars: traffic that moved less is called nothing
 MOST = 0.75  # of the excess: a first row that carries it is the whole headline
@@ -138,6 +138,9 @@ def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
     yield f"{spike['spike_id']}  {total}  {spike['verdict']}{planned}, {_when(spike, currency)}"
     for row in spike["behaviour"]:
         yield f"  {money(behaviour_cost(row), currency):>10}  {behaviour_words(row)}"
+    if abs(spike["behaviour_remainder"]) >= HALF_CENT:
+        rest = money(spike["behaviour_remainder"], currency)
+        yield f"  {rest:>10}  what no behaviour explains"
     for row in spike["triggers"][:3]:
         change, reasons = row["summary"] or row["change_id"], "; ".join(row["reasons"])
         yield f"  {row['probability']:>9.0%}  {change} ({reasons})"

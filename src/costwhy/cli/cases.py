@@ -169,8 +169,8 @@ def publish(
     place, [spike] = split_words(words, workspace, ("SPIKE",))
     if not is_spike_id(spike):
         raise UsageError(
-            "which spike?",
-            found=spike,
+            f"{spike!r} is not the id of a spike",
+            found=" ".join(words),
             fix="costwhy publish [-w WORKSPACE] SPIKE, with an id that `costwhy spikes` shows",
         )
     from costwhy.publishing import publish as publishing
