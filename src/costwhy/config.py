@@ -234,7 +234,7 @@ def absent(place: str | Path) -> ConfigError:
     is_there = Path(place).is_dir()
     return ConfigError(
         f"there is no {FILE_NAME} in {place}" if is_there else f"there is no {kind} {place}",
-        found="a folder without it" if is_there else f"nothing at {Path(place).absolute()}",
+        found=f"{'a folder without it,' if is_there else 'nothing at'} {Path(place).absolute()}",
         fix=f"name a folder with a {FILE_NAME}, or try `costwhy demo`",
     )
 

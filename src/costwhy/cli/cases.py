@@ -22,7 +22,7 @@ from costwhy.cli.terminal import (
 )
 from costwhy.cli.workspace import lake_of
 from costwhy.errors import UsageError
-from costwhy.text import clean, money
+from costwhy.text import clean, iso_time, money
 
 
 @click.command()
@@ -134,7 +134,7 @@ def _window(
     if start >= end:
         raise UsageError(
             f"{flags}: the window is empty",
-            found=f"{start} to {end}",
+            found=f"{iso_time(start)} to {iso_time(end)}",
             fix="give the earlier time first",
         )
     return start, end
