@@ -143,11 +143,15 @@ class Watch(_Keys, frozen=True, kw_only=True):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two channels are named {name!r}")
-        wanted = {f"teams.{team}": name for team, name in self.teams.items()}
-        for key, named in {"default": self.default, **wanted}.items():
+        for key, named in {
+            "default": self.default,
+            **{f"teams.{team}": name for team, name in self.teams.items()},
+        }.items():
             if named is not None and named not in names:
-                there = ", ".join(map(repr, names)) or "none"
-                raise ValueError(f"`{key}` names the channel {named!r}, there is {there}")
+                raise ValueError(
+                    f"`{key}` names the channel {named!r}, "
+                    f"there is {', '.join(map(repr, names)) or 'none'}"
+                )
 
     def channel_for(self, team: str | None) -> Channel | None:
         """The channel of a team, or the default one; null where there is neither."""
@@ -156,8 +160,6 @@ class Watch(_Keys, frozen=True, kw_only=True):
 
 
 class _Tables(_Keys, frozen=True, kw_only=True):
-    """What a costwhy.toml has beside its sources."""
-
     workspace: About
     lake: LakePlace = LakePlace()
     mapping: Mapping = Mapping()
@@ -257,8 +259,11 @@ def _sources(section: str, raw: object) -> tuple[SourceConfig, ...]:
     for n, entry in enumerate(_convert(raw, list[dict[str, Any]], section)):
         key, name = f"{section}[{n}]", entry.get("format")
         if name not in allowed:
-            there = f"missing; there are {', '.join(entry) or 'no keys'}"
-            wrong = there if name is None else repr(name)
+            wrong = (
+                f"missing; there are {', '.join(entry) or 'no keys'}"
+                if name is None
+                else repr(name)
+            )
             raise _WrongKeyError(f"`{key}.format` is {wrong}", _one_of(str(name or ""), allowed))
         found.append(_convert(entry, format_of(name).config, key))
     return tuple(found)

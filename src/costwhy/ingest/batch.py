@@ -63,8 +63,9 @@ class Source:
     @property
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
-        is_address = s3_mirror.is_address(self.path)
-        path = self.path.rstrip("/") if is_address else PurePosixPath(self.path)
+        path = (
+            self.path.rstrip("/") if s3_mirror.is_address(self.path) else PurePosixPath(self.path)
+        )
         return f"{self.name_of_format}:{path}"
 
 
@@ -184,5 +185,7 @@ class Run:
 
     def has(self, name: str) -> bool:
         """Whether the lake has readable deliveries of a source or a part."""
-        names = (known for known in self.known if not known.endswith(UNREADABLE))
-        return any(known == name or known.startswith(f"{name}:") for known in names)
+        return any(
+            (known == name or known.startswith(f"{name}:")) and not known.endswith(UNREADABLE)
+            for known in self.known
+        )

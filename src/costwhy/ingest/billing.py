@@ -57,11 +57,12 @@ class FileCube:
         """The tables that hold the money, and what was seen, which follows from the hours."""
         keys = ["hour", "SubAccountId", "service"]
         wide = self.hourly.join(self.series.select("series_id", *keys[1:]), on="series_id")
-        overview = wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
         return {
             "hourly": self.hourly,
             "daily": self.daily,
-            "overview": _fit(tables.OVERVIEW, overview),
+            "overview": _fit(
+                tables.OVERVIEW, wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
+            ),
             "seen": _fit(
                 tables.SEEN,
                 wide.group_by("hour", account="SubAccountId")
@@ -90,9 +91,10 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
         "budget_owner": mapping.budget_tags,
     }
     name = literal(str(file).replace("[", "[[]"))
-    is_parquet = file.suffix == ".parquet"
     read = (
-        f"parquet({name}, hive_partitioning=false)" if is_parquet else f"csv({name}, {_READ_CSV})"
+        f"parquet({name}, hive_partitioning=false)"
+        if file.suffix == ".parquet"
+        else f"csv({name}, {_READ_CSV})"
     )
     try:
         with duckdb.connect(config=DUCKDB) as connection:
@@ -102,13 +104,15 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
                 str(name): str(kind)
                 for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
             }
-            cube = _star(
-                connection,
-                bill.expressions(columns, tags, partial(_keys_in, connection)),
-                currency,
-                file,
+            return replace(
+                _star(
+                    connection,
+                    bill.expressions(columns, tags, partial(_keys_in, connection)),
+                    currency,
+                    file,
+                ),
+                lacking=bill.lacking(columns),
             )
-            return replace(cube, lacking=bill.lacking(columns))
     except duckdb.Error as error:
         raise SourceError(
             f"{file.name} cannot be read",
@@ -118,10 +122,14 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> File
 
 
 def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
-    """Which of the names occur in the lists of keys that the SQL gives."""
     found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
-    query = f"SELECT {found} FROM (SELECT DISTINCT {keys} AS k FROM raw)"
-    row = connection.execute(query).fetchall()[0] if names else ()
+    row = (
+        connection.execute(
+            f"SELECT {found} FROM (SELECT DISTINCT {keys} AS k FROM raw)"
+        ).fetchall()[0]
+        if names
+        else ()
+    )
     return {name for name, occurs in zip(names, row, strict=True) if occurs}
 
 
@@ -204,8 +212,10 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
     rows: list[dict[str, object]] = []
     for why, count in counts.iter_rows():
         query = f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)}"
-        shown = connection.execute(f"{query} LIMIT {EXAMPLES}").fetchall()
-        record = " | ".join(str(text)[:200] for (text,) in shown)
+        record = " | ".join(
+            str(text)[:200]
+            for (text,) in connection.execute(f"{query} LIMIT {EXAMPLES}").fetchall()
+        )
         rows.append({"reason": why, "record": record, "records": count})
     if file.suffix != ".parquet":
         query = "SELECT line, error_message, csv_line FROM reject_errors"
@@ -262,6 +272,9 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
 def _added(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:
     """Frames with the same columns, summed by key; a sum over nulls only is null."""
     whole = pl.concat(frames)
-    measures = [pl.col(name) for name in whole.columns if name not in keys]
-    sums = [pl.when(m.count() > 0).then(m.sum()).alias(m.meta.output_name()) for m in measures]
+    sums = [
+        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
+        for name in whole.columns
+        if name not in keys
+    ]
     return whole.group_by(keys).agg(sums).select(whole.columns).sort(keys)

@@ -31,11 +31,14 @@ def find_sources(workspace: Workspace, progress: Progress | None) -> list[Source
 
 
 def _found(workspace: Workspace, progress: Progress | None) -> Iterator[Source]:
-    tags = workspace.mapping.service_tags
     for key, entry in workspace.sources.items():
         form = format_of(entry.format)
         source = Source(key, entry.format, form, getattr(entry, "path", None) or "")
-        live = form.live(entry, key, workspace.folder, tags) if form.live else None
+        live = (
+            form.live(entry, key, workspace.folder, workspace.mapping.service_tags)
+            if form.live
+            else None
+        )
         if live:
             yield replace(source, live=live)
         elif form.files:
@@ -85,8 +88,14 @@ def _refuse_twice(sources: Sequence[Source]) -> None:
     first: dict[str, str] = {}
     for source in sources:
         where, live = (source.key, source.live) if source.live else (f"{source.key}.path", None)
-        places = (live.places or ("the region of the AWS configuration",)) if live else ()
-        names = [f"{live.prefix}{place}" for place in places] if live else []
+        names = (
+            [
+                f"{live.prefix}{place}"
+                for place in live.places or ("the region of the AWS configuration",)
+            ]
+            if live
+            else []
+        )
         if source.format.section in {"cost", "signals"}:
             names += [s3_mirror.address_of(file) or str(file.resolve()) for file in source.files]
         for name in names:
@@ -131,8 +140,9 @@ def _name_of(file: Path, workspace: Workspace) -> str:
 
 def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:
     if source.format.section == "changes":
-        form = source.name_of_format
-        return {f"{form}:{_name_of(file, workspace)}": (file,) for file in source.files}
+        return {
+            f"{source.name_of_format}:{_name_of(file, workspace)}": (file,) for file in source.files
+        }
     if source.format.section != "cost":
         return {source.name: source.files}
     groups: dict[str, list[Path]] = {}
@@ -152,20 +162,16 @@ def _period_name(source: Source, file: Path) -> str:
     above, slash, last = exports.period_of(file).rpartition("/")
     if not last:
         return source.name
-    is_export = "=" in last
-    month = last.removeprefix("BILLING_PERIOD=") if is_export else f"{last[:4]}-{last[4:6]}"
-    root, export = _fixed(source.root), PurePosixPath(above.replace("//", "/"))
+    month = last.removeprefix("BILLING_PERIOD=") if "=" in last else f"{last[:4]}-{last[4:6]}"
+    # the folders before the first wildcard, named as `exports.period_of` names them
+    fixed = takewhile(
+        lambda part: not any(mark in part for mark in "*?[") and not exports.PERIOD.fullmatch(part),
+        source.root.parts,
+    )
+    root, export = (
+        PurePosixPath(path.replace("//", "/"))
+        for path in ("/".join(p for p in fixed if p not in {"data", "metadata"}), above)
+    )
     below = slash and export.is_relative_to(root) and export != root
     inside = f"{export.relative_to(root).as_posix()}/" if below else ""
     return f"{source.name}:{inside}{month}"
-
-
-def _fixed(path: Path) -> PurePosixPath:
-    """The folders before the first wildcard, named as `exports.period_of` names them."""
-    fixed = takewhile(
-        lambda part: not any(mark in part for mark in "*?[") and not exports.PERIOD.fullmatch(part),
-        path.parts,
-    )
-    return PurePosixPath(
-        "/".join(part for part in fixed if part not in {"data", "metadata"}).replace("//", "/")
-    )

@@ -95,8 +95,11 @@ def _leave_out(sources: Sequence[Source], run: Run) -> None:
 
     The same bill under a new path would count twice.
     """
-    folder = run.workspace.folder
-    gone = {n for n in run.known if not any(_belongs(n, source, folder) for source in sources)}
+    gone = {
+        name
+        for name in run.known
+        if not any(_belongs(name, source, run.workspace.folder) for source in sources)
+    }
     if gone:
         run.batch.forget(gone, BY_NAME.keys() - {"series"})
         run.messages.append(
@@ -110,8 +113,9 @@ def _belongs(delivery: str, source: Source, folder: Path) -> bool:
     if source.live:
         return source.live.owns(name)
     if source.format.section != "changes":
-        is_piece = source.format.section != "owners" and name.startswith(f"{source.name}:")
-        return name == source.name or is_piece
+        return name == source.name or (
+            source.format.section != "owners" and name.startswith(f"{source.name}:")
+        )
     form, _, file = name.partition(":")
     place, wanted = folder / file, folder / source.path
     is_there = place.is_relative_to(wanted) or fnmatch(str(place), str(wanted))

@@ -104,8 +104,11 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        empty = replace(whole, name=f"{part.name}:{month}", tables={})
-        run.batch.add(_with_money(empty, of_period(cube, month)))
+        run.batch.add(
+            _with_money(
+                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
+            )
+        )
     return {}
 
 
@@ -134,8 +137,7 @@ def _read_records(source: Source, read: Callable[..., Reading], part: Part, run:
     run.hints += [f"{source.path}: {note}" for note in reading.notes]
     table = TABLES[source.format.section]
     delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
-    days = reading.by_day() if table == "signals" else {}
-    for day, piece in days.items():
+    for day, piece in (reading.by_day() if table == "signals" else {}).items():
         frames = {table: piece.rows, "seen": piece.seen}
         run.batch.add(
             Delivery(f"{part.name}:{day}", part.digest, frames, part.names, piece.rows.height)

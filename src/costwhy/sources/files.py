@@ -114,8 +114,10 @@ def require_columns(schema: Mapping[str, pl.DataType], needed: Sequence[str]) ->
     """Raises SourceError where a table lacks a column, or its column `time` has no zone."""
     for name in needed:
         if name not in schema:
-            shown = ", ".join(list(schema)[:SHOWN_COLUMNS])
-            raise SourceError(f"the file has no column {name!r}; its columns are {shown}")
+            raise SourceError(
+                f"the file has no column {name!r}; "
+                f"its columns are {', '.join(list(schema)[:SHOWN_COLUMNS])}"
+            )
     if schema["time"] == pl.Datetime and not getattr(schema["time"], "time_zone", None):
         raise SourceError("its times have no zone: write `time` as a timestamp in UTC")
 

@@ -41,9 +41,11 @@ class Reading:
 
     def by_day(self) -> dict[str, "Reading"]:
         """Signals of each day (YYYY-MM-DD); each has all that was set aside."""
-        day = pl.col("hour").dt.strftime("%Y-%m-%d").alias("day")
         rows, seen = (
-            {str(key[0]): part for key, part in frame.group_by(day)}
+            {
+                str(key[0]): part
+                for key, part in frame.group_by(pl.col("hour").dt.strftime("%Y-%m-%d").alias("day"))
+            }
             for frame in (self.rows, self.seen)
         )
         nothing = self.rows.clear(), self.seen.clear()

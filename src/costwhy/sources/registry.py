@@ -39,5 +39,6 @@ def formats_in(section: str) -> tuple[str, ...]:
 @cache
 def format_behind(source: str) -> Format | None:
     """The format of a `source` as the lake's tables name it; null: of none that is known here."""
-    names = (source, *formats_in(source))
-    return next((format_of(name) for name in names if name in FORMATS), None)
+    return next(
+        (format_of(name) for name in (source, *formats_in(source)) if name in FORMATS), None
+    )

@@ -43,8 +43,9 @@ def address_of(file: Path) -> str | None:
 def split_address(address: str) -> tuple[str, str]:
     """Bucket and key, prefix or glob. Raises SourceError where the address is none."""
     bucket, _, rest = address.removeprefix(SCHEME).partition("/")
-    name = r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]"
-    if not is_address(address) or not re.fullmatch(name, bucket):
+    if not is_address(address) or not re.fullmatch(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]", bucket
+    ):
         raise SourceError(
             f"{address!r} is no address on S3",
             found=bucket or "no bucket",
@@ -86,8 +87,11 @@ def _listed(
         re.split(r"[*?\[]", rest, maxsplit=1)[0] if is_glob else rest and rest.rstrip("/") + "/"
     )
     pattern = _pattern(rest if is_glob else "**")
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    for content in (content for page in pages for content in page.get("Contents", [])):
+    for content in (
+        content
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        for content in page.get("Contents", [])
+    ):
         key = content["Key"]
         if not key.endswith("/") and wanted(key) and pattern.fullmatch(key):
             yield _object(content)

@@ -166,7 +166,6 @@ class _Transfer:
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[S3Object], known: dict[str, S3Object]) -> None:
-        """Fetch those that are new or changed; the first fault stops all."""
         needed = [one for one in objects if not self._is_here(one, known.get(one.key))]
         self.kept += len(objects) - len(needed)
         with ThreadPoolExecutor(PARALLEL) as pool:
@@ -248,9 +247,11 @@ class _Transfer:
             **({"Range": f"bytes={start}-"} if start else {}),
         )
         with closing(answer["Body"]) as body, _opened(partial, one, answer, start) as stream:
-            while not self._stopping.is_set() and stream.tell() <= one.size:
-                if not (chunk := body.read(CHUNK)):
-                    break
+            while (
+                not self._stopping.is_set()
+                and stream.tell() <= one.size
+                and (chunk := body.read(CHUNK))
+            ):
                 stream.write(chunk)
                 stream.flush()  # on a disk that is nearly full a write takes a part
                 with self._guard:
@@ -283,8 +284,11 @@ class _Transfer:
 
     def _remove(self, wanted: set[Path]) -> int:
         """Remove other files, and folders that are then empty. Returns how many files went."""
-        found = (self.folder / ROOT).rglob("*")
-        gone = [path for path in found if path.is_file() and path not in wanted]
+        gone = [
+            path
+            for path in (self.folder / ROOT).rglob("*")
+            if path.is_file() and path not in wanted
+        ]
         for path in gone:
             path.unlink()
             with suppress(OSError):  # it is not empty

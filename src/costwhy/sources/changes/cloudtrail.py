@@ -134,8 +134,7 @@ def read_api(
     """
     from costwhy.remote import aws  # noqa: PLC0415 - log files need no client of AWS
 
-    region = request.place
-    client = aws.client("cloudtrail", region)
+    region, client = request.place, aws.client("cloudtrail", request.place)
     for start, end in request.windows(1):
         try:
             reading = read_events(

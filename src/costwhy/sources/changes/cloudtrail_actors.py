@@ -117,8 +117,9 @@ def _assumed(identity: Mapping[str, Any]) -> Actor:
     context = to_mapping(identity.get("sessionContext"))
     # arn:aws:sts::1:assumed-role/ROLE/SESSION
     in_arn = re.fullmatch("[^/]*assumed-role/([^/]+)/[^/]*", to_text(identity.get("arn")) or "")
-    issuer = to_text(to_mapping(context.get("sessionIssuer")).get("userName"))
-    role = issuer or (in_arn[1] if in_arn else None)
+    role = to_text(to_mapping(context.get("sessionIssuer")).get("userName")) or (
+        in_arn[1] if in_arn else None
+    )
     session = _tail(identity.get("arn")) or _tail(identity.get("principalId"), ":")
     source = to_text(context.get("sourceIdentity"))
     if role and role.startswith("AWSServiceRoleFor"):
@@ -128,8 +129,9 @@ def _assumed(identity: Mapping[str, Any]) -> Actor:
     if person := _person(source, session, role or ""):
         return Actor(person, "person", role)
     is_delivery = role and is_pipeline(role)
-    name, kind = (role, "pipeline") if is_delivery else (source or session or role, "role")
-    return Actor(name, kind, role)
+    return Actor(
+        *((role, "pipeline") if is_delivery else (source or session or role, "role")), role
+    )
 
 
 def _person(source: str | None, session: str | None, role: str) -> str | None:

@@ -137,8 +137,9 @@ def find_kind(record: Mapping[str, Any]) -> str:
         )
     if event.startswith("Modify") and _SIZES & asked.keys():
         return "scaling"
-    by_verb = next((kind for kind, verbs in _VERBS if event.startswith(verbs)), "other")
-    return _KIND_OF.get(event, by_verb)
+    return _KIND_OF.get(
+        event, next((kind for kind, verbs in _VERBS if event.startswith(verbs)), "other")
+    )
 
 
 def touched_names(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -261,6 +262,8 @@ def _shorten(part: object, longest: int, most: int, depth: int) -> object:
             key[:longest]: _shorten(value, longest, most, depth + 1)
             for key, value in islice(part.items(), most)
         }
-    if isinstance(part, list):
-        return [_shorten(value, longest, most, depth + 1) for value in part[:most]]
-    return part
+    return (
+        [_shorten(value, longest, most, depth + 1) for value in part[:most]]
+        if isinstance(part, list)
+        else part
+    )

@@ -71,9 +71,7 @@ def read(sources: Sequence[Path]) -> Reading:
 
 def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
     """The known columns that say something; JSON in a text is decoded, the time is in UTC."""
-    row = record
-    if isinstance(row, bytes):
-        row = msgspec.json.decode(row, type=dict[str, Any])
+    row = msgspec.json.decode(record, type=dict[str, Any]) if isinstance(record, bytes) else record
     if _BEYOND in row:
         raise ValueError("the line has more fields than the header")
     unknown.update(dict.fromkeys(name for name in row if name not in COLUMNS))

@@ -144,13 +144,17 @@ def _effective(kind: str, amount: Sql) -> str:
     def known(name: str) -> str:
         return f"coalesce({amount(name)}, 0)"
 
-    fee = "reservation_unused_amortized_upfront_fee_for_billing_period"
-    reserved = f"{known(fee)} + {known('reservation_unused_recurring_fee')}"
-    bought = known("savings_plan_total_commitment_to_date")
-    plan = f"greatest({bought} - {known('savings_plan_used_commitment')}, 0)"
-    covered = known("savings_plan_savings_plan_effective_cost")
+    reserved = (
+        f"{known('reservation_unused_amortized_upfront_fee_for_billing_period')} "
+        f"+ {known('reservation_unused_recurring_fee')}"
+    )
+    plan = (
+        f"greatest({known('savings_plan_total_commitment_to_date')} "
+        f"- {known('savings_plan_used_commitment')}, 0)"
+    )
     return (
-        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' THEN {covered} "
+        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' "
+        f"THEN {known('savings_plan_savings_plan_effective_cost')} "
         f"WHEN 'DiscountedUsage' THEN {known('reservation_effective_cost')} "
         f"WHEN 'SavingsPlanNegation' THEN 0 WHEN 'SavingsPlanUpfrontFee' THEN 0 "
         f"WHEN 'RIFee' THEN {reserved} WHEN 'SavingsPlanRecurringFee' THEN {plan} "
@@ -172,8 +176,12 @@ def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[st
     }
     own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
     variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
-    mapped = first_tag(columns, names.get("resource_tags", "resource_tags"), variants)
-    return coalesce([*(f"nullif({quoted(column)}, '')" for column in own), mapped])
+    return coalesce(
+        [
+            *(f"nullif({quoted(column)}, '')" for column in own),
+            first_tag(columns, names.get("resource_tags", "resource_tags"), variants),
+        ]
+    )
 
 
 FORMAT = bill_format(bill=Bill(expressions))

@@ -98,8 +98,7 @@ def _of_period(
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
     if not period_of(group[0]) or len(executions) < 2:
         return group
-    written = {e: max(modified(f) for f in group if f.parent == e) for e in executions}
-    last = max(executions, key=lambda e: (written[e], e.name))
+    last = max(executions, key=lambda e: (max(modified(f) for f in group if f.parent == e), e.name))
     return [f for f in group if f.parent == last]
 
 

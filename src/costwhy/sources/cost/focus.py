@@ -76,8 +76,11 @@ def expressions(
 
 def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:
     """What a file lacks of the columns that it may lack, each with what that costs in answers."""
-    absent = ((names, cost) for names, cost in LACKS if not any(name in columns for name in names))
-    return tuple(f"{' or '.join(names)} ({cost})" for names, cost in absent)
+    return tuple(
+        f"{' or '.join(names)} ({cost})"
+        for names, cost in LACKS
+        if not any(name in columns for name in names)
+    )
 
 
 FORMAT = bill_format(bill=Bill(expressions, lacking))

@@ -67,14 +67,20 @@ def time(columns: Mapping[str, str], name: str) -> str:
 
 def tag_keys(columns: Mapping[str, str], name: str) -> str:
     """SQL that lists the keys of a tag column: one list for each row."""
-    is_map = columns[name].startswith("MAP")
-    return f"map_keys({quoted(name)})" if is_map else f"json_keys({as_json(columns, name)})"
+    return (
+        f"map_keys({quoted(name)})"
+        if columns[name].startswith("MAP")
+        else f"json_keys({as_json(columns, name)})"
+    )
 
 
 def as_json(columns: Mapping[str, str], name: str) -> str:
     """A column of JSON text, or a struct, as JSON; null where it is none."""
-    is_text = columns[name] == "VARCHAR"
-    return f"TRY_CAST({text(columns, name)} AS JSON)" if is_text else f"to_json({quoted(name)})"
+    return (
+        f"TRY_CAST({text(columns, name)} AS JSON)"
+        if columns[name] == "VARCHAR"
+        else f"to_json({quoted(name)})"
+    )
 
 
 def first_tag(columns: Mapping[str, str], name: str, keys: Sequence[str]) -> str:

@@ -77,8 +77,10 @@ def read(sources: Sequence[Path]) -> Reading:
 def _documents(file: Path) -> Iterator[tuple[str, str]]:
     """Place (`line 7`) and text of each document, so that a broken one spares the others."""
     text = files.read_bytes(file).decode("utf-8-sig", "replace")
-    marks = re.finditer(r"^---(?=\s|$)", text, re.MULTILINE)
-    starts = [0, *(mark.start() for mark in marks if mark.start())]
+    starts = [
+        0,
+        *(m.start() for m in re.finditer(r"^---(?=\s|$)", text, re.MULTILINE) if m.start()),
+    ]
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         if text[start:end].strip("-\n\r\t "):
             number = text.count("\n", 0, start) + 1
@@ -97,8 +99,9 @@ def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
         )
     email = to_text(profile.get("email"))
     channels = [key for key in notes if "slack" in key.lower() and "channel" in key.lower()]
-    names = (to_text(notes[key]) for key in sorted(channels, key=len))  # the shortest counts
-    slack = next((text for text in names if text), None)
+    slack = next(  # the shortest counts
+        (text for key in sorted(channels, key=len) if (text := to_text(notes[key]))), None
+    )
     # an integration key opens incidents, so it is never shown: only that there is one
     pager = "PagerDuty" if notes.get("pagerduty.com/integration-key") else None
     links = [(to_text(notes.get(key)) or "").removeprefix("url:") for key in _PLACES]
@@ -139,8 +142,9 @@ def _with_members(rows: pl.DataFrame, members: dict[str, list[str]]) -> pl.DataF
     joined = rows.join(named, on="name", how="left", maintain_order="left")
     own, others = pl.col("member_of"), pl.col("groups").fill_null([])
     both = pl.concat_list(own, others).list.unique(maintain_order=True)
-    is_user = pl.col("kind") == "user"
-    return joined.with_columns(member_of=pl.when(is_user).then(both).otherwise(own)).drop("groups")
+    return joined.with_columns(
+        member_of=pl.when(pl.col("kind") == "user").then(both).otherwise(own)
+    ).drop("groups")
 
 
 # ---------------------------------------------------------------- untrusted YAML

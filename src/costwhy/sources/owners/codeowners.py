@@ -112,9 +112,8 @@ def owner_of(path: str, rows: pl.DataFrame) -> str | None:
 @lru_cache(maxsize=10_000)
 def _compiled(pattern: str) -> tuple[GitIgnoreSpec, GitIgnoreSpec]:
     """What gitignore says of the pattern, and what `/*` at its end must not reach."""
-    direct = pattern.endswith("/*") and not pattern.endswith("**/*")
     return GitIgnoreSpec.from_lines([pattern]), GitIgnoreSpec.from_lines(
-        [f"{pattern}/**"] if direct else []
+        [f"{pattern}/**"] if pattern.endswith("/*") and not pattern.endswith("**/*") else []
     )
 
 

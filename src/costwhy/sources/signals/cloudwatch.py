@@ -111,8 +111,11 @@ def _of_series(
     kind, pattern = series.resource or ("", "")
     for metric in dict.fromkeys(measure.metric for measure in series.measures):
         asked = {"Namespace": series.namespace, "MetricName": metric}
-        pages = client.get_paginator("list_metrics").paginate(**asked)
-        for listed in (one for page in pages for one in page.get("Metrics", [])):
+        for listed in (
+            one
+            for page in client.get_paginator("list_metrics").paginate(**asked)
+            for one in page.get("Metrics", [])
+        ):
             values = {d["Name"]: d["Value"] for d in listed.get("Dimensions", [])}
             if values.keys() != set(series.dimensions):
                 continue
@@ -121,8 +124,13 @@ def _of_series(
             parts = values[series.service].split("/")
             service = tagged or to_text(parts[1] if len(parts) == 3 else values[series.service])
             caller = to_text(values[series.caller]) if series.caller else None
-            dimensions = [{"Name": name, "Value": value} for name, value in sorted(values.items())]
-            query = {"Metric": {**asked, "Dimensions": dimensions}, "Period": 3600}
+            query = {
+                "Metric": {
+                    **asked,
+                    "Dimensions": [{"Name": k, "Value": v} for k, v in sorted(values.items())],
+                },
+                "Period": 3600,
+            }
             for measure in series.measures:
                 if service and measure.metric == metric:
                     yield Found(service, caller, measure, {**query, "Stat": measure.statistic})
@@ -186,9 +194,8 @@ def _points(client: Any, found: Sequence[Found], start: datetime, end: datetime)
             _refuse_broken(result, _BROKEN)
             newest[result["Id"]] = result
             one = batch[result["Id"]]
-            names = one.service, one.caller, one.measure.becomes
             rows += [
-                (time, *names, value * one.measure.scale)
+                (time, one.service, one.caller, one.measure.becomes, value * one.measure.scale)
                 for time, value in zip(result["Timestamps"], result["Values"], strict=True)
             ]
         for result in newest.values():  # partial is what more pages complete: there are none

@@ -132,13 +132,15 @@ def _time(kind: pl.DataType) -> pl.Expr:
 
 def _reason() -> pl.Expr:
     metric, value = pl.col("metric"), pl.col("value")
-    wrong_metric = ~metric.is_in(metrics.METRICS) | metric.is_null()
     return metrics.first_fault(
         (pl.col("too_long"), "the line has more fields than the header"),
         (~pl.col("zoned"), "the time has no zone: write UTC as a final Z"),
         (pl.col("time").is_null(), "the time is no ISO 8601 time"),
         *metrics.odd_names(),
-        (wrong_metric, f"the metric is none of {', '.join(metrics.METRICS)}"),
+        (
+            ~metric.is_in(metrics.METRICS) | metric.is_null(),
+            f"the metric is none of {', '.join(metrics.METRICS)}",
+        ),
         (value.is_null(), "the value is no number"),
         (~value.is_finite(), "the value is not finite"),
         (value < 0, "the value is negative"),
@@ -166,8 +168,11 @@ def _collect(
         engine="streaming",
     )
     if aside.height:
-        firsts = bad.join(aside.lazy(), on=["file", "row"], how="semi")
-        shown = firsts.select("file", "row", "shown").collect(engine="streaming")
+        shown = (
+            bad.join(aside.lazy(), on=["file", "row"], how="semi")
+            .select("file", "row", "shown")
+            .collect(engine="streaming")
+        )
         aside = aside.join(shown, on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
@@ -202,11 +207,14 @@ def _without_repeats(
         .group_by(KEY)
         .agg(pl.col("value").sum(), buckets=pl.len(), times=pl.len())
     )
-    repeats = rows.filter(~first).group_by("file", maintain_order=True)
-    again = repeats.agg(
-        pl.lit("the time bucket is given twice: the first one counts").first().alias("reason"),
-        pl.col("row", "shown").first(),
-        records=pl.len(),
+    again = (
+        rows.filter(~first)
+        .group_by("file", maintain_order=True)
+        .agg(
+            pl.lit("the time bucket is given twice: the first one counts").first().alias("reason"),
+            pl.col("row", "shown").first(),
+            records=pl.len(),
+        )
     )
     return pl.concat([sums.join(twice, on=KEY, how="anti", nulls_equal=True), once]), again
 

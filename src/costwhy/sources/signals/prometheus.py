@@ -177,14 +177,15 @@ def _read_metric(
 
 def _ask(endpoint: Endpoint, metric: str, query: str, window: Window) -> _Response:
     """The answer to one query. Raises _TooMuchError where half the window may work."""
-    asked = {
-        "query": query,
-        "start": int((window[0] + _HOUR).timestamp()),
-        "end": int(window[1].timestamp()),
-        "step": 3600,
-        "timeout": f"{LIMITS.seconds:.0f}s",
-    }
-    body = urlencode(asked).encode()
+    body = urlencode(
+        {
+            "query": query,
+            "start": int((window[0] + _HOUR).timestamp()),
+            "end": int(window[1].timestamp()),
+            "step": 3600,
+            "timeout": f"{LIMITS.seconds:.0f}s",
+        }
+    ).encode()
     url = f"{endpoint.url}/api/v1/query_range"
     try:
         answer = http.post(
@@ -248,14 +249,18 @@ def _samples(metric: str, series: list[_Series], window: Window) -> pl.DataFrame
         "time": [[time for time, _ in one.values] for one in series],
         "value": [[_number(text) for _, text in one.values] for one in series],
     }
-    answered = pl.DataFrame(columns, schema=_SAMPLES).filter(pl.col("time").list.len() > 0)
-    samples = answered.explode("time", "value", empty_as_null=True)
+    samples = (
+        pl.DataFrame(columns, schema=_SAMPLES)
+        .filter(pl.col("time").list.len() > 0)
+        .explode("time", "value", empty_as_null=True)
+    )
     microseconds = (pl.col("time").clip(0, _LATEST) * 1e6).round().cast(pl.Int64)
     asked_at = pl.from_epoch(microseconds, time_unit="us").dt.replace_time_zone("UTC")
     hour = pl.col("hour")
     inside = hour.is_between(*window, closed="left") & (hour.dt.truncate("1h") == hour)
-    timed = samples.with_columns(hour=(asked_at - _HOUR).cast(TIME), metric=pl.lit(metric))
-    return timed.with_columns(inside=inside)
+    return samples.with_columns(
+        hour=(asked_at - _HOUR).cast(TIME), metric=pl.lit(metric)
+    ).with_columns(inside=inside)
 
 
 def _refuse_series(endpoint: Endpoint, metric: str, series: list[_Series]) -> None:
@@ -294,9 +299,12 @@ def _sound(
         (value < -1e-6, "the value is negative"),  # less is rounding in a difference
     )
     marked = samples.with_columns(reason=fault, day=pl.col("hour").dt.truncate("1d"))
-    bad = marked.filter(pl.col("reason").is_not_null())
-    days = bad.group_by("day", "reason", maintain_order=True)
-    for time, reason, labels, count in days.agg(pl.first("labels"), records=pl.len()).iter_rows():
+    days = (
+        marked.filter(pl.col("reason").is_not_null())
+        .group_by("day", "reason", maintain_order=True)
+        .agg(pl.first("labels"), records=pl.len())
+    )
+    for time, reason, labels, count in days.iter_rows():
         collector.set_aside(_file(endpoint, time), metric, reason, labels, count)
     for hour, count in samples.filter("inside").group_by("hour").agg(count=pl.len()).iter_rows():
         collector.see(None, hour, count)

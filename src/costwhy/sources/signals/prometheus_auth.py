@@ -80,8 +80,7 @@ def find_endpoint(entry: AuthConfig, key: str, folder: Path) -> Endpoint:
         return Endpoint(key, address, place, _signer(find_region(entry, key, place)))
     if entry.auth == "none":
         return Endpoint(key, address, place, lambda _url, _body: _HEADERS)
-    word = "password" if entry.auth == "basic" else "token"
-    secret = _secret(entry, key, word, folder)
+    secret = _secret(entry, key, "password" if entry.auth == "basic" else "token", folder)
     header = f"Bearer {secret}"
     if entry.auth == "basic":
         if not entry.user or ":" in entry.user or not entry.user.isprintable():
@@ -143,8 +142,11 @@ def _secret(entry: AuthConfig, key: str, word: str, folder: Path) -> str:
 def find_region(entry: AuthConfig, key: str, place: str) -> str:
     """The region of Amazon's Prometheus: as configured, in its address, or in the environment."""
     name = place.split("/", maxsplit=1)[0].split(".")
-    region = entry.region or (name[1] if name[0] == "aps-workspaces" and len(name) > 2 else None)
-    region = region or botocore.session.get_session().get_config_variable("region")
+    region = (
+        entry.region
+        or (name[1] if name[0] == "aps-workspaces" and len(name) > 2 else None)
+        or botocore.session.get_session().get_config_variable("region")
+    )
     if not region:
         raise ConfigError(
             f"`{key}.region` is missing",

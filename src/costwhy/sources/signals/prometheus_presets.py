@@ -26,9 +26,10 @@ _OWN = (
 
 def _handled(vector: str, label: str, pattern: str) -> str:
     """The sum of a vector by service, taken from a label by a pattern."""
-    summed = f"sum by ({label}) ({vector})"
-    named = f'label_replace({summed}, "service", "$1", "{label}", "{pattern}")'
-    return f"sum by (service) ({named})"
+    return (
+        f"sum by (service) (label_replace(sum by ({label}) ({vector}), "
+        f'"service", "$1", "{label}", "{pattern}"))'
+    )
 
 
 Label = tuple[str, str]  # A label and the pattern that takes the name from it

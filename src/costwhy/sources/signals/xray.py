@@ -46,8 +46,15 @@ def read(request: Request) -> Iterator[tuple[date, Reading]]:
 
 
 def _read_hour(collector: Collector, client: Any, start: datetime, end: datetime) -> None:
-    pages = client.get_paginator("get_service_graph").paginate(StartTime=start, EndTime=end)
-    counts = count([node for page in pages for node in page.get("Services", [])])
+    counts = count(
+        [
+            node
+            for page in client.get_paginator("get_service_graph").paginate(
+                StartTime=start, EndTime=end
+            )
+            for node in page.get("Services", [])
+        ]
+    )
     for metric, service, caller in sorted(counts, key=lambda key: (*key[:2], key[2] or "")):
         collector.keep(
             {
