@@ -155,24 +155,20 @@ def _collect(
         return fit(SIGNALS, [])
     rows = pl.concat(frames.values())
     good = rows.filter(pl.col("reason").is_null())
-    hours = good.group_by(KEY).agg(
-        pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
-    )
     bad = rows.filter(pl.col("reason").is_not_null())
     sums, aside, seen_hours = pl.collect_all(
         [
-            hours,
+            good.group_by(KEY).agg(
+                pl.col("value").sum(), buckets=pl.len(), times=pl.col("time").n_unique()
+            ),
             bad.group_by("file", "reason").agg(pl.col("row").min(), records=pl.len()),
             rows.filter(pl.col("time").is_not_null()).group_by("hour").agg(records=pl.len()),
         ],
         engine="streaming",
     )
     if aside.height:
-        shown = (
-            bad.join(aside.lazy(), on=["file", "row"], how="semi")
-            .select("file", "row", "shown")
-            .collect(engine="streaming")
-        )
+        firsts = bad.join(aside.lazy(), on=["file", "row"], how="semi")
+        shown = firsts.select("file", "row", "shown").collect(engine="streaming")
         aside = aside.join(shown, on=["file", "row"], how="left")
     twice = sums.filter(pl.col("buckets") > pl.col("times")).select(KEY)
     if twice.height:
