@@ -57,15 +57,14 @@ class LakeAnalysis:
 
         Tags are dated by the billed hours; a published case keeps no bill that could date them.
         """
-        config = self.lake.config.get("mapping", {})
-        billed = pl.col("hour") < self.observed.billed_through
-        hourly = tables.HOURLY.empty() if self.evidence else self.frames["hourly"].filter(billed)
         return Directory(
             self.frames["catalog"],
             self.frames["series"],
-            tuple(config.get("owners", ORDER)),
+            tuple(self.lake.config.get("mapping", {}).get("owners", ORDER)),
             self.known_changes.rows,
-            hourly,
+            tables.HOURLY.empty()
+            if self.evidence
+            else self.frames["hourly"].filter(pl.col("hour") < self.observed.billed_through),
             tuple(self.lake.history("catalog")),
         )
 
@@ -124,8 +123,9 @@ def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
     model = fit(observed)
     frames = {name: lake.table(name) for name in TABLES}
     if as_of is not None:
-        recorded = pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY)
-        frames["changes"] = frames["changes"].filter(recorded <= as_of)
+        frames["changes"] = frames["changes"].filter(
+            pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY) <= as_of
+        )
     services = frozenset([*observed.services, *observed.meters["service"].drop_nulls()])
     spikes = (dollars_of(model, spike) for spike in find(model))
     largest_first = sorted(spikes, key=lambda spike: -float(spike.hourly.sum()))

@@ -48,13 +48,12 @@ def behaviour_table(spike: SpikeDollars, excess: float) -> tuple[pl.DataFrame, f
         for base, dollars in zip(spike.baselines, spike.dollars, strict=True)
     ]
     money = pl.col("cost_change", "nowcast_change")
-    both = pl.col("cost_change") + pl.col("nowcast_change")
     table = (
         tables.BEHAVIOUR.of(rows)
         .group_by([column.name for column in tables.PLACE], maintain_order=True)
         .agg(money.sum())
         .with_columns(money.round(2) + 0.0)
-        .sort(both.abs(), descending=True)
+        .sort((pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True)
     )
     return table, cents(excess - float(table["cost_change"].sum()))
 
@@ -62,9 +61,8 @@ def behaviour_table(spike: SpikeDollars, excess: float) -> tuple[pl.DataFrame, f
 def leaves_of(model: Model, spike: SpikeDollars) -> pl.DataFrame:
     """The cost of all meters in the spike's billed hours, of those that it did not move too."""
     actual = model.cost[:, spike.window.start : spike.window.start + spike.billed].sum(axis=1)
-    expected = actual - spike.excess[:, : spike.billed].sum(axis=1)
     return model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
-        actual_cost=actual, expected_cost=expected
+        actual_cost=actual, expected_cost=actual - spike.excess[:, : spike.billed].sum(axis=1)
     )
 
 
@@ -158,9 +156,10 @@ def dependencies_table(model: Model, spike: SpikeDollars) -> pl.DataFrame:
     for base, dollars in zip(spike.baselines, spike.dollars, strict=True):
         by_meter = dollars[:, : spike.billed or None].sum(axis=1)  # of all hours if none is billed
         least = LEAST_OF_PATH * max(abs(float(by_meter.sum())), 0.01)
-        own = observed.meters.select(line).with_columns(change=by_meter)[list(spike.moved_meters)]
         for service, provider, change in (
-            own.group_by(line, maintain_order=True)
+            observed.meters.select(line)
+            .with_columns(change=by_meter)[list(spike.moved_meters)]
+            .group_by(line, maintain_order=True)
             .sum()
             .filter(pl.col("change").abs() >= least)
             .iter_rows()

@@ -61,7 +61,6 @@ def overview_of(analysis: LakeAnalysis) -> pl.DataFrame:
 
 
 def _billed_by_hour(observed: Observed) -> list[int]:
-    """Rows of the meters that are no fees."""
     return np.flatnonzero(np.count_nonzero(observed.cost, axis=1) > FEW_HOURS).tolist()
 
 
@@ -153,8 +152,9 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     """Everything about one spike of an analysed lake."""
     observed, model, evidence = analysis.observed, analysis.model, analysis.evidence
     behaviour, behaviour_remainder = frames.behaviour_table(spike, row.excess_cost)
-    leaves = evidence.leaves if evidence else frames.leaves_of(model, spike)
-    drivers, drivers_remainder = frames.drivers_table(leaves, row.excess_cost)
+    drivers, drivers_remainder = frames.drivers_table(
+        evidence.leaves if evidence else frames.leaves_of(model, spike), row.excess_cost
+    )
     ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike))
     best = next(ranked.triggers.iter_rows(named=True), None)
     probable = best is not None and best["probability"] > ranked.no_recorded_change
@@ -272,7 +272,6 @@ def _named(row: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, o
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, object]:
-    """The row with `where` as an object and times as text."""
     return {
         name: json.loads(value) if name == "where" else plain_value(value)
         for name, value in row.items()

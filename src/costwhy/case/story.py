@@ -132,8 +132,9 @@ def document_lines(document: Mapping[str, Any]) -> list[str]:
 
 
 def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
-    late = (spike["nowcast"] or {}).get("excess_cost") or 0.0
-    total = money(spike["excess_cost"] + late, currency)
+    total = money(
+        spike["excess_cost"] + ((spike["nowcast"] or {}).get("excess_cost") or 0.0), currency
+    )
     planned = ", planned" if spike["planned"] else ""
     yield f"{spike['spike_id']}  {total}  {spike['verdict']}{planned}, {_when(spike, currency)}"
     for row in spike["behaviour"]:
@@ -205,7 +206,6 @@ def _why(case: Case) -> Sentence | None:
 
 
 def _without_traffic(case: Case) -> Sentence:
-    """Traffic alone would have cost $X more; the rest, $Y, is retries."""
     rows = [(behaviour_cost(row), row["kind"]) for row in case.behaviour.to_dicts()]
     rest = sorted(((cost, kind) for cost, kind in rows if kind != DEMAND), reverse=True)
     if not rest:
@@ -233,8 +233,9 @@ def _change(case: Case) -> Sentence:
 
 
 def _who(case: Case) -> Sentence:
-    roles = ("owner", "owner_then", "decided_by", "budget_owner")
-    owner, then, decided, budget = map(case.who.get, roles)
+    owner, then, decided, budget = map(
+        case.who.get, ("owner", "owner_then", "decided_by", "budget_owner")
+    )
     parts = ["nobody is recorded as owner"]
     if owner:
         contact = owner["contact"] or "no contact known"
@@ -269,8 +270,7 @@ def _doubt(case: Case) -> Sentence | None:
     rows = case.coverage.to_dicts()
     doubts = [f"{r['source']} has {_count(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
     doubts += [f"{r['source']}: {r['cannot_rule_out']}" for r in rows if r["cannot_rule_out"]]
-    words = f"Cannot be ruled out: {'; '.join(doubts)}."
-    return Sentence(words, "coverage") if doubts else None
+    return Sentence(f"Cannot be ruled out: {'; '.join(doubts)}.", "coverage") if doubts else None
 
 
 # ---------------------------------------------------------------- words

@@ -129,11 +129,13 @@ def _services(rows: pl.DataFrame, services: frozenset[str]) -> pl.Series:
     found = rows["service"].to_list()
     for column in NAMING if known else ():
         texts = rows[column].fill_null("").str.to_lowercase()
-        hits = texts.str.extract_many([name.lower() for name in known], overlapping=True)
-        for k, hit in enumerate(hits.to_list()):
+        for k, hit in enumerate(
+            texts.str.extract_many([name.lower() for name in known], overlapping=True).to_list()
+        ):
             if hit and found[k] not in services:
-                named = (n for n in known if n.lower() in hit and contains_word(texts[k], n))
-                found[k] = next(named, found[k])
+                found[k] = next(
+                    (n for n in known if n.lower() in hit and contains_word(texts[k], n)), found[k]
+                )
     return pl.Series("service", found, dtype=pl.String)
 
 
@@ -215,11 +217,8 @@ def gather(changes: KnownChanges, onset: Onset) -> Evidence:
 def _places(
     changes: KnownChanges, near: slice, rate: MovedRate, onset: Onset, named: Mask, begun: Mask
 ) -> Codes:
-    """How near each change is to a rate: the first of PLACES that holds."""
     service = changes.service[near]
     ends = (rate.caller, rate.service) if rate.kind in AMPLIFIED else (rate.service, rate.caller)
-    account = changes.rows["account"][near].to_numpy().astype(object)
-    unnamed = np.array([name is None for name in service], dtype=bool)
     rules = {
         "resource": named,
         "newborn": begun,
@@ -228,7 +227,9 @@ def _places(
         "upstream": _among(
             service, {caller for name in ends for caller in onset.callers_of.get(name or "", ())}
         ),
-        "account": unnamed & _among(account, onset.accounts) & (rate.kind in BY_ACCOUNT),
+        "account": np.array([name is None for name in service], dtype=bool)
+        & _among(changes.rows["account"][near].to_numpy().astype(object), onset.accounts)
+        & (rate.kind in BY_ACCOUNT),
     }
     return np.select(
         list(rules.values()), [PLACES.index(place) for place in rules], PLACES.index("elsewhere")
@@ -236,7 +237,6 @@ def _places(
 
 
 def _among(texts: Texts, names: Collection[str | None]) -> Mask:
-    """Which texts are one of these names; a null is none."""
     return np.isin(texts, [name for name in names if name is not None])
 
 

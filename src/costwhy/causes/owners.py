@@ -95,7 +95,6 @@ class Directory:
         return Answer(service)
 
     def _terms(self, word: str, service: str, path: str | None) -> list[Answer]:
-        """The teams that a source names for a service, one after the other."""
         match word:
             case "catalog":
                 now: list[tuple[datetime | None, pl.DataFrame]] = [(None, self.catalog)]
@@ -131,8 +130,9 @@ class Directory:
 
     def creator(self, changes: pl.DataFrame) -> tuple[str | None, str | None]:
         """The first person who created something by these records and has a team: team, name."""
-        decided = ~pl.col("automated").fill_null(value=False)
-        made = changes.filter((pl.col("kind") == "create") & decided).sort("time")
+        made = changes.filter(
+            (pl.col("kind") == "create") & ~pl.col("automated").fill_null(value=False)
+        ).sort("time")
         actors = made["actor"].drop_nulls().unique(maintain_order=True).to_list()
         teams = ((self.team_of(actor), actor) for actor in actors)
         return next((found for found in teams if found[0] is not None), (None, None))
@@ -185,8 +185,9 @@ class Directory:
 def entity_of(catalog: pl.DataFrame, name: str, *kinds: str) -> dict[str, Any]:
     """The entity of that name, of the first of these kinds that has one; empty: there is none."""
     named = catalog.filter(pl.col("name") == name)
-    rows = (row for kind in kinds for row in named.filter(pl.col("kind") == kind).to_dicts())
-    return next(rows, {})
+    return next(
+        (row for kind in kinds for row in named.filter(pl.col("kind") == kind).to_dicts()), {}
+    )
 
 
 def _service(catalog: pl.DataFrame, name: str) -> dict[str, Any]:
@@ -202,13 +203,12 @@ def _terms_of_tags(series: pl.DataFrame, hourly: pl.DataFrame, service: str) -> 
     undated = _dated([(None, _mode(tagged["team"]))])
     if hourly.is_empty():
         return undated
-    share = pl.col("cost") / pl.col("cost").sum().over("hour")
     sure = (
         hourly.join(tagged.select("series_id", "team"), on="series_id")
         .group_by("hour", "team")
         .agg(cost=pl.col("EffectiveCost").abs().sum())
         .filter(pl.col("cost") > 0)
-        .with_columns(share=share)
+        .with_columns(share=pl.col("cost") / pl.col("cost").sum().over("hour"))
         .sort("hour", "share", "team", descending=[False, True, False])
         .unique("hour", keep="first", maintain_order=True)
         .filter((pl.col("share") >= SWITCH) | (pl.int_range(pl.len()) == 0))
@@ -218,7 +218,6 @@ def _terms_of_tags(series: pl.DataFrame, hourly: pl.DataFrame, service: str) -> 
 
 
 def _mode(values: pl.Series) -> str | None:
-    """The most frequent value, first in the alphabet; null: there is none."""
     return next(iter(values.drop_nulls().mode().sort()), None)
 
 
@@ -244,8 +243,9 @@ def find_owners(
 
     start: of the spike; `owner_then` is there only if another team ran the service at that time.
     """
-    path = trigger["path"] if trigger and trigger["service"] == service else None
-    owner = directory.owner(service, path)
+    owner = directory.owner(
+        service, trigger["path"] if trigger and trigger["service"] == service else None
+    )
     answers = {
         "owner": owner if owner.team is not None else None,
         "owner_then": owner_then(directory, owner, start) if start is not None else None,
@@ -277,8 +277,9 @@ def decided_by(directory: Directory, change: dict[str, Any]) -> Answer:
     """Who made a change, and their team: if that is not known, the owner of what was changed."""
     service = change["service"]
     person = directory.mail_of(change["actor"])
-    owner = directory.owner(service, change["path"], asked=DECIDING)
-    team = directory.team_of(person) or owner.team
+    team = (
+        directory.team_of(person) or directory.owner(service, change["path"], asked=DECIDING).team
+    )
     contact = directory.contact(team) or (person if person and "@" in person else None)
     return Answer(service, team, contact, change["source"], person)
 

@@ -12,7 +12,7 @@ when the spike ended, whether it was planned, and whether it was made outside pr
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -146,10 +146,11 @@ def _reasons(
     place = _place_words(PLACES[evidence.place[best_rate, nth]], changes.service[row], rate)
     fit = evidence.fit[best_rate, nth]
     fit_words = "fits" if fit >= 0.3 else "may cause" if fit >= 0.1 else "seldom causes"
-    moved = rate.kind.replace("_", " ")
+    minutes = round((onset.start - change["time"]) / timedelta(minutes=1))
+    before = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
     reasons = {
-        _lag_words(change["time"], onset.start): True,
-        f"{place}; a {changes.doing[row]} {fit_words} {moved}": True,
+        f"{before} before the onset" if minutes > 0 else "in the hour of the onset": True,
+        f"{place}; a {changes.doing[row]} {fit_words} {rate.kind.replace('_', ' ')}": True,
         "taken back when the spike ended": evidence.undone[nth],
         "nothing like it is usual there": changes.usual[row] < RARE,
         f"planned: {change['planned_reason']}": change["planned_reason"],
@@ -175,12 +176,6 @@ def _place_words(place: str, service: str | None, rate: MovedRate) -> str:
     }[place]
 
 
-def _lag_words(time: datetime, start: datetime) -> str:
-    minutes = round((start - time) / timedelta(minutes=1))
-    before = f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
-    return f"{before} before the onset" if minutes > 0 else "in the hour of the onset"
-
-
 # ---------------------------------------------------------------- records of one decision
 
 
@@ -200,8 +195,7 @@ def _join(lead: Row, record: Row) -> Row:
 
     A deployment event has a title, a link, a ticket; the API call that it left has none.
     """
-    more = _is_titled(record) and not _is_titled(lead)
-    shown, other = (record, lead) if more else (lead, record)
+    shown, other = (record, lead) if _is_titled(record) and not _is_titled(lead) else (lead, record)
     who = next((one for one in (shown, other) if one["actor_kind"] == "person"), shown)
     return shown | {
         "actor": who["actor"],
@@ -218,12 +212,10 @@ def _is_titled(row: Row) -> bool:
 
 
 def _is_one_decision(one: Row, other: Row) -> bool:
-    """The same service, within minutes, from two sources, not by two people."""
-    people = {row["actor"] for row in (one, other) if row["actor_kind"] == "person"}
     return bool(
         one["service"] is not None
         and one["service"] == other["service"]
         and abs(one["time"] - other["time"]) <= SAME_DECISION
         and one["source"] != other["source"]
-        and len(people) <= 1
+        and len({row["actor"] for row in (one, other) if row["actor_kind"] == "person"}) <= 1
     )

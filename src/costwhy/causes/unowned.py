@@ -78,19 +78,22 @@ class Traces:
             case "tags":
                 return self.former.get(resource), "tags before they were lost"
             case "creator":
-                made = self.created.filter(records_naming(self.created, [tail]))
-                team, actor = directory.creator(made)
+                team, actor = directory.creator(
+                    self.created.filter(records_naming(self.created, [tail]))
+                )
                 return team, f"created by {actor}"
             case "name":
-                named = (name for name in self.services if contains_word(resource, name))
-                service = next(named, None)
+                service = next(
+                    (name for name in self.services if contains_word(resource, name)), None
+                )
                 return directory.owner(service, asked=DECIDING).team, f"named like {service}"
         return NOTHING_SAYS
 
     def _by_account(self, account: str, usage_type: str | None) -> Guess:
         """The team of most tagged resources of that kind there, else of most tagged lines."""
-        same = (pl.col("SubAccountId") == account) & (pl.col("x_UsageType") == usage_type)
-        like = self.like.filter(same).sort("n", "team", descending=[True, False])
+        like = self.like.filter(
+            (pl.col("SubAccountId") == account) & (pl.col("x_UsageType") == usage_type)
+        ).sort("n", "team", descending=[True, False])
         share = like["n"][0] / like["n"].sum() if like.height else 0.0
         if share >= MAJORITY:
             return like["team"][0], f"most {usage_type} of account {account} ({share:.0%})"

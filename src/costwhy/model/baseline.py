@@ -92,8 +92,9 @@ def baseline(
     elif rate.kind == DEMAND:
         values = _demand(model, rate, window, usable, after[after >= window.end + AFTERMATH])
     elif rate.kind == SCHEDULE:
-        runs = np.where(usable, model.observed.calls[rate.row], np.nan)
-        values = np.maximum(pattern(runs)[window.hours], 0.0)
+        values = np.maximum(
+            pattern(np.where(usable, model.observed.calls[rate.row], np.nan))[window.hours], 0.0
+        )
     elif rate.kind == UNIT_PRICE:
         values = _price(model, rate, window, usable)
     elif rate.kind == UNMETERED:
@@ -347,7 +348,6 @@ def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scop
 
 
 def _cost(usage: Array, covered: Array, price: Array, covered_price: Array) -> Array:
-    """Effective cost: covered usage at its own price, the rest on demand."""
     return np.asarray(np.maximum(usage - covered, 0.0) * price + covered * covered_price)
 
 
@@ -407,8 +407,9 @@ def _usage(scope: _Scope, calls: _Calls, own: dict[int, Array]) -> Array:
     """
     usage = scope.part(scope.model.usage)
     before, after = _followed(scope, scope.observed_calls), _followed(scope, calls)
-    scaled = usage[scope.use] * after / np.where(before > 0, before, 1.0)
-    usage[scope.use] = np.where(before > 0, scaled, usage[scope.use])
+    usage[scope.use] = np.where(
+        before > 0, usage[scope.use] * after / np.where(before > 0, before, 1.0), usage[scope.use]
+    )
     followed = dict(zip(scope.use.tolist(), after, strict=True))
     for k in scope.ruled:
         gap = usage[k] - _predicted(scope, scope.observed_calls, k)

@@ -158,8 +158,9 @@ def _solve(caller: Ints, called: Ints, ratio: Array, outside: Array, start: Arra
         converges = np.abs(np.linalg.eigvals(matrix)).max(axis=1) < 1 - CONVERGED
         kept = start[:, ~converges]
         again = outside[:, ~converges] + np.einsum("wij,jw->iw", matrix[~converges], kept)
-        off = np.abs(again - kept).max(initial=0.0)
-        if off <= CONVERGED * max(1.0, float(kept.max(initial=0.0))):
+        if np.abs(again - kept).max(initial=0.0) <= CONVERGED * max(
+            1.0, float(kept.max(initial=0.0))
+        ):
             out, left = start.copy(), np.eye(len(outside)) - matrix[converges]
             out[:, converges] = np.linalg.solve(left, outside.T[converges][:, :, None])[:, :, 0].T
             return out

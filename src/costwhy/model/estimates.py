@@ -119,8 +119,9 @@ def estimates(basis: Basis, rows: Sequence[int], cutoffs: Sequence[Cutoff]) -> l
             estimate = _from_calls(basis, row, cutoff, telling) if by_signal is None else by_signal
             if estimate is not None:
                 usage[k] = estimate
-        most = _last_commitment(observed.usage[index], observed.covered[index], cutoff)
-        covered = np.minimum(usage, most[:, None])
+        covered = np.minimum(
+            usage, _last_commitment(observed.usage[index], observed.covered[index], cutoff)[:, None]
+        )
         price, covered_price = (p[index, last, None] for p in (basis.price, basis.covered_price))
         cost = np.maximum(usage - covered, 0.0) * price + covered * covered_price
         unmetered = [k for k, row in enumerate(rows) if basis.meters[row].kind == UNMETERED]
@@ -140,7 +141,6 @@ def _last_commitment(usage: Array, covered: Array, cutoff: Cutoff) -> Array:
 
 
 def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:
-    """Usage as the instances that a signal counts have it; None where no signal counts them."""
     observed, model = basis.observed, basis.meters[row]
     if model.kind != "time" or model.service is None or cutoff.billed == cutoff.until:
         return None
@@ -156,7 +156,6 @@ def _counted(basis: Basis, row: int, cutoff: Cutoff) -> Array | None:
 def _from_calls(
     basis: Basis, row: int, cutoff: Cutoff, telling: dict[tuple[int, int], Ints]
 ) -> Array | None:
-    """Usage as the calls have it; None where it does not follow calls."""
     usage = basis.observed.usage[row]
     if (cutoff.billed, row) in telling:
         calls, hours = basis.followed(row), telling[cutoff.billed, row]
@@ -275,8 +274,9 @@ def half_width(errors: Array, prior: float, independent: float | None = None) ->
     if not n:
         return prior
     telling, share = independent or n, min(1.0, n / DAYS)
-    rank = COVERAGE * (telling + 1) / telling * n - 1
-    size = float(np.interp(rank, np.arange(n), np.sort(np.abs(errors))))
+    size = float(
+        np.interp(COVERAGE * (telling + 1) / telling * n - 1, np.arange(n), np.sort(np.abs(errors)))
+    )
     return share * size + (1.0 - share) * prior
 
 

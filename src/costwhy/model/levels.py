@@ -107,8 +107,9 @@ def robust_spread(values: Array) -> Array:
 def hourly_spread(levels: Array) -> Array:
     """Noise from one defined hour to the next (R); zero where fewer than four are defined."""
     enough = np.isfinite(levels).sum(axis=-1) > 3
-    steps = np.diff(_defined_first(levels), axis=-1)
-    return np.asarray(np.where(enough, robust_spread(steps) / 2**0.5, 0.0))
+    return np.asarray(
+        np.where(enough, robust_spread(np.diff(_defined_first(levels), axis=-1)) / 2**0.5, 0.0)
+    )
 
 
 def _defined_first(values: Array) -> Array:
@@ -201,8 +202,7 @@ def _partitions(values: Array, penalty: float, shortest: int) -> list[list[int]]
     possible[:, t] = step >= maximum_filter1d(step, 2 * NEAR - 1, axis=1, mode="nearest")
     counts = possible.sum(axis=1)
     # 0, the possible cuts and the end of each row; in shorter rows then numbers beyond the end.
-    width = int(counts.max(initial=0)) + 2
-    cuts = n + np.maximum(np.arange(width) - counts[:, None] - 1, 0)
+    cuts = n + np.maximum(np.arange(int(counts.max(initial=0)) + 2) - counts[:, None] - 1, 0)
     row, cut = np.nonzero(possible)
     cuts[row, 1 + np.arange(row.size) - (np.cumsum(counts) - counts)[row]] = cut
     cuts[:, 0] = 0

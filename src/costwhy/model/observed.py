@@ -165,8 +165,9 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     hours = tuple(first + k * HOUR for k in range(max(1, round((newest - first) / HOUR))))
     billed = max(0, round((billed_through - first) / HOUR))
     edges, calls, retries = _calls(signals, hours)
-    callers = {e.caller for e in edges if e.internal and e.caller}
-    names = tuple(sorted(callers | {e.service for e in edges}))
+    names = tuple(
+        sorted({e.caller for e in edges if e.internal and e.caller} | {e.service for e in edges})
+    )
     meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
     lost = restore_lost_tags(meters, arrays, billed)
     capacity, rows = _capacity(signals, hours), (arrays[name] for name in MEASURES)
@@ -234,7 +235,6 @@ def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
 
 
 def _on_axis(frame: pl.DataFrame, hours: tuple[datetime, ...]) -> pl.DataFrame:
-    """Adds `t`, the index of the hour, and leaves out rows outside these hours."""
     since = pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC"))
     frame = frame.with_columns(t=since.dt.total_hours().cast(pl.Int64))
     return frame.filter(pl.col("t").is_between(0, len(hours) - 1))
@@ -342,8 +342,7 @@ def restore_lost_tags(
                 continue  # hardly charged, or still charged
             end, others = int(charged[-1]) + 1, others[others != meter]
             before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
-            after = usage[:, end + SLACK : end + 72].mean(axis=1)
-            gains = (after - before)[others]
+            gains = (usage[:, end + SLACK : end + 72].mean(axis=1) - before)[others]
             if others.size and gains.max() >= LEAST_SHARE * before[meter]:
                 lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
     for successor, losers in groupby(

@@ -193,8 +193,9 @@ def _first_hour(series: Array) -> int | None:
 
 
 def _log_ratio(top: Array, bottom: Array) -> Array:
-    both = (top > 0) & (bottom > 0)
-    ratio: Array = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=both)
+    ratio: Array = np.divide(
+        top, bottom, out=np.full(top.shape, np.nan), where=(top > 0) & (bottom > 0)
+    )
     return np.log(ratio)
 
 
@@ -262,8 +263,9 @@ def _holidays(observed: Observed) -> Array:
         dropped = np.where(others < -HOLIDAY, others, np.nan)
         common = np.isfinite(dropped).mean(axis=0) >= 0.5
         dropped[:, ~common] = 0.0
-        too = common & (drops[k, 1] < -HOLIDAY / 2)
-        out[row] = np.where(too, np.nanmedian(dropped, axis=0), 0.0)[np.searchsorted(days, day)]
+        out[row] = np.where(
+            common & (drops[k, 1] < -HOLIDAY / 2), np.nanmedian(dropped, axis=0), 0.0
+        )[np.searchsorted(days, day)]
     return out
 
 

@@ -131,11 +131,11 @@ def _of_shifts(model: Model, rate: Rate, shifts: Iterable[Shift]) -> Iterable[Ep
 
 def _of_new(model: Model, rate: Rate) -> Episode | None:
     """The episode of a rate that did not exist from the start: it begins with its first hour."""
-    series = model.observed.calls if rate.kind in ON_EDGES else model.usage
-    active = np.flatnonzero(series[rate.row] > 0)
+    active = np.flatnonzero(
+        (model.observed.calls if rate.kind in ON_EDGES else model.usage)[rate.row] > 0
+    )
     apart = np.median(np.diff(active)) if active.size > 1 else 1
-    is_fee = rate.kind not in ON_EDGES and apart > DAILY
-    if rate.first_hour is None or not active.size or is_fee:
+    if rate.first_hour is None or not active.size or (rate.kind not in ON_EDGES and apart > DAILY):
         return None
     last, size = int(active[-1]) + 1, rate.level.size
     shift = Shift(
@@ -185,8 +185,9 @@ def _stepped(episode: Episode) -> bool:
         level[start + 20 : start + 44],
     )
     medians = [float(np.nanmedian(part)) for part in parts if np.isfinite(part).sum() >= 8]
-    least = max(0.4 * abs(episode.shift.size), 3 * 2**0.5 * episode.rate.drift)
-    return len(medians) < 2 or max(abs(m - medians[0]) for m in medians[1:]) >= least
+    return len(medians) < 2 or max(abs(m - medians[0]) for m in medians[1:]) >= max(
+        0.4 * abs(episode.shift.size), 3 * 2**0.5 * episode.rate.drift
+    )
 
 
 # ---------------------------------------------------------------- episodes of one incident
@@ -194,8 +195,7 @@ def _stepped(episode: Episode) -> bool:
 
 def _same_incident(model: Model, one: Episode, other: Episode) -> bool:
     """They start together, and are of one SHARED kind, or on services that call each other."""
-    apart = max(one.shift.since - other.shift.start, other.shift.since - one.shift.start)
-    if apart > SAME_START:
+    if max(one.shift.since - other.shift.start, other.shift.since - one.shift.start) > SAME_START:
         return False
     if one.rate.kind == other.rate.kind and one.rate.kind in SHARED:
         return True
@@ -227,8 +227,9 @@ def _spike(group: list[Episode], company: float) -> Spike | None:
     least = SMALL_SHARE * sum(abs(e.dollars) for e in group)
     kept = sorted((e for e in group if abs(e.dollars) >= least), key=lambda e: -abs(e.dollars))
     largest = kept[0]
-    dollars = abs(sum(e.dollars for e in kept))
-    if dollars < max(LEAST_MONEY, LEAST_SHARE * company * max(LEAST_HOURS, largest.hours)):
+    if abs(sum(e.dollars for e in kept)) < max(
+        LEAST_MONEY, LEAST_SHARE * company * max(LEAST_HOURS, largest.hours)
+    ):
         return None
     start = min(
         e.shift.start

@@ -230,8 +230,7 @@ def _month_end(model: Model, spike: SpikeDollars) -> float:
     hourly, as_of, total = spike.hourly, model.observed.as_of, float(spike.hourly.sum())
     if not spike.running:
         return total
-    month_end = (as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-    left = (month_end - as_of) / HOUR
+    left = ((as_of.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1) - as_of) / HOUR
     if hourly.size >= 24:
         return total + float(hourly[-24 * min(hourly.size // 24, 7) :].mean()) * left
     services = (model.meters[row].service for row in spike.moved_meters)
@@ -268,10 +267,8 @@ def _spike_id(start: datetime, where: Mapping[str, str], rate: Rate | None) -> s
 
 
 def _title(rate: Rate | None, where: Mapping[str, str]) -> str:
-    if rate is None:
-        return "nothing moved"
-    name = rate.service or rate.usage_type or where.get("ServiceName", "")
-    return f"{BY_KIND[rate.kind].title} {name}".strip()
+    name = rate and (rate.service or rate.usage_type or where.get("ServiceName", ""))
+    return f"{BY_KIND[rate.kind].title} {name}".strip() if rate else "nothing moved"
 
 
 # ---------------------------------------------------------------- intervals
@@ -304,8 +301,7 @@ def unbilled_half_width(model: Model, spike: SpikeDollars) -> float:
 def excess_half_width(model: Model, spike: SpikeDollars, first: int, last: int) -> float:
     """Half-width of the interval of the excess in hours [first, last) of the spike."""
     widths = [_of_baseline(model, spike, k, first, last) for k in range(len(spike.baselines))]
-    of_rules = _of_autoscalers(model, spike, last - first)
-    return float(np.sqrt(np.square([*widths, of_rules]).sum()))
+    return float(np.sqrt(np.square([*widths, _of_autoscalers(model, spike, last - first)]).sum()))
 
 
 def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: int) -> float:
@@ -322,8 +318,7 @@ def _of_baseline(model: Model, spike: SpikeDollars, k: int, first: int, last: in
     errors = baseline_errors(
         model, usual.rate, hours, first, spike.spike.episodes[k].baseline_hours
     )
-    scale = abs(dollars * expected / more)
-    return half_width(errors * scale, by_noise, independent_days(errors))
+    return half_width(errors * abs(dollars * expected / more), by_noise, independent_days(errors))
 
 
 def _of_autoscalers(model: Model, spike: SpikeDollars, hours: int) -> float:

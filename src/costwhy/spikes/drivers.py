@@ -223,8 +223,7 @@ def _ordered(
     ranks = ranks.select(pl.all().fill_null(pl.all().max().fill_null(0) + 1).cast(pl.Int64) - 1)
     before, after = (merged[name].to_numpy() for name in (expected, actual))
     both = (before > 0) & (after > 0)
-    drift = float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0
-    base = before * drift
+    base = before * (float(np.median(after[both] / before[both])) if both.sum() >= FEW else 1.0)
     size = np.maximum(np.abs(after), np.abs(base))
     deviation = np.clip((after - base) / np.where(size > 0, size, 1.0), -1.0, 1.0)
     row = np.argsort(size)
@@ -264,8 +263,7 @@ def _noise(deviation: Array) -> tuple[Array, Array]:
     centre, noise = np.zeros(count), np.full(count, LEAST_NOISE)
     if count < FEW:
         return centre, noise
-    bands = min(BANDS, max(1, count // LEAST_BAND))
-    for band in reversed(np.array_split(np.arange(count), bands)):
+    for band in reversed(np.array_split(np.arange(count), min(BANDS, max(1, count // LEAST_BAND)))):
         centre[band], level = _at_rest(deviation[band])
         largest = max(largest, level)
         noise[band] = largest
@@ -299,13 +297,13 @@ def _cuboids(leaves: _Leaves) -> dict[Dims, _Cuboid]:
     widths, cells = leaves.codes.max(axis=1) + 1, leaves.size.size
     parent: Dims | None = None
     cell = np.arange(cells)
-    by_depth = (combinations(every, depth) for depth in range(len(every), 0, -1))
-    for dims in chain.from_iterable(by_depth):
+    for dims in chain.from_iterable(
+        combinations(every, depth) for depth in range(len(every), 0, -1)
+    ):
         if dims != every:
             parents = (tuple(sorted((*dims, k))) for k in every if k not in dims)
             parent = min(parents, key=lambda above: out[above].leaf.size)
-            codes = leaves.codes[list(dims)][:, out[parent].leaf]
-            cell, cells = _cells(codes, widths[list(dims)])
+            cell, cells = _cells(leaves.codes[list(dims)][:, out[parent].leaf], widths[list(dims)])
         leaf, named = np.zeros(cells, dtype=np.int64), np.ones(cells, dtype=bool)
         np.maximum.at(leaf, cell, out[parent].leaf if parent else cell)
         for k in (k for k in dims if leaves.nulls[k]):

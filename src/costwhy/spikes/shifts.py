@@ -66,8 +66,9 @@ def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
             # Where the level wanders, n hours tell as much as n / 24 days do.
             days = 24**0.5 if often else 0.0
             noise = [max(part[k].spread, part[k].drift * days) for k in members]
-            series = [defined[k] for k in members]
-            starts = change_points(series, noise, penalty=20.0, shortest=shortest)
+            starts = change_points(
+                [defined[k] for k in members], noise, penalty=20.0, shortest=shortest
+            )
             segments |= dict(zip(members, starts, strict=True))
         for k, level in enumerate(part):
             yield list(_shifts(level, segments[k])) if len(segments.get(k, ())) > 1 else []
