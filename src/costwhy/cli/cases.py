@@ -112,8 +112,14 @@ def explain(
     from costwhy.case.story import document_lines, gap_lines
 
     lake = lake_of(place)
-    other = against and _window(*against, "--against")
-    document = cw.explain(lake, spike, as_of, window=window, against=other, where=dict(where))
+    document = cw.explain(
+        lake,
+        spike,
+        as_of,
+        window=window,
+        against=against and _window(*against, "--against"),
+        where=dict(where),
+    )
     if as_json:
         print_json(document)
         return

@@ -211,8 +211,9 @@ def serve(
             fix=f"name its published cases: costwhy serve {published}/published",
         )
     else:
-        auth = Auth(_token(token_env), users, header, proxies)
-        options = ServeOptions(auth, host, port, sites, state, log=log)
+        options = ServeOptions(
+            Auth(_token(token_env), users, header, proxies), host, port, sites, state, log=log
+        )
         serve(published, shipped("notebooks", "_notebooks") / "leadership.py", options)
 
 
