@@ -21,7 +21,7 @@ def read_viewer(request: object, published: str = "published") -> Viewer:
     """
     meta = getattr(request, "meta", None) or {}
     return (
-        Viewer(published, None, "this machine")
-        if "published" not in meta
-        else Viewer(meta["published"], meta["case"], meta["who"])
+        Viewer(meta["published"], meta["case"], meta["who"])
+        if "published" in meta
+        else Viewer(published, None, "this machine")
     )

@@ -196,17 +196,10 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
 
 def _spike_bands(spikes: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Chart:
     """A band for each spike, short ones last, which is on top."""
-    until = pl.max_horizontal(
-        pl.col("end").fill_null(domain[1]), pl.col("start") + (domain[1] - domain[0]) * LEAST_BAND
-    )
-    bands = spikes.select(
-        "spike_id",
-        "title",
-        "status",
-        hour="start",
-        until=until,
-        excess=pl.col("excess_cost") + pl.col("nowcast_excess_cost"),
-    )
+    least = (domain[1] - domain[0]) * LEAST_BAND
+    until = pl.max_horizontal(pl.col("end").fill_null(domain[1]), pl.col("start") + least)
+    excess = pl.col("excess_cost") + pl.col("nowcast_excess_cost")
+    bands = spikes.select("spike_id", "title", "status", hour="start", until=until, excess=excess)
     pick = alt.selection_point(
         name="pick",
         fields=["spike_id"],
@@ -246,9 +239,10 @@ def days(frame: pl.DataFrame) -> alt.LayerChart:
         _money_tip("expected_cost:Q", "expected"),
     ]
     lines = alt.Chart(frame).encode(x=x)
+    top = frame.with_columns(top=pl.max_horizontal("actual_cost", "expected_cost"))
     return _layers(
         190,
-        alt.Chart(frame.with_columns(top=pl.max_horizontal("actual_cost", "expected_cost")))
+        alt.Chart(top)
         .mark_area(color=EXCESS, opacity=0.35, interpolate="step-after")
         .encode(x=x, y=_y("a day", "expected_cost:Q"), y2="top:Q"),
         lines.mark_line(
@@ -297,12 +291,10 @@ def estimates(frame: pl.DataFrame) -> alt.LayerChart:
         (pl.col(column) - pl.col("estimated_cost")).alias(name) for name, column in off.items()
     )
     margin, (first, end) = timedelta(hours=12), domain_of(shown)
+    names = ("estimated_cost", "billed_cost", "low", "high")
     tips = [
         _time_tip("unbilled from (UTC)"),
-        *(
-            _money_tip(f"{name}:Q", name.split("_")[0])
-            for name in ("estimated_cost", "billed_cost", "low", "high")
-        ),
+        *(_money_tip(f"{name}:Q", name.split("_")[0]) for name in names),
     ]
     base = alt.Chart(shown).encode(x=_x((first - margin, end + margin)), tooltip=tips)
     return _layers(
@@ -425,21 +417,17 @@ def changes(frame: pl.DataFrame, domain: Domain, picked: str | None) -> alt.Laye
         _time_tip("time (UTC)"),
         *(alt.Tooltip(f"{name}:N") for name in ("service", "kind", "summary", "actor")),
     ]
-    colour = alt.Color(
-        "kind:N",
-        legend=alt.Legend(columns=6),
-        scale=alt.Scale(
-            domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED]
-        ),
-    )
+    scale = alt.Scale(domain=[*CHANGE_COLOURS, "other"], range=[*CHANGE_COLOURS.values(), EXPECTED])
+    colour = alt.Color("kind:N", legend=alt.Legend(columns=6), scale=scale)
+    lit = alt.Chart(frame.filter(pl.col("change_id") == (picked or "")))
     return _layers(
         max(46, 20 * len(services)),
         alt.Chart(frame)
         .mark_tick(thickness=2, height=12)
         .encode(x=x, y=y, color=colour, tooltip=tips),
-        alt.Chart(frame.filter(pl.col("change_id") == (picked or "")))
-        .mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED)
-        .encode(x=x, y=y, tooltip=tips),
+        lit.mark_point(size=170, filled=False, strokeWidth=2.4, color=PICKED).encode(
+            x=x, y=y, tooltip=tips
+        ),
     )
 
 

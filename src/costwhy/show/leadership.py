@@ -249,13 +249,13 @@ def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     """What nobody owns, as `nobody_owns` gives it; None if the viewer may not see it."""
     found = board.company.get("nobody_owns")
     return (
-        None
-        if not found
-        else (
+        (
             float(found["cost"]),
             float(found["share"]),
             pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()}),
         )
+        if found
+        else None
     )
 
 

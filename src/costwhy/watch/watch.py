@@ -172,9 +172,8 @@ class Delivery:
 
         It goes to the owner's own channel, the default one, or standard output.
         """
-        channel = self.channels.channel_for(
-            None if event.by_default else event.message.owner_team
-        ) or OutputChannel(name="stdout")
+        team = None if event.by_default else event.message.owner_team
+        channel = self.channels.channel_for(team) or OutputChannel(name="stdout")
         attempt, message = Attempt(self.now, channel.name), event.message
         self.check_lock()
         if not self.journal.create(f"{event.id}.sending-{number:04d}", attempt):
