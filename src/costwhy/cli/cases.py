@@ -112,14 +112,8 @@ def explain(
     from costwhy.case.story import document_lines, gap_lines
 
     lake = lake_of(place)
-    document = cw.explain(
-        lake,
-        spike,
-        as_of,
-        window=window,
-        against=against and _window(*against, "--against"),
-        where=dict(where),
-    )
+    other = against and _window(*against, "--against")
+    document = cw.explain(lake, spike, as_of, window=window, against=other, where=dict(where))
     if as_json:
         print_json(document)
         return

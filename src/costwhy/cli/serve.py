@@ -211,9 +211,8 @@ def serve(
             fix=f"name its published cases: costwhy serve {published}/published",
         )
     else:
-        options = ServeOptions(
-            Auth(_token(token_env), users, header, proxies), host, port, sites, state, log=log
-        )
+        auth = Auth(_token(token_env), users, header, proxies)
+        options = ServeOptions(auth, host, port, sites, state, log=log)
         serve(published, shipped("notebooks", "_notebooks") / "leadership.py", options)
 
 

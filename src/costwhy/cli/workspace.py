@@ -299,14 +299,8 @@ def plan(
         return
     if until is None or not reason:
         raise UsageError("a plan needs a reason and an end", fix="give --reason and --until")
-    made = plan(
-        lake,
-        own[0],
-        reason,
-        (start or datetime.now(UTC), until),
-        cost_per_day,
-        who or getpass.getuser(),
-    )
+    period = (start or datetime.now(UTC), until)
+    made = plan(lake, own[0], reason, period, cost_per_day, who or getpass.getuser())
     nearest = nearest_services(lake, made.service)
     if nearest is not None:
         hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""

@@ -70,10 +70,8 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
         }
     )
     edges = _edges(model, spike, meters)
-    services = {
-        *(observed.edges[e].service for e in edges),
-        *observed.meters["service"][meters].drop_nulls(),
-    }
+    billed = observed.meters["service"][meters].drop_nulls()
+    services = {*(observed.edges[e].service for e in edges), *billed}
     return Evidence(
         about={
             "workspace": analysis.lake.workspace,
