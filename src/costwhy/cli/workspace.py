@@ -74,8 +74,13 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     """Read every source of a workspace into its lake. It is safe to run again."""
     place, _ = split_words(words, workspace)
     report = ingest_workspace(place)
-    rows = cw.open_lake(place).table("set_aside").select("file", "reason", "records")
-    counts = rows.group_by("file", "reason").sum()
+    counts = (
+        cw.open_lake(place)
+        .table("set_aside")
+        .select("file", "reason", "records")
+        .group_by("file", "reason")
+        .sum()
+    )
     aside = counts.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
     if as_json:
         print_json(
@@ -320,8 +325,11 @@ def _show_tables(
     for name, rows in tables.items():
         if rows:
             out.print(_HEADINGS[name])
-        cells = [[_cell(c, row[c], currency) for c in _COLUMNS[name]] for row in rows]
-        show_rows(tuple(_COLUMNS[name].values()), cells, none=f"no {name}")
+        show_rows(
+            tuple(_COLUMNS[name].values()),
+            [[_cell(c, row[c], currency) for c in _COLUMNS[name]] for row in rows],
+            none=f"no {name}",
+        )
 
 
 def _cell(column: str, value: Any, currency: str) -> object:

@@ -81,9 +81,11 @@ def _savings(analysis: LakeAnalysis, found: FoundSpike, verdict: Verdict) -> Ite
 def _fixed_at(analysis: LakeAnalysis, dollars: SpikeDollars, verdict: Verdict) -> datetime:
     """The spike's end where it ended within two days of the verdict, else the verdict's hour."""
     end = analysis.observed.hours[0] + timedelta(hours=dollars.window.end)
-    if not dollars.running and end <= verdict.at + timedelta(hours=48):
-        return end
-    return verdict.at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    return (
+        end
+        if not dollars.running and end <= verdict.at + timedelta(hours=48)
+        else verdict.at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    )
 
 
 def _outcome(saved: float, possible: float) -> str:

@@ -260,8 +260,7 @@ def plan_table(lake: LakeReader) -> pl.DataFrame:
 
 def _services(analysis: LakeAnalysis, dollars: SpikeDollars) -> set[str]:
     """Services of a spike: of its leading behaviour, and the one whose bill it moved most."""
-    leading = dollars.baselines[:1]
-    names = {name for one in leading for name in (one.rate.service, one.rate.caller)}
+    names = {name for one in dollars.baselines[:1] for name in (one.rate.service, one.rate.caller)}
     if meters := list(dollars.moved_meters):
         largest = meters[int(np.argmax(np.abs(dollars.excess[meters].sum(axis=1))))]
         names.add(analysis.observed.meters["service"][largest])

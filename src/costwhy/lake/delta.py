@@ -36,8 +36,9 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
     path, table = table_path(folder, name), BY_NAME[name]
     if name == "series" and base is not None:
         known = scan_table(path, base).select("series_id").collect()
-        rows = pl.concat(_frames(change.rows))
-        change = Replacement(rows.join(known, on="series_id", how="anti"))
+        change = Replacement(
+            pl.concat(_frames(change.rows)).join(known, on="series_id", how="anti")
+        )
     columns = (f["delivery"] for f in _frames(change.rows, ["delivery"]) if "delivery" in f.columns)
     names = sorted({*change.drop, *(name for one in columns for name in one.unique().drop_nulls())})
     replaces = base is not None and bool(names) and _has_any(path, base, names)
@@ -79,14 +80,23 @@ def _take_back(path: str, base: int | None) -> None:
 
 def _frames(rows: Rows, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
     """The rows, no more than one file of them in memory."""
-    if isinstance(rows, pl.DataFrame):
-        return iter([rows])
-    return (pl.read_parquet(file, columns=columns) for file in rows)
+    return (
+        iter([rows])
+        if isinstance(rows, pl.DataFrame)
+        else (pl.read_parquet(file, columns=columns) for file in rows)
+    )
 
 
 def _has_any(path: str, base: int, names: list[str]) -> bool:
-    wanted = pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String})
-    found = scan_table(path, base).select("delivery").join(wanted, on="delivery", how="semi")
+    found = (
+        scan_table(path, base)
+        .select("delivery")
+        .join(
+            pl.LazyFrame({"delivery": names}, schema={"delivery": pl.String}),
+            on="delivery",
+            how="semi",
+        )
+    )
     return found.head(1).collect().height > 0
 
 

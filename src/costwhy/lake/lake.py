@@ -88,8 +88,9 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        rows = scan_table(table_path(self.place, name), self._versions[name])
-        return rows.select(BY_NAME[name].schema.names())
+        return scan_table(table_path(self.place, name), self._versions[name]).select(
+            BY_NAME[name].schema.names()
+        )
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -103,8 +104,11 @@ class Lake:
         For small tables.
         """
         tables = []
-        known = [version for version in self.versions() if version <= self.version]
-        for version in _changing_versions(store_of(self.place), known, name):
+        for version in _changing_versions(
+            store_of(self.place),
+            [version for version in self.versions() if version <= self.version],
+            name,
+        ):
             earlier = open_lake(self.place, version)
             with suppress(LakeError):
                 tables.append((earlier.created_at, earlier.table(name)))
@@ -199,8 +203,11 @@ def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replaceme
                 return known[-1]
             version = (known[-1] if known else 0) + 1
             check_lock()
-            now = datetime.now(UTC).isoformat()
-            create_snapshot(store, version, {"created_at": now, **about, "tables": tables})
+            create_snapshot(
+                store,
+                version,
+                {"created_at": datetime.now(UTC).isoformat(), **about, "tables": tables},
+            )
             return version
     except (DeltaError, OSError) as error:
         raise LakeError(

@@ -83,8 +83,11 @@ class Bucket:
         prefix = self._key(folder) + "/"
         listing = self.client.get_paginator("list_objects_v2")
         with self._calling():
-            pages = listing.paginate(Bucket=self.bucket, Prefix=prefix)
-            found = [content for page in pages for content in page.get("Contents", [])]
+            found = [
+                content
+                for page in listing.paginate(Bucket=self.bucket, Prefix=prefix)
+                for content in page.get("Contents", [])
+            ]
         return [content["Key"].removeprefix(prefix) for content in found]
 
     def get(self, name: str) -> tuple[bytes, str, float]:
@@ -105,10 +108,11 @@ class Bucket:
         """
         condition = {"IfMatch": over} if over else {"IfNoneMatch": "*"}
         with suppress(FileExistsError, FileNotFoundError), self._calling():
-            answer = self.client.put_object(
-                Bucket=self.bucket, Key=self._key(name), Body=content, **condition
+            return str(
+                self.client.put_object(
+                    Bucket=self.bucket, Key=self._key(name), Body=content, **condition
+                )["ETag"]
             )
-            return str(answer["ETag"])
         return None
 
     def create(self, name: str, content: bytes) -> bool:
@@ -210,8 +214,11 @@ class Journal:
 
     def names(self) -> list[str]:
         """Names of all documents, in order."""
-        files = self._store.names(self.folder)
-        return sorted(name.removesuffix(ENDING) for name in files if name.endswith(ENDING))
+        return sorted(
+            name.removesuffix(ENDING)
+            for name in self._store.names(self.folder)
+            if name.endswith(ENDING)
+        )
 
     def all(self, record: type[R], ending: str = "") -> list[R]:
         """The records whose names end so, in the order of their names. Raises LakeError."""
@@ -236,8 +243,12 @@ class Journal:
 
         Raises LakeError, UnreachableError.
         """
-        content = {"costwhy": 1} | msgspec.to_builtins(record, builtin_types=(datetime,))
-        text = json.dumps(content, indent=1, allow_nan=False, default=datetime.isoformat)
+        text = json.dumps(
+            {"costwhy": 1} | msgspec.to_builtins(record, builtin_types=(datetime,)),
+            indent=1,
+            allow_nan=False,
+            default=datetime.isoformat,
+        )
         try:
             return self._store.create(self._path(name), text.encode())
         except OSError as error:

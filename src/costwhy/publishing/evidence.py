@@ -63,8 +63,12 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     observed, model, spike = analysis.observed, analysis.model, dollars.spike
     if spike is None:
         raise KeyError(spike_id)
-    own = (e.rate.row for e in spike.episodes if e.rate.kind not in ON_EDGES)
-    meters = sorted({*np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist(), *own})
+    meters = sorted(
+        {
+            *np.flatnonzero(np.abs(dollars.excess).sum(axis=1) > 0).tolist(),
+            *(e.rate.row for e in spike.episodes if e.rate.kind not in ON_EDGES),
+        }
+    )
     edges = _edges(model, spike, meters)
     billed = observed.meters["service"][meters].drop_nulls()
     services = {*(observed.edges[e].service for e in edges), *billed}
@@ -112,9 +116,11 @@ def open_evidence(place: str | Path) -> Evidence:
 
 def rate_place(observed: Observed, rate: Rate) -> dict[str, Any]:
     """Where a rate stands: its edge, or its meter."""
-    if rate.kind in ON_EDGES:
-        return {"service": rate.service, "caller": rate.caller}
-    return dict(zip(METER, observed.meters.row(rate.row), strict=True))
+    return (
+        {"service": rate.service, "caller": rate.caller}
+        if rate.kind in ON_EDGES
+        else dict(zip(METER, observed.meters.row(rate.row), strict=True))
+    )
 
 
 def _episode(observed: Observed, episode: Episode) -> dict[str, Any]:
@@ -264,16 +270,19 @@ def recompute(evidence: Evidence) -> Case:
     episodes = (_episode_again(model, episode) for episode in written["episodes"])
     spike = Spike(written["start"], written["end"], tuple(filter(None, episodes)))
     dollars = dollars_of(model, spike)
-    analysis = LakeAnalysis(
-        _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames),
-        observed,
-        model,
-        (),
-        frames,
-        _known_changes(frames["recorded"]),
-        KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners")),
+    return case_of(
+        LakeAnalysis(
+            _CaseLake(about["workspace"], about["currency"], about["lake_version"], "", frames),
+            observed,
+            model,
+            (),
+            frames,
+            _known_changes(frames["recorded"]),
+            KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners")),
+        ),
+        dollars,
+        spike_row(model, dollars),
     )
-    return case_of(analysis, dollars, spike_row(model, dollars))
 
 
 def observed_of(evidence: Evidence) -> Observed:
@@ -281,7 +290,6 @@ def observed_of(evidence: Evidence) -> Observed:
     about, frames = evidence.about, evidence.tables
     first, width = datetime.fromisoformat(about["first"]), int(about["hours"])
     edges = tuple(Edge(service, caller) for service, caller in frames["edges"].iter_rows())
-    reported = frames[REPORTED].partition_by("service", as_dict=True)
     return Observed(
         hours=tuple(first + timedelta(hours=k) for k in range(width)),
         billed=int(about["billed"]),
@@ -294,7 +302,7 @@ def observed_of(evidence: Evidence) -> Observed:
         edges=edges,
         capacity={
             str(service): rows.sort("t")[REPORTED].to_numpy()
-            for (service,), rows in reported.items()
+            for (service,), rows in frames[REPORTED].partition_by("service", as_dict=True).items()
         },
         meters=frames["meters"],
         lost_tags=(),
@@ -311,13 +319,12 @@ def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -
 
 
 def _known_changes(rows: pl.DataFrame) -> KnownChanges:
-    texts = {name: rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")}
     return KnownChanges(
         rows.drop(KEPT_BESIDE),
         np.array([hour_of(time) for time in rows["time"]], dtype=float),
         usual=rows["usual"].to_numpy(),
         outside_production=rows["calm"].to_numpy(),
-        **texts,
+        **{name: rows[name].to_numpy().astype(object) for name in ("service", "doing", "call")},
     )
 
 

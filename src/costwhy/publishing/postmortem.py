@@ -88,8 +88,10 @@ def write_postmortem(place: str | Path, folder: str | Path | None = None) -> Pat
         ),
     )
     text_file = out / "postmortem.md"
-    earlier = text_file.read_text(encoding="utf-8") if text_file.is_file() else ""
-    text = merged(earlier, made_parts(published.case))
+    text = merged(
+        text_file.read_text(encoding="utf-8") if text_file.is_file() else "",
+        made_parts(published.case),
+    )
     text_file.write_text(text, encoding="utf-8")
     for old in out.glob("costwhy-*.whl"):
         old.unlink()
@@ -152,8 +154,12 @@ def make_wheel(folder: Path) -> Path:
         name: base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         for name, data in files.items()
     }
-    records = [f"{name},sha256={digests[name]},{len(data)}\n" for name, data in files.items()]
-    files[f"{info}/RECORD"] = "".join([*records, f"{info}/RECORD,,\n"]).encode()
+    files[f"{info}/RECORD"] = "".join(
+        [
+            *[f"{name},sha256={digests[name]},{len(data)}\n" for name, data in files.items()],
+            f"{info}/RECORD,,\n",
+        ]
+    ).encode()
     out = folder / f"costwhy-{about.version}-py3-none-any.whl"
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():
@@ -186,8 +192,13 @@ def made_parts(case: Case) -> dict[str, str]:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(map(plain_markdown, row))} |" for row in rows]
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
+    return "\n".join(
+        [
+            f"| {' | '.join(head)} |",
+            "|---" * len(head) + "|",
+            *[f"| {' | '.join(map(plain_markdown, row))} |" for row in rows],
+        ]
+    )
 
 
 def merged(written: str, parts: dict[str, str]) -> str:
@@ -215,8 +226,9 @@ def _mark_pattern(number: str) -> str:
 
 def written_parts(text: str) -> dict[str, Markup]:
     """What people wrote, by heading, as HTML; HTML of their own is shown as text."""
-    rest = re.sub(_mark_pattern(r"\d+"), "", text, flags=re.DOTALL)
-    parts = re.split(r"^## +(.+)$", rest, flags=re.MULTILINE)
+    parts = re.split(
+        r"^## +(.+)$", re.sub(_mark_pattern(r"\d+"), "", text, flags=re.DOTALL), flags=re.MULTILINE
+    )
     show = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     shown = {
         title.strip(): Markup(show.render(body))  # noqa: S704 -- markdown-it escapes HTML
@@ -269,13 +281,15 @@ def print_pdf(page: Path) -> None:
         tempfile.TemporaryDirectory() as profile,
         suppress(subprocess.SubprocessError, OSError),
     ):
-        command = [
-            browser,
-            *QUIET,
-            f"--user-data-dir={profile}",
-            f"--print-to-pdf={page.with_suffix('.pdf')}",
-            page.resolve().as_uri(),
-        ]
         subprocess.run(  # noqa: S603 -- a fixed list, no shell
-            command, check=True, capture_output=True, timeout=PATIENCE
+            [
+                browser,
+                *QUIET,
+                f"--user-data-dir={profile}",
+                f"--print-to-pdf={page.with_suffix('.pdf')}",
+                page.resolve().as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
         )

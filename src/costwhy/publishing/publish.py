@@ -105,8 +105,9 @@ def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:
 
 def kinds_of(words: Iterable[str]) -> tuple[str, ...]:
     """`accounts,people` or `all`, as a command line gives it."""
-    parts = (part.strip() for word in words for part in word.split(","))
-    named = tuple(filter(None, dict.fromkeys(parts)))
+    named = tuple(
+        filter(None, dict.fromkeys(part.strip() for word in words for part in word.split(",")))
+    )
     return KINDS if "all" in named else named
 
 
@@ -286,6 +287,10 @@ def _saved(analysis: LakeAnalysis) -> dict[str, Any] | None:
         rows = savings_table(savings(analysis.lake))
     except (AttributeError, OSError, LakeError):
         return None
-    verified = rows.filter(pl.col("outcome") == "verified").sort("days")
-    saved = verified.group_by("spike_id").agg(pl.col("saved").last())["saved"]
+    saved = (
+        rows.filter(pl.col("outcome") == "verified")
+        .sort("days")
+        .group_by("spike_id")
+        .agg(pl.col("saved").last())["saved"]
+    )
     return {"dollars": round(float(saved.sum()), 2), "fixes": saved.len()} if saved.len() else None

@@ -91,10 +91,9 @@ class Redaction:
             ("accounts", "account", _ACCOUNT, self.accounts, 0),
         ):
             if kind in self.kinds:
-                longest = sorted(names, key=lambda name: (-len(name), name))
                 whole = (
                     rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])"
-                    for name in longest
+                    for name in sorted(names, key=lambda name: (-len(name), name))
                     if len(name) >= least
                 )
                 out += [(re.compile(found, re.IGNORECASE), word) for found in (*patterns, *whole)]

@@ -45,9 +45,11 @@ class Difference:
     def counts(self) -> bool:
         """Whether the two values are not the same."""
         a, b = self.written, self.found
-        if isinstance(a, float) and isinstance(b, float | int) and not isinstance(b, bool):
-            return not math.isclose(a, b, rel_tol=SAME, abs_tol=SAME)
-        return a != b
+        return (
+            not math.isclose(a, b, rel_tol=SAME, abs_tol=SAME)
+            if isinstance(a, float) and isinstance(b, float | int) and not isinstance(b, bool)
+            else a != b
+        )
 
     def __str__(self) -> str:
         written, found = (repr(value)[:LONGEST] for value in (self.written, self.found))
@@ -90,23 +92,31 @@ def verify(place: str | Path) -> Checked:
             fix="publish it again from the lake, or ask who changed it",
         )
     made, now = open_case(folder).about["made_with"], versions()
-    notes = (
-        f"{name} {made.get(name)} made it, {now[name]} ran it again"
-        for name in now
-        if made.get(name) != now[name]
+    return Checked(
+        len(values),
+        len(files),
+        tuple(
+            f"{name} {made.get(name)} made it, {now[name]} ran it again"
+            for name in now
+            if made.get(name) != now[name]
+        ),
     )
-    return Checked(len(values), len(files), tuple(notes))
 
 
 def _values(folder: Path) -> list[Difference]:
     try:
         published, again = open_case(folder), investigate_again(folder)
-        written = _tree(
-            published.case,
-            published.about["document"],
-            (folder / "case.md").read_text(encoding="utf-8"),
+        return list(
+            _leaves(
+                "",
+                _tree(
+                    published.case,
+                    published.about["document"],
+                    (folder / "case.md").read_text(encoding="utf-8"),
+                ),
+                _tree(again, document(again), markdown(again)),
+            )
         )
-        return list(_leaves("", written, _tree(again, document(again), markdown(again))))
     except (*SPOILT, pl.exceptions.PolarsError) as error:
         return [Difference("the case as a whole", "opens", str(error))]
 
@@ -139,8 +149,10 @@ def _files(folder: Path) -> list[Difference]:
     lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
     written = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     now = digests(folder)
-    names = sorted(written.keys() | {name for name in now if name.startswith(FOLDERS)})
-    return [Difference(n, written.get(n, "no digest"), now.get(n, "no file")) for n in names]
+    return [
+        Difference(n, written.get(n, "no digest"), now.get(n, "no file"))
+        for n in sorted(written.keys() | {name for name in now if name.startswith(FOLDERS)})
+    ]
 
 
 # ---------------------------------------------------------------- what the provider says now

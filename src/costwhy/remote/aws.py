@@ -144,6 +144,8 @@ def _fix_for(error: Exception) -> str:
         *("UnauthorizedOperation", "Forbidden", "403"),
     ):
         return "allow the call: docs/aws.md has the policy of each source"
-    if isinstance(error, OSError) and error.errno in DISK:
-        return "free space or fix the permissions, and run it again"
-    return "see whether the service and the network are up, and run it again"
+    return (
+        "free space or fix the permissions, and run it again"
+        if isinstance(error, OSError) and error.errno in DISK
+        else "see whether the service and the network are up, and run it again"
+    )

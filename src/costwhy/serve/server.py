@@ -76,8 +76,9 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     state = options.state or default_state()
     _check_paths(folder, notebook, state)
     revoked = IdList(options.revoked or (folder or state) / REVOKED)
-    logged_out = IdList(state / "logged-out.txt")
-    authenticator = Authenticator(options.auth, read_secret(state), revoked, logged_out)
+    authenticator = Authenticator(
+        options.auth, read_secret(state), revoked, IdList(state / "logged-out.txt")
+    )
     site = Site(read_sites(options, port), str(folder or published), notebook.resolve())
     mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain
     builder = marimo.create_asgi_app(

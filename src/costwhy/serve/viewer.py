@@ -20,6 +20,8 @@ def read_viewer(request: object, published: str = "published") -> Viewer:
     machine, who sees all cases of `published`.
     """
     meta = getattr(request, "meta", None) or {}
-    if "published" not in meta:
-        return Viewer(published, None, "this machine")
-    return Viewer(meta["published"], meta["case"], meta["who"])
+    return (
+        Viewer(meta["published"], meta["case"], meta["who"])
+        if "published" in meta
+        else Viewer(published, None, "this machine")
+    )

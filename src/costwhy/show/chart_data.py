@@ -99,8 +99,14 @@ def lanes(case: Case) -> pl.DataFrame:
         first, last = (start, end) if row["role"] == "decided_by" else (begin, now)
         first = max(begin, row["since"]) if row.get("since") else first
         last = min(now, row["until"]) if row.get("until") else last
-        who = " · ".join(str(row[name]) for name in ("actor", "team", "contact") if row[name])
-        rows.append((first, last, ROLES.get(row["role"], row["role"]), who))
+        rows.append(
+            (
+                first,
+                last,
+                ROLES.get(row["role"], row["role"]),
+                " · ".join(str(row[name]) for name in ("actor", "team", "contact") if row[name]),
+            )
+        )
     return pl.DataFrame(rows, schema=LANES, orient="row")
 
 

@@ -162,17 +162,20 @@ def estimates(rows: pl.DataFrame, currency: str) -> Markup:
     company = rows.filter(pl.col("service").is_null())
     services = rows.filter(pl.col("service").is_not_null())
     uncertain = services.filter(pl.col("error").abs() > HALF_CENT)  # an exact one is always inside
-    past = {
-        "days": company.height,
-        "hours": rows["hours"][0],
-        "error": _median_error(company),
-        "dollars": company.select(pl.col("error").abs().median()).item(),
-        "services": services.height,
-        "service_error": _median_error(services),
-        "uncertain": uncertain.height,
-        "inside": int(uncertain["inside"].sum()) / max(1, uncertain.height),
-    }
-    return _part("estimates", past=past, currency=currency)
+    return _part(
+        "estimates",
+        past={
+            "days": company.height,
+            "hours": rows["hours"][0],
+            "error": _median_error(company),
+            "dollars": company.select(pl.col("error").abs().median()).item(),
+            "services": services.height,
+            "service_error": _median_error(services),
+            "uncertain": uncertain.height,
+            "inside": int(uncertain["inside"].sum()) / max(1, uncertain.height),
+        },
+        currency=currency,
+    )
 
 
 def _median_error(rows: pl.DataFrame) -> float:

@@ -76,18 +76,17 @@ def _hour(value: object) -> datetime | None:
 
 def spike_list(spikes: pl.DataFrame) -> pl.DataFrame:
     """The spikes as a person reads them; times and money as text."""
-    rows = [
-        (
-            clock(row["start"]).removesuffix(" UTC"),
-            row["title"],
-            money(row["excess_cost"] + (row["nowcast_excess_cost"] or 0.0)),
-            money(row["cost_per_hour_now"]) if row["status"] == "running" else "ended",
-            row["verdict"],
-        )
-        for row in spikes.iter_rows(named=True)
-    ]
     return pl.DataFrame(
-        rows,
+        [
+            (
+                clock(row["start"]).removesuffix(" UTC"),
+                row["title"],
+                money(row["excess_cost"] + (row["nowcast_excess_cost"] or 0.0)),
+                money(row["cost_per_hour_now"]) if row["status"] == "running" else "ended",
+                row["verdict"],
+            )
+            for row in spikes.iter_rows(named=True)
+        ],
         schema=dict.fromkeys(("since", "what", "excess", "an hour now", "kind"), pl.String),
         orient="row",
     )
@@ -134,8 +133,10 @@ def say(case: Case, verdict: Mapping[str, str] | None) -> str:
 
 def verdicts_table(case: Case) -> pl.DataFrame:
     """What owners said of the case, newest first, as `tables.VERDICTS`."""
-    if case.analysis is None:
-        return tables.VERDICTS.empty()
-    return verdicts.verdict_table(case.analysis.lake).filter(
-        pl.col("spike_id") == case.spike.spike_id
+    return (
+        tables.VERDICTS.empty()
+        if case.analysis is None
+        else verdicts.verdict_table(case.analysis.lake).filter(
+            pl.col("spike_id") == case.spike.spike_id
+        )
     )

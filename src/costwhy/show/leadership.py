@@ -80,8 +80,7 @@ def open_board(published: str, case: str | None = None) -> Board:
 
 
 def _opened(place: Path) -> Published:
-    key = (place, (place / "case.json").stat().st_mtime_ns)
-    return _OPENED.get(key, lambda: open_case(place))
+    return _OPENED.get((place, (place / "case.json").stat().st_mtime_ns), lambda: open_case(place))
 
 
 def _rank(published: Published) -> tuple[bool, float, float]:
@@ -99,20 +98,19 @@ def owner_of(case: Case) -> str:
 
 def listed(board: Board) -> pl.DataFrame:
     """The cases as a person reads them; times and money as text."""
-    rows = [
-        (
-            case.spike.title,
-            clock(case.spike.start).removesuffix(" UTC"),
-            board.money([case.total]),
-            board.money([case.spike.cost_per_hour_now]) if case.spike.end is None else "ended",
-            VERDICT_WORDS[case.spike.verdict],
-            "planned" if case.planned else "not planned",
-            owner_of(case),
-        )
-        for case in (published.case for published in board.cases)
-    ]
     return pl.DataFrame(
-        rows,
+        [
+            (
+                case.spike.title,
+                clock(case.spike.start).removesuffix(" UTC"),
+                board.money([case.total]),
+                board.money([case.spike.cost_per_hour_now]) if case.spike.end is None else "ended",
+                VERDICT_WORDS[case.spike.verdict],
+                "planned" if case.planned else "not planned",
+                owner_of(case),
+            )
+            for case in (published.case for published in board.cases)
+        ],
         schema=dict.fromkeys(
             ("what", "since", "cost so far", "an hour now", "kind", "planned", "run by"), pl.String
         ),
@@ -212,11 +210,18 @@ def _company_facts(board: Board) -> list[Fact]:
 
 def days(board: Board) -> pl.DataFrame:
     """The company's spend and expected spend by day, as DAYS; `hour` is the start of the day."""
-    rows = [
-        (datetime.fromisoformat(day["day"]), float(day["actual_cost"]), float(day["expected_cost"]))
-        for day in board.company.get("days", ())
-    ]
-    return pl.DataFrame(rows, schema=DAYS, orient="row")
+    return pl.DataFrame(
+        [
+            (
+                datetime.fromisoformat(day["day"]),
+                float(day["actual_cost"]),
+                float(day["expected_cost"]),
+            )
+            for day in board.company.get("days", ())
+        ],
+        schema=DAYS,
+        orient="row",
+    )
 
 
 SHARES: dict[str, Callable[[Case], str]] = {  # bars of all rises, by title
@@ -228,13 +233,13 @@ SHARES: dict[str, Callable[[Case], str]] = {  # bars of all rises, by title
 
 def shares(board: Board, by: str) -> pl.DataFrame:
     """Dollars of all rises by one of SHARES: name, dollars, now (an hour), cases; largest first."""
-    frame = pl.DataFrame(
-        [(SHARES[by](case), case.total, case.spike.cost_per_hour_now) for case in board.rises],
-        schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
-        orient="row",
-    )
     return (
-        frame.group_by("name")
+        pl.DataFrame(
+            [(SHARES[by](case), case.total, case.spike.cost_per_hour_now) for case in board.rises],
+            schema={"name": pl.String, "dollars": pl.Float64, "now": pl.Float64},
+            orient="row",
+        )
+        .group_by("name")
         .agg(pl.col("dollars", "now").sum(), cases=pl.len())
         .sort("dollars", "name", descending=[True, False])
     )
@@ -243,12 +248,14 @@ def shares(board: Board, by: str) -> pl.DataFrame:
 def gap(board: Board) -> tuple[float, float, pl.DataFrame] | None:
     """What nobody owns, as `nobody_owns` gives it; None if the viewer may not see it."""
     found = board.company.get("nobody_owns")
-    if not found:
-        return None
     return (
-        float(found["cost"]),
-        float(found["share"]),
-        pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()}),
+        (
+            float(found["cost"]),
+            float(found["share"]),
+            pl.DataFrame(found["items"], schema={**UNOWNED, "cost": pl.Float64()}),
+        )
+        if found
+        else None
     )
 
 
@@ -271,18 +278,28 @@ def _overview(board: Board) -> str:
             ),
             html.chart(charts.days(spend).to_json(indent=None)),
         ]
-    columns = (
-        html.section(title)
-        + html.chart(charts.shares(shares(board, title), board.currency).to_json(indent=None))
-        for title in (SHARES if board.cases else ())
+    return "".join(
+        [
+            *parts,
+            html.columns(
+                *(
+                    html.section(title)
+                    + html.chart(
+                        charts.shares(shares(board, title), board.currency).to_json(indent=None)
+                    )
+                    for title in (SHARES if board.cases else ())
+                )
+            ),
+        ]
     )
-    return "".join([*parts, html.columns(*columns)])
 
 
 def case_page(published: Published) -> str:
     """One case in plain sentences, with the timeline that engineering sees."""
-    mark = (published.folder, published.about["published_at"], published.case.spike.title)
-    return _PAGES.get(mark, lambda: _case_page(published.case))
+    return _PAGES.get(
+        (published.folder, published.about["published_at"], published.case.spike.title),
+        lambda: _case_page(published.case),
+    )
 
 
 def _case_page(case: Case) -> str:

@@ -115,8 +115,14 @@ def plain_text(message: Message) -> str:
 
 def as_json(message: Message) -> bytes:
     """The message as JSON; <, > and & are escaped, so that no page can mistake it for markup."""
-    text = msgspec.json.encode({"costwhy": 1} | msgspec.to_builtins(message)).decode()
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026").encode()
+    return (
+        msgspec.json.encode({"costwhy": 1} | msgspec.to_builtins(message))
+        .decode()
+        .replace("<", "\\u003c")
+        .replace(">", "\\u003e")
+        .replace("&", "\\u0026")
+        .encode()
+    )
 
 
 def send(channel: Channel, message: Message) -> None:
@@ -175,9 +181,17 @@ def _slack(message: Message) -> dict[str, object]:
 
 
 def _heading(title: str) -> str:
-    shorter = (f"{_slack_text(title[:end])}…" for end in range(len(title) - 1, 0, -1))
-    texts = (_slack_text(title), *shorter)
-    return next((text for text in texts if 0 < len(text) <= _HEADER), "costwhy")
+    return next(
+        (
+            text
+            for text in (
+                _slack_text(title),
+                *(f"{_slack_text(title[:end])}…" for end in range(len(title) - 1, 0, -1)),
+            )
+            if 0 < len(text) <= _HEADER
+        ),
+        "costwhy",
+    )
 
 
 def _slack_text(text: str) -> str:
@@ -185,8 +199,11 @@ def _slack_text(text: str) -> str:
 
     A zero-width space after @ and inside ]( stops services that read plain text as Markdown.
     """
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"(?<![\w.])@(?=\w)", "@\u200b", escaped).replace("](", "]\u200b(")
+    return re.sub(
+        r"(?<![\w.])@(?=\w)",
+        "@\u200b",
+        text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    ).replace("](", "]\u200b(")
 
 
 def _sections(lines: list[str]) -> list[str]:
@@ -345,9 +362,11 @@ def _is_temporary(error: BaseException, recipients: int) -> bool:
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         codes = [code for code, _ in error.recipients.values()]
         return len(codes) == recipients and _TEMPORARY.issuperset(codes)
-    if isinstance(error, smtplib.SMTPResponseException):
-        return error.smtp_code in _TEMPORARY
-    return isinstance(error, ConnectionRefusedError)
+    return (
+        error.smtp_code in _TEMPORARY
+        if isinstance(error, smtplib.SMTPResponseException)
+        else isinstance(error, ConnectionRefusedError)
+    )
 
 
 def _undelivered(channel: EmailChannel, error: Exception, password: str | None) -> UnreachableError:

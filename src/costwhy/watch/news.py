@@ -101,8 +101,9 @@ def find_news(
     by_key: dict[str, list[Event]] = {}
     for one in earlier:
         by_key.setdefault(one.key, []).append(one)
-    spikes = [key_of_spike(analysis, found) for found in analysis.found]
-    threads = list(_threads(spikes, by_key, verdicts))
+    threads = list(
+        _threads([key_of_spike(analysis, found) for found in analysis.found], by_key, verdicts)
+    )
     writer = NewsWriter(analysis, url, now)
     news = []
     for found, thread in zip(analysis.found, threads, strict=True):
@@ -160,13 +161,16 @@ class NewsWriter:
         """News of a spike that the analysis has. fix: the news is what came of it."""
         case, step = case_of(self.analysis, *found), thread.step(event, fix)
         spike_id, story = thread.spike.spike_id, (sentence.text for sentence in sentences(case))
-        lines = (_since_last(case, thread, fix), *story, _opinion(thread.verdict))
         message = Message(
             id=self._id(thread, event, step),
             event=event,
             spike_id=spike_id,
             title=f"{_word(thread, event, fix)}: {headline(case)}",
-            lines=tuple(line for line in lines if line),
+            lines=tuple(
+                line
+                for line in (_since_last(case, thread, fix), *story, _opinion(thread.verdict))
+                if line
+            ),
             dollars=round(case.total, 2),
             currency=case.currency,
             url=f"{self.url.rstrip('/')}/?case={quote(spike_id)}" if self.url else None,
@@ -191,12 +195,15 @@ class NewsWriter:
             ),
             dollars=0.0,
         )
-        ended = replace(thread, spike=replace(thread.spike, running=False, per_hour=0.0))
-        return self._event(ended, step, message, by_default=last.by_default)
+        return self._event(
+            replace(thread, spike=replace(thread.spike, running=False, per_hour=0.0)),
+            step,
+            message,
+            by_default=last.by_default,
+        )
 
     def _event(self, thread: Thread, step: str, message: Message, *, by_default: bool) -> Event:
         """At this time, or right after the spike's last event where the clock was set back."""
-        at = max([self.now, *(one.at + timedelta(microseconds=1) for one in thread.earlier)])
         return Event(
             key=thread.key,
             event=message.event,
@@ -204,7 +211,7 @@ class NewsWriter:
             spike=thread.spike,
             message=message,
             by_default=by_default,
-            at=at,
+            at=max([self.now, *(one.at + timedelta(microseconds=1) for one in thread.earlier)]),
             as_of=self.analysis.observed.as_of,
         )
 

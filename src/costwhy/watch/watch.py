@@ -98,8 +98,10 @@ def watch(
             faults.append(error)
     lake, at = open_lake(workspace.lake_path), now or datetime.now(UTC)
     if dry_run:
-        earlier = read_events(Journal(lake.place, FOLDER))
-        return Report(sent=(), waiting=tuple(find_news(lake, earlier, url, at)))
+        return Report(
+            sent=(),
+            waiting=tuple(find_news(lake, read_events(Journal(lake.place, FOLDER)), url, at)),
+        )
     report = notify(lake, workspace.watch, url, at)
     return replace(report, faults=(*faults, *report.faults))
 
@@ -139,8 +141,9 @@ class Delivery:
             tries = sum(name.startswith(f"{event.id}.sending-") for name in names)
             pause = self._pause(event, tries, names)
             if pause is not None:
-                same = pauses.get(pause.problem, pause)
-                pauses[pause.problem] = min(pause, same, key=lambda one: one.until)
+                pauses[pause.problem] = min(
+                    pause, pauses.get(pause.problem, pause), key=lambda one: one.until
+                )
             is_sent = False
             if pause is None and all(one.key != event.key for one in waiting):
                 try:
@@ -159,8 +162,9 @@ class Delivery:
         if name not in names:
             return None
         failed = self.journal.read(name, Attempt)
-        pause = timedelta(minutes=5) * 2.0 ** min(tries - 1, 16)
-        until = failed.at + min(pause, timedelta(hours=6))
+        until = failed.at + min(
+            timedelta(minutes=5) * 2.0 ** min(tries - 1, 16), timedelta(hours=6)
+        )
         return Pause(failed.problem, until) if failed.at <= self.now < until else None
 
     def _send(self, event: Event, number: int) -> bool:
@@ -176,14 +180,20 @@ class Delivery:
             return False
         if number > 1 and not isinstance(channel, WebhookChannel | EmailChannel):
             # these two recognise the message by its id; a FIFO topic forgets after five minutes
-            again = "This may have come before: an earlier attempt to send it did not end well."
-            message = replace(message, lines=(*message.lines, again))
+            message = replace(
+                message,
+                lines=(
+                    *message.lines,
+                    "This may have come before: an earlier attempt to send it did not end well.",
+                ),
+            )
         try:
             send(channel, message)
         except CostwhyError as error:
             logger.info("%s: %s to %s failed", event.id, event.event, channel.name)
-            failed = replace(attempt, problem=error.problem)
-            self.journal.create(f"{event.id}.failed-{number:04d}", failed)
+            self.journal.create(
+                f"{event.id}.failed-{number:04d}", replace(attempt, problem=error.problem)
+            )
             raise
         logger.info("%s: %s sent to %s", event.id, event.event, channel.name)
         self.journal.create(f"{event.id}.sent", attempt)
