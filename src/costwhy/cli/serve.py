@@ -188,7 +188,6 @@ def serve(
     add_user: str | None,
 ) -> None:
     """Serve published cases, read-only."""
-    from costwhy.config import FILE_NAME
     from costwhy.serve import links
     from costwhy.serve.auth import Auth
     from costwhy.serve.server import ServeOptions, default_state, serve
@@ -204,16 +203,22 @@ def serve(
         out.print(f"revoked: {one_line_of(revoked)}")
     elif link:
         _print_link(link, until, published, links.read_secret(state), sites)
-    elif Path(published, FILE_NAME).is_file():
+    else:
+        _refuse_workspace(published)
+        auth = Auth(_token(token_env), users, header, proxies)
+        options = ServeOptions(auth, host, port, sites, state, log=log)
+        serve(published, shipped("notebooks", "_notebooks") / "leadership.py", options)
+
+
+def _refuse_workspace(published: str) -> None:
+    from costwhy.config import FILE_NAME
+
+    if Path(published, FILE_NAME).is_file():
         raise UsageError(
             f"{published} is a workspace, not a published folder",
             found=f"a {FILE_NAME} in it",
             fix=f"name its published cases: costwhy serve {published}/published",
         )
-    else:
-        auth = Auth(_token(token_env), users, header, proxies)
-        options = ServeOptions(auth, host, port, sites, state, log=log)
-        serve(published, shipped("notebooks", "_notebooks") / "leadership.py", options)
 
 
 def _token(variable: str | None) -> str:
