@@ -20,9 +20,10 @@ from costwhy.serve.access_log import AccessLog
 from costwhy.serve.auth import Auth, hash_line
 from costwhy.serve.authenticator import Authenticator, Visitor
 from costwhy.serve.guard import Guard
-from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.links import REVOKED, IdList
 from costwhy.serve.requests import COOKIE, read_request
 from costwhy.serve.requests import Site as GuardedSite
+from costwhy.serve.secret_key import read_secret
 from costwhy.serve.server import config
 
 TOKEN = "a-token-of-the-tests-3141"

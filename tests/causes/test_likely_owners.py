@@ -9,8 +9,9 @@ import pytest
 from drawn_changes import change, known, table
 
 from costwhy import tables
+from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.owners import ORDER, Directory
-from costwhy.causes.unowned import find_lost_tags, ownership_gap, traces_of
+from costwhy.causes.unowned import ownership_gap, traces_of
 from costwhy.model.observed import LostTag, Observed
 
 DAY = datetime(2026, 9, 7, tzinfo=UTC)

@@ -5,7 +5,8 @@ import pytest
 from drawn import rows
 
 from costwhy.errors import InputError
-from costwhy.model.call_graph import FEW, CallGraph, call_graph, flow_into
+from costwhy.model.call_graph import CallGraph, call_graph
+from costwhy.model.flow import FEW, flow_into
 
 SHOP = """
     caller | called

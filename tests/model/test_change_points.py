@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from costwhy.model.levels import change_points
+from costwhy.model.change_points import change_points
 
 
 def cuts(values: np.ndarray, spread: float = 1.0, **more) -> list[int]:

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.model.levels import NEAR, Level, change_points, levels_of
+from costwhy.model.change_points import change_points
+from costwhy.model.levels import NEAR, Level, levels_of
 from costwhy.spikes.shifts import find_shifts
 
 

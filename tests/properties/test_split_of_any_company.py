@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from costwhy.errors import InputError
 from costwhy.model.baseline import Baseline, Window, baseline, calls_with, cost_with, split
-from costwhy.model.call_graph import call_graph, flow_into
+from costwhy.model.call_graph import call_graph
+from costwhy.model.flow import flow_into
 from costwhy.model.observed import Edge, Observed
 from costwhy.model.rates import Model, fit
 from costwhy.tables import METER

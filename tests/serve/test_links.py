@@ -11,8 +11,9 @@ from websockets.exceptions import ConnectionClosedError
 
 from costwhy.errors import UsageError
 from costwhy.serve.auth import Auth
-from costwhy.serve.links import REVOKED, IdList, make_link, read_link, revoke, signer
+from costwhy.serve.links import REVOKED, IdList, make_link, read_link, revoke
 from costwhy.serve.requests import Site as GuardedSite
+from costwhy.serve.secret_key import signer
 
 SESSION = "session_id=s_abc123"
 

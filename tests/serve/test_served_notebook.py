@@ -19,7 +19,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from costwhy.serve.guard import methods
-from costwhy.serve.links import REVOKED, IdList, make_link, read_secret, revoke
+from costwhy.serve.links import REVOKED, IdList, make_link, revoke
+from costwhy.serve.secret_key import read_secret
 
 DOLLARS = {"alpha": [1, 2, 3, 4], "beta": [10, 20, 30, 40]}
 SERVE = """

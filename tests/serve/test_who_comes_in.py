@@ -24,8 +24,10 @@ from costwhy.serve.auth import (
     network_of,
     read_users,
 )
-from costwhy.serve.authenticator import RateLimit, Visitor
-from costwhy.serve.links import make_link, read_secret
+from costwhy.serve.authenticator import Visitor
+from costwhy.serve.links import make_link
+from costwhy.serve.rate_limit import RateLimit
+from costwhy.serve.secret_key import read_secret
 from costwhy.serve.server import ServeOptions, create_app, read_sites, serve
 
 SESSION = "session_id=s_abc123"

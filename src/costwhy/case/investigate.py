@@ -20,8 +20,9 @@ from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
 from costwhy.case.case import Case
 from costwhy.case.story import headline
+from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
-from costwhy.causes.unowned import find_lost_tags, ownership_gap
+from costwhy.causes.unowned import ownership_gap
 from costwhy.errors import UsageError
 from costwhy.model.baseline import Window
 from costwhy.model.estimates import past_estimates

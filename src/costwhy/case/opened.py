@@ -110,9 +110,6 @@ def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
     )
 
 
-# ---------------------------------------------------------------- the folder of all
-
-
 def case_folders(folder: str | Path) -> Sequence[Path]:
     """Folders of cases below a published folder."""
     published = Path(folder)
@@ -129,17 +126,14 @@ def company(folder: str | Path) -> dict[str, Any] | None:
         about = dict(json.loads(place.read_text(encoding="utf-8")))
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"{place} cannot be read", found=str(error), fix="publish a case again"
+            f"{place} cannot be read", found=str(error), fix="publish again"
         ) from error
     currency_code(about.get("currency"), place)
     return about
 
 
 def local_folder(published: str | Path) -> Path:
-    """The published folder on this machine; of one on S3 a copy, at most a minute old.
-
-    Raises UnreachableError where S3 cannot be reached.
-    """
+    """The folder here; of one on S3 a copy, at most a minute old. Raises UnreachableError."""
     address = str(published)
     if not address.startswith("s3://"):
         return Path(address)

@@ -1,31 +1,22 @@
-"""Spend that nobody owns: usage without a service or a team, and tags of an owner that were lost.
-
-Of the usage, who probably owns it. Of the tags, the recorded change that probably removed them.
-Meters of one service and team that lose their tags within a day lose them together. The change is
-a record of the 24 hours before that touches tags, or that names the resources as well.
-"""
+"""Spend that nobody owns: usage without a service or a team, and who probably owns it."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from costwhy import tables
-from costwhy.causes.changes import KnownChanges, records_naming
+from costwhy.causes.changes import records_naming
 from costwhy.causes.owners import DECIDING, MAJORITY, Directory, entity_of
-from costwhy.model.observed import LostTag, Observed
+from costwhy.model.observed import Observed
 from costwhy.text import arn_tail, contains_word
 
 GAP_DAYS = 30
 GAP_ITEMS = 50
 LEAST = 0.005  # dollars of an item
-# A meter that is billed once a night loses its tags up to a day before the next bill shows it.
-TOGETHER_HOURS = 24
-UNTAGGED_WITHIN = timedelta(hours=24)
 IDENTITY = ("ResourceId", "ServiceName", "x_UsageType", "SubAccountId")
 """What identifies an item: the resource, or the others where the bill names none."""
 Guess = tuple[str | None, str | None]
@@ -170,82 +161,3 @@ def traces_of(lake_tables: Mapping[str, pl.DataFrame], directory: Directory) -> 
         created=changes.filter(pl.col("kind") == "create"),
         services=sorted(set(series["service"].drop_nulls()), key=lambda name: (-len(name), name)),
     )
-
-
-# ---------------------------------------------------------------- tags that were lost
-
-
-def find_lost_tags(
-    observed: Observed, lake_tables: Mapping[str, pl.DataFrame], changes: KnownChanges
-) -> pl.DataFrame:
-    """Tags that are gone while the usage goes on (tables.LOST_TAGS), most dollars since first."""
-    rows = []
-    for tags in _losses(observed):
-        # the last meter to show it dates the loss: a change before it may have touched all of them
-        when = observed.hours[min(tags[-1].hour, len(observed.hours) - 1)]
-        meters = observed.meters[[tag.meter for tag in tags]]
-        service, team = meters.select("service", "team").row(0)
-        resources = _resources(lake_tables, meters, when)
-        change = _untagging(changes, when, resources, service)
-        cost = (float(observed.cost[tag.meter, tag.hour : observed.billed].sum()) for tag in tags)
-        rows.append(
-            {
-                "when": when,
-                "service": service,
-                "team": team,
-                "resources": resources,
-                "cost_since": round(sum(cost), 2),
-                "age_days": (observed.as_of - when) / timedelta(days=1),
-                **{name: change.get(name) for name in ("change_id", "summary", "actor")},
-            }
-        )
-    return tables.LOST_TAGS.of(rows).sort(
-        ("cost_since", "when", "service"), descending=[True, False, False]
-    )
-
-
-def _losses(observed: Observed) -> list[list[LostTag]]:
-    """Tags that were lost together, by time."""
-    last: dict[object, list[LostTag]] = {}
-    losses: list[list[LostTag]] = []
-    for tag in sorted(observed.lost_tags, key=lambda tag: (tag.hour, tag.meter)):
-        owner = observed.meters.select("service", "team").row(tag.meter)
-        if owner not in last or tag.hour - last[owner][-1].hour > TOGETHER_HOURS:
-            last[owner] = []
-            losses.append(last[owner])
-        last[owner].append(tag)
-    return losses
-
-
-def _resources(
-    lake_tables: Mapping[str, pl.DataFrame], meters: pl.DataFrame, when: datetime
-) -> list[str]:
-    """Resources that had the tags in the week before, and are billed without them since."""
-    series, daily = lake_tables["series"], lake_tables["daily"]
-    tagged = series.join(meters, on=list(tables.METER), how="semi", nulls_equal=True)
-    untagged = series.filter(pl.col("service").is_null() | pl.col("team").is_null())
-    before = pl.col("day").is_between(when - timedelta(days=8), when)
-    since = pl.col("day") >= when - timedelta(days=1)
-    had, lost = (
-        set(daily.filter(days).join(lines, on="series_id", how="semi")["ResourceId"].drop_nulls())
-        for days, lines in ((before, tagged), (since, untagged))
-    )
-    return sorted(had & lost)
-
-
-def _untagging(
-    changes: KnownChanges, when: datetime, resources: Sequence[str], service: str | None
-) -> dict[str, object]:
-    """The change that probably removed the tags; empty: none is recorded.
-
-    A change of tags counts before others, one that names the resources before one of the service,
-    a later one before an earlier one. Any other change of the service alone does not count.
-    """
-    near = changes.between(when - UNTAGGED_WITHIN, when + timedelta(hours=1))
-    rows = changes.rows[near]
-    naming = records_naming(rows, [*map(arn_tail, resources), *resources])
-    same = np.isin(changes.service[near], [service] if service is not None else [])
-    score = 4 * (changes.doing[near] == "tag") + 2 * naming + same
-    score = np.where(naming | same, score, 0)
-    best = max(range(rows.height), key=lambda k: (int(score[k]), k), default=None)
-    return {} if best is None or score[best] <= 1 else rows.row(best, named=True)

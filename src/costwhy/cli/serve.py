@@ -188,7 +188,7 @@ def serve(
     add_user: str | None,
 ) -> None:
     """Serve published cases, read-only."""
-    from costwhy.serve import links
+    from costwhy.serve import links, secret_key
     from costwhy.serve.auth import Auth
     from costwhy.serve.server import ServeOptions, default_state, serve
 
@@ -198,11 +198,11 @@ def serve(
     elif revoke:
         folder = state if "://" in published else Path(published)
         revoked = links.revoke(
-            links.read_secret(state), revoke, links.IdList(folder / links.REVOKED)
+            secret_key.read_secret(state), revoke, links.IdList(folder / links.REVOKED)
         )
         out.print(f"revoked: {one_line_of(revoked)}")
     elif link:
-        _print_link(link, until, published, links.read_secret(state), sites)
+        _print_link(link, until, published, secret_key.read_secret(state), sites)
     else:
         _refuse_workspace(published)
         auth = Auth(_token(token_env), users, header, proxies)
@@ -255,7 +255,7 @@ def _print_link(
 
 def _add_user(name: str, users: Path | None) -> None:
     from costwhy.serve.auth import hash_line
-    from costwhy.serve.links import owner_only
+    from costwhy.serve.secret_key import owner_only
 
     if not users:
         raise UsageError("--add-user needs the users' file", fix="give it: --users users.txt")

@@ -1,7 +1,4 @@
-"""What the commands share: the words and options that they read, and what they show.
-
-Text is shown without control characters, tables fit the terminal, --json prints one document.
-"""
+"""What the commands share: the words and options that they read, and what they show."""
 
 import json
 import re
@@ -37,11 +34,7 @@ who_option = click.option(
     "--who", metavar="NAME", help="Who says so (default: the user of this machine)."
 )
 port_option = click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    metavar="PORT",
-    help="Port to listen on (default: a free one).",
+    "--port", type=click.IntRange(0, 65535), default=0, metavar="PORT", help="Default: a free one."
 )
 headless_option = click.option("--headless", is_flag=True, help="Do not open a browser.")
 
@@ -55,10 +48,7 @@ def words_argument(own: str = "", meaning: str = "") -> Callable[[Function], Fun
         help=f"Folder with costwhy.toml (default: this folder){meaning and f', {meaning}'}.",
     )
     option = click.option(
-        "-w",
-        "--workspace",
-        metavar="WORKSPACE",
-        help="The workspace, instead of the first word.",
+        "-w", "--workspace", metavar="WORKSPACE", help="The workspace, instead of the first word."
     )
     return lambda function: argument(option(function))
 

@@ -270,7 +270,6 @@ def merge(cubes: Sequence[FileCube]) -> FileCube:
 
 
 def _added(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:
-    """Frames with the same columns, summed by key; a sum over nulls only is null."""
     whole = pl.concat(frames)
     sums = [
         pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)

@@ -38,7 +38,7 @@ from costwhy.behaviours import (
     UNMETERED,
 )
 from costwhy.errors import InputError
-from costwhy.model.call_graph import Flow, flow_into
+from costwhy.model.flow import Flow, flow_into
 from costwhy.model.levels import WEEK, pattern
 from costwhy.model.rates import Model, Rate
 

@@ -21,7 +21,8 @@ import polars as pl
 from costwhy import tables
 from costwhy.arrays import Array, Ints, Mask
 from costwhy.behaviours import UNMETERED
-from costwhy.model.levels import WEEK, carried, change_points, hourly_spread
+from costwhy.model.change_points import change_points
+from costwhy.model.levels import WEEK, carried, hourly_spread
 from costwhy.model.meters import MeterModel, on_demand
 from costwhy.model.observed import Observed
 from costwhy.text import HALF_CENT

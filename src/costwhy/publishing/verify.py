@@ -188,7 +188,6 @@ def restated(place: str | Path, lake: LakeReader) -> pl.DataFrame:
 
 
 def _by_month(observed: Observed, hours: Sequence[datetime]) -> pl.DataFrame:
-    """Cost of each meter by month, over these hours."""
     offset = round((hours[0] - observed.hours[0]) / HOUR) if hours else 0
     months = np.array([f"{hour:%Y-%m}" for hour in hours])
     meters = observed.meters.select(METER)

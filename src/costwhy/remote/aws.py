@@ -54,10 +54,7 @@ _HIDDEN = (
 
 
 def client(service: str, region: str | None = None, config: Config = CONFIG) -> Any:
-    """A boto3 client; region null: that of the configuration.
-
-    Raises UnreachableError where the configuration is wrong.
-    """
+    """A boto3 client; region null: the configured one. Raises UnreachableError if it is wrong."""
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))

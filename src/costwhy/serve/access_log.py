@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from costwhy.serve.links import owner_only
+from costwhy.serve.secret_key import owner_only
 from costwhy.text import clean
 
 

@@ -17,8 +17,9 @@ from costwhy.serve.access_log import AccessLog
 from costwhy.serve.auth import Auth, check_address, is_loopback
 from costwhy.serve.authenticator import Authenticator
 from costwhy.serve.guard import Guard
-from costwhy.serve.links import REVOKED, IdList, read_secret
+from costwhy.serve.links import REVOKED, IdList
 from costwhy.serve.requests import Site
+from costwhy.serve.secret_key import read_secret
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,6 @@ def _names(field: str, order: Sequence[str], **axis: Any) -> alt.Y:
 
 
 def _layers(height: int, *layers: alt.Chart) -> alt.LayerChart:
-    """The finished chart, the last layer on top."""
     finished: alt.LayerChart = (
         alt.LayerChart(layer=list(layers))
         .properties(

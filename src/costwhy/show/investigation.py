@@ -63,7 +63,6 @@ def clicked(
 
 
 def _hour(value: object) -> datetime | None:
-    """A whole hour from what a browser sends: milliseconds, or text."""
     try:
         if isinstance(value, int | float):
             time = datetime.fromtimestamp(value / 1000, UTC)

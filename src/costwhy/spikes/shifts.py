@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from costwhy.arrays import Array
-from costwhy.model.levels import BLOCK, WEEK, Level, carried, change_points
+from costwhy.model.change_points import change_points
+from costwhy.model.levels import BLOCK, WEEK, Level, carried
 
 SHORTEST = 3  # hours: what is over sooner is noise
 LEAST_DEFINED = 12  # hours of a level

@@ -16,21 +16,9 @@ _PIPELINE_PARTS = (
     "codebuild", "codedeploy", "deploy", "pipeline",
 )  # fmt: skip
 _PIPELINE_WORDS = {
-    "ci",
-    "cd",
-    "cicd",
-    "cdk",
-    "cfn",
-    "argo",
-    "flux",
-    "release",
-    "releaser",
-    "drone",
-    "harness",
-    "bot",
-    "bot]",
-    "automation",
-}
+    "ci", "cd", "cicd", "cdk", "cfn", "argo", "flux", "release", "releaser", "drone", "harness",
+    "bot", "bot]", "automation",
+}  # fmt: skip
 # Services that carry out what a person or a pipeline decided: it is not their own routine
 _ORCHESTRATORS = (
     "cloudformation.",

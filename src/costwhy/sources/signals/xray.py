@@ -84,7 +84,6 @@ def count(nodes: Sequence[Mapping[str, Any]]) -> Counter[Edge]:
 
 
 def _name(node: Mapping[str, Any]) -> str | None:
-    """The service of a node; null: the world outside."""
     return None if node.get("Type") == "client" else to_text(node.get("Name"))
 
 
