@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from costwhy.model.change_points import change_points
-from costwhy.model.levels import NEAR, Level, levels_of
+from costwhy.model.change_points import NEAR, change_points
+from costwhy.model.levels import Level, levels_of
 from costwhy.spikes.shifts import find_shifts
 
 
