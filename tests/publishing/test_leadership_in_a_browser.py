@@ -3,10 +3,12 @@
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from shelves import TOKEN, Served, published_cases, serving
 from visits import Visit, visiting
 
@@ -37,6 +39,17 @@ def visit(request: pytest.FixtureRequest, browser: Browser, served: Served) -> I
         yield seen
 
 
+def pick(page: Page, box: Locator) -> None:
+    """Click until the address follows: a table that is just being drawn anew loses a click."""
+    before = page.url
+    for _ in range(4):
+        box.click()
+        with suppress(PlaywrightTimeoutError):
+            page.wait_for_function("before => location.href !== before", arg=before, timeout=15_000)
+            return
+    raise AssertionError(f"no click on a row left {before}")
+
+
 def heading(page: Page, words: str) -> None:
     """Wait until a heading says this."""
     page.wait_for_function(
@@ -63,9 +76,7 @@ def test_a_viewer_reads_the_whole_and_every_case_on_a_click(visit: Visit, served
     for row in range(len(cases)):
         box = page.get_by_role("checkbox").nth(row)
         if not box.is_checked():
-            before = page.url
-            box.click()
-            page.wait_for_function("before => location.href !== before", arg=before)
+            pick(page, box)
         name = page.url.partition("case=")[2].partition("&")[0] if "case=" in page.url else None
         said = next(headline(p.case) for p in cases if name is None or p.name == name)
         if name is not None:
