@@ -100,18 +100,7 @@ def test_help_loads_no_engine_and_no_notebook():
 def test_every_command_of_the_contract_is_there(capsys):
     assert main(["--help"]) == 0
     said = capsys.readouterr().out
-    for command in (
-        "demo",
-        "ingest",
-        "spikes",
-        "explain",
-        "app",
-        "publish",
-        "serve",
-        "postmortem",
-        "verify",
-        "watch",
-    ):
+    for command in COMMANDS:
         assert re.search(rf"^ +{command}\b", said, re.MULTILINE), command
 
 
