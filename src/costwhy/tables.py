@@ -166,11 +166,17 @@ HOURLY = Table(
         SERIES_ID,
         *MEASURES,
         Column("rows", COUNT, "line items summed here"),
+        Column(
+            "hours",
+            COUNT,
+            "length of the charge period: 1, 24 of a bill by the day; null: 1",
+            "hours",
+        ),
     ),
 )
 DAILY = Table(
     "daily",
-    "cost by day, series and resource",
+    "cost by day, series and resource; longer charges have an equal part on each of their days",
     (
         DELIVERY,
         PERIOD,
@@ -182,7 +188,8 @@ DAILY = Table(
 )
 OVERVIEW = Table(
     "overview",
-    "cost by hour, account and service: a small table for the first chart",
+    "cost by hour, account and service: a small table for the first chart; a longer charge period "
+    "has an equal part in each of its hours",
     (
         DELIVERY,
         Column("hour", TIME, "start of the hour"),
@@ -289,6 +296,24 @@ SET_ASIDE = Table(
         Column("reason", TEXT, "why it could not be read"),
         Column("record", TEXT, "the beginning of the record"),
         Column("records", COUNT, "number of such records that this row stands for"),
+        PERIOD,
+        _focus("BillingCurrency", "their currency; null: not known"),
+        *MEASURES[:2],
+    ),
+)
+FILES = Table(
+    "files",
+    "every file below a source: what was read of it, or why it was not read",
+    (
+        DELIVERY,
+        Column("source", TEXT, "the entry of costwhy.toml: format and path"),
+        Column("file", TEXT, "file; of a packed one also its name in the archive"),
+        Column("bytes", COUNT, "size", "bytes"),
+        Column("state", TEXT, "read, or not read"),
+        Column("reason", TEXT, "why it was not read; of a file that was read: what to know of it"),
+        Column("rows", COUNT, "line items or records that count"),
+        Column("rows_set_aside", COUNT, "rows set aside"),
+        *MEASURES[:2],
     ),
 )
 DELIVERIES = Table(
@@ -315,6 +340,7 @@ LAKE_TABLES = (
     CATALOG,
     SEEN,
     SET_ASIDE,
+    FILES,
     DELIVERIES,
 )
 

@@ -9,7 +9,8 @@ from places import DATA, SHARED, external
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import merge, reduce_file
+from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.cube import merge
 from costwhy.sources.cost import cur, focus
 from costwhy.sources.files import find_files
 

@@ -1,4 +1,4 @@
-"""Line items to a star: series, hourly facts without resource, daily facts with it, an overview.
+"""One billing file to a star (`cube.py`).
 
 DuckDB reads one file at a time in bounded memory. The dimensions are hashed once for each row, and
 facts are grouped by the hash; the words themselves are kept once for each combination. Rows that
@@ -9,7 +9,7 @@ billing period and cost column, to the cent.
 import hashlib
 from collections.abc import Mapping as MappingType
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
+from costwhy.ingest.cube import COSTS, Cube, fit_facts
+from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT
 
+MEASURES = tables.MEASURE_NAMES
 EXAMPLES = 5  # Rows shown for each reason
-COSTS = tables.MEASURE_NAMES[:3]
 DUCKDB: dict[str, Any] = {  # of every connection
     "memory_limit": "640MB",
     "threads": 2,
@@ -37,50 +39,10 @@ _READ_CSV = (
 )
 
 
-@dataclass(frozen=True)
-class FileCube:
-    """One billing file, reduced. Frames are the lake's tables without `delivery`.
-
-    totals   billing_period and the cost columns
-    lacking  columns that the file lacks, and what that costs
-    """
-
-    series: pl.DataFrame
-    hourly: pl.DataFrame
-    daily: pl.DataFrame
-    set_aside: pl.DataFrame
-    totals: pl.DataFrame
-    lacking: tuple[str, ...] = ()
-
-    @property
-    def facts(self) -> dict[str, pl.DataFrame]:
-        """The tables that hold the money, and what was seen, which follows from the hours."""
-        keys = ["hour", "SubAccountId", "service"]
-        wide = self.hourly.join(self.series.select("series_id", *keys[1:]), on="series_id")
-        return {
-            "hourly": self.hourly,
-            "daily": self.daily,
-            "overview": _fit(
-                tables.OVERVIEW, wide.group_by(keys).agg(pl.col(COSTS).sum()).sort(keys)
-            ),
-            "seen": _fit(
-                tables.SEEN,
-                wide.group_by("hour", account="SubAccountId")
-                .agg(records=pl.col("rows").sum())
-                .sort("hour", "account")
-                .with_columns(source=pl.lit("cost")),
-            ),
-        }
-
-
-def _fit(table: tables.Table, frame: pl.DataFrame) -> pl.DataFrame:
-    return table.fit(frame).drop("delivery")
-
-
 Connection = duckdb.DuckDBPyConnection
 
 
-def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> FileCube:
+def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
     """The star of one file.
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
@@ -133,15 +95,15 @@ def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str
     return {name for name, occurs in zip(names, row, strict=True) if occurs}
 
 
-def _star(
-    connection: Connection, expr: MappingType[str, str], currency: str, file: Path
-) -> FileCube:
+def _star(connection: Connection, expr: MappingType[str, str], currency: str, file: Path) -> Cube:
     dims = ", ".join(expr[name] for name in tables.DIMENSION_NAMES)
     words = ", ".join(f"any_value({expr[n]}) AS {n}" for n in tables.DIMENSION_NAMES)
     sums = ", ".join(f"sum({expr[name]}) AS {name}" for name in tables.MEASURE_NAMES)
     costs = ", ".join(f"fsum({expr[name]}) AS {name}" for name in COSTS)
     period = f"strftime({expr['period']}, '%Y-%m') AS billing_period"
     hour, day = (f"date_trunc('{unit}', {expr['start']}) AS {unit}" for unit in ("hour", "day"))
+    hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
+    hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason = _reason(expr, currency)
     good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
@@ -150,15 +112,17 @@ def _star(
         for query in (
             f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
             f"SELECT {key}, {words} {good}",
-            f"SELECT {period}, {hour}, {key}, {sums}, count(*) AS rows {good}",
-            f"SELECT {period}, {day}, {key}, {resource}, {sums} {good}",
+            f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
+            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
         )
     )
     ids = _series_ids(series)
-    cube = FileCube(
+    cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
-        hourly=_fit(tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))),
-        daily=_fit(tables.DAILY, daily.join(ids, on="k").drop("k").with_columns(_utc("day"))),
+        hourly=fit_facts(
+            tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))
+        ),
+        daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
         set_aside=_aside(connection, reason, control, file),
         totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
     )
@@ -178,6 +142,22 @@ def _reason(expr: MappingType[str, str], currency: str) -> str:
         f"WHEN coalesce({other}, {unit}) <> {unit} "
         f"THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
     )
+
+
+def _length(expr: MappingType[str, str]) -> str:
+    """SQL of the length of the charge period in whole hours, an hour at least."""
+    seconds = f"epoch({expr['end']}) - epoch({expr['start']})"
+    return f"CAST(greatest(1, least({LONGEST}, ceil(coalesce({seconds}, 0) / 3600))) AS BIGINT)"
+
+
+def _by_day(daily: pl.DataFrame) -> pl.DataFrame:
+    """A charge of several days as an equal part on each of them."""
+    keys = ["billing_period", "day", "series_id", "ResourceId"]
+    parts = spread(daily.with_columns(_utc("day")), "day").drop("hours", "part")
+    if parts.height == daily.height:
+        return parts
+    sums = [pl.when(pl.col(n).count() > 0).then(pl.col(n).sum()).alias(n) for n in MEASURES]
+    return parts.group_by(keys).agg(sums)
 
 
 def _utc(column: str) -> pl.Expr:
@@ -229,7 +209,7 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
     )
 
 
-def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
+def _refuse_lost_cents(cube: Cube, file: Path) -> None:
     """Raises SourceError where the star's totals are not the file's own, to the cent."""
     both = cube.totals.join(
         cube.hourly.group_by("billing_period").agg(pl.col(COSTS).sum()),
@@ -245,35 +225,3 @@ def _refuse_lost_cents(cube: FileCube, file: Path) -> None:
                 found=str(both.to_dicts()),
                 fix="report this; nothing was written",
             )
-
-
-def of_period(cube: FileCube, month: str) -> FileCube:
-    """The part of a cube that belongs to one billing period."""
-    return replace(
-        cube,
-        **{n: getattr(cube, n).filter(billing_period=month) for n in ("hourly", "daily", "totals")},
-    )
-
-
-def merge(cubes: Sequence[FileCube]) -> FileCube:
-    """The files of one delivery together; an hour that is split over files is added up."""
-    if len(cubes) == 1:
-        return cubes[0]
-    return FileCube(
-        series=pl.concat([c.series for c in cubes]).unique("series_id").sort("series_id"),
-        hourly=_added([c.hourly for c in cubes], "billing_period", "hour", "series_id"),
-        daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
-        set_aside=pl.concat([c.set_aside for c in cubes]),
-        totals=_added([c.totals for c in cubes], "billing_period"),
-        lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
-    )
-
-
-def _added(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:
-    whole = pl.concat(frames)
-    sums = [
-        pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name)
-        for name in whole.columns
-        if name not in keys
-    ]
-    return whole.group_by(keys).agg(sums).select(whole.columns).sort(keys)

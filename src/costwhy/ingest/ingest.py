@@ -30,7 +30,7 @@ import polars as pl
 from costwhy.config import Workspace
 from costwhy.errors import ConfigError
 from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Progress, Run, Source
-from costwhy.ingest.billing import COSTS
+from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
 from costwhy.lake.delta import Replacement

@@ -11,7 +11,8 @@ import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
-from costwhy.ingest.billing import COSTS, FileCube, merge, of_period, reduce_file
+from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.cube import COSTS, Cube, merge, of_period
 from costwhy.ingest.find import parts_of
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
@@ -82,7 +83,7 @@ def _read_part(source: Source, part: Part, run: Run) -> Faults:
 
 def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """A period is a delivery; where paths name none, each period that the rows name."""
-    cubes, faults, workspace = list[FileCube](), Faults(), run.workspace
+    cubes, faults, workspace = list[Cube](), Faults(), run.workspace
     for file, name in zip(part.files, part.names, strict=True):
         try:
             cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
@@ -112,7 +113,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     return {}
 
 
-def _with_money(delivery: Delivery, cube: FileCube) -> Delivery:
+def _with_money(delivery: Delivery, cube: Cube) -> Delivery:
     return replace(
         delivery,
         tables={**delivery.tables, **cube.facts},

@@ -59,6 +59,7 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
             ),
         ),
         **(mode if replaces else {"mode": "append"}),
+        schema_mode="merge",  # a table of a former version lacks what was added since
         writer_properties=WRITER,
         post_commithook_properties=KEEP_LOGS,
         storage_options=storage_options(path),

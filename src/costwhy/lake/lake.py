@@ -88,8 +88,11 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
-        return scan_table(table_path(self.place, name), self._versions[name]).select(
-            BY_NAME[name].schema.names()
+        rows = scan_table(table_path(self.place, name), self._versions[name])
+        schema, known = BY_NAME[name].schema, rows.collect_schema()
+        return rows.select(  # a lake of a former version lacks what was added since
+            pl.col(column) if column in known else pl.lit(None, dtype).alias(column)
+            for column, dtype in schema.items()
         )
 
     def files(self, name: str) -> list[str]:

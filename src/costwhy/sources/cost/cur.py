@@ -70,6 +70,7 @@ def expressions(
         | _kinds(kind, words, amount)
         | {
             "start": moment("line_item_usage_start_date"),
+            "end": moment("line_item_usage_end_date"),
             "period": coalesce(
                 [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),

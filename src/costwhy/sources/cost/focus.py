@@ -59,6 +59,7 @@ def expressions(
         "x_UsageType": coalesce([words("x_UsageType"), words("SkuMeter"), words("SkuId")]),
         "ConsumedUnit": coalesce([words("ConsumedUnit"), words("PricingUnit")]),
         "start": time(columns, "ChargePeriodStart"),
+        "end": time(columns, "ChargePeriodEnd"),
         "period": coalesce(
             [time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
         ),
