@@ -1,4 +1,4 @@
-"""A bill as a star (`Cube`): series, hourly facts without resource, daily ones with it, an overview.
+"""A bill as a star (`Cube`): series, hourly facts without resource, daily ones with it.
 
 A charge period may be longer than an hour. `hourly` keeps its length; in `daily` and in the
 overview it has an equal part on each day and in each hour.
