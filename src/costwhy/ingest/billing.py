@@ -101,7 +101,7 @@ def _split(connection: Connection, expr: MappingType[str, str], shares: Path) ->
     cost = expr["EffectiveCost"]
     split = (
         f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
     )
     return {**expr, "EffectiveCost": split}
 
