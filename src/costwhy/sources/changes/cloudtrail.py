@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from costwhy.sources import files
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
 from costwhy.sources.files import Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
-from costwhy.sources.reading import Collector, Reading, to_text, to_time
+from costwhy.sources.reading import Collector, Reading, to_text
+from costwhy.sources.times import to_time
+from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 CALLS = ("cloudtrail:LookupEvents",)
@@ -54,11 +55,13 @@ def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) 
     no changes.
     """
     logs = [file for file in sources if not FILES.is_never(str(file))]
-    return read_events(((f, files.read_records(f, ("Records",))) for f in logs), service_tags)
+    return read_events(
+        ((f, read_records(f, ("eventTime", "eventName"))) for f in logs), service_tags
+    )
 
 
 def read_events(
-    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
+    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes | None]]]],
     service_tags: Collection[str] = SERVICE_TAGS,
 ) -> Reading:
     """The same, from what is shown as the file, and place and JSON text of each record."""

@@ -16,7 +16,7 @@ import polars as pl
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
-from costwhy.sources import files
+from costwhy.sources import records
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.reading import Collector, Reading, clean
@@ -46,7 +46,7 @@ def read(sources: Sequence[Path]) -> Reading:
     collector, positions = Collector(CATALOG, "codeowners"), count(1)
 
     def read_one(line: bytes) -> None:
-        position, text = next(positions), line.decode("utf-8-sig", "replace")
+        position, text = next(positions), line.decode()
         # a word that begins with # begins the comment
         words = [*takewhile(lambda word: not word.startswith("#"), _WORD.findall(text))]
         if words:
@@ -64,7 +64,7 @@ def read(sources: Sequence[Path]) -> Reading:
             )
 
     for file in sources:
-        collector.read_each(file, files.read_lines(file), read_one, "CODEOWNERS line")
+        collector.read_each(file, records.read_lines(file), read_one, "CODEOWNERS line")
     return collector.reading()
 
 
