@@ -186,7 +186,9 @@ def test_broken_lines_do_not_take_the_others_with_them(tmp_path):
     lines = ["{broken", "[1]", "5", '"\\ud800"', "[" * 100_000, '{"time": 3}']
     reading = read(tmp_path, *lines, ROW)
     assert reading.rows["change_id"].to_list() == ["c-1"]
-    assert [place for place, _ in reasons(reading)] == [f"line {n}" for n in (1, "2, record 1", 3, 4, 5, 6)]
+    assert [place for place, _ in reasons(reading)] == [
+        f"line {n}" for n in (1, "2, record 1", 3, 4, 5, 6)
+    ]
 
 
 def test_columns_that_are_not_known_are_named(tmp_path):
