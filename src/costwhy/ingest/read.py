@@ -46,10 +46,10 @@ def read_files(source: Source, run: Run) -> None:
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
         problem = f"`{source.key}.path`: nothing at {source.path} could be read"
-        found = f"{PurePosixPath(name).name}: {reason}"
+        first = f"{PurePosixPath(name).name}: {reason}"
         if source.format.bill:
-            raise SourceError(problem, found=found, fix="correct the files; the lake is as before")
-        run.messages.append(f"{problem}, the other sources were. {found}")
+            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+        run.messages.append(f"{problem}, the other sources were. {first}")
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
