@@ -23,7 +23,11 @@ Faults = dict[str, str]  # Names of files that could not be read, with the reaso
 
 
 def read_files(source: Source, run: Run) -> None:
-    """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
+    """All parts that are new or changed.
+
+    Raises SourceError where no file of a bill could be read, ever; of any other source that is a
+    message: a bill alone still has answers.
+    """
     any_sound, faults = False, Faults()
     for part in parts_of(source, run.workspace):
         if run.known.get(part.name) == part.digest or part.name in run.batch.records:
@@ -42,11 +46,11 @@ def read_files(source: Source, run: Run) -> None:
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
-        raise SourceError(
-            f"`{source.key}.path`: nothing at {source.path} could be read",
-            found=f"{PurePosixPath(name).name}: {reason}",
-            fix="deliver them again; the lake is as before",
-        )
+        problem = f"`{source.key}.path`: nothing at {source.path} could be read"
+        first = f"{PurePosixPath(name).name}: {reason}"
+        if source.format.bill:
+            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+        run.messages.append(f"{problem}, the other sources were. {first}")
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
