@@ -72,6 +72,8 @@ def test_a_pod_has_its_share_and_the_instance_what_is_left(tmp_path: Path, spell
     cube, notes = reduced(tmp_path, rows, spelling=spelling)
     assert (totals(cube), notes) == ((1.0, 1.0), ())
     assert by_resource(cube) == {NODE: 0.1, "uid-web": 0.7, "uid-job": 0.2}
+    used = dict(cube.daily.select("ResourceId", "ConsumedQuantity").iter_rows())
+    assert used[NODE] == pytest.approx(0.1), "at the price of an hour, as before"
 
 
 def test_the_instance_and_its_pods_may_be_in_different_files(tmp_path: Path) -> None:

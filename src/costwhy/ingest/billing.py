@@ -60,7 +60,7 @@ def reduce_file(
         with duckdb.connect(config=DUCKDB) as connection:
             columns = open_file(connection, file)
             expr = bill.expressions(columns, tags, partial(keys_in, connection))
-            if shares:
+            if shares and "instance" in expr:
                 expr = _split(connection, expr, shares)
             return replace(
                 _star(connection, expr, currency, file),
@@ -92,18 +92,19 @@ def open_file(connection: Connection, file: Path) -> dict[str, str]:
 def _split(connection: Connection, expr: MappingType[str, str], shares: Path) -> dict[str, str]:
     """The same, with the cost of instances split: each row finds its instance and hour."""
     source = f"read_parquet({literal(str(shares))})"
-    key = f"coalesce({expr['share_of']}, {expr['instance']})"
     connection.execute("ALTER VIEW raw RENAME TO whole")
     connection.execute(
         f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
-        f"LEFT JOIN {source} ON x_instance = {key} AND x_start = {expr['start']}"
+        f"LEFT JOIN {source} ON x_instance = {expr['instance']} AND x_start = {expr['start']}"
     )
-    cost = expr["EffectiveCost"]
-    split = (
-        f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
-    )
-    return {**expr, "EffectiveCost": split}
+    cost, used, is_share = (expr[n] for n in ("EffectiveCost", "ConsumedQuantity", "is_share"))
+    kept = f"WHEN NOT ({is_share}) THEN"
+    return {
+        **expr,
+        "EffectiveCost": f"CASE WHEN x_kept IS NULL THEN {cost} {kept} ({cost}) * x_kept "
+        f"ELSE ({cost}) + ({expr['share']}) * x_part END",
+        "ConsumedQuantity": f"CASE {kept} ({used}) * coalesce(x_kept, 1) ELSE {used} END",
+    }
 
 
 def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:

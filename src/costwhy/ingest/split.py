@@ -39,13 +39,14 @@ def find_shares(
 
     Null where nothing is split. A file that cannot be read is passed over; its reader says so.
     """
-    parts = _sums(files, bill, currency, ("share_of", "share"), "")
-    if parts.is_empty():
+    split = [file for file in files if _is_split(file, bill)]
+    if not split:
         return None, ()
+    parts = _sums(split, bill, currency, ("share", "{is_share}"))
     names = folder / "split-names.parquet"
     parts.select("x_instance").unique().write_parquet(names)
-    only = f"IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
-    whole = _sums(files, bill, currency, ("instance", "EffectiveCost"), only)
+    named = f"{{instance}} IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
+    whole = _sums(files, bill, currency, ("EffectiveCost", f"NOT ({{is_share}}) AND {named}"))
     keys = ["x_instance", "x_start"]
     both = parts.join(whole, on=keys, how="left", suffix="_whole")
     moved = pl.min_horizontal("cost", pl.col("cost_whole").fill_null(0))
@@ -70,25 +71,29 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     return (f"{what}: their split cost of {cost} is not counted",)
 
 
-def _sums(
-    files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str], only: str
-) -> pl.DataFrame:
+def _is_split(file: Path, bill: Bill) -> bool:
+    with suppress(duckdb.Error), duckdb.connect(config=DUCKDB) as connection:
+        part = bill.splits(open_file(connection, file))
+        some = f"SELECT 1 FROM raw WHERE {part} LIMIT 1"
+        return bool(part and connection.execute(some).fetchall())
+    return False
+
+
+def _sums(files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str]) -> pl.DataFrame:
     """A cost by instance and start of the charge period, over all files.
 
-    what: the instance and the cost, as `bill.expressions` names them
+    what: the cost, as `bill.expressions` names it, and the rows that count
     """
     found = [pl.DataFrame(schema=SUMS)]
     for file in files:
         with suppress(duckdb.Error, SourceError), duckdb.connect(config=DUCKDB) as connection:
-            columns = open_file(connection, file)
-            if not bill.splits(columns):
+            expr = bill.expressions(open_file(connection, file), {}, partial(keys_in, connection))
+            if "instance" not in expr:
                 continue
-            expr = bill.expressions(columns, {}, partial(keys_in, connection))
-            where = f"{expr[what[0]]} IS NOT NULL AND {reason_aside(expr, currency)} IS NULL"
+            where = f"{what[1].format_map(expr)} AND {reason_aside(expr, currency)} IS NULL"
             query = (
-                f"SELECT {expr[what[0]]} AS x_instance, {expr['start']} AS x_start, "
-                f"fsum({expr[what[1]]}) AS cost FROM raw WHERE {where} GROUP BY ALL"
+                f"SELECT {expr['instance']} AS x_instance, {expr['start']} AS x_start, "
+                f"fsum({expr[what[0]]}) AS cost FROM raw WHERE {where} GROUP BY ALL"
             )
-            some = f"SELECT * FROM ({query}) WHERE x_instance {only}" if only else query
-            found.append(connection.sql(some).pl().cast(SUMS))
+            found.append(connection.sql(query).pl().cast(SUMS))
     return pl.concat(found).group_by("x_instance", "x_start").agg(pl.col("cost").sum())
