@@ -20,6 +20,7 @@ from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
     literal,
+    month,
     number,
     quoted,
     require,
@@ -60,8 +61,8 @@ def expressions(
         REQUIRED,
         "Cost and Usage Report",
     )
-    words, amount, moment = (
-        partial(_column, read, columns, names) for read in (text, number, time)
+    words, amount, moment, begins = (
+        partial(_column, read, columns, names) for read in (text, number, time, month)
     )
     product = partial(first_tag, columns, names.get("product", "product"))
     kind = words(LINE)
@@ -72,7 +73,7 @@ def expressions(
             "start": moment("line_item_usage_start_date"),
             "end": moment("line_item_usage_end_date"),
             "period": coalesce(
-                [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
+                [begins("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),
             "EffectiveCost": _effective(kind, amount),
             "BilledCost": amount("line_item_unblended_cost"),

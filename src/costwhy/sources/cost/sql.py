@@ -1,8 +1,15 @@
 """SQL that reads the columns of a billing file; `NULL::...` for absent ones."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from costwhy.errors import SourceError
+
+MACHINE_NULLS = ("null", "none", "\\n")  # what programs write for nothing
+WRITTEN_NULLS = ("n/a", "nan", "-")  # what people write; in a column of numbers it is told
+_EXACT = re.compile(r"DECIMAL|U?(HUGE|BIG|SMALL|TINY)?INT(EGER)?$")  # types of whole or fixed point
+_OFFSET = r":.*[+-][0-9]{2}(:?[0-9]{2})?$"
+_NO_ZONE = r"^[0-9]+[-/][0-9]+[-/][0-9]+([T ][0-9:.]*)?$"
 
 
 def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None:
@@ -32,22 +39,33 @@ def coalesce(parts: Sequence[str]) -> str:
     return kept[0] if len(kept) == 1 else f"coalesce({', '.join(kept)})"
 
 
+def null_words(sql: str) -> str:
+    """A text whose words for nothing (`NULL`, `None`, `N/A`, `NaN`, `-`, blanks) are null."""
+    words = ", ".join(literal(word) for word in ("", *MACHINE_NULLS, *WRITTEN_NULLS))
+    return (
+        f"CASE WHEN (strlen({sql}) <= 4 OR starts_with({sql}, ' ')) "
+        f"AND lower(trim({sql})) IN ({words}) THEN NULL ELSE {sql} END"
+    )
+
+
 def text(columns: Mapping[str, str], name: str) -> str:
-    """A text column; the empty text and the word NULL are null."""
+    """A text column; a word for nothing is null."""
     if name not in columns:
         return "NULL::VARCHAR"
-    value = quoted(name) if columns[name] == "VARCHAR" else f"CAST({quoted(name)} AS VARCHAR)"
-    return f"nullif(nullif({value}, ''), 'NULL')"
+    return null_words(_as_text(columns, name))
 
 
 def number(columns: Mapping[str, str], name: str) -> str:
-    """A number as double; null where it is none."""
+    """A number as double; null where it is none, or not finite."""
     if name not in columns:
         return "NULL::DOUBLE"
-    if columns[name] == "DOUBLE":
-        return quoted(name)
-    value = text(columns, name) if columns[name] == "VARCHAR" else quoted(name)
-    return f"TRY_CAST({value} AS DOUBLE)"
+    value = quoted(name)
+    if columns[name] in {"DOUBLE", "FLOAT"}:
+        return f"CASE WHEN isfinite({value}) THEN CAST({value} AS DOUBLE) END"
+    if _EXACT.match(columns[name]):
+        return f"CAST({value} AS DOUBLE)"
+    parsed = f"TRY_CAST({_as_text(columns, name)} AS DOUBLE)"
+    return f"CASE WHEN isfinite({parsed}) THEN {parsed} END"
 
 
 def time(columns: Mapping[str, str], name: str) -> str:
@@ -56,13 +74,31 @@ def time(columns: Mapping[str, str], name: str) -> str:
         return "NULL::TIMESTAMP"
     kind, column = columns[name], quoted(name)
     if kind == "VARCHAR":
-        zone = f"regexp_matches({column}, '(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
-        in_utc = f"timezone('UTC', TRY_CAST({column} AS TIMESTAMPTZ))"
+        wall = f"TRY_CAST({column} AS TIMESTAMP)"
         return (
-            f"CASE WHEN {zone} AND contains({column}, ':') THEN {in_utc} "
-            f"ELSE TRY_CAST({column} AS TIMESTAMP) END"
+            f"CASE WHEN ends_with({column}, 'Z') THEN {wall} "
+            f"WHEN regexp_matches({column}, '{_OFFSET}') "
+            f"THEN timezone('UTC', TRY_CAST({column} AS TIMESTAMPTZ)) "
+            f"WHEN regexp_matches({column}, '{_NO_ZONE}') THEN {wall} END"
         )
     return f"timezone('UTC', {column})" if "TIME ZONE" in kind else f"CAST({column} AS TIMESTAMP)"
+
+
+def month(columns: Mapping[str, str], name: str) -> str:
+    """The month that begins at a time, as its own zone writes it.
+
+    A provider's first of the month, in whatever zone, is from 10:00 UTC of the day before to
+    14:00 UTC of the day.
+    """
+    if name not in columns:
+        return "NULL::TIMESTAMP"
+    column = quoted(name)
+    wall = f"TRY_CAST({column} AS TIMESTAMP)" if columns[name] == "VARCHAR" else time(columns, name)
+    return f"date_trunc('month', {wall} + INTERVAL 14 HOUR)"
+
+
+def _as_text(columns: Mapping[str, str], name: str) -> str:
+    return quoted(name) if columns[name] == "VARCHAR" else f"CAST({quoted(name)} AS VARCHAR)"
 
 
 def tag_keys(columns: Mapping[str, str], name: str) -> str:
