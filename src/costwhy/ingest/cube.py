@@ -22,6 +22,7 @@ class Cube:
 
     totals   billing_period and the cost columns
     lacking  columns that the file lacks, and what that costs
+    notes    what whoever runs ingest should know of the files
     """
 
     series: pl.DataFrame
@@ -30,6 +31,7 @@ class Cube:
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
@@ -78,6 +80,7 @@ def merge(cubes: Sequence[Cube]) -> Cube:
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
+        notes=tuple(one for c in cubes for one in c.notes),
     )
 
 
