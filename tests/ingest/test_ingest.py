@@ -125,7 +125,8 @@ def test_a_truncated_parquet_file_leaves_the_lake_as_before(workspace: Path) -> 
     assert "b.parquet was set aside" in report.messages[0]
     assert cost(workspace) == 5.0, "the money of the last good delivery"
     (workspace / "billing" / "b.parquet").write_bytes(whole)
-    assert not ingest(read_workspace(workspace)).messages
+    messages = ingest(read_workspace(workspace)).messages
+    assert not any("b.parquet" in message for message in messages)
 
 
 def test_a_file_that_is_only_broken_is_an_input_error(workspace: Path) -> None:
@@ -192,7 +193,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Pat
     [
         (
             TOML.replace('currency = "USD"', "currency = 5"),
-            "`workspace.currency`: Expected `str`, got `int`",
+            "`workspace.currency`: a whole number, where text in quotes belongs",
         ),
         (
             TOML.replace("USD", "usd"),
@@ -212,7 +213,7 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Pat
             r"`mapping.team_tag` is no key here\nTo do: write one of service_tags, team_tags",
         ),
         (TOML + "[[changes]]\nformat = 3", r"`changes\[0\].format` is 3"),
-        ("changes = 3\n" + TOML, "`changes`: Expected `array`, got `int`"),
+        ("changes = 3\n" + TOML, "`changes`: a whole number, where a list belongs"),
         (
             TOML.replace('"focus"', '"fokus"'),
             r"`cost\[0\].format` is .fokus.\nTo do: write one of focus, cur2, cur",
