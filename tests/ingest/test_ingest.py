@@ -125,8 +125,7 @@ def test_a_truncated_parquet_file_leaves_the_lake_as_before(workspace: Path) -> 
     assert "b.parquet was set aside" in report.messages[0]
     assert cost(workspace) == 5.0, "the money of the last good delivery"
     (workspace / "billing" / "b.parquet").write_bytes(whole)
-    messages = ingest(read_workspace(workspace)).messages
-    assert not any("b.parquet" in message for message in messages)
+    assert not ingest(read_workspace(workspace)).messages
 
 
 def test_a_file_that_is_only_broken_is_an_input_error(workspace: Path) -> None:

@@ -49,6 +49,9 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
 
     lake = cw.open_lake(place)
     found = reconcile(lake)
+    for text in found.notes:  # of what was read before
+        if text not in report.messages:
+            note(text)
     if as_json:
         print_json(_document(report, found, lake))
         return
@@ -105,6 +108,7 @@ def _document(
         "reconciliation": found.sums.to_dicts(),
         "set_aside_reasons": found.reasons.to_dicts(),
         "not_read": found.not_read.to_dicts(),
+        "notes": found.notes,
     }
 
 

@@ -29,7 +29,7 @@ class IngestReport:
     version   of the lake; the former one where nothing was new
     read      files, or days of an API; those that had not changed count as `skipped`
     totals    billing_period and the cost columns, of the periods that were read
-    messages  what was set aside whole, left out, or is absent; also of what was read before
+    messages  what was set aside whole, left out, or is absent
     """
 
     version: int

@@ -33,7 +33,6 @@ from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Progress, Run,
 from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
-from costwhy.ingest.reconcile import find_notes
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
 from costwhy.tables import BY_NAME
@@ -154,7 +153,6 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
         .agg(pl.all().sum())
     )
     new = pl.DataFrame([*batch.records.values()], schema=BY_NAME["deliveries"].schema)
-    lake = open_lake(workspace.lake_path, version)
     return IngestReport(
         version=version,
         read=run.read,
@@ -162,7 +160,7 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
         rows=int(new["rows"].sum()),
         rows_set_aside=int(new["rows_set_aside"].sum()) + run.unreadable,
         totals=totals.sort("billing_period"),
-        messages=(*dict.fromkeys([*run.messages, *run.hints, *find_notes(lake)]),),
+        messages=(*run.messages, *dict.fromkeys(run.hints)),
     )
 
 
