@@ -10,7 +10,8 @@ from costwhy import tables
 from costwhy.config import read_workspace
 from costwhy.ingest.batch import UNREADABLE
 from costwhy.ingest.ingest import ingest
-from costwhy.ingest.reconcile import left_out, left_out_words, reconcile
+from costwhy.ingest.left_out import left_out, left_out_words
+from costwhy.ingest.reconcile import reconcile
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import Lake, SnapshotInfo, open_lake, write
 

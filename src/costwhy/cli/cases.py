@@ -62,7 +62,7 @@ def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
 
 def _say_what_is_left_out(lake: "cw.Lake", place: str) -> None:
     """One line where the sums lack something that the files have."""
-    from costwhy.ingest.reconcile import left_out
+    from costwhy.ingest.left_out import left_out
 
     if words := left_out(lake):
         out.print(with_workspace(f"{words}: `costwhy ingest` shows them", place), markup=False)

@@ -1,8 +1,8 @@
 """`costwhy ingest`: read the sources, then show what was read, set aside, and not read."""
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import astuple
+from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -21,7 +21,7 @@ from costwhy.cli.terminal import (
     with_workspace,
     words_argument,
 )
-from costwhy.text import clean, exact, size
+from costwhy.text import clean, count_of, size
 
 if TYPE_CHECKING:
     import polars as pl
@@ -29,10 +29,7 @@ if TYPE_CHECKING:
     from costwhy.ingest.batch import IngestReport
     from costwhy.ingest.reconcile import Reconciliation
 
-_SHOWN = 10  # reasons and files; --json has all
-_PERIODS = 12  # of each source
-_AMOUNTS = ("BilledCost", "EffectiveCost")
-_HEADINGS = ("in the lake", "currency", "", "files", "rows", "billed", "effective")
+_HEADINGS = ("bills", "currency", "", "files", "rows", "billed", "effective")
 
 
 @click.command()
@@ -58,7 +55,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
     new = f", {report.rows:,} rows, {report.rows_set_aside:,} set aside" if report.read else ""
     files = f"{report.read:,} files read, {report.skipped:,} unchanged"
     out.print(f"version {report.version}: {files}{new}")
-    more = f"`{with_workspace('costwhy ingest', place)} --json` lists all"
+    more = with_workspace("`costwhy ingest --json` lists all", place)
     for line in _table(found.sums, more):
         out.print(escape(line))
     for line in _details(found, more):
@@ -117,43 +114,17 @@ def _document(
 
 def _table(sums: "pl.DataFrame", more: str) -> list[str]:
     """The sums as aligned lines, of each source the newest periods. sums: RECONCILIATION."""
-    rows = sums.to_dicts()
-    periods = [row for row in rows if row["line"] == "period"]
-    sources = dict.fromkeys(row["source"] for row in periods)
-    lines: list[str | tuple[str, ...]] = [_HEADINGS]
-    for source in sources:
-        own = [row for row in periods if row["source"] == source]
-        lines += [clean(source)] if len(sources) > 1 else []
-        lines += [f"  {len(own) - _PERIODS} earlier lines: {more}"] if len(own) > _PERIODS else []
-        lines += [cells for row in own[-_PERIODS:] for cells in _cells(row)]
-    counts = Counter(row["BillingCurrency"] for row in periods)
-    for row in rows:
-        if row["line"] == "total" and counts[row["BillingCurrency"]] > 1:
-            lines += _cells(row)
-    return aligned(lines, right=3)
+    from costwhy.ingest.left_out import newest
 
-
-def _cells(row: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """A period as read, set aside, and in all, as far as there is something of it."""
-    period = "total" if row["line"] == "total" else row["billing_period"] or "unknown"
-    first = (period, row["BillingCurrency"] or "")
-    aside = [row[f"{name}_set_aside"] for name in _AMOUNTS]
-    if row["rows"] or not row["rows_set_aside"]:
-        amounts = map(_amount, (row[name] for name in _AMOUNTS))
-        yield (*first, "read", f"{row['files']:,}", f"{row['rows']:,}", *amounts)
-    if row["rows_set_aside"]:
-        yield (*first, "set aside", "", f"{row['rows_set_aside']:,}", *map(_amount, aside))
-    if row["rows"] and row["rows_set_aside"]:
-        whole = [
-            None if part is None or row["rows_of_unknown_cost"] else row[name] + part
-            for name, part in zip(_AMOUNTS, aside, strict=True)
-        ]
-        rows = f"{row['rows'] + row['rows_set_aside']:,}"
-        yield (*first, "in the files", "", rows, *map(_amount, whole))
-
-
-def _amount(value: float | None) -> str:
-    return "not known" if value is None else exact(value)
+    found, hidden = newest(sums)
+    sources = {line.source for line in found if line.source}
+    rows: list[str | tuple[str, ...]] = [_HEADINGS]
+    for before, line in zip([None, *found], found, strict=False):
+        if len(sources) > 1 and line.source and (not before or before.source != line.source):
+            rows.append(clean(line.source))
+        rows.append(astuple(line)[1:])
+    rows += [f"  {count_of(hidden, 'earlier line')}: {more}"] if hidden else []
+    return aligned(rows, right=3)
 
 
 # ---------------------------------------------------------------- what was left out
@@ -161,17 +132,17 @@ def _amount(value: float | None) -> str:
 
 def _details(found: "Reconciliation", more: str) -> Iterator[str]:
     """Why rows were set aside, and which files were not read: the most of each first."""
-    for row in found.reasons.head(_SHOWN).to_dicts():
-        known = [value for value in map(row.get, _AMOUNTS) if value is not None]
-        money = (
-            f" ({exact(known[0])} {row['BillingCurrency'] or ''}".rstrip() + ")" if known else ""
-        )
-        yield f"set aside: {row['records']:,} of {row['file']}: {row['reason']}{money}"
-    rest = found.reasons[_SHOWN:]
+    from costwhy.ingest.left_out import MOST, amounts_of
+
+    for k, row in enumerate(found.reasons.head(MOST).to_dicts()):
+        money = amounts_of(found.reasons[k])
+        reason = f"{row['records']:,} of {row['file']}: {row['reason']}"
+        yield f"set aside: {reason}{money and f' ({money})'}"
+    rest = found.reasons[MOST:]
     if rest.height:
         yield f"set aside: {rest['records'].sum():,} more: {more}"
-    for row in found.not_read.head(_SHOWN).to_dicts():
+    for row in found.not_read.head(MOST).to_dicts():
         weight = "" if row["bytes"] is None else f", {size(row['bytes'])}"
         yield f"not read: {row['file']}{weight}: {row['reason']}"
-    if found.not_read.height > _SHOWN:
-        yield f"not read: {found.not_read.height - _SHOWN:,} more: {more}"
+    if found.not_read.height > MOST:
+        yield f"not read: {found.not_read.height - MOST:,} more: {more}"

@@ -15,7 +15,6 @@ import polars as pl
 from costwhy.ingest.batch import UNREADABLE, source_name
 from costwhy.lake.lake import Lake
 from costwhy.tables import NOT_READ, REASONS, RECONCILIATION
-from costwhy.text import count_of, exact
 
 COST = "cost"  # `source` of the rows of a bill in the table `set_aside`
 AMOUNTS = ("BilledCost", "EffectiveCost")
@@ -165,43 +164,3 @@ def find_notes(lake: Lake) -> tuple[str, ...]:
     files = lake.table("files").filter(pl.col("state") == "read", pl.col("reason").is_not_null())
     told = (f"{file}: {reason}" for file, reason in files.select("file", "reason").iter_rows())
     return tuple(dict.fromkeys([*notes, *told]))
-
-
-def left_out(lake: Lake) -> str:
-    """What a lake lacks of its sources' files, in one sentence; empty where it lacks nothing.
-
-    12 rows of the bill, 340.10 USD, and 1 other record were set aside; 2 files were not read
-    """
-    return left_out_words(find_reasons(lake), find_not_read(lake))
-
-
-def left_out_words(reasons: pl.DataFrame, not_read: pl.DataFrame) -> str:
-    """The same of tables.REASONS and tables.NOT_READ."""
-    bill, others = reasons.filter(source=COST), reasons.filter(pl.col("source") != COST)
-    rows, records = (int(part["records"].sum()) for part in (bill, others))
-    files = not_read.height
-    money = amounts_of(bill)
-    aside = (
-        [f"{count_of(rows, 'row')} of the bill" + (f", {money}," if money else "")] if rows else []
-    )
-    aside += [count_of(records, "other record" if rows else "record")] if records else []
-    parts = [f"{' and '.join(aside)} {_were(rows + records)} set aside"] if aside else []
-    parts += [f"{count_of(files, 'file')} {_were(files)} not read"] if files else []
-    return "; ".join(parts)
-
-
-def amounts_of(rows: pl.DataFrame) -> str:
-    """The money of rows of tables.REASONS, by currency: `340.10 USD and 5.00 EUR`.
-
-    It is what was billed, or where only that is known the effective cost. Empty where neither is.
-    """
-    amount = pl.coalesce(AMOUNTS).alias("amount")
-    known = rows.select(pl.col("BillingCurrency"), amount).drop_nulls("amount")
-    sums = known.group_by("BillingCurrency").agg(pl.col("amount").sum()).sort("BillingCurrency")
-    return " and ".join(
-        f"{exact(a)} {name or 'of unknown currency'}" for name, a in sums.iter_rows()
-    )
-
-
-def _were(number: int) -> str:
-    return "was" if number == 1 else "were"
