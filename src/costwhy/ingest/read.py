@@ -12,8 +12,9 @@ import polars as pl
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period
+from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.find import parts_of
+from costwhy.ingest.split import find_shares
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
 from costwhy.tables import SET_ASIDE
@@ -88,9 +89,10 @@ def _read_part(source: Source, part: Part, run: Run) -> Faults:
 def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """A period is a delivery; where paths name none, each period that the rows name."""
     cubes, faults, workspace = list[Cube](), Faults(), run.workspace
+    shares, notes = find_shares(part.files, bill, workspace.currency, run.batch.spool)
     for file, name in zip(part.files, part.names, strict=True):
         try:
-            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
         except SourceError as error:
             faults[name] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
@@ -101,6 +103,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
+    run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
     whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
