@@ -146,6 +146,33 @@ def unescaped(text: str) -> bytes:
     return _line_in_utf8(text.encode("utf-8", "surrogateescape"))
 
 
+def in_parts(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """A text in UTF-8 with line feeds, about a megabyte at a time."""
+    with as_text(stream) as text:
+        while part := text.read(2**20):
+            try:
+                yield part.encode()
+            except UnicodeEncodeError:
+                yield b"\n".join(unescaped(line) for line in part.split("\n"))
+
+
+def is_plain(file: Path) -> bool:
+    """Whether a file that is not packed is UTF-8 with line feeds."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(2**16)
+            if not encoding_of(head).startswith("utf-8") or (b"\r" in head and b"\n" not in head):
+                return False
+            decoder.decode(head)
+            while part := stream.read(2**20):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
     """Place (`line 7`) and UTF-8 of each line but blank ones; null: longer than MAX_LINE_BYTES.
 
@@ -197,23 +224,25 @@ def read_documents(file: Path) -> Iterator[tuple[str, bytes | None]]:
 
 def documents(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Place and text of each document of several, in UTF-8; of what is none, each line."""
-    at, line, nth, budget = 0, 1, 0, 4 * len(data)  # what is looked at again is limited
+    whole = memoryview(data)  # slices of it are no copies
+    at, end, line, nth, budget = 0, -1, 1, 0, 4 * len(data)  # how much is looked at again
     while at < len(data):
         start = _skip(data, at)
-        new_lines = data.count(b"\n", at, start)
-        line, nth = line + new_lines, 1 if new_lines or nth == 0 else nth + 1
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        stop = end
-        text = data[start:end].strip()
-        if text and _fault_of(text) is not None and budget > 0:
+        breaks = data.count(b"\n", at, start)
+        line, nth = line + breaks, 1 if breaks or nth == 0 else nth + 1
+        if start > end:
+            end = data.find(b"\n", start)
+            end = len(data) if end < 0 else end
+        at = end
+        if budget > 0 and _fault_of(whole[start:end]) is not None:
             found = _end_of(data, start)
             budget -= (found or len(data)) - start
-            if found is not None and _fault_of(data[start:found]) is None:
-                stop, text = found, data[start:found]
+            if found is not None and _fault_of(whole[start:found]) is None:
+                at = found
+        text = data[start:at].strip()
         if text:
             yield f"line {line}" + (f", document {nth}" if nth > 1 else ""), text
-        line, at = line + data.count(b"\n", start, stop), stop
+        line += data.count(b"\n", start, at)
 
 
 def _skip(data: bytes, at: int) -> int:
@@ -237,7 +266,7 @@ def _end_of(data: bytes, start: int) -> int | None:
     return None
 
 
-def _fault_of(text: bytes) -> str | None:
+def _fault_of(text: bytes | memoryview) -> str | None:
     """Why a text is no JSON document; null: it is one."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)
