@@ -22,6 +22,7 @@ from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.lake.charges import LONGEST, spread
+from costwhy.sources import packed
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT
@@ -45,17 +46,24 @@ Connection = duckdb.DuckDBPyConnection
 def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
     """The star of one file.
 
+    file  or a member of an archive, `archive.zip/member.csv`
+
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
+    with packed.opened(file) as real:
+        return _reduce(real, file, bill, mapping, currency)
+
+
+def _reduce(real: Path, file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
     tags = {
         "service": mapping.service_tags,
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
-    name = literal(str(file).replace("[", "[[]"))
+    name = literal(str(real).replace("[", "[[]"))
     read = (
         f"parquet({name}, hive_partitioning=false)"
-        if file.suffix == ".parquet"
+        if real.suffix == ".parquet"
         else f"csv({name}, {_READ_CSV})"
     )
     try:
@@ -197,7 +205,7 @@ def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Pat
             for (text,) in connection.execute(f"{query} LIMIT {EXAMPLES}").fetchall()
         )
         rows.append({"reason": why, "record": record, "records": count})
-    if file.suffix != ".parquet":
+    if connection.execute("FROM duckdb_tables() WHERE table_name = 'reject_errors'").fetchall():
         query = "SELECT line, error_message, csv_line FROM reject_errors"
         for line, message, text in connection.execute(query).fetchall()[:1000]:
             why, record = f"not CSV: {str(message).splitlines()[0]}", str(text)[:300]

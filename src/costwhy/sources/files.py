@@ -1,12 +1,8 @@
-"""Files of a source: found by file, folder or glob; read with a limit on their size."""
+"""Files of a source, read with a limit on their size, whatever they are packed in."""
 
-import glob
-import gzip
-import io
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -14,78 +10,14 @@ import msgspec
 import polars as pl
 
 from costwhy.errors import SourceError
+from costwhy.sources.inventory import Files, find_files
+from costwhy.sources.packed import open_stream as open_bytes
 
 # The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
 SHOWN_COLUMNS = 20
 _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-
-
-@dataclass(frozen=True)
-class Files:
-    """Which files belong to a format.
-
-    endings   of their names, in small letters
-    never     parts of a path that make it none of them
-    choose    the ones to read, of those that were found; null: all
-    """
-
-    endings: tuple[str, ...]
-    never: tuple[str, ...] = ()
-    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
-
-    def is_named(self, name: str) -> bool:
-        """Whether a file of a folder, or a key on S3, belongs to the format by its name."""
-        return name.lower().endswith(self.endings) and not self.is_never(name)
-
-    def is_never(self, name: str) -> bool:
-        """Whether a path is none of the format's, whatever its ending."""
-        return any(part in name for part in self.never)
-
-
-def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
-    """The files at `path`, in order of name: one file, a folder with all below it, or a glob.
-
-    path  as in costwhy.toml, relative to `folder`; a file that is named itself, or by a glob, may
-          have any ending
-
-    Raises SourceError when nothing is there.
-    """
-    place = folder / path
-    if place.is_file():
-        return (place,)
-    if place.is_dir():
-        found = [
-            file
-            for file in place.rglob("*")
-            if ".git" not in file.relative_to(place).parts
-            and files.is_named(str(file))
-            and file.is_file()
-        ]
-        reason = f"no file that ends in {', '.join(files.endings)} in {place}"
-    elif any(mark in path for mark in "*?["):
-        # Path.glob would find hidden files too
-        names = (Path(name) for name in glob.glob(str(place), recursive=True))  # noqa: PTH207
-        found = [file for file in names if file.is_file() and not files.is_never(str(file))]
-        reason = f"nothing that matches {place}"
-    else:
-        found, reason = [], f"no {place}"
-    chosen = tuple(files.choose(sorted(found)) if files.choose else sorted(found))
-    if not chosen:
-        raise SourceError(
-            f"there is nothing to read at path {path!r}",
-            found=reason,
-            fix="correct `path` in costwhy.toml",
-        )
-    return chosen
-
-
-def open_bytes(file: Path) -> io.BufferedIOBase:
-    """Open a file for reading, decompressed where its first bytes say gzip."""
-    with file.open("rb") as stream:
-        is_packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(file, "rb") if is_packed else file.open("rb")
 
 
 def read_bytes(file: Path) -> bytes:
@@ -181,3 +113,19 @@ def _is_object(line: bytes) -> bool:
     with suppress(*_NO_JSON):
         return isinstance(msgspec.json.decode(line, type=dict[str, msgspec.Raw]), dict)
     return False
+
+
+__all__ = [
+    "MAX_BYTES",
+    "MAX_LINE_BYTES",
+    "SHOWN_COLUMNS",
+    "Files",
+    "find_files",
+    "first_line",
+    "open_bytes",
+    "read_bytes",
+    "read_lines",
+    "read_records",
+    "require_columns",
+    "too_large",
+]

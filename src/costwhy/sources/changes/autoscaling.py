@@ -16,6 +16,7 @@ import msgspec
 from costwhy.sources import files
 from costwhy.sources.files import Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, begin, by_region, of_day
+from costwhy.sources.inventory import JSON_ENDINGS
 from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
 from costwhy.tables import CHANGES
 
@@ -157,7 +158,7 @@ FORMAT = Format(
     section="changes",
     source="autoscaling",
     config=Config,
-    files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz")),
+    files=Files((".json", ".jsonl"), inside=("json",), looks=JSON_ENDINGS),
     read=read,
     live=by_region(read_api),
 )

@@ -16,6 +16,7 @@ from costwhy.sources import files
 from costwhy.sources.changes.long_table import stated
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
+from costwhy.sources.inventory import JSON_ENDINGS
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, to_mapping, to_text, to_time
 from costwhy.tables import CHANGES
@@ -108,7 +109,7 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
 FORMAT = Format(
     section="changes",
     source="cdevents",
-    files=Files((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")),
+    files=Files((".jsonl", ".ndjson", ".json"), inside=("json",), looks=JSON_ENDINGS),
     read=read,
     cannot_show="a change deployed without the delivery pipeline",
     titled=True,

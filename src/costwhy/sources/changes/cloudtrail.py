@@ -21,6 +21,7 @@ from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
 from costwhy.sources.files import Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
+from costwhy.sources.inventory import JSON_ENDINGS
 from costwhy.sources.reading import Collector, Reading, to_text, to_time
 from costwhy.tables import CHANGES
 
@@ -169,7 +170,9 @@ class Config(FilesOrApiConfig, frozen=True, kw_only=True):
 
 
 FILES = Files(
-    (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
+    (".json", ".jsonl", ".ndjson"),
+    inside=("json",),
+    looks=JSON_ENDINGS,
     never=("CloudTrail-Digest", "CloudTrail-Insight"),
 )
 FORMAT = Format(

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -24,11 +24,12 @@ import pyarrow.parquet as pq
 
 from costwhy.behaviours import CHANGE_KINDS
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import files, packed
 from costwhy.sources.changes.cloudtrail_actors import kind_of
 from costwhy.sources.changes.cloudtrail_calls import short_json
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
+from costwhy.sources.inventory import JSON_ENDINGS, TABLE_ENDINGS, Columns, decoded
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, clean, to_mapping, to_text, to_time
 from costwhy.tables import CHANGES
@@ -58,10 +59,8 @@ def read(sources: Sequence[Path]) -> Reading:
         clash = "another row has the same change_id"
         return reasons if collector.keep_once(row, row["change_id"], digest, clash) else []
 
-    readers = {"parquet": _parquet_rows, "csv": _csv_rows}
     for file in sources:
-        ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
-        collector.read_each(file, readers.get(ending, files.read_lines)(file), read_one, "change")
+        collector.read_each(file, _reader(file)(file), read_one, "change")
     names = ", ".join(clean(name, 60) for name in list(unknown)[: files.SHOWN_COLUMNS])
     return replace(
         collector.reading(),
@@ -158,6 +157,19 @@ def _plan(planned: object) -> dict[str, Any]:
 # ---------------------------------------------------------------- rows of CSV and Parquet
 
 
+def _reader(file: Path) -> Callable[[Path], Iterator[tuple[str, Any]]]:
+    """How a file is read: its content says so, whatever its name."""
+    content = packed.look(file)
+    if content.kind == "parquet":
+        return _parquet_rows
+    is_json = decoded(content.head).lstrip().startswith(("{", "["))
+    return (
+        files.read_lines
+        if is_json or ".jsonl" in file.name or ".ndjson" in file.name
+        else _csv_rows
+    )
+
+
 def _csv_rows(file: Path) -> Iterator[tuple[str, Row]]:
     rows = csv.DictReader(
         io.StringIO(files.read_bytes(file).decode("utf-8-sig", "replace"), newline=""),
@@ -172,6 +184,11 @@ def _csv_rows(file: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Row]]:
+    with packed.opened(file) as real:
+        yield from _parquet_rows_of(real)
+
+
+def _parquet_rows_of(file: Path) -> Iterator[tuple[str, Row]]:
     try:
         with pq.ParquetFile(file) as opened:
             about = opened.metadata
@@ -193,7 +210,10 @@ FORMAT = Format(
     section="changes",
     source="changes",
     files=Files(
-        (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet"),
+        (".csv", ".jsonl", ".ndjson", ".parquet"),
+        inside=("table", "json"),
+        looks=(*TABLE_ENDINGS, *JSON_ENDINGS),
+        columns=Columns(marks=NEEDED, known=("change_id", "actor", "summary"), what="changes"),
     ),
     read=read,
     cannot_show="a change that nobody wrote down",

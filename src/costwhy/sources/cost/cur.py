@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
@@ -27,6 +27,7 @@ from costwhy.sources.cost.sql import (
     time,
 )
 from costwhy.sources.format import Bill, KeysIn
+from costwhy.sources.inventory import Columns
 
 LINE = "line_item_line_item_type"
 CATEGORY = {
@@ -185,4 +186,9 @@ def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[st
     )
 
 
-FORMAT = bill_format(bill=Bill(expressions))
+COLUMNS = Columns(
+    marks=REQUIRED[:3],
+    known=(REQUIRED[3], "bill_billing_period_start_date", "identity_line_item_id"),
+    what="a bill (Cost and Usage Report)",
+)
+FORMAT = bill_format(bill=Bill(expressions), files=bill_files(COLUMNS))

@@ -8,9 +8,10 @@ JSON text.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import coalesce, first_tag, number, require, tag_keys, text, time
 from costwhy.sources.format import Bill, KeysIn
+from costwhy.sources.inventory import Columns
 from costwhy.tables import DIMENSION_NAMES
 
 REQUIRED = ("ChargePeriodStart", "BillingCurrency", "EffectiveCost")
@@ -84,4 +85,9 @@ def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-FORMAT = bill_format(bill=Bill(expressions, lacking))
+COLUMNS = Columns(
+    marks=("ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost"),
+    known=("BillingCurrency", "BilledCost", "BillingPeriodStart", "ChargeCategory", "ListCost"),
+    what="a bill (FOCUS)",
+)
+FORMAT = bill_format(bill=Bill(expressions, lacking), files=bill_files(COLUMNS))

@@ -6,8 +6,6 @@
 twice counts once.
 """
 
-import gzip
-import tempfile
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -19,13 +17,14 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import files, packed
+from costwhy.sources.inventory import TABLE_ENDINGS, Columns
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
 from costwhy.sources.signals import metrics
 from costwhy.sources.signals.metrics import KEY
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
+MAX_CSV_BYTES = 4 * 2**30  # The most that one packed CSV may hold after decompression
 _ROW, _BEYOND = "costwhy row", "costwhy beyond"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
@@ -70,11 +69,12 @@ def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path,
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
     """The file's columns, the row's index, and what a CSV line has beyond the last column."""
-    if file.name.lower().endswith(".parquet"):
-        return pl.scan_parquet(file, glob=False, row_index_name=_ROW).with_columns(
+    real = stack.enter_context(packed.opened(file, plain=True, limit=MAX_CSV_BYTES))
+    if real.suffix == ".parquet":
+        return pl.scan_parquet(real, glob=False, row_index_name=_ROW).with_columns(
             pl.lit(None, pl.String).alias(_BEYOND)
         )
-    scan = partial(pl.scan_csv, _plain_csv(file, stack), glob=False, encoding="utf8-lossy")
+    scan = partial(pl.scan_csv, real, glob=False, encoding="utf8-lossy")
     names = scan(infer_schema=False, n_rows=0).collect_schema().names()
     return scan(
         schema=dict.fromkeys([*names, _BEYOND], pl.String),
@@ -215,21 +215,12 @@ def _without_repeats(
     return pl.concat([sums.join(twice, on=KEY, how="anti", nulls_equal=True), once]), again
 
 
-def _plain_csv(file: Path, stack: ExitStack) -> Path:
-    """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
-    packed = stack.enter_context(files.open_bytes(file))
-    if not isinstance(packed, gzip.GzipFile):
-        return file
-    # the stack closes it
-    target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
-    left = MAX_CSV_BYTES
-    while part := packed.read(2**20):
-        left -= len(part)
-        if left < 0:
-            raise files.too_large(MAX_CSV_BYTES)
-        target.write(part)
-    target.flush()
-    return Path(target.name)
-
-
-FORMAT = metrics.signals_format(files=files.Files((".parquet", ".csv", ".csv.gz")), read=read)
+FORMAT = metrics.signals_format(
+    files=files.Files(
+        (".parquet", ".csv"),
+        inside=("table",),
+        looks=TABLE_ENDINGS,
+        columns=Columns(marks=("metric", "value", "caller"), known=_COLUMNS, what="signals"),
+    ),
+    read=read,
+)
