@@ -56,7 +56,8 @@ def size_of(count: int) -> str:
         return f"{count} bytes"
     unit = min((len(str(count)) - 1) // 3, 4)
     value = count / 1000**unit
-    return f"{value:.{0 if value >= 10 or unit == 1 else 1}f} {' KMGT'[unit]}B"
+    amount = f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
+    return f"{amount} {' KMGT'[unit]}B"
 
 
 def cents(amount: float) -> float:

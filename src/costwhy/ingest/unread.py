@@ -25,7 +25,7 @@ def list_unread(source: Source, run: Run) -> None:
     run.messages += told(source, names)
     delivery = source.name + UNREAD
     rows = [
-        {"bytes": one.bytes, "file": name, "reason": clean(one.reason), "state": NOT_READ}
+        {"bytes": one.bytes, "file": clean(name), "reason": clean(one.reason), "state": NOT_READ}
         for one, name in zip(source.passed, names, strict=True)
     ]
     digest = hashlib.sha256(repr(rows).encode("utf-8", "surrogateescape")).hexdigest()

@@ -45,8 +45,6 @@ _KIND, _NOT = "of another kind", "not "
 _ADVICE = {
     "Excel": "an Excel workbook: save it as CSV",
     "old Excel": "an Excel workbook: save it as CSV",
-    "closed": "",
-    "damaged": "",
     "empty": "it is empty",
     "binary": "its content is of no kind that is known",
 }
@@ -91,6 +89,8 @@ class Files:
     looks     further endings of files that are looked into
     columns   by which its tables are known; null: by their endings alone
     manifests whether files whose names have the word manifest are for `choose`
+    part_of   the whole that a path is a part of: where one of its files is cut off, or protected,
+              the others must not be read alone; empty: of none
     """
 
     endings: tuple[str, ...]
@@ -100,6 +100,7 @@ class Files:
     looks: tuple[str, ...] = ()
     columns: Columns | None = None
     manifests: bool = False
+    part_of: Callable[[Path], str] = lambda _file: ""
 
     def is_named(self, name: str) -> bool:
         """Whether a file of a folder, or a key on S3, may belong to the format by its name."""
@@ -243,7 +244,8 @@ def _sorted_out(names: Sequence[Path], place: Path, files: Files) -> Found:
     read, passed, other = list[Path](), list[Passed](), list[Passed]()
     for content, reason in _looked_at(names, place, files):
         one = Passed(content.path, content.size, reason)
-        if not reason:
+        is_part = content.kind in packed.UNREADABLE and files.part_of(content.path)
+        if not reason or is_part:
             read.append(content.path)
         elif reason.startswith(_NOT):
             other.append(one)

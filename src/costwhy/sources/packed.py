@@ -37,6 +37,7 @@ MAX_RATIO = 400  # times its packed size; bills shrink to a tenth, or to a hundr
 MAX_MEMBERS = 200_000
 PACKINGS = (".gz", ".gzip", ".bz2", ".xz", ".zst", ".zstd", ".lz4")
 ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz")
+UNREADABLE = {"damaged", "protected", "nested"}  # Kinds of data that nobody can read
 FAULTS = (
     OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
     pa.ArrowException, NotImplementedError, RuntimeError, ValueError,
@@ -64,7 +65,7 @@ _MAGIC = {
     b"\x89PNG": "image",
     b"\xff\xd8\xff": "image",
 }
-_WORDS = {"ORC", "Avro"}  # A text may begin so too
+_WORDS = {"ORC"}  # A text may begin so too
 _OPENERS: dict[str, Callable[[Any], Any]] = {
     "gzip": lambda raw: gzip.GzipFile(fileobj=raw),
     "bzip2": bz2.BZ2File,
@@ -299,6 +300,8 @@ def look(file: Path) -> Content:
         raw, packed = _open_raw(file)
         with raw:
             return _content(file, bytes_of(file), raw, packed)
+    except FileNotFoundError:
+        return Content(file, 0, "damaged", problem="it is not there")
     except (OSError, tarfile.TarError) as error:
         return Content(file, bytes_of(file), "damaged", problem=str(error))
 
@@ -308,7 +311,7 @@ def _content(path: Path, length: int, raw: BinaryIO, packed: int) -> Content:
         stream, layers = _peel(raw, packed)
         head = stream.read(HEAD)
     except OSError as error:
-        return Content(path, length, "damaged", problem=f"it cannot be unpacked: {error}")
+        return Content(path, length, "damaged", problem=f"it is cut off or damaged: {error}")
     kind = kind_of(head)
     if kind == "zip" and _is_workbook(head):
         kind = "Excel"
@@ -328,19 +331,19 @@ def contents(file: Path) -> tuple[Content, ...]:
     if whole.kind not in {"zip", "tar"}:
         return (whole,)
     try:
-        if whole.kind == "tar":
+        if whole.kind == "tar" and not split(file)[1]:
             return tuple(_held(file))
-        if whole.packing:
+        if whole.packing or split(file)[1]:
             return (_nested(whole),)
         return tuple(_zipped(file))
     except FAULTS as error:
-        said = f"the archive is cut off or damaged: {error}"
+        said = f"it is cut off or damaged: {error}"
         return (Content(file, whole.size, "damaged", problem=said),)
 
 
 def _nested(content: Content) -> Content:
     said = "an archive within an archive: unpack the outer one"
-    return Content(content.path, content.size, content.kind, problem=said)
+    return Content(content.path, content.size, "nested", problem=said)
 
 
 def _zipped(file: Path) -> Iterator[Content]:
@@ -351,10 +354,12 @@ def _zipped(file: Path) -> Iterator[Content]:
             if info.is_dir():
                 continue
             path, problem = file / info.filename, _unfit(info.filename, seen)
-            if info.flag_bits & 1:
-                problem = problem or "it is protected by a password: unpack it first"
             if problem:
-                yield Content(_shown(file, info.filename), info.file_size, "closed", b"", problem)
+                yield Content(_shown(file, info.filename), info.file_size, "hostile", b"", problem)
+                continue
+            if info.flag_bits & 1:
+                problem = "it is protected by a password: unpack it first"
+                yield Content(path, info.file_size, "protected", b"", problem)
                 continue
             try:
                 raw = _Counted(archive.open(info), _packed(info, file))
@@ -448,7 +453,7 @@ def _fill(held: _Held) -> None:
             source = None if problem else archive.extractfile(info)
             if source is None:
                 shown = _shown(file, info.name)
-                held.passed.append(Content(shown, info.size, "closed", problem=problem))
+                held.passed.append(Content(shown, info.size, "hostile", problem=problem))
                 continue
             target = held.folder / str(number)
             total += _copy(source, target, MAX_UNPACKED - total)

@@ -125,6 +125,7 @@ def bill_files(columns: Columns) -> Files:
         looks=TABLE_ENDINGS,
         columns=columns,
         manifests=True,
+        part_of=period_of,
     )
 
 
