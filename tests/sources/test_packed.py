@@ -10,7 +10,7 @@ import pytest
 from packings import PACKINGS, protected, tarred, zipped
 
 from costwhy.errors import SourceError
-from costwhy.sources import files, packed
+from costwhy.sources import files, packed, streams
 
 TEXT = b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(2000))
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_a_bomb_is_stopped_by_what_it_unpacks_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
 ) -> None:
-    monkeypatch.setattr(packed, "FREE", 2**20)
+    monkeypatch.setattr(streams, "FREE", 2**20)
     data, file = b"1,2\n" * 2**20, tmp_path / "bomb.csv"
     if packing == "zip":
         file = zipped(tmp_path / "z", {"bomb.csv": data}) / "bomb.csv"
@@ -176,4 +176,4 @@ def test_a_bomb_is_stopped_by_what_it_unpacks_to(
     ],
 )
 def test_the_first_bytes_say_what_a_file_is(head: bytes, kind: str) -> None:
-    assert packed.kind_of(head) == kind
+    assert streams.kind_of(head) == kind
