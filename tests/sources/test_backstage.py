@@ -6,7 +6,7 @@ import pytest
 from places import COMPANIES, DATA
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 

@@ -10,7 +10,7 @@ import pytest
 from packings import PACKINGS, protected, tarred, zipped
 
 from costwhy.errors import SourceError
-from costwhy.sources import files, packed, streams
+from costwhy.sources import packed, records, streams
 
 TEXT = b"a,b\n" + b"".join(b"%d,%d\n" % (n, n * n) for n in range(2000))
 
@@ -24,7 +24,7 @@ def problems(file: Path) -> dict[str, str]:
 def test_the_content_says_how_a_file_is_packed(tmp_path: Path, packing: str, name: str) -> None:
     file = tmp_path / name
     file.write_bytes(PACKINGS[packing](TEXT))
-    assert files.read_bytes(file) == TEXT
+    assert records.read_bytes(file) == TEXT
     with packed.opened(file, plain=True) as real:
         assert (real.suffix, real.read_bytes()) == (".csv", TEXT)
     assert not real.exists(), "it is there only while it is read"
@@ -42,7 +42,7 @@ def test_a_packed_file_that_is_cut_off_is_an_error_and_never_half_a_file(
     whole = PACKINGS[packing](TEXT)
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(SourceError):
-        files.read_bytes(file)
+        records.read_bytes(file)
     with pytest.raises(SourceError, match=r"x cannot be"), packed.opened(file, plain=True):
         pass
 
@@ -62,9 +62,9 @@ def test_the_members_of_a_tar_are_files(tmp_path: Path, mode: str, name: str) ->
     with packed.kept():
         kinds = {c.path.relative_to(file).as_posix(): c.kind for c in packed.contents(file)}
         assert kinds == {"a.csv": "text", "deep/b.csv.gz": "text", "deep/c": "empty"}
-        assert files.read_bytes(file / "deep/b.csv.gz") == TEXT
+        assert records.read_bytes(file / "deep/b.csv.gz") == TEXT
         assert packed.digest_of(file / "a.csv") == packed.digest_of(file / "a.csv")
-    assert files.read_bytes(file / "a.csv") == TEXT, "and after it was put away"
+    assert records.read_bytes(file / "a.csv") == TEXT, "and after it was put away"
 
 
 def test_the_members_of_a_zip_are_files(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_two_members_of_one_name_are_one_file_and_a_reason(tmp_path: Path) -> No
         "",
         "another member has the same name: the first one is read",
     )
-    assert files.read_bytes(tmp_path / "a.zip/a.csv") == b"first"
+    assert records.read_bytes(tmp_path / "a.zip/a.csv") == b"first"
 
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:

@@ -43,44 +43,28 @@ _READ_CSV = (
 Connection = duckdb.DuckDBPyConnection
 
 
-def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
-    """The star of one file.
+def reduce_file(
+    file: Path, bill: Bill, mapping: Mapping, currency: str, shares: Path | None = None
+) -> Cube:
+    """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
-    file  or a member of an archive, `archive.zip/member.csv`
+    shares: how the cost of instances is split among what ran on them (`split.find_shares`)
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
-    with packed.opened(file) as real:
-        return _reduce(real, file, bill, mapping, currency)
-
-
-def _reduce(real: Path, file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
     tags = {
         "service": mapping.service_tags,
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
-    name = literal(str(real).replace("[", "[[]"))
-    read = (
-        f"parquet({name}, hive_partitioning=false)"
-        if real.suffix == ".parquet"
-        else f"csv({name}, {_READ_CSV})"
-    )
     try:
-        with duckdb.connect(config=DUCKDB) as connection:
-            connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-            connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
-            columns = {
-                str(name): str(kind)
-                for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
-            }
+        with packed.opened(file) as real, duckdb.connect(config=DUCKDB) as connection:
+            columns = open_file(connection, real)
+            expr = bill.expressions(columns, tags, partial(keys_in, connection))
+            if shares:
+                expr = _split(connection, expr, shares)
             return replace(
-                _star(
-                    connection,
-                    bill.expressions(columns, tags, partial(_keys_in, connection)),
-                    currency,
-                    file,
-                ),
+                _star(connection, expr, currency, file),
                 lacking=bill.lacking(columns),
             )
     except duckdb.Error as error:
@@ -91,7 +75,40 @@ def _reduce(real: Path, file: Path, bill: Bill, mapping: Mapping, currency: str)
         ) from error
 
 
-def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
+def open_file(connection: Connection, file: Path) -> dict[str, str]:
+    """A view `raw` of the file; its columns and their types."""
+    name = literal(str(file).replace("[", "[[]"))
+    read = (
+        f"parquet({name}, hive_partitioning=false)"
+        if file.suffix == ".parquet"
+        else f"csv({name}, {_READ_CSV})"
+    )
+    connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
+    return {
+        str(name): str(kind) for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
+    }
+
+
+def _split(connection: Connection, expr: MappingType[str, str], shares: Path) -> dict[str, str]:
+    """The same, with the cost of instances split: each row finds its instance and hour."""
+    source = f"read_parquet({literal(str(shares))})"
+    key = f"coalesce({expr['share_of']}, {expr['instance']})"
+    connection.execute("ALTER VIEW raw RENAME TO whole")
+    connection.execute(
+        f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
+        f"LEFT JOIN {source} ON x_instance = {key} AND x_start = {expr['start']}"
+    )
+    cost = expr["EffectiveCost"]
+    split = (
+        f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
+        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+    )
+    return {**expr, "EffectiveCost": split}
+
+
+def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
+    """Which of these names are in the lists that `keys` makes of each row."""
     found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
     row = (
         connection.execute(
@@ -113,18 +130,18 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
     hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
-    reason = _reason(expr, currency)
-    good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
+    reason, note = reason_aside(expr, currency), f"{expr.get('note', 'NULL::VARCHAR')} AS note"
+    every, good = (f"FROM raw {which} GROUP BY ALL" for which in ("", f"WHERE {reason} IS NULL"))
     control, series, hourly, daily = (
         connection.sql(query).pl()
         for query in (
-            f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
+            f"SELECT {period}, {reason} AS reason, {note}, {costs}, count(*) AS n {every}",
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
             f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
         )
     )
-    ids = _series_ids(series)
+    ids, good_rows = _series_ids(series), control.filter(pl.col("reason").is_null())
     cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
         hourly=fit_facts(
@@ -132,13 +149,17 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
         ),
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
         set_aside=_aside(connection, reason, control, file),
-        totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
+        totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
+        notes=good_rows.filter(pl.col("note").is_not_null())
+        .group_by("note")
+        .agg(pl.col("n", "BilledCost").sum()),
     )
     _refuse_lost_cents(cube, file)
     return cube
 
 
-def _reason(expr: MappingType[str, str], currency: str) -> str:
+def reason_aside(expr: MappingType[str, str], currency: str) -> str:
+    """SQL of why a row is set aside; null where it counts."""
     finite = " ".join(
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
         for n in ("EffectiveCost", "BilledCost")

@@ -14,7 +14,8 @@ from costwhy.errors import ConfigError, InputError, SourceError, UnreachableErro
 from costwhy.ingest.batch import Part, Progress, Source
 from costwhy.sources import inventory, packed, s3_mirror
 from costwhy.sources.cost import exports
-from costwhy.sources.inventory import Files, Passed
+from costwhy.sources.files import Files
+from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import REVISION
 from costwhy.sources.registry import format_of
 

@@ -1,131 +1,136 @@
-"""Files of a source, read with a limit on their size, whatever they are packed in."""
+"""Which files belong to a format: by their names, and by the columns of a table."""
 
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import islice
-from pathlib import Path
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
-import msgspec
-import polars as pl
+from costwhy.sources.packed import ARCHIVES, PACKINGS
 
-from costwhy.errors import SourceError
-from costwhy.sources.inventory import Files, find_files
-from costwhy.sources.packed import open_stream as open_bytes
-
-# The most that is read of one file, decompressed; CloudTrail's own files have a few MB
-MAX_BYTES = 256 * 2**20
-MAX_LINE_BYTES = 16 * 2**20  # The longest line of a JSON Lines file
-SHOWN_COLUMNS = 20
-_NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
-
-
-def read_bytes(file: Path) -> bytes:
-    """The whole file, decompressed. Raises SourceError: unreadable, or beyond MAX_BYTES."""
-    try:
-        with open_bytes(file) as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"the file cannot be read: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise too_large(MAX_BYTES)
-    return data
-
-
-def too_large(limit: int) -> SourceError:
-    """The error of a file beyond a limit."""
-    return SourceError(f"the file is larger than {limit >> 20} MB when decompressed: split it")
+KIND = "of another kind"
+# Written by systems about other files: no data, and never listed
+_SILENT = re.compile(
+    r"(\..*|.*\.(crc|md5|sha1|sha256|sig|ds_store)|_success|_started.*|_committed.*|_metadata"
+    r"|_common_metadata|thumbs\.db|desktop\.ini|aws-logs-write-test|costwhy\.toml)",
+    re.IGNORECASE,
+)
+_SILENT_FOLDERS = {".git", "__MACOSX", "_delta_log", "_temporary"}
+_UNFINISHED = (".bak", ".old", ".orig", ".tmp", ".temp", ".part", ".partial", ".crdownload", "~",
+               ".swp", ".download", ".filepart")  # fmt: skip
+# Files of these kinds are of a format only where it names them; others are looked into
+_KNOWN = frozenset(
+    re.findall(
+        r"\S+",
+        ".csv .tsv .psv .txt .parquet .pq .orc .avro .xls .xlsx .json .jsonl .ndjson .xml .log "
+        ".yaml .yml .toml .ini .cfg .md .rst .html .htm .pdf .doc .docx .ppt .pptx .png .jpg .jpeg "
+        ".gif .svg .sql .py .ipynb .sh .js .ts .go .java .rb .rs .c .h .tf .tfstate .db .sqlite "
+        ".pkl .exe .jar .eml .msg .lock .7z .rar .css .pem .key",
+    )
+)
+TABLE_ENDINGS = (".csv", ".tsv", ".psv", ".txt", ".dat", ".parquet", ".pq",
+                 ".xls", ".xlsx", ".orc", ".avro")  # fmt: skip
+JSON_ENDINGS = (".json", ".jsonl", ".ndjson", ".txt")
 
 
-def first_line(error: Exception) -> str:
-    """What a library says of a fault, without the lines that follow."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _plain(name: str) -> str:
+    """A column's name whatever its case and signs: lineItem/UsageType is line_item_usage_type."""
+    return re.sub(r"[\W_]", "", name).lower()
 
 
-def require_columns(schema: Mapping[str, pl.DataType], needed: Sequence[str]) -> None:
-    """Raises SourceError where a table lacks a column, or its column `time` has no zone."""
-    for name in needed:
-        if name not in schema:
-            raise SourceError(
-                f"the file has no column {name!r}; "
-                f"its columns are {', '.join(list(schema)[:SHOWN_COLUMNS])}"
-            )
-    if schema["time"] == pl.Datetime and not getattr(schema["time"], "time_zone", None):
-        raise SourceError("its times have no zone: write `time` as a timestamp in UTC")
+@dataclass(frozen=True)
+class Columns:
+    """By which columns a table is known as one of the format.
 
-
-def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
-    """Place (`line 7`) and text of each line, without blank ones; null: longer than MAX_LINE_BYTES.
-
-    One line at a time is in memory. Raises SourceError where the file turns out unreadable, or
-    larger than MAX_BYTES.
+    marks  of which it must have one
+    known  these count too: two of them together must be in its header
+    what   the format: `a bill (FOCUS)`
     """
-    total, number, inside_long = 0, 0, False
-    try:
-        with open_bytes(file) as stream:
-            while part := stream.readline(MAX_LINE_BYTES):
-                total += len(part)
-                if total > MAX_BYTES:
-                    raise too_large(MAX_BYTES)
-                starts, ends = not inside_long, part.endswith(b"\n")
-                number += starts
-                inside_long = not ends and len(part) == MAX_LINE_BYTES
-                if starts and part.strip():
-                    yield f"line {number}", None if inside_long else part
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"the file cannot be read further: {error}") from error
+
+    marks: Collection[str]
+    known: Collection[str]
+    what: str
+
+    def __post_init__(self) -> None:
+        for name in ("marks", "known"):
+            object.__setattr__(self, name, frozenset(map(_plain, getattr(self, name))))
+
+    def fit(self, names: Sequence[str]) -> bool:
+        """Whether a header is one of the format, or of a file that lacks some of its columns."""
+        plain = {_plain(name) for name in names}
+        return bool(plain & {*self.marks}) and len(plain & {*self.marks, *self.known}) > 1
 
 
-def read_records(file: Path, keys: Sequence[str]) -> Iterator[tuple[str, msgspec.Raw | bytes]]:
-    """Place and JSON text of each record of a file.
+@dataclass(frozen=True)
+class Files:
+    """Which files belong to a format.
 
-    The file is `{key: [...]}` for one of `keys`, `[...]`, or JSON Lines of these. Records stay
-    slices of the file's bytes: MAX_BYTES limits the memory. Raises SourceError when it is no JSON.
+    endings   of their names, in small letters and without that of a packing
+    never     parts of a path that make it none of them
+    choose    the ones to read, of those that were found; null: all
+    inside    what is read whatever its ending: table, json; empty: the name decides
+    looks     further endings of files that are looked into
+    columns   by which its tables are known; null: by their endings alone
+    manifests whether files whose names have the word manifest are for `choose`
+    part_of   the whole that a path is a part of: where one of its files is cut off, or protected,
+              the others must not be read alone; empty: of none
     """
-    data = read_bytes(file)
-    if not data.strip():
-        return
-    try:
-        yield from _unfold(data, keys, "")
-    except _NO_JSON as error:
-        lines = {n: line for n, line in enumerate(data.splitlines(), start=1) if line.strip()}
-        if not any(_is_object(line) for line in islice(lines.values(), 5)):
-            raise SourceError(f"the file is not JSON: {error}") from error
-        for number, line in lines.items():
-            try:
-                yield from _unfold(line, keys, f"line {number}")
-            except _NO_JSON:
-                yield f"line {number}", line  # its reader decodes it again and says why
+
+    endings: tuple[str, ...]
+    never: tuple[str, ...] = ()
+    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
+    inside: tuple[str, ...] = ()
+    looks: tuple[str, ...] = ()
+    columns: Columns | None = None
+    manifests: bool = False
+    part_of: Callable[[Path], str] = lambda _file: ""
+
+    def is_named(self, name: str) -> bool:
+        """Whether a file of a folder, or a key on S3, may belong to the format by its name."""
+        return not self.is_silent(name) and not self.why_not(name)
+
+    def claims(self, name: str) -> bool:
+        """Whether the name says that the file is of the format."""
+        return bare(name).endswith(self.endings)
+
+    def is_silent(self, name: str) -> bool:
+        """Whether a file is no data, so that nobody wants to hear of it."""
+        path = PurePosixPath(name)
+        if self.claims(name) and not self.inside:
+            return ".git" in path.parts
+        return bool(_SILENT.fullmatch(path.name)) or not _SILENT_FOLDERS.isdisjoint(path.parts)
+
+    def is_manifest(self, name: str) -> bool:
+        """Whether a file says which others count."""
+        last = PurePosixPath(name).name.lower()
+        return self.manifests and "manifest" in last and last.endswith(".json")
+
+    def is_never(self, name: str) -> bool:
+        """Whether a path is none of the format's, whatever its ending."""
+        return any(part in name for part in self.never)
+
+    def why_not(self, name: str) -> str:
+        """Why a file is not read, by its name; empty where it is looked into."""
+        plain, path = bare(name), PurePosixPath(name)
+        ending = PurePosixPath(plain).suffix
+        if self.is_never(name):
+            return f"{KIND}, by its path"
+        if self.is_manifest(name):
+            return ""
+        if self.inside and path.name.startswith("_"):
+            return "its name begins with _, which sets a file aside"
+        if self.inside and any(part.startswith(".") for part in path.parts[:-1]):
+            return "it is in a hidden folder"
+        if plain.endswith(_UNFINISHED):
+            return "a copy or an unfinished transfer, by its name"
+        if self.claims(name) or ending in ARCHIVES or ending in self.looks:
+            return ""
+        known = ending in _KNOWN or not self.inside
+        return f"{KIND} ({ending or 'no ending'})" if known else ""
 
 
-def _unfold(data: bytes, keys: Sequence[str], place: str) -> list[tuple[str, msgspec.Raw | bytes]]:
-    whole = msgspec.json.decode(data, type=dict[str, msgspec.Raw] | list[msgspec.Raw])
-    if isinstance(whole, dict):
-        lists = [whole[key] for key in keys if key in whole]
-        if not lists:
-            return [(place or "record 1", data)]
-        whole = [raw for text in lists for raw in msgspec.json.decode(text, type=list[msgspec.Raw])]
-    before = f"{place}, " if place else ""
-    return [(f"{before}record {number}", raw) for number, raw in enumerate(whole, start=1)]
-
-
-def _is_object(line: bytes) -> bool:
-    with suppress(*_NO_JSON):
-        return isinstance(msgspec.json.decode(line, type=dict[str, msgspec.Raw]), dict)
-    return False
-
-
-__all__ = [
-    "MAX_BYTES",
-    "MAX_LINE_BYTES",
-    "SHOWN_COLUMNS",
-    "Files",
-    "find_files",
-    "first_line",
-    "open_bytes",
-    "read_bytes",
-    "read_lines",
-    "read_records",
-    "require_columns",
-    "too_large",
-]
+def bare(name: str) -> str:
+    """A name in small letters, without the endings of packings."""
+    plain = name.lower()
+    while plain.endswith(PACKINGS):
+        plain = plain.rpartition(".")[0]
+    return plain

@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import read_bytes
+from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.format import Format
-from costwhy.sources.inventory import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.packed import split
+from costwhy.sources.records import read_bytes
 
 ENDINGS = (".parquet", ".csv")
 MANIFEST = "-Manifest.json"

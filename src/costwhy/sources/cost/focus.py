@@ -10,8 +10,8 @@ from functools import partial
 
 from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import coalesce, first_tag, number, require, tag_keys, text, time
+from costwhy.sources.files import Columns
 from costwhy.sources.format import Bill, KeysIn
-from costwhy.sources.inventory import Columns
 from costwhy.tables import DIMENSION_NAMES
 
 REQUIRED = ("ChargePeriodStart", "BillingCurrency", "EffectiveCost")

@@ -17,8 +17,8 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
-from costwhy.sources import files, packed
-from costwhy.sources.inventory import TABLE_ENDINGS, Columns
+from costwhy.sources import delimited, packed, records
+from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
 from costwhy.sources.signals import metrics
 from costwhy.sources.signals.metrics import KEY
@@ -52,7 +52,7 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _set_aside(collector: Collector, file: Path, error: Exception) -> None:
-    collector.set_aside(file, None, f"the file cannot be read: {files.first_line(error)}")
+    collector.set_aside(file, None, f"the file cannot be read: {records.first_line(error)}")
 
 
 def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path, pl.LazyFrame]:
@@ -90,7 +90,7 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
     Raises SourceError where none can.
     """
     schema = frame.collect_schema()
-    files.require_columns(schema, _COLUMNS)
+    delimited.require_columns(schema, _COLUMNS)
     kind = schema["time"]
     if not isinstance(kind, pl.Datetime) and kind != pl.String:
         raise SourceError(f"the column `time` is {kind}: write a timestamp in UTC")
@@ -177,8 +177,8 @@ def _collect(
     for row in aside.sort("file", "row").iter_rows(named=True):
         file, place = sources[row["file"]], f"row {row['row']}"
         collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
-    for hour, records in seen_hours.iter_rows():
-        collector.see(None, hour, records)
+    for hour, number in seen_hours.iter_rows():
+        collector.see(None, hour, number)
     value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
     return sums.select(
         pl.col("hour").cast(TIME),
@@ -216,7 +216,7 @@ def _without_repeats(
 
 
 FORMAT = metrics.signals_format(
-    files=files.Files(
+    files=Files(
         (".parquet", ".csv"),
         inside=("table",),
         looks=TABLE_ENDINGS,
