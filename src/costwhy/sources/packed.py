@@ -65,41 +65,44 @@ def digest_of(file: Path) -> bytes:
 
 @contextmanager
 def opened(file: Path, *, plain: bool = False, limit: int = MAX_UNPACKED) -> Iterator[Path]:
-    """A real file with the content of a file or a member, while it is read.
+    """A real file with the content of a file or a member, while it is read; see `put`."""
+    with tempfile.TemporaryDirectory(prefix="costwhy-") as folder:
+        yield put(file, Path(folder), plain=plain, limit=limit)
+
+
+def put(file: Path, folder: Path, *, plain: bool = False, limit: int = MAX_UNPACKED) -> Path:
+    """A real file with the content of a file or a member: itself, or one in `folder`.
 
     Its name ends in `.parquet`, or in `.csv`, `.csv.gz` or `.csv.zst`, which DuckDB reads itself.
 
     plain  unpacked in any case
     limit  the most bytes that it may have when it must be unpacked
 
-    Raises SourceError where it cannot be unpacked; FileNotFoundError is that of the reader.
+    Raises SourceError where it cannot be unpacked.
     """
     content = look(file)
     ending, layers = ".parquet", content.packing
-    problem = content.problem or _refused(content)
-    if problem:
+    if problem := content.problem or _refused(content):
         raise SourceError(f"{file.name} cannot be read: {problem}")
-    if content.kind != "parquet":
+    if "arquet" not in content.kind:
         ending = ".csv" if plain else _DUCKDB.get(layers, ".csv")
-    is_real = file.is_file() and not (layers and (ending in {".csv", ".parquet"}))
+    is_real = file.is_file() and not (layers and ending in {".csv", ".parquet"})
     if is_real and file.name.endswith(ending):
-        yield file
-        return
-    with tempfile.TemporaryDirectory(prefix="costwhy-") as folder:
-        real = Path(folder) / f"content{ending}"
+        return file
+    real = folder / f"content{ending}"
+    try:
         if is_real:
             real.symlink_to(file.absolute())
         else:
-            try:
-                _unpack(file, real, peeled=ending in {".csv", ".parquet"}, limit=limit)
-            except OSError as error:
-                raise SourceError(f"{file.name} cannot be unpacked: {error}") from error
-        yield real
+            _unpack(file, real, peeled=ending in {".csv", ".parquet"}, limit=limit)
+    except OSError as error:
+        raise SourceError(f"{file.name} cannot be unpacked: {error}") from error
+    return real
 
 
 def _refused(content: Content) -> str:
     """Why no content can come of a file that is named; empty where it can."""
-    if content.kind in {"text", "binary", "empty", "parquet"}:
+    if content.kind in {"text", "binary", "empty", "parquet", "encrypted Parquet"}:
         return ""
     inside = contents(content.path) if content.kind in {"zip", "tar"} else ()
     return next((one.problem for one in inside if one.problem), f"it is {content.kind}")
@@ -177,5 +180,6 @@ __all__ = [
     "look",
     "open_stream",
     "opened",
+    "put",
     "split",
 ]
