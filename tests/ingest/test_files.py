@@ -352,8 +352,8 @@ def test_changes_are_read_from_every_packing_and_the_rest_is_named(billing: Path
     assert sorted(lake.table("changes")["change_id"]) == [*"abcdef"]
     files = lake.table("files").filter(pl.col("source") == "cloudtrail:trail")
     assert dict(files.filter(state="not read").select("file", "reason").iter_rows()) == {
-        "trail/flow.log.gz": "of another kind (.log)",
-        "trail/table.csv": "of another kind (.csv)",
+        "trail/flow.log.gz": "it is a text without columns",
+        "trail/table.csv": "not CloudTrail records: its columns are a, b",
     }
     assert files.filter(state="read")["rows"].sum() == 6
     again(billing, first)

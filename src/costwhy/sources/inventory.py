@@ -191,8 +191,10 @@ def why_not_read(content: Content, files: Files, name: str) -> str:
 def _other_text(content: Content, files: Files, *, claims: bool) -> str:
     text = decoded(content.head)
     start = text.lstrip()[:1]
+    if "json" in files.inside and "{" in text:
+        return ""
     if "table" not in files.inside:
-        return "" if claims or "{" in text else "it is no JSON"
+        return "" if claims else "it is no JSON"
     if start in {"{", "[", "<"}:
         said = "its content is XML" if start == "<" else "its content is JSON"
         return "" if claims or ("json" in files.inside and start != "<") else said

@@ -139,6 +139,33 @@ def unescaped(text: str) -> bytes:
     return _line_in_utf8(text.encode("utf-8", "surrogateescape"))
 
 
+def in_parts(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """A text in UTF-8 with line feeds, about a megabyte at a time."""
+    with as_text(stream) as text:
+        while part := text.read(2**20):
+            try:
+                yield part.encode()
+            except UnicodeEncodeError:
+                yield b"\n".join(unescaped(line) for line in part.split("\n"))
+
+
+def is_plain(file: Path) -> bool:
+    """Whether a file that is not packed is UTF-8 with line feeds."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(2**16)
+            if not encoding_of(head).startswith("utf-8") or (b"\r" in head and b"\n" not in head):
+                return False
+            decoder.decode(head)
+            while part := stream.read(2**20):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
     """Place (`line 7`) and UTF-8 of each line but blank ones; null: longer than MAX_LINE_BYTES.
 

@@ -18,11 +18,11 @@ import msgspec
 
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
-from costwhy.sources.files import JSON_ENDINGS, Files
+from costwhy.sources.changes.cloudtrail_queries import plain_values, read_query, to_utc
+from costwhy.sources.files import JSON_ENDINGS, Columns, Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, clean, to_text
 from costwhy.sources.times import to_time
-from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 CALLS = ("cloudtrail:LookupEvents",)
@@ -61,9 +61,7 @@ def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) 
     no changes. Data events, Insights events and digests are left out with a note.
     """
     logs = [file for file in sources if not FILES.is_never(str(file))]
-    return read_events(
-        ((f, read_records(f, ("eventTime", "eventName"))) for f in logs), service_tags
-    )
+    return read_events(((file, read_query(file)) for file in logs), service_tags)
 
 
 def read_events(
@@ -78,12 +76,12 @@ def read_events(
             collector.note(f"{other} are no changes: they were left out")
             return
         head = msgspec.json.decode(text, type=_Head)
-        time, reads = to_time(head.event_time), head.read_only
+        time, reads = to_time(to_utc(head.event_time)), head.read_only
         reads = head.event_name.startswith(_READS) if reads is None else reads
         is_change = str(reads).lower() == "false" and not head.error_code
         if is_change and not head.event_id:
             raise ValueError("the record has no eventID")
-        row = _row(msgspec.json.decode(text), head, time, service_tags) if is_change else None
+        row = _row(plain_values(text), head, time, service_tags) if is_change else None
         collector.see(to_text(head.recipient_account_id), time)
         if row:
             collector.keep_once(
@@ -189,8 +187,13 @@ class Config(FilesOrApiConfig, frozen=True, kw_only=True):
 
 FILES = Files(
     (".json", ".jsonl", ".ndjson"),
-    inside=("json",),
-    looks=JSON_ENDINGS,
+    inside=("json", "table"),  # rows of Athena and CloudTrail Lake
+    looks=(*JSON_ENDINGS, ".csv", ".log"),
+    columns=Columns(
+        marks=("eventTime", "eventName"),
+        known=("eventSource", "eventID", "userIdentity"),
+        what="CloudTrail records",
+    ),
     never=("CloudTrail-Digest", "CloudTrail-Insight"),
 )
 FORMAT = Format(
