@@ -18,6 +18,7 @@ from costwhy import tables
 from costwhy.case import frames
 from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of
+from costwhy.case.bill_facts import bill_document, bill_facts
 from costwhy.case.case import Case
 from costwhy.case.story import headline
 from costwhy.causes.lost_tags import find_lost_tags
@@ -223,6 +224,7 @@ def explain(
             "items": [_plain(item) for item in items.to_dicts()],
         },
         "rows_set_aside": int(analysis.frames["set_aside"]["records"].sum()),
+        "bill": bill_document(bill_facts(analysis), lake.currency),
     }
 
 

@@ -128,7 +128,9 @@ def document_lines(document: Mapping[str, Any]) -> list[str]:
         f"{document['workspace']}: {count_of(len(spikes), 'spike')} as of {document['as_of']}, "
         f"billed through {document['billed_through']}"
     )
-    return [first, *(line for spike in spikes for line in ("", *_spike_lines(spike, currency)))]
+    bill = [f"  {sentence}" for sentence in document.get("bill", {}).get("sentences", ())]
+    lines = [line for spike in spikes for line in ("", *_spike_lines(spike, currency))]
+    return [first, *bill, *lines]
 
 
 def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
