@@ -49,7 +49,7 @@ class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another 
 def reduce_file(
     file: Path, bill: Bill, mapping: Mapping, currency: str, shares: Path | None = None
 ) -> Cube:
-    """The star of one file.
+    """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
     shares: how the cost of instances is split among what ran on them (`split.find_shares`)
 
