@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest.aside import said
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
@@ -51,7 +52,7 @@ def read_files(source: Source, run: Run) -> None:
         problem = f"`{source.key}.path`: nothing at {source.path} could be read"
         first = f"{PurePosixPath(name).name}: {reason}"
         if source.format.bill:
-            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+            raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
         run.messages.append(f"{problem}, the other sources were. {first}")
 
 
@@ -96,13 +97,19 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         try:
             cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
         except SourceError as error:
-            faults[name] = f"{error.problem}. {error.found}"
+            faults[name] = ". ".join(
+                part
+                for part in (error.problem, error.found, error.fix and f"To do: {error.fix}")
+                if part
+            )
         run.tell(file.name, 1)
     if faults:
         return faults
     cube = merge(cubes)
     if cube.hourly.is_empty() and cube.set_aside.height:
-        return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
+        found = "; ".join((*said(cube.set_aside), *cube.notes))
+        return dict.fromkeys(part.names, f"no row could be read: {found}")
+    run.messages += (*cube.notes, *said(cube.set_aside))
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]

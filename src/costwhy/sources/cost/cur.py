@@ -25,6 +25,7 @@ from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
     literal,
+    month,
     number,
     quoted,
     require,
@@ -51,8 +52,8 @@ def expressions(
         REQUIRED,
         "Cost and Usage Report",
     )
-    words, amount, moment = (
-        partial(_column, read, columns, names) for read in (text, number, time)
+    words, amount, moment, begins = (
+        partial(_column, read, columns, names) for read in (text, number, time, month)
     )
     lines = Lines(lambda snake: _plain(snake) in names, words, amount, net=False)
     if lines.has(effective.NET):
@@ -66,7 +67,7 @@ def expressions(
             "start": moment("line_item_usage_start_date"),
             "end": _end(lines, moment),
             "period": coalesce(
-                [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
+                [begins("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),
             "EffectiveCost": lines.effective,
             "BilledCost": lines.billed,

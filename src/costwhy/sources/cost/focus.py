@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from costwhy.sources.cost.exports import bill_format
-from costwhy.sources.cost.sql import coalesce, first_tag, number, require, tag_keys, text, time
+from costwhy.sources.cost.sql import (
+    coalesce,
+    first_tag,
+    month,
+    number,
+    require,
+    tag_keys,
+    text,
+    time,
+)
 from costwhy.sources.format import Bill, KeysIn
 from costwhy.tables import DIMENSION_NAMES
 
@@ -61,7 +70,7 @@ def expressions(
         "start": time(columns, "ChargePeriodStart"),
         "end": time(columns, "ChargePeriodEnd"),
         "period": coalesce(
-            [time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
+            [month(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
         ),
         "EffectiveCost": amount("EffectiveCost"),
         "BilledCost": amount("BilledCost" if "BilledCost" in columns else "EffectiveCost"),
