@@ -123,7 +123,7 @@ def reconciliation(found: Reconciliation) -> Markup:
         notes=found.notes,
     )
     rows = count_of(int(found.sums.filter(line="total")["rows"].sum()), "row")
-    title = f"{rows} count; {missing or 'nothing was set aside or not read'}"
+    title = f"{rows} read; {missing or 'nothing was set aside, no file was left out'}"
     return folded(title, body, is_open=bool(missing))
 
 
