@@ -91,7 +91,7 @@ def _split(expr: MappingType[str, str]) -> dict[str, str]:
     cost = expr["EffectiveCost"]
     split = (
         f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
     )
     return {**expr, "EffectiveCost": split}
 
