@@ -82,7 +82,6 @@ def _reduce(connection: Connection, raw: RawBill, bill: Bill, tags: Tags, curren
         columns = Columns(raw.kinds, find_spelling(partial(_one, connection), columns, raw.place))
         expr = expressions(columns)
         control = _control(connection, raw, columns, expr, currency)
-    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
     _refuse_no_currency(control, raw.file, currency)
     cube = _star(connection, raw, expr, control, currency)
     return replace(
@@ -126,11 +125,12 @@ def _control(
         for name in sorted(names)
         if raw.kinds[name] in {"VARCHAR", "DOUBLE", "FLOAT"}
     )
-    frame: pl.DataFrame = connection.sql(
+    frame = _rows(
+        connection,
         f"SELECT {_period(expr)}, {reason} AS reason, "
         f"CASE WHEN reason IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
-        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL"
-    ).pl()
+        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL",
+    )
     _refuse_unread(connection, raw)
     return frame
 
@@ -146,7 +146,15 @@ def _refuse_unread(connection: Connection, raw: RawBill) -> None:
 
 
 def _period(expr: MappingType[str, str]) -> str:
-    return f"strftime({expr['period']}, '%Y-%m') AS billing_period"
+    return f"date_trunc('month', {expr['period']}) AS billing_period"
+
+
+def _rows(connection: Connection, query: str) -> pl.DataFrame:
+    """The rows of a query; a billing period is YYYY-MM."""
+    frame: pl.DataFrame = connection.sql(query).pl()
+    if "billing_period" not in frame.columns:
+        return frame
+    return frame.with_columns(pl.col("billing_period").dt.strftime("%Y-%m"))
 
 
 def _currency(expr: MappingType[str, str]) -> str:
@@ -155,6 +163,7 @@ def _currency(expr: MappingType[str, str]) -> str:
 
 def _refuse_no_currency(control: pl.DataFrame, file: Path, currency: str) -> None:
     """Raises SourceError where no row names its currency."""
+    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
     without = control.filter(pl.col("BillingCurrency").is_null())
     if (
         control.height
@@ -204,9 +213,10 @@ def _star(
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason, period = _reason(expr, currency, raw.empty), _period(expr)
-    good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
+    bad = control["reason"].null_count() < control.height
+    good = f"FROM raw {f'WHERE {reason} IS NULL ' if bad else ''}GROUP BY ALL"
     series, hourly, daily = (
-        connection.sql(query).pl()
+        _rows(connection, query)
         for query in (
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
@@ -237,6 +247,7 @@ def _reason(expr: MappingType[str, str], currency: str, empty: str) -> str:
     return (
         f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
         f"THEN CASE WHEN {empty} THEN '{_NO_ROW}' ELSE '{ABSENT}' END {finite} "
+        f"WHEN {expr['BillingCurrency']} = {unit} THEN NULL "
         f"WHEN {other} IS NULL THEN '{NO_CURRENCY}' "
         f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
     )
@@ -284,7 +295,9 @@ def _aside(
     connection: Connection, raw: RawBill, reason: str, control: pl.DataFrame
 ) -> pl.DataFrame:
     """What was set aside, with its money where that can be read, by reason, period, currency."""
-    bad = control.filter(pl.col("reason").is_not_null()).sort("reason", "billing_period")
+    bad = control.filter(pl.col("reason").fill_null(_NO_ROW) != _NO_ROW).sort(
+        "reason", "billing_period"
+    )
     examples = {
         why: " | ".join(
             str(text)[:200]
