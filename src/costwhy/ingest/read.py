@@ -10,6 +10,8 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest import unread
+from costwhy.ingest.aside import said
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
@@ -35,21 +37,23 @@ def read_files(source: Source, run: Run) -> None:
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
+        said = len(run.messages), len(run.hints)
         found = _read_part(source, part, run)
+        run.batch.note(part.name, [*run.messages[said[0] :], *run.hints[said[1] :]])
         run.read += len(part.files)
         faults |= found
         any_sound |= not found
         if found:
             _keep_former(source, part, found, run)
         elif part.name + UNREADABLE in run.known:  # it can be read now
-            run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))
+            run.batch.forget([part.name + UNREADABLE], ("set_aside", "files", "deliveries"))
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
         problem = f"`{source.key}.path`: nothing at {source.path} could be read"
         first = f"{PurePosixPath(name).name}: {reason}"
         if source.format.bill:
-            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+            raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
         run.messages.append(f"{problem}, the other sources were. {first}")
 
 
@@ -72,7 +76,8 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
                 "set_aside": fit(
                     SET_ASIDE,
                     [{**reason, "file": name, "reason": fault} for name, fault in faults.items()],
-                )
+                ),
+                "files": unread.of_faults(source, part, faults),
             },
             part.names,
         )
@@ -94,29 +99,38 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         try:
             cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
         except SourceError as error:
-            faults[name] = f"{error.problem}. {error.found}"
+            faults[name] = ". ".join(
+                part
+                for part in (error.problem, error.found, error.fix and f"To do: {error.fix}")
+                if part
+            )
         run.tell(file.name, 1)
     if faults:
         return faults
     cube = merge(cubes)
     if cube.hourly.is_empty() and cube.set_aside.height:
-        return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
+        found = "; ".join((*said(cube.set_aside), *cube.notes))
+        return dict.fromkeys(part.names, f"no row could be read: {found}")
+    run.messages += (*cube.notes, *said(cube.set_aside))
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
-    whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
+    frames = {"set_aside": cube.set_aside, "files": unread.of_bill(source, part, cubes)}
+    whole = Delivery(part.name, part.digest, frames, part.names)
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        run.batch.add(
-            _with_money(
-                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
-            )
+        files = tuple(
+            name
+            for name, own in zip(part.names, cubes, strict=True)
+            if month in own.totals["billing_period"]
         )
+        one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
+        run.batch.add(_with_money(one, of_period(cube, month)))
     return {}
 
 
@@ -144,14 +158,18 @@ def _read_records(source: Source, read: Callable[..., Reading], part: Part, run:
     run.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
     run.hints += [f"{source.path}: {note}" for note in reading.notes]
     table = TABLES[source.format.section]
-    delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
+    known = {
+        "set_aside": aside,
+        "files": unread.of_records(source, part, reading.rows.height, aside, faults),
+    }
+    delivery = Delivery(part.name, part.digest, known, part.names)
     for day, piece in (reading.by_day() if table == "signals" else {}).items():
         frames = {table: piece.rows, "seen": piece.seen}
         run.batch.add(
             Delivery(f"{part.name}:{day}", part.digest, frames, part.names, piece.rows.height)
         )
     if table != "signals":
-        frames = {"set_aside": aside, table: reading.rows, "seen": reading.seen}
+        frames = {**known, table: reading.rows, "seen": reading.seen}
         delivery = replace(delivery, tables=frames, rows=reading.rows.height)
     run.batch.add(delivery)
     return {}

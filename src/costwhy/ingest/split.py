@@ -6,8 +6,9 @@ two may be in different files of a month, so that all of them are asked first. A
 rows is asked for one column only, and one without the column for nothing.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,11 +16,13 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, keys_in, open_file, reason_aside
+from costwhy.ingest.billing import DUCKDB, keys_in, reason_aside
+from costwhy.ingest.raw_bill import Connection, RawBill, open_raw, text_columns
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import money
 
+UNREADABLE = (duckdb.Error, SourceError, OSError)
 SUMS: dict[str, pl.DataType] = {
     "x_instance": pl.String(),
     "x_start": pl.Datetime("us"),
@@ -39,7 +42,7 @@ def find_shares(
 
     Null where nothing is split. A file that cannot be read is passed over; its reader says so.
     """
-    split = [file for file in files if _is_split(file, bill)]
+    split = [file for file in files if _is_split(file, bill)] if bill.splits else []
     if not split:
         return None, ()
     parts = _sums(split, bill, currency, ("share", "{is_share}"))
@@ -71,11 +74,23 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     return (f"{what}: their split cost of {cost} is not counted",)
 
 
+@contextmanager
+def _opened(file: Path, bill: Bill) -> Iterator[tuple[Connection, RawBill]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
+        duckdb.connect(config=DUCKDB) as connection,
+    ):
+        yield connection, next(open_raw(connection, file, bill, {}, Path(spool)))
+
+
 def _is_split(file: Path, bill: Bill) -> bool:
-    with suppress(duckdb.Error), duckdb.connect(config=DUCKDB) as connection:
-        part = bill.splits(open_file(connection, file))
-        some = f"SELECT 1 FROM raw WHERE {part} LIMIT 1"
-        return bool(part and connection.execute(some).fetchall())
+    with suppress(*UNREADABLE):
+        columns = text_columns(file, bill)
+        if bill.splits and (columns is None or bill.splits(columns)):
+            with _opened(file, bill) as (connection, raw):
+                part = bill.splits(raw.kinds)
+                some = f"SELECT 1 FROM raw WHERE {part} LIMIT 1"
+                return bool(part and connection.execute(some).fetchall())
     return False
 
 
@@ -86,14 +101,15 @@ def _sums(files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str
     """
     found = [pl.DataFrame(schema=SUMS)]
     for file in files:
-        with suppress(duckdb.Error, SourceError), duckdb.connect(config=DUCKDB) as connection:
-            expr = bill.expressions(open_file(connection, file), {}, partial(keys_in, connection))
+        with suppress(*UNREADABLE), _opened(file, bill) as (connection, raw):
+            expr = bill.expressions(raw.kinds, {}, partial(keys_in, connection))
             if "instance" not in expr:
                 continue
-            where = f"{what[1].format_map(expr)} AND {reason_aside(expr, currency)} IS NULL"
+            aside = reason_aside(expr, currency, raw.empty)
             query = (
                 f"SELECT {expr['instance']} AS x_instance, {expr['start']} AS x_start, "
-                f"fsum({expr[what[0]]}) AS cost FROM raw WHERE {where} GROUP BY ALL"
+                f"fsum({expr[what[0]]}) AS cost FROM raw "
+                f"WHERE {what[1].format_map(expr)} AND {aside} IS NULL GROUP BY ALL"
             )
             found.append(connection.sql(query).pl().cast(SUMS))
     return pl.concat(found).group_by("x_instance", "x_start").agg(pl.col("cost").sum())

@@ -185,7 +185,7 @@ class Bill:
 
     expressions: Callable[[Columns, Mapping[str, Sequence[str]], KeysIn], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
-    splits: Callable[[Columns], str | None] = lambda _columns: None
+    splits: Callable[[Columns], str | None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
