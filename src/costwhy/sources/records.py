@@ -217,23 +217,25 @@ def read_documents(file: Path) -> Iterator[tuple[str, bytes | None]]:
 
 def documents(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Place and text of each document of several, in UTF-8; of what is none, each line."""
-    at, line, nth, budget = 0, 1, 0, 4 * len(data)  # what is looked at again is limited
+    whole = memoryview(data)  # slices of it are no copies
+    at, end, line, nth, budget = 0, -1, 1, 0, 4 * len(data)  # how much is looked at again
     while at < len(data):
         start = _skip(data, at)
-        new_lines = data.count(b"\n", at, start)
-        line, nth = line + new_lines, 1 if new_lines or nth == 0 else nth + 1
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        stop = end
-        text = data[start:end].strip()
-        if text and _fault_of(text) is not None and budget > 0:
+        breaks = data.count(b"\n", at, start)
+        line, nth = line + breaks, 1 if breaks or nth == 0 else nth + 1
+        if start > end:
+            end = data.find(b"\n", start)
+            end = len(data) if end < 0 else end
+        at = end
+        if budget > 0 and _fault_of(whole[start:end]) is not None:
             found = _end_of(data, start)
             budget -= (found or len(data)) - start
-            if found is not None and _fault_of(data[start:found]) is None:
-                stop, text = found, data[start:found]
+            if found is not None and _fault_of(whole[start:found]) is None:
+                at = found
+        text = data[start:at].strip()
         if text:
             yield f"line {line}" + (f", document {nth}" if nth > 1 else ""), text
-        line, at = line + data.count(b"\n", start, stop), stop
+        line += data.count(b"\n", start, at)
 
 
 def _skip(data: bytes, at: int) -> int:
@@ -257,7 +259,7 @@ def _end_of(data: bytes, start: int) -> int | None:
     return None
 
 
-def _fault_of(text: bytes) -> str | None:
+def _fault_of(text: bytes | memoryview) -> str | None:
     """Why a text is no JSON document; null: it is one."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)

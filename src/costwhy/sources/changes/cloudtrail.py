@@ -44,11 +44,12 @@ class _Head(msgspec.Struct, rename="camel"):
     event_id: str | None = msgspec.field(default=None, name="eventID")
     read_only: bool | str | None = None
     error_code: str | None = None
+    event_category: str | None = None
     recipient_account_id: str | None = None
 
 
 class _Kind(msgspec.Struct, rename="camel"):
-    """What tells a record that is none of a call."""
+    """What tells a record of another kind."""
 
     event_category: str | None = None
     digest_end_time: str | None = None
@@ -72,10 +73,10 @@ def read_events(
     collector = Collector(CHANGES, "cloudtrail")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
-        if other := _other_kind(text):
-            collector.note(f"{other} are no changes: they were left out")
+        head = _head_of(text)
+        if isinstance(head, str):
+            collector.note(f"CloudTrail's {head} are no changes: they were left out")
             return
-        head = msgspec.json.decode(text, type=_Head)
         time, reads = to_time(to_utc(head.event_time)), head.read_only
         reads = head.event_name.startswith(_READS) if reads is None else reads
         is_change = str(reads).lower() == "false" and not head.error_code
@@ -94,13 +95,19 @@ def read_events(
     return collector.reading()
 
 
-def _other_kind(text: msgspec.Raw | bytes) -> str | None:
-    """What CloudTrail writes besides management events; null: it may be one."""
-    kind = msgspec.json.decode(text, type=_Kind)
-    if kind.digest_end_time:
-        return "CloudTrail's digests"
-    named = kind.event_category not in {None, "Management"}
-    return f"CloudTrail's {clean(str(kind.event_category), 30)} events" if named else None
+def _head_of(text: msgspec.Raw | bytes) -> _Head | str:
+    """What every record has; of what is none of a management event, what it is."""
+    try:
+        head: _Head | _Kind = msgspec.json.decode(text, type=_Head)
+    except msgspec.ValidationError:
+        head = msgspec.json.decode(text, type=_Kind)
+        if head.digest_end_time:
+            return "digests"
+        if head.event_category is None:
+            raise
+    if head.event_category not in {None, "Management"}:
+        return f"{clean(str(head.event_category), 30)} events"
+    return head if isinstance(head, _Head) else msgspec.json.decode(text, type=_Head)
 
 
 def _row(
