@@ -111,7 +111,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     if cube.hourly.is_empty() and cube.set_aside.height:
         found = "; ".join((*said(cube.set_aside), *cube.notes))
         return dict.fromkeys(part.names, f"no row could be read: {found}")
-    run.messages += (*cube.notes, *said(cube.set_aside))
+    run.messages += cube.notes
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
