@@ -89,9 +89,9 @@ def test_an_unknown_type_is_named_with_its_rows_and_money(tmp_path: Path) -> Non
     cube = reduced(write(tmp_path, rows, "legacy.csv"))
     assert cube.totals["EffectiveCost"].sum() == 15.0
     assert told(cube, "USD") == [
-        "line item type (none) is not known: as billed: 1 rows, $4.00",
+        "line item type (none) is not known: as billed: 1 row, $4.00",
         "line item type NewThing [31m is not known: as billed: 2 rows, $5.00",
-        "line item type rifee is not known: as billed: 1 rows, $5.00",
+        "line item type rifee is not known: as billed: 1 row, $5.00",
     ]
 
 

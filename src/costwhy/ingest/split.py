@@ -70,8 +70,12 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     if parts.is_empty():
         return ()
     cost, names = money(float(parts["cost"].sum()), currency), parts["x_instance"].n_unique()
-    what = f"{names} instances of pods or tasks are not in the bill"
-    return (f"{what}: their split cost of {cost} is not counted",)
+    what = (
+        "1 instance of pods or tasks is"
+        if names == 1
+        else f"{names} instances of pods or tasks are"
+    )
+    return (f"{what} not in the bill: their split cost of {cost} is not counted",)
 
 
 @contextmanager
