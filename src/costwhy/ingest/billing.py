@@ -23,6 +23,7 @@ from costwhy.errors import SourceError
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.sql import literal
+from costwhy.sources.cost.tags import KUBERNETES
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT
 
@@ -51,6 +52,7 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube
         "service": mapping.service_tags,
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
+        KUBERNETES: mapping.kubernetes_tags,
     }
     name = literal(str(file).replace("[", "[[]"))
     read = (
@@ -66,14 +68,11 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube
                 str(name): str(kind)
                 for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
             }
+            ask = partial(_ask, connection)
             return replace(
-                _star(
-                    connection,
-                    bill.expressions(columns, tags, partial(_keys_in, connection)),
-                    currency,
-                    file,
-                ),
+                _star(connection, bill.expressions(columns, tags, ask), currency, file),
                 lacking=bill.lacking(columns),
+                notes=bill.notes(columns, tags, ask),
             )
     except duckdb.Error as error:
         raise SourceError(
@@ -83,16 +82,8 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube
         ) from error
 
 
-def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
-    found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
-    row = (
-        connection.execute(
-            f"SELECT {found} FROM (SELECT DISTINCT {keys} AS k FROM raw)"
-        ).fetchall()[0]
-        if names
-        else ()
-    )
-    return {name for name, occurs in zip(names, row, strict=True) if occurs}
+def _ask(connection: Connection, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+    return connection.execute(sql, parameters).fetchall()
 
 
 def _star(connection: Connection, expr: MappingType[str, str], currency: str, file: Path) -> Cube:
@@ -140,7 +131,8 @@ def _reason(expr: MappingType[str, str], currency: str) -> str:
         f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
         f"THEN 'the charge period is missing or no time' {finite} "
         f"WHEN coalesce({other}, {unit}) <> {unit} "
-        f"THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
+        f"THEN 'in ' || {other} || ', the workspace is in {currency}' "
+        f"ELSE {expr.get('aside', 'NULL')} END)"
     )
 
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.lake.charges import spread
+from costwhy.sources.format import Note, add_notes
 
 COSTS = tables.MEASURE_NAMES[:3]
 SEEN_UP_TO = 48  # hours: a longer charge says nothing about the hours that it covers
@@ -22,6 +23,7 @@ class Cube:
 
     totals   billing_period and the cost columns
     lacking  columns that the file lacks, and what that costs
+    notes    what else to know of the file
     """
 
     series: pl.DataFrame
@@ -30,6 +32,7 @@ class Cube:
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
@@ -78,6 +81,7 @@ def merge(cubes: Sequence[Cube]) -> Cube:
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
+        notes=add_notes(note for c in cubes for note in c.notes),
     )
 
 

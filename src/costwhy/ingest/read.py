@@ -99,6 +99,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     run.totals.append(cube.totals)
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
+    run.hints += [f"{source.path}: {note}" for note in cube.notes]
     whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))

@@ -6,18 +6,19 @@ two: they were not over, or not complete.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import polars as pl
 
 from costwhy.sources.files import Files
 from costwhy.sources.reading import REVISION, Reading
+from costwhy.text import one_line
 
 NEWEST = 2  # Days that are asked again
 HALF = 32  # Characters of a digest that say how a day was read; the other half says what came
@@ -169,21 +170,69 @@ def of_day(reading: Reading, day: date, column: str) -> Reading:
 
 
 Columns = Mapping[str, str]  # The columns of a billing file and their DuckDB types
-# Which of some tag keys occur; the first argument is SQL that lists the keys of a row
-KeysIn = Callable[[str, Sequence[str]], set[str]]
+Tags = Mapping[str, Sequence[str]]  # The tag keys that name service, team, budget_owner
+
+
+class Ask(Protocol):
+    """Runs SQL on a billing file, which is the view `raw`, and returns all rows."""
+
+    def __call__(self, sql: str, parameters: Sequence[object] = (), /) -> list[tuple[Any, ...]]: ...
+
+
+@dataclass(frozen=True)
+class Note:
+    """What to know of a bill that was read; notes of one text are added up over its files.
+
+    text     a template that may name {rows}, {of}, {cost} and {example}
+    rows     line items that it is about
+    of       line items of the file
+    cost     their money, in the currency of the workspace
+    example  the first of them
+    """
+
+    text: str
+    rows: int
+    of: int
+    cost: float = 0.0
+    example: str = ""
+
+    def __str__(self) -> str:
+        return self.text.format(
+            rows=f"{self.rows:,}",
+            of=f"{self.of:,}",
+            cost=f"{self.cost:,.2f}",
+            example=one_line(self.example, 60),
+        )
+
+
+def add_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """One note for each text, with the counts and the money of all of them."""
+    found: dict[str, list[Note]] = {}
+    for note in notes:
+        found.setdefault(note.text, []).append(note)
+    return tuple(
+        replace(
+            same[0],
+            rows=sum(n.rows for n in same),
+            of=sum(n.of for n in same),
+            cost=sum(n.cost for n in same),
+        )
+        for same in found.values()
+    )
 
 
 @dataclass(frozen=True)
 class Bill:
     """How DuckDB reads a billing file.
 
-    expressions  SQL for each column that the reduction needs; the tag keys of service, team and
-                 budget_owner are the second argument
+    expressions  SQL for each column that the reduction needs
     lacking      which columns a file lacks, and what that costs
+    notes        what else to know of the file; asked after `expressions`
     """
 
-    expressions: Callable[[Columns, Mapping[str, Sequence[str]], KeysIn], dict[str, str]]
+    expressions: Callable[[Columns, Tags, Ask], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
+    notes: Callable[[Columns, Tags, Ask], tuple[Note, ...]] = lambda *_: ()
 
 
 @dataclass(frozen=True, kw_only=True)

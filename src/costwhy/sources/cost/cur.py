@@ -18,15 +18,14 @@ from functools import partial
 from costwhy.sources.cost.exports import bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
-    first_tag,
     literal,
     number,
-    quoted,
     require,
     text,
     time,
 )
-from costwhy.sources.format import Bill, KeysIn
+from costwhy.sources.cost.tags import find_tags, first_of, unreadable_tags
+from costwhy.sources.format import Ask, Bill, Columns, Note, Tags
 
 LINE = "line_item_line_item_type"
 CATEGORY = {
@@ -50,9 +49,7 @@ REQUIRED = (
 )
 
 
-def expressions(
-    columns: Mapping[str, str], tags: Mapping[str, Sequence[str]], _keys_in: KeysIn
-) -> dict[str, str]:
+def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
     """SQL for each column that the reduction needs; see `focus.expressions`."""
     names = {_snake(name): name for name in columns}
     require(
@@ -63,7 +60,7 @@ def expressions(
     words, amount, moment = (
         partial(_column, read, columns, names) for read in (text, number, time)
     )
-    product = partial(first_tag, columns, names.get("product", "product"))
+    product = partial(first_of, columns, names.get("product", "product"))
     kind = words(LINE)
     return (
         _texts(words, product)
@@ -82,7 +79,7 @@ def expressions(
                 )
             ),
         }
-        | {name: _tag(columns, names, keys) for name, keys in tags.items()}
+        | find_tags(columns, tags, ask, _tag_columns(names))
     )
 
 
@@ -168,21 +165,13 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub("[/:]", "_", name)).lower()
 
 
-def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[str]) -> str:
-    """The first tag that a row has: in columns of their own (legacy CUR), or in the map."""
-    by_column = {
-        snake.removeprefix("resource_tags_").removeprefix("user_"): name
-        for snake, name in names.items()
-        if snake.startswith("resource_tags_")
-    }
-    own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
-    variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
-    return coalesce(
-        [
-            *(f"nullif({quoted(column)}, '')" for column in own),
-            first_tag(columns, names.get("resource_tags", "resource_tags"), variants),
-        ]
-    )
+def _tag_columns(names: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(names[name] for name in ("resource_tags", "tags") if name in names)
 
 
-FORMAT = bill_format(bill=Bill(expressions))
+def notes(columns: Columns, _tags: Tags, ask: Ask) -> tuple[Note, ...]:
+    """What else to know of a file."""
+    return unreadable_tags(columns, ask, _tag_columns({_snake(name): name for name in columns}))
+
+
+FORMAT = bill_format(bill=Bill(expressions, notes=notes))

@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from costwhy.errors import SourceError
 
+MACHINE_NULLS = ("null", "none", "\\n")  # what programs write for nothing
+WRITTEN_NULLS = ("n/a", "nan", "-")  # what people write; in a column of numbers it is told
+
 
 def require(columns: Mapping[str, str], names: Sequence[str], what: str) -> None:
     """Raises SourceError for the first of these columns that the file lacks."""
@@ -30,6 +33,15 @@ def coalesce(parts: Sequence[str]) -> str:
     """The first that is not null; parts that are always null are left out."""
     kept = [part for part in parts if not part.startswith("NULL::")] or [parts[0]]
     return kept[0] if len(kept) == 1 else f"coalesce({', '.join(kept)})"
+
+
+def null_words(sql: str) -> str:
+    r"""A text whose words for nothing are null: `NULL`, `None`, `\N`, `N/A`, `NaN`, `-`, blanks."""
+    words = ", ".join(literal(word) for word in ("", *MACHINE_NULLS, *WRITTEN_NULLS))
+    return (
+        f"CASE WHEN (strlen({sql}) <= 4 OR starts_with({sql}, ' ')) "
+        f"AND lower(trim({sql})) IN ({words}) THEN NULL ELSE {sql} END"
+    )
 
 
 def text(columns: Mapping[str, str], name: str) -> str:
@@ -63,32 +75,3 @@ def time(columns: Mapping[str, str], name: str) -> str:
             f"ELSE TRY_CAST({column} AS TIMESTAMP) END"
         )
     return f"timezone('UTC', {column})" if "TIME ZONE" in kind else f"CAST({column} AS TIMESTAMP)"
-
-
-def tag_keys(columns: Mapping[str, str], name: str) -> str:
-    """SQL that lists the keys of a tag column: one list for each row."""
-    return (
-        f"map_keys({quoted(name)})"
-        if columns[name].startswith("MAP")
-        else f"json_keys({as_json(columns, name)})"
-    )
-
-
-def as_json(columns: Mapping[str, str], name: str) -> str:
-    """A column of JSON text, or a struct, as JSON; null where it is none."""
-    return (
-        f"TRY_CAST({text(columns, name)} AS JSON)"
-        if columns[name] == "VARCHAR"
-        else f"to_json({quoted(name)})"
-    )
-
-
-def first_tag(columns: Mapping[str, str], name: str, keys: Sequence[str]) -> str:
-    """The value of the first tag that is there and not empty."""
-    if name not in columns or not keys:
-        return "NULL::VARCHAR"
-    if columns[name].startswith("MAP"):
-        return coalesce([f"nullif({quoted(name)}[{literal(key)}], '')" for key in keys])
-    pointers = [literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys]
-    values = (f"json_extract_string({as_json(columns, name)}, {pointer})" for pointer in pointers)
-    return coalesce([f"nullif({value}, '')" for value in values])
