@@ -12,6 +12,7 @@ A key is found as people write it: exactly, without the prefix of an export (`us
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from costwhy.sources.cost.sql import coalesce, literal, null_words, quoted, text
 from costwhy.sources.cost.tag_text import KEYS, VALUES, read_tags
@@ -99,7 +100,7 @@ def find_tags(columns: Columns, wanted: Tags, ask: Ask, places: Sequence[str]) -
 
 
 def _values(place: _Place, name: str, keys: Sequence[str]) -> list[str]:
-    nearest = dict.fromkeys(key for wanted in keys for key in find_keys(wanted, place.keys))
+    nearest = _nearest(tuple(keys), tuple(place.keys))
     return [place.other(name), *(place.value(key) for key in nearest)]
 
 
@@ -166,9 +167,15 @@ def _as_text(columns: Columns, name: str) -> str:
 
 
 def _of_text(columns: Columns, name: str, wanted: Tags, ask: Ask) -> _Place:
-    """Flat JSON objects by DuckDB; each different text of another form once, in a table."""
+    """Flat JSON objects by DuckDB; each different text of another form once, in a table.
+
+    Azure leaves out the braces of an object.
+    """
     column, seen, table = _as_text(columns, name), _table("seen", name), _table("read", name)
-    json = f"TRY_CAST({column} AS JSON)"
+    braced = (
+        f"CASE WHEN starts_with({column}, '\"') THEN '{{' || {column} || '}}' ELSE {column} END"
+    )
+    json = f"TRY_CAST({braced} AS JSON)"
     flat = (
         f"coalesce(json_type({json}) = 'OBJECT', false) "
         f"AND NOT contains({column}, '[') AND NOT contains(substr(ltrim({column}), 2), '{{')"
@@ -226,7 +233,12 @@ def _row(one: str, wanted: Tags) -> tuple[str | bool | None, ...]:
 
 
 def _first(tags: Mapping[str, str], keys: Sequence[str]) -> str | None:
-    return next((tags[key] for wanted in keys for key in find_keys(wanted, tags)), None)
+    return next((tags[key] for key in _nearest(tuple(keys), tuple(tags))), None)
+
+
+@lru_cache(maxsize=4096)  # many texts have the same keys
+def _nearest(wanted: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key for one in wanted for key in find_keys(one, keys)))
 
 
 # ---------------------------------------------------------------- what cannot be read
