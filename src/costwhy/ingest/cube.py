@@ -5,15 +5,16 @@ overview it has an equal part on each day and in each hour.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from costwhy import tables
 from costwhy.lake.charges import spread
-from costwhy.sources.format import Note, add_notes
+from costwhy.text import money, one_line
 
 COSTS = tables.MEASURE_NAMES[:3]
+ODD = {"note": pl.String, "n": pl.Int64, "BilledCost": pl.Float64}
 SEEN_UP_TO = 48  # hours: a longer charge says nothing about the hours that it covers
 
 
@@ -23,7 +24,8 @@ class Cube:
 
     totals   billing_period and the cost columns
     lacking  columns that the file lacks, and what that costs
-    notes    what else to know of the file
+    odd      what is odd about how rows count (note), with their number (n) and BilledCost
+    notes    what whoever runs ingest should know of the files
     """
 
     series: pl.DataFrame
@@ -32,7 +34,8 @@ class Cube:
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
+    odd: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ODD))
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
@@ -80,9 +83,18 @@ def merge(cubes: Sequence[Cube]) -> Cube:
         daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
+        odd=_added([c.odd for c in cubes], "note"),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
-        notes=add_notes(note for c in cubes for note in c.notes),
+        notes=tuple(one for c in cubes for one in c.notes),
     )
+
+
+def told(cube: Cube, currency: str) -> list[str]:
+    """What is odd in a cube, with their rows and money."""
+    return [
+        f"{one_line(note, 300)}: {rows:,} rows, {money(billed, currency)}"
+        for note, rows, billed in cube.odd.sort("note").select(list(ODD)).iter_rows()
+    ]
 
 
 def _added(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:

@@ -10,10 +10,12 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest.aside import said
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period
+from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.find import parts_of
+from costwhy.ingest.split import find_shares
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
 from costwhy.tables import SET_ASIDE
@@ -22,7 +24,11 @@ Faults = dict[str, str]  # Names of files that could not be read, with the reaso
 
 
 def read_files(source: Source, run: Run) -> None:
-    """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
+    """All parts that are new or changed.
+
+    Raises SourceError where no file of a bill could be read, ever; of any other source that is a
+    message: a bill alone still has answers.
+    """
     any_sound, faults = False, Faults()
     for part in parts_of(source, run.workspace):
         if run.known.get(part.name) == part.digest or part.name in run.batch.records:
@@ -41,11 +47,11 @@ def read_files(source: Source, run: Run) -> None:
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
-        raise SourceError(
-            f"`{source.key}.path`: nothing at {source.path} could be read",
-            found=f"{PurePosixPath(name).name}: {reason}",
-            fix="deliver them again; the lake is as before",
-        )
+        problem = f"`{source.key}.path`: nothing at {source.path} could be read"
+        first = f"{PurePosixPath(name).name}: {reason}"
+        if source.format.bill:
+            raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
+        run.messages.append(f"{problem}, the other sources were. {first}")
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
@@ -84,19 +90,27 @@ def _read_part(source: Source, part: Part, run: Run) -> Faults:
 def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """A period is a delivery; where paths name none, each period that the rows name."""
     cubes, faults, workspace = list[Cube](), Faults(), run.workspace
+    shares, notes = find_shares(part.files, bill, workspace.currency, run.batch.spool)
     for file, name in zip(part.files, part.names, strict=True):
         try:
-            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
         except SourceError as error:
-            faults[name] = f"{error.problem}. {error.found}"
+            faults[name] = ". ".join(
+                part
+                for part in (error.problem, error.found, error.fix and f"To do: {error.fix}")
+                if part
+            )
         run.tell(file.name, 1)
     if faults:
         return faults
     cube = merge(cubes)
     if cube.hourly.is_empty() and cube.set_aside.height:
-        return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
+        found = "; ".join((*said(cube.set_aside), *cube.notes))
+        return dict.fromkeys(part.names, f"no row could be read: {found}")
+    run.messages += (*cube.notes, *said(cube.set_aside))
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
+    run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
     run.hints += [f"{source.path}: {note}" for note in cube.notes]

@@ -6,8 +6,8 @@ two: they were not over, or not complete.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,6 @@ import polars as pl
 
 from costwhy.sources.files import Files
 from costwhy.sources.reading import REVISION, Reading
-from costwhy.text import one_line
 
 NEWEST = 2  # Days that are asked again
 HALF = 32  # Characters of a digest that say how a day was read; the other half says what came
@@ -180,59 +179,20 @@ class Ask(Protocol):
 
 
 @dataclass(frozen=True)
-class Note:
-    """What to know of a bill that was read; notes of one text are added up over its files.
-
-    text     a template that may name {rows}, {of}, {cost} and {example}
-    rows     line items that it is about
-    of       line items of the file
-    cost     their money, in the currency of the workspace
-    example  the first of them
-    """
-
-    text: str
-    rows: int
-    of: int
-    cost: float = 0.0
-    example: str = ""
-
-    def __str__(self) -> str:
-        return self.text.format(
-            rows=f"{self.rows:,}",
-            of=f"{self.of:,}",
-            cost=f"{self.cost:,.2f}",
-            example=one_line(self.example, 60),
-        )
-
-
-def add_notes(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """One note for each text, with the counts and the money of all of them."""
-    found: dict[str, list[Note]] = {}
-    for note in notes:
-        found.setdefault(note.text, []).append(note)
-    return tuple(
-        replace(
-            same[0],
-            rows=sum(n.rows for n in same),
-            of=sum(n.of for n in same),
-            cost=sum(n.cost for n in same),
-        )
-        for same in found.values()
-    )
-
-
-@dataclass(frozen=True)
 class Bill:
     """How DuckDB reads a billing file.
 
-    expressions  SQL for each column that the reduction needs
+    require      raises SourceError for a required column that is missing
+    expressions  SQL for each column that the reduction needs, and of what else there is to say:
+                 `aside` why a row does not count, `note` what is odd about how it counts
     lacking      which columns a file lacks, and what that costs
-    notes        what else to know of the file; asked after `expressions`
+    splits       whether rows may be parts of an instance's cost, which other rows have whole
     """
 
+    require: Callable[[Columns], None]
     expressions: Callable[[Columns, Tags, Ask], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
-    notes: Callable[[Columns, Tags, Ask], tuple[Note, ...]] = lambda *_: ()
+    splits: Callable[[Columns], bool] = lambda _columns: False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,84 +2,83 @@
 
 CUR 2.0 has snake_case columns and maps (`resource_tags`, `product`). Legacy CUR has
 `lineItem/UsageStartDate` in CSV, and in Parquet snake_case with one column for each tag.
-EffectiveCost follows AWS's rules for amortised cost:
-
-    SavingsPlanCoveredUsage              savings plan effective cost
-    DiscountedUsage                      reservation effective cost
-    SavingsPlanNegation, upfront fees    0
-    RIFee, SavingsPlanRecurringFee       the unused part only
-    all else                             unblended cost
+`effective.py` has the rules of cost, for each type of line item.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+from costwhy.sources.cost import effective
+from costwhy.sources.cost.effective import (
+    CATEGORY,
+    COVERED,
+    DISCOUNTS,
+    UNUSED,
+    USAGE,
+    Lines,
+    one_of,
+)
 from costwhy.sources.cost.exports import bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     literal,
+    month,
     number,
     require,
     text,
     time,
 )
-from costwhy.sources.cost.tags import find_tags, first_of, unreadable_tags
-from costwhy.sources.format import Ask, Bill, Columns, Note, Tags
-
-LINE = "line_item_line_item_type"
-CATEGORY = {
-    "Usage": "Usage",
-    "DiscountedUsage": "Usage",
-    "SavingsPlanCoveredUsage": "Usage",
-    "Fee": "Purchase",
-    "RIFee": "Purchase",
-    "SavingsPlanRecurringFee": "Purchase",
-    "SavingsPlanUpfrontFee": "Purchase",
-    "Tax": "Tax",
-    "Credit": "Credit",
-}
-
+from costwhy.sources.cost.tags import both_notes, find_tags, first_of, tag_note
+from costwhy.sources.format import Ask, Bill, Columns, Tags
 
 REQUIRED = (
     "line_item_usage_start_date",
-    LINE,
-    "line_item_unblended_cost",
+    effective.TYPE,
+    effective.UNBLENDED,
     "line_item_currency_code",
 )
 
 
-def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
-    """SQL for each column that the reduction needs; see `focus.expressions`."""
-    names = {_snake(name): name for name in columns}
+def _require(columns: Columns) -> None:
+    names = _names(columns)
     require(
-        {**columns, **{snake: columns[name] for snake, name in names.items()}},
+        {**columns, **{snake: "" for snake in REQUIRED if _plain(snake) in names}},
         REQUIRED,
         "Cost and Usage Report",
     )
-    words, amount, moment = (
-        partial(_column, read, columns, names) for read in (text, number, time)
+
+
+def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
+    """SQL for each column that the reduction needs; see `focus.expressions`."""
+    _require(columns)
+    names = _names(columns)
+    words, amount, moment, begins = (
+        partial(_column, read, columns, names) for read in (text, number, time, month)
     )
+    lines = Lines(lambda snake: _plain(snake) in names, words, amount, net=False)
+    if lines.has(effective.NET):
+        has_net = f"SELECT 1 FROM raw WHERE {amount(effective.NET)} IS NOT NULL LIMIT 1"
+        lines = replace(lines, net=bool(ask(has_net)))
+    places = tuple(names[name] for name in ("resourcetags", "tags") if name in names)
     product = partial(first_of, columns, names.get("product", "product"))
-    kind = words(LINE)
     return (
         _texts(words, product)
-        | _kinds(kind, words, amount)
+        | _kinds(lines)
         | {
             "start": moment("line_item_usage_start_date"),
-            "end": moment("line_item_usage_end_date"),
+            "end": _end(lines, moment),
             "period": coalesce(
-                [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
+                [begins("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),
-            "EffectiveCost": _effective(kind, amount),
-            "BilledCost": amount("line_item_unblended_cost"),
-            "ListCost": "coalesce({}, 0)".format(
-                coalesce(
-                    [amount("pricing_public_on_demand_cost"), amount("line_item_unblended_cost")]
-                )
-            ),
+            "EffectiveCost": lines.effective,
+            "BilledCost": lines.billed,
+            "ListCost": _list(lines),
         }
-        | find_tags(columns, tags, ask, _tag_columns(names))
+        | lines.split
+        | find_tags(columns, tags, ask, places)
+        | {"note": both_notes(lines.note, tag_note(columns, ask, places))}
     )
 
 
@@ -92,7 +91,25 @@ def _column(
     names: Mapping[str, str],
     snake: str,
 ) -> str:
-    return read(columns, names.get(snake, snake))
+    return read(columns, names.get(_plain(snake), snake))
+
+
+def _end(lines: Lines, moment: Sql) -> str:
+    """The end of the charge period; of a fee that is paid at once, none.
+
+    A reservation's upfront fee ends with its term, in a year or three: it is a charge of one hour.
+    """
+    end, last = moment("line_item_usage_end_date"), moment("bill_billing_period_end_date")
+    return f"CASE WHEN {lines.upfront} OR {end} > {last} + INTERVAL 1 DAY THEN NULL ELSE {end} END"
+
+
+def _list(lines: Lines) -> str:
+    """At list prices: a negation or a discount has none of its own."""
+    public = coalesce(
+        [lines.amount("pricing_public_on_demand_cost"), lines.amount(effective.UNBLENDED)]
+    )
+    none = one_of(lines.kind, ("savingsplannegation", *DISCOUNTS))
+    return f"CASE WHEN {none} THEN 0 ELSE coalesce({public}, 0) END"
 
 
 def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str]:
@@ -121,57 +138,39 @@ def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str
     }
 
 
-def _kinds(kind: str, words: Sql, amount: Sql) -> dict[str, str]:
-    usage = f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
-    covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
-    unused = f"{kind} IN ('RIFee', 'SavingsPlanRecurringFee')"
-    spot = f"{words('line_item_usage_type')} LIKE '%SpotUsage%'"
+def _kinds(lines: Lines) -> dict[str, str]:
+    kind, usage, covered = lines.kind, one_of(lines.kind, USAGE), one_of(lines.kind, COVERED)
+    spot = f"{lines.words('line_item_usage_type')} LIKE '%SpotUsage%'"
     cases = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in CATEGORY.items())
+    used = lines.amount("line_item_usage_amount")
+    if lines.split:
+        used = coalesce([lines.amount("split_line_item_split_usage"), used])
     return {
         "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
         "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {spot} THEN 'Dynamic' "
         f"WHEN {usage} THEN 'Standard' END",
         "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' "
-        f"WHEN {unused} THEN 'Unused' END",
-        "ConsumedUnit": f"CASE WHEN {usage} THEN {words('pricing_unit')} END",
-        "ConsumedQuantity": f"CASE WHEN {usage} THEN {amount('line_item_usage_amount')} END",
+        f"WHEN {one_of(kind, UNUSED)} THEN 'Unused' END",
+        "ConsumedUnit": f"CASE WHEN {usage} THEN {lines.words('pricing_unit')} END",
+        "ConsumedQuantity": f"CASE WHEN {usage} THEN {used} END",
     }
 
 
-def _effective(kind: str, amount: Sql) -> str:
-    def known(name: str) -> str:
-        return f"coalesce({amount(name)}, 0)"
+def _names(columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns by their names without case and signs: all spellings of AWS are the same there.
 
-    reserved = (
-        f"{known('reservation_unused_amortized_upfront_fee_for_billing_period')} "
-        f"+ {known('reservation_unused_recurring_fee')}"
-    )
-    plan = (
-        f"greatest({known('savings_plan_total_commitment_to_date')} "
-        f"- {known('savings_plan_used_commitment')}, 0)"
-    )
-    return (
-        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' "
-        f"THEN {known('savings_plan_savings_plan_effective_cost')} "
-        f"WHEN 'DiscountedUsage' THEN {known('reservation_effective_cost')} "
-        f"WHEN 'SavingsPlanNegation' THEN 0 WHEN 'SavingsPlanUpfrontFee' THEN 0 "
-        f"WHEN 'RIFee' THEN {reserved} WHEN 'SavingsPlanRecurringFee' THEN {plan} "
-        f"ELSE {amount('line_item_unblended_cost')} END"
-    )
+    `reservation/ReservationARN` of CSV, `reservation_reservation_a_r_n` of Parquet, capitals of a
+    database. Of two the first.
+    """
+    return {_plain(name): name for name in reversed(list(columns))}
 
 
-def _snake(name: str) -> str:
-    """lineItem/UsageStartDate is line_item_usage_start_date."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub("[/:]", "_", name)).lower()
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _tag_columns(names: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(names[name] for name in ("resource_tags", "tags") if name in names)
+def _splits(columns: Mapping[str, str]) -> bool:
+    return _plain(effective.PARENT) in _names(columns)
 
 
-def notes(columns: Columns, _tags: Tags, ask: Ask) -> tuple[Note, ...]:
-    """What else to know of a file."""
-    return unreadable_tags(columns, ask, _tag_columns({_snake(name): name for name in columns}))
-
-
-FORMAT = bill_format(bill=Bill(expressions, notes=notes))
+FORMAT = bill_format(bill=Bill(_require, expressions, splits=_splits))

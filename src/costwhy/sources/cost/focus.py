@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from costwhy.sources.cost.exports import bill_format
-from costwhy.sources.cost.shares import SPLIT, charges_beside_shares, whole_charges
-from costwhy.sources.cost.sql import coalesce, literal, number, require, text, time
-from costwhy.sources.cost.tags import find_tags, own_columns, unreadable_tags
-from costwhy.sources.format import Ask, Bill, Columns, Note, Tags
+from costwhy.sources.cost.shares import SHARE, SPLIT, whole_charges
+from costwhy.sources.cost.sql import coalesce, literal, month, number, require, text, time
+from costwhy.sources.cost.tags import NOTHING, both_notes, find_tags, own_columns, tag_note
+from costwhy.sources.format import Ask, Bill, Columns, Tags
 from costwhy.tables import DIMENSION_NAMES
 
 TEXT = tuple(name for name in DIMENSION_NAMES if name not in {"service", "team", "budget_owner"})
@@ -57,6 +57,10 @@ LACKS = (
     ("SubAccountId", "accounts are not told apart"),
     ("Tags", "no row names its service or its team"),
 )
+STANDS_IN = (
+    "EffectiveCost is empty in the whole file and BilledCost stands in for it, so that what a "
+    "commitment costs is where it was billed"
+)
 # Words of FOCUS 1.0-preview, as those of 1.0
 PRICING = {"On-Demand": "Standard", "Commitment-Based": "Committed"}
 STATUS = {"Used Commitment": "Used", "Unused Commitment": "Unused"}
@@ -71,23 +75,28 @@ def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
 
     Raises SourceError naming a required column that is missing.
     """
+    require_columns(columns)
     names = _names(columns)
-    _require(columns, names)
+    places = _places(names)
     words, amount, moment = (partial(_first, read, columns, names) for read in (text, number, time))
+    costs, note = _costs(columns, names, amount, ask)
+    aside, doubt = whole_charges(columns, names, ask)
     return (
         {name: words(name) for name in (*TEXT, "BillingCurrency")}
         | _kinds(words, amount)
-        | _costs(columns, names, ask)
+        | costs
         | {
-            "ResourceId": coalesce([words("AllocatedResourceId"), words("ResourceId")]),
+            "ResourceId": coalesce([words(SHARE), words("ResourceId")]),
             "start": moment("ChargePeriodStart"),
             "end": moment("ChargePeriodEnd"),
-            "period": moment("BillingPeriodStart"),
+            "period": coalesce(
+                [_first(month, columns, names, "BillingPeriodStart"), moment("ChargePeriodStart")]
+            ),
             "ListCost": f"coalesce({amount('ListCost')}, 0)",
             "ConsumedQuantity": amount("ConsumedQuantity"),
-            "aside": whole_charges(columns, names, ask),
         }
-        | find_tags(columns, tags, ask, _places(names))
+        | find_tags(columns, tags, ask, places)
+        | {"aside": aside, "note": both_notes(note, doubt, tag_note(columns, ask, places))}
     )
 
 
@@ -100,16 +109,6 @@ def lacking(columns: Columns) -> tuple[str, ...]:
         for shown, cost in LACKS
         if not any(name in names for name in _stand_ins(shown.split()[0]))
         and not (shown == "Tags" and tagged)
-    )
-
-
-def notes(columns: Columns, _tags: Tags, ask: Ask) -> tuple[Note, ...]:
-    """What else to know of a file; asked after `expressions`."""
-    names = _names(columns)
-    return (
-        *_stood_in(columns, names, ask),
-        *charges_beside_shares(columns, names, ask),
-        *unreadable_tags(columns, ask, _places(names)),
     )
 
 
@@ -142,7 +141,9 @@ def _first(
     return coalesce([read(columns, names.get(one, one)) for one in _stand_ins(name)])
 
 
-def _require(columns: Columns, names: Mapping[str, str]) -> None:
+def require_columns(columns: Columns) -> None:
+    """Raises SourceError where a column is missing without which there is no bill."""
+    names = _names(columns)
     cost = next((n for n in ("EffectiveCost", "AmortizedCost", "BilledCost") if n in names), None)
     currency = next((n for n in _stand_ins("BillingCurrency") if n in names), "BillingCurrency")
     for name in ("ChargePeriodStart", currency, cost or "EffectiveCost"):
@@ -152,37 +153,19 @@ def _require(columns: Columns, names: Mapping[str, str]) -> None:
 # ---------------------------------------------------------------- money
 
 
-def _costs(columns: Columns, names: Mapping[str, str], ask: Ask) -> dict[str, str]:
-    """EffectiveCost and BilledCost; the one stands in for the other in a file that has only one."""
-    effective, billed = (
-        _first(number, columns, names, name) for name in ("EffectiveCost", "BilledCost")
-    )
-    if not _any(effective, ask):
-        return {"EffectiveCost": billed, "BilledCost": billed}
-    return {
-        "EffectiveCost": effective,
-        "BilledCost": billed if "BilledCost" in names else effective,
-    }
+def _costs(
+    columns: Columns, names: Mapping[str, str], amount: Callable[[str], str], ask: Ask
+) -> tuple[dict[str, str], str]:
+    """EffectiveCost and BilledCost, and a note where the one stands in for the other.
 
-
-def _any(cost: str, ask: Ask) -> bool:
-    """Whether any row has it."""
-    return not cost.startswith("NULL::") and bool(
-        ask(f"SELECT 1 FROM raw WHERE isfinite({cost}) LIMIT 1")
-    )
-
-
-def _stood_in(columns: Columns, names: Mapping[str, str], ask: Ask) -> tuple[Note, ...]:
-    costs = (_first(number, columns, names, name) for name in ("EffectiveCost", "BilledCost"))
-    effective, billed = costs
-    if "BilledCost" not in names or _any(effective, ask):
-        return ()
-    ((rows, cost),) = ask(f"SELECT count({billed}), coalesce(sum({billed}), 0) FROM raw")
-    words = (
-        "EffectiveCost is empty in all of {rows} rows, BilledCost stands in for it: {cost}; "
-        "what commitments cost is then where they are billed"
-    )
-    return (Note(words, rows, rows, cost),) if rows else ()
+    It does in a file that has only one of them. A single row without one is set aside.
+    """
+    effective, billed = amount("EffectiveCost"), amount("BilledCost")
+    written = _first(text, columns, names, "EffectiveCost")
+    if "BilledCost" in names and not ask(f"SELECT 1 FROM raw WHERE {written} IS NOT NULL LIMIT 1"):
+        return {"EffectiveCost": billed, "BilledCost": billed}, literal(STANDS_IN)
+    costs = {"EffectiveCost": effective, "BilledCost": billed}
+    return costs | ({} if "BilledCost" in names else {"BilledCost": effective}), NOTHING
 
 
 # ---------------------------------------------------------------- kinds of charges
@@ -216,4 +199,4 @@ def _renamed(sql: str, words: Mapping[str, str], *, keep: bool = True) -> str:
     return f"CASE {sql} {cases} {f'ELSE {sql} ' if keep else ''}END"
 
 
-FORMAT = bill_format(bill=Bill(expressions, lacking, notes))
+FORMAT = bill_format(bill=Bill(require_columns, expressions, lacking))

@@ -10,7 +10,7 @@ not marked as split, or the shares' own ratios add up to one. The charge is then
 from collections.abc import Mapping
 
 from costwhy.sources.cost.sql import literal, number, text
-from costwhy.sources.format import Ask, Columns, Note
+from costwhy.sources.format import Ask, Columns
 
 SHARE, METHOD, DETAILS = "AllocatedResourceId", "AllocatedMethodId", "AllocatedMethodDetails"
 # What a share has of its charge
@@ -20,40 +20,35 @@ SAME = (
     *("PricingCategory", "CommitmentDiscountId", "CommitmentDiscountStatus"),
     *("ServiceName", "ResourceId", "RegionId", "SkuId", "SkuPriceId"),
 )
-NO_REASON = "NULL::VARCHAR"
 SPLIT = (SHARE, METHOD, DETAILS, *SAME)
 WHOLE = "it is the whole of a charge whose shares are in the file too (AllocatedResourceId)"
+DOUBT = (
+    "it equals the sum of its shares (AllocatedResourceId) and counts beside them, as what nobody "
+    "used; if it is the whole charge, it counts twice"
+)
 SURE = 3  # charges that all equal the sum of their shares
+NOTHING = "NULL::VARCHAR"
 _TABLE = '"charges beside shares"'
 
 
-def whole_charges(columns: Columns, names: Mapping[str, str], ask: Ask) -> str:
-    """SQL: why a row does not count, where it is a whole charge beside its shares; else null."""
+def whole_charges(columns: Columns, names: Mapping[str, str], ask: Ask) -> tuple[str, str]:
+    """SQL of why a row does not count, and of what is odd about it; each null in other rows.
+
+    The first is for the whole of a charge whose shares count, the second for what may be one.
+    """
     if SHARE not in names:
-        return NO_REASON
+        return NOTHING, NOTHING
     _find(columns, names, ask)
-    ((charges, equal, marked),) = ask(
-        "SELECT count(*), count(*) FILTER (WHERE equal), count(*) FILTER (WHERE whole) "
-        f"FROM {_TABLE}"
+    counts = "SELECT count(*), count(*) FILTER (equal), count(*) FILTER (whole)"
+    ((charges, equal, whole),) = ask(f"{counts} FROM {_TABLE}")
+    if not equal:
+        return NOTHING, NOTHING
+    sure = equal == charges and (charges >= SURE or whole)
+    said = (
+        f"CASE WHEN {text(columns, names[SHARE])} IS NULL AND {_key(columns, names)} IN "
+        f"(SELECT key FROM {_TABLE} WHERE equal) THEN {literal(WHOLE if sure else DOUBT)} END"
     )
-    if not charges or equal < charges or (charges < SURE and not marked):
-        return NO_REASON
-    return (
-        f"CASE WHEN {text(columns, names[SHARE])} IS NULL AND {_key(columns, names)} "
-        f"IN (SELECT key FROM {_TABLE}) THEN {literal(WHOLE)} END"
-    )
-
-
-def charges_beside_shares(columns: Columns, names: Mapping[str, str], ask: Ask) -> tuple[Note, ...]:
-    """A note where charges may count twice; asked after `whole_charges`."""
-    if SHARE not in names or whole_charges(columns, names, ask) != NO_REASON:
-        return ()
-    ((rows, cost),) = ask(f"SELECT count(*), sum(cost) FROM {_TABLE} WHERE equal")
-    words = (
-        "{rows} charges equal the sum of their shares (AllocatedResourceId) and count beside them, "
-        "as parts that nobody used: {cost}; if they are the whole charges, this is twice"
-    )
-    return (Note(words, rows, rows, cost),) if rows else ()
+    return (said, NOTHING) if sure else (NOTHING, said)
 
 
 def _find(columns: Columns, names: Mapping[str, str], ask: Ask) -> None:

@@ -18,11 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from costwhy.sources.cost.sql import MACHINE_NULLS, WRITTEN_NULLS
+from costwhy.sources.cost.sql import NULLS
 
 KEYS = frozenset({"key", "name", "k", "tagkey", "tag_key", "tagname", "tag_name", "label"})
 VALUES = frozenset({"value", "v", "val", "tagvalue", "tag_value", "string_value"})
-NOTHING = frozenset({"", *MACHINE_NULLS, *WRITTEN_NULLS})
+NOTHING = frozenset(word.lower() for word in NULLS)
 WRAPPED = frozenset({"key_value", "entries", "map", "tags", "labels"})  # around a list of pairs
 LONGEST = 65_536  # characters
 DEEPEST = 4  # texts in texts

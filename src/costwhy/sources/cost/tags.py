@@ -16,7 +16,8 @@ from functools import lru_cache
 
 from costwhy.sources.cost.sql import coalesce, literal, null_words, quoted, text
 from costwhy.sources.cost.tag_text import KEYS, VALUES, read_tags
-from costwhy.sources.format import Ask, Columns, Note, Tags
+from costwhy.sources.format import Ask, Columns, Tags
+from costwhy.text import one_line
 
 KUBERNETES = "kubernetes"  # tag keys that name the service of a pod's share
 OWN = re.compile(r"(?:x_)?(?:resource_?)?(?:tag|label)s?[/_:. ]+(.+)", re.IGNORECASE)
@@ -89,14 +90,14 @@ def find_tags(columns: Columns, wanted: Tags, ask: Ask, places: Sequence[str]) -
 
     The keys of KUBERNETES name a service where nothing else does.
     """
-    there = [name for name in places if name in columns]
+    there = [name for name in places if wanted and name in columns]
     all_places = [_own(columns, places), *(_of_column(columns, n, wanted, ask) for n in there)]
     found = {
         name: coalesce([part for place in all_places for part in _values(place, name, keys)])
         for name, keys in wanted.items()
     }
     last = found.pop(KUBERNETES, NOTHING)
-    return found | {"service": coalesce([found["service"], last])}
+    return found | {"service": coalesce([found.get("service", NOTHING), last])}
 
 
 def _values(place: _Place, name: str, keys: Sequence[str]) -> list[str]:
@@ -244,31 +245,27 @@ def _nearest(wanted: tuple[str, ...], keys: tuple[str, ...]) -> tuple[str, ...]:
 # ---------------------------------------------------------------- what cannot be read
 
 
-def unreadable_tags(columns: Columns, ask: Ask, places: Sequence[str]) -> tuple[Note, ...]:
-    """A note for each column with tags that no shape fits; asked after `find_tags`."""
-    return tuple(
-        note
-        for name in places
-        if name in columns and (note := _unreadable(columns, name, ask)) is not None
-    )
+def tag_note(columns: Columns, ask: Ask, places: Sequence[str]) -> str:
+    """SQL of what is said of a row whose tags no shape fits; asked after `find_tags`."""
+    notes = [_note(columns, name, ask) for name in places if name in columns]
+    return both_notes(*notes)
 
 
-def _unreadable(columns: Columns, name: str, ask: Ask) -> Note | None:
-    tables = ask("SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [f"read {name}"])
-    if not tables[0][0]:
-        return None
+def both_notes(*notes: str) -> str:
+    """SQL of several notes on a row as one; null where there is none."""
+    kept = [note for note in notes if note != NOTHING] or [NOTHING]
+    return kept[0] if len(kept) == 1 else f"nullif(concat_ws('; ', {', '.join(kept)}), '')"
+
+
+def _note(columns: Columns, name: str, ask: Ask) -> str:
+    known = "SELECT 1 FROM duckdb_tables() WHERE table_name = ?"
     bad = f"SELECT text FROM {_table('read', name)} WHERE NOT readable"
-    ((first,),) = ask(f"SELECT min(text) FROM ({bad})")
-    if first is None:
-        return None
-    ((rows, of),) = ask(
-        f"SELECT count(*) FILTER (WHERE {_as_text(columns, name)} IN ({bad})), count(*) FROM raw"
-    )
-    words = (
-        f"{name} could not be read as tags in {{rows}} of {{of}} rows, which name no service and "
-        "no team by them; the first: {example}"
-    )
-    return Note(words, rows, of, example=first)
+    first = ask(f"SELECT min(text) FROM ({bad})") if ask(known, [f"read {name}"]) else [(None,)]
+    if not first or first[0][0] is None:
+        return NOTHING
+    words = f"{name} could not be read, so that they name no service and no team (the first: "
+    said = literal(f"{words}{one_line(str(first[0][0]), 60)})")
+    return f"CASE WHEN {_as_text(columns, name)} IN ({bad}) THEN {said} END"
 
 
 # ---------------------------------------------------------------- keys that are known
