@@ -17,10 +17,14 @@ def _():
     import polars as pl
 
     import costwhy as cw
+    from costwhy.ingest.reconcile import reconcile
     from costwhy.show import chart_data, charts, html, investigation
     from costwhy.show.notebook import LIST, element, position, section
 
-    return LIST, chart_data, charts, cw, element, html, investigation, mo, pl, position, section
+    return (
+        LIST, chart_data, charts, cw, element, html, investigation, mo, pl, position, reconcile,
+        section,
+    )
 
 
 @app.cell
@@ -190,6 +194,15 @@ def _(charts, cw, html, lake, pl, section):
 def _(cw, html, lake, section):
     lost, gap = html.lost_tags(cw.lost_tags(lake), lake.currency), cw.nobody_owns(lake)
     section("What nobody owns", "", lost, html.gap(*gap, lake.currency))
+    return
+
+
+@app.cell
+def _(html, lake, reconcile, section):
+    section(
+        "What was read", "Rows in the files are rows that count and rows that were set aside.",
+        html.reconciliation(reconcile(lake)),
+    )
     return
 
 

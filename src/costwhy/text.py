@@ -62,6 +62,27 @@ def money(amount: float, currency: str = "USD") -> str:
     return f"{'−' if amount < 0 and digits.strip('0.') else ''}{symbol}{digits}"
 
 
+def exact(amount: float) -> str:
+    """1,048.50: to the cent, for tables and sums that are compared with an invoice."""
+    return f"{cents(amount):,.2f}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """1 row, 1,200 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """850 B, 12.3 kB, 1.5 MB; a kB has 1,000 bytes."""
+    if number < 1000:
+        return f"{number} B"
+    value, units = number / 1000, iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 999.95 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:,.1f} {unit}"
+
+
 def currency_code(code: object, place: object) -> str:
     """The code, of ISO 4217 as USD; place: where it was read. Raises InputError for another."""
     if isinstance(code, str) and re.fullmatch("[A-Z]{3}", code):

@@ -44,6 +44,7 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
         "path": "/services/cart/",
         "position": None,
         "lifecycle": "production",
+        "section": None,
     }
     assert list(row) == [name for name in CATALOG.schema if name != "delivery"]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
 from costwhy.case.case import Case
-from costwhy.text import HALF_CENT, clock, money
+from costwhy.text import HALF_CENT, clock, count_of, money
 
 LEAST_TRAFFIC = 0.01  # dollars: traffic that moved less is called nothing
 MOST = 0.75  # of the excess: a first row that carries it is the whole headline
@@ -84,7 +84,7 @@ def lost_sentence(row: Mapping[str, Any], currency: str) -> Sentence:
     row: of `tables.LOST_TAGS`.
     """
     when, resources = row["when"], row["resources"]
-    what = _count(len(resources), "resource") if resources else "usage"
+    what = count_of(len(resources), "resource") if resources else "usage"
     team = row["team"] or "an unnamed team"
     service = f" ({row['service']})" if row["service"] else ""
     after = "after no recorded change"
@@ -125,7 +125,7 @@ def document_lines(document: Mapping[str, Any]) -> list[str]:
     """The document of `explain --json` as lines for a terminal."""
     spikes, currency = document["spikes"], document["currency"]
     first = (
-        f"{document['workspace']}: {_count(len(spikes), 'spike')} as of {document['as_of']}, "
+        f"{document['workspace']}: {count_of(len(spikes), 'spike')} as of {document['as_of']}, "
         f"billed through {document['billed_through']}"
     )
     return [first, *(line for spike in spikes for line in ("", *_spike_lines(spike, currency)))]
@@ -268,7 +268,7 @@ def _still(case: Case) -> Sentence:
 
 def _doubt(case: Case) -> Sentence | None:
     rows = case.coverage.to_dicts()
-    doubts = [f"{r['source']} has {_count(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
+    doubts = [f"{r['source']} has {count_of(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
     doubts += [f"{r['source']}: {r['cannot_rule_out']}" for r in rows if r["cannot_rule_out"]]
     return Sentence(f"Cannot be ruled out: {'; '.join(doubts)}.", "coverage") if doubts else None
 
@@ -278,7 +278,3 @@ def _doubt(case: Case) -> Sentence | None:
 
 def _more(dollars: float, currency: str) -> str:
     return f"{money(abs(dollars), currency)} {'more' if dollars >= 0 else 'less'}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -41,6 +41,12 @@ class IngestReport:
     messages: tuple[str, ...]
 
 
+def source_name(name_of_format: str, path: str) -> str:
+    """An entry of costwhy.toml as the names of its deliveries begin: `focus:billing`."""
+    plain = path.rstrip("/") if s3_mirror.is_address(path) else PurePosixPath(path)
+    return f"{name_of_format}:{plain}"
+
+
 @dataclass(frozen=True)
 class Source:
     """One entry of costwhy.toml, with its files or its API.
@@ -63,10 +69,7 @@ class Source:
     @property
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
-        path = (
-            self.path.rstrip("/") if s3_mirror.is_address(self.path) else PurePosixPath(self.path)
-        )
-        return f"{self.name_of_format}:{path}"
+        return source_name(self.name_of_format, self.path)
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,11 @@ class Batch:
                 self.spooled[name].append(path)
             elif frame.height:
                 self.frames[name].append((delivery.name, frame))
+
+    def note(self, delivery: str, notes: Iterable[str]) -> None:
+        """What to know of a delivery: kept in its row, so that a run that skips it says it too."""
+        if delivery in self.records:
+            self.records[delivery]["notes"] = [*dict.fromkeys(notes)]
 
     def forget(self, deliveries: Iterable[str], tables: Collection[str]) -> None:
         """The former rows of these deliveries go."""

@@ -36,7 +36,9 @@ def read_files(source: Source, run: Run) -> None:
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
+        said = len(run.messages), len(run.hints)
         found = _read_part(source, part, run)
+        run.batch.note(part.name, [*run.messages[said[0] :], *run.hints[said[1] :]])
         run.read += len(part.files)
         faults |= found
         any_sound |= not found
@@ -120,11 +122,13 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         return {}
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
-        run.batch.add(
-            _with_money(
-                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
-            )
+        files = tuple(
+            name
+            for name, own in zip(part.names, cubes, strict=True)
+            if month in own.totals["billing_period"]
         )
+        one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
+        run.batch.add(_with_money(one, of_period(cube, month)))
     return {}
 
 
