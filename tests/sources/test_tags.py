@@ -186,7 +186,8 @@ def test_tags_that_cannot_be_read_are_said_with_their_number_and_an_example(tmp_
     assert (cube.hourly["rows"].sum(), cube.set_aside.height) == (5, 0)
     [(note, rows, cost)] = cube.odd.rows()
     assert (rows, cost) == (2, 20.5)
-    assert note.startswith("Tags could not be read") and "<tags/>" in note
+    assert note.startswith("Tags could not be read")
+    assert "<tags/>" in note
 
 
 def test_a_share_has_its_own_tags_before_those_of_its_node(tmp_path: Path) -> None:

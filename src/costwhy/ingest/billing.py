@@ -155,7 +155,7 @@ def _control(
     )
     frame: pl.DataFrame = connection.sql(
         f"SELECT {_period(expr)}, {reason} AS reason, {expr.get('note', 'NULL::VARCHAR')} AS note, "
-        f"CASE WHEN reason IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
+        f"CASE WHEN {reason} IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
         f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL"
     ).pl()
     _refuse_unread(connection, raw)

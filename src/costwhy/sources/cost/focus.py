@@ -49,12 +49,12 @@ LACKS = (
         "ChargePeriodEnd",
         "each charge counts in the hour in which it starts, however long it lasts",
     ),
-    ("ProviderName or ServiceProviderName", "providers are not told apart"),
     ("ServiceName", "the provider's services are not told apart"),
     ("ChargeCategory", "tax, credits and fees count as usage"),
     ("ConsumedQuantity or PricingQuantity", "a higher price is not told from more usage"),
     ("x_UsageType or SkuMeter or SkuId", "kinds of usage are not told apart"),
     ("SubAccountId", "accounts are not told apart"),
+    ("ProviderName or ServiceProviderName", "providers are not told apart"),
     ("Tags", "no row names its service or its team"),
 )
 STANDS_IN = (

@@ -56,7 +56,7 @@ def _find(columns: Columns, names: Mapping[str, str], ask: Ask) -> None:
 
     key    what a share has of its charge, hashed
     cost   what stands beside the shares
-    equal  it is the sum of the shares, effective and billed
+    equal  it is the sum of the shares, effective and billed, and their ratios allow it
     whole  it is not marked as split, or the ratios of its shares add up to one
     """
     share, method = (text(columns, names.get(n, n)) for n in (SHARE, METHOD))
@@ -74,7 +74,8 @@ def _find(columns: Columns, names: Mapping[str, str], ask: Ask) -> None:
         f"CREATE OR REPLACE TEMP TABLE {_TABLE} AS SELECT key, "
         f"CASE WHEN rest0 <> 0 THEN rest0 ELSE rest1 END AS cost, "
         f"abs(rest0 - shares0) <= 1e-6 * abs(rest0) AND abs(rest1 - shares1) <= 1e-6 * abs(rest1) "
-        f"AS equal, unmarked OR coalesce(ratio >= 0.999, false) AS whole "
+        f"AND coalesce(ratio >= 0.999, true) AS equal, "
+        f"unmarked OR coalesce(ratio >= 0.999, false) AS whole "
         f"FROM (SELECT {_key(columns, names)} AS key, {sums}, "
         f"bool_or({share} IS NULL AND {method} IS NULL) AS unmarked, "
         f"sum(list_avg(TRY_CAST({ratios} AS DOUBLE[]))) "
