@@ -20,7 +20,7 @@ from costwhy.sources.cost.effective import (
     Lines,
     one_of,
 )
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     literal,
@@ -31,6 +31,7 @@ from costwhy.sources.cost.sql import (
     time,
 )
 from costwhy.sources.cost.tags import both_notes, find_tags, first_of, tag_note
+from costwhy.sources.files import Columns as FileColumns
 from costwhy.sources.format import Ask, Bill, Columns, Tags
 
 REQUIRED = (
@@ -173,4 +174,9 @@ def _splits(columns: Mapping[str, str]) -> bool:
     return _plain(effective.PARENT) in _names(columns)
 
 
-FORMAT = bill_format(bill=Bill(_require, expressions, splits=_splits))
+COLUMNS = FileColumns(
+    marks=REQUIRED[:3],
+    known=(REQUIRED[3], "bill_billing_period_start_date", "identity_line_item_id"),
+    what="a bill (Cost and Usage Report)",
+)
+FORMAT = bill_format(bill=Bill(_require, expressions, splits=_splits), files=bill_files(COLUMNS))

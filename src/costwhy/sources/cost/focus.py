@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.shares import SHARE, SPLIT, whole_charges
 from costwhy.sources.cost.sql import coalesce, literal, month, number, require, text, time
 from costwhy.sources.cost.tags import NOTHING, both_notes, find_tags, own_columns, tag_note
+from costwhy.sources.files import Columns as FileColumns
 from costwhy.sources.format import Ask, Bill, Columns, Tags
 from costwhy.tables import DIMENSION_NAMES
 
@@ -199,4 +200,9 @@ def _renamed(sql: str, words: Mapping[str, str], *, keep: bool = True) -> str:
     return f"CASE {sql} {cases} {f'ELSE {sql} ' if keep else ''}END"
 
 
-FORMAT = bill_format(bill=Bill(require_columns, expressions, lacking))
+COLUMNS = FileColumns(
+    marks=("ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost"),
+    known=("BillingCurrency", "BilledCost", "BillingPeriodStart", "ChargeCategory", "ListCost"),
+    what="a bill (FOCUS)",
+)
+FORMAT = bill_format(bill=Bill(require_columns, expressions, lacking), files=bill_files(COLUMNS))
