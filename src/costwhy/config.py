@@ -17,6 +17,10 @@ from costwhy.sources.format import SourceConfig
 from costwhy.sources.registry import format_of, formats_in
 
 FILE_NAME = "costwhy.toml"
+KUBERNETES_TAGS = (  # of Amazon EKS, of Google GKE, and labels that people write
+    *("aws:eks:deployment", "k8s-workload-name", "aws:eks:namespace", "k8s-namespace"),
+    *("kubernetes_namespace", "namespace"),
+)
 
 
 class _Keys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,6 +50,7 @@ class LakePlace(_Keys, frozen=True, kw_only=True):
 class Mapping(_Keys, frozen=True, kw_only=True):
     """[mapping]: which tags name the service, the team and the budget; the first present counts.
 
+    `kubernetes_tags` name the service of a pod's share that no other tag names (docs/tags.md).
     `owners`: who is asked, in this order, who runs a service (docs/owners.md); a word that is left
     out is never asked.
     """
@@ -53,6 +58,7 @@ class Mapping(_Keys, frozen=True, kw_only=True):
     service_tags: tuple[str, ...] = ("service", "app", "app.kubernetes.io/name")
     team_tags: tuple[str, ...] = ("team", "owner")
     budget_tags: tuple[str, ...] = ("cost-center", "CostCenter")
+    kubernetes_tags: tuple[str, ...] = KUBERNETES_TAGS
     owners: tuple[Literal["catalog", "tags", "codeowners", "creator", "account"], ...] = (
         "catalog",
         "tags",

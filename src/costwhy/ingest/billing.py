@@ -27,6 +27,7 @@ from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.columns import Columns
 from costwhy.sources.cost.spelling import find_spelling
 from costwhy.sources.cost.sql import is_written, literal, number, quoted, time
+from costwhy.sources.cost.tags import KUBERNETES
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT, shortened
 
@@ -59,6 +60,7 @@ def reduce_file(
         "service": mapping.service_tags,
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
+        KUBERNETES: mapping.kubernetes_tags,
     }
     with (
         explained(file),
@@ -67,7 +69,7 @@ def reduce_file(
     ):
         connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
         fault: Exception | None = None
-        for raw in open_raw(connection, file, bill, tags, Path(spool)):
+        for raw in open_raw(connection, file, bill, Path(spool)):
             try:
                 return _reduce(connection, raw, bill, tags, shares, currency)
             except (duckdb.Error, _Unread) as error:
@@ -101,18 +103,16 @@ def _reduce(
     connection: Connection, raw: RawBill, bill: Bill, tags: Tags, shares: Path | None, currency: str
 ) -> Cube:
     def expressions(columns: Columns) -> MappingType[str, str]:
-        expr = bill.expressions(columns, tags, partial(keys_in, connection))
+        expr = bill.expressions(columns, tags, partial(asked, connection))
         return _split(expr) if shares else expr
 
     columns = Columns(raw.kinds)
     shares = shares if bill.splits and bill.splits(columns) else None
     if shares:
-        _join_shares(
-            connection, bill.expressions(columns, {}, partial(keys_in, connection)), shares
-        )
+        _join_shares(connection, bill.expressions(columns, {}, partial(asked, connection)), shares)
     expr = expressions(columns)
     control = _control(connection, raw, columns, expr, currency)
-    if control.select(pl.col("^unread .*$").sum()).sum_horizontal().sum():
+    if any(control[name].sum() for name in control.columns if name.startswith("unread ")):
         columns = Columns(raw.kinds, find_spelling(partial(_one, connection), columns, raw.place))
         expr = expressions(columns)
         control = _control(connection, raw, columns, expr, currency)
@@ -130,17 +130,11 @@ def _one(connection: Connection, expressions: str) -> tuple[object, ...]:
     return row
 
 
-def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
-    """Which of these names are in the lists that `keys` makes of each row."""
-    found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
-    row = (
-        connection.execute(
-            f"SELECT {found} FROM (SELECT DISTINCT {keys} AS k FROM raw)"
-        ).fetchall()[0]
-        if names
-        else ()
-    )
-    return {name for name, occurs in zip(names, row, strict=True) if occurs}
+def asked(
+    connection: Connection, sql: str, parameters: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """All rows of a query, for `Bill.expressions`."""
+    return connection.execute(sql, parameters).fetchall()
 
 
 def _control(
@@ -163,7 +157,7 @@ def _control(
     frame = _rows(
         connection,
         f"SELECT {_period(expr)}, {reason} AS reason, {expr.get('note', 'NULL::VARCHAR')} AS note, "
-        f"CASE WHEN reason IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
+        f"CASE WHEN {reason} IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
         f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL",
     )
     _refuse_unread(connection, raw)
@@ -282,13 +276,14 @@ def reason_aside(expr: MappingType[str, str], currency: str, empty: str) -> str:
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
         for n in ("EffectiveCost", "BilledCost")
     )
-    unit, other = literal(currency), _currency(expr)
+    unit, other, aside = literal(currency), _currency(expr), expr.get("aside", "NULL")
     return (
         f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
         f"THEN CASE WHEN {empty} THEN '{_NO_ROW}' ELSE '{ABSENT}' END {finite} "
-        f"WHEN {expr['BillingCurrency']} = {unit} THEN NULL "
+        f"WHEN {expr['BillingCurrency']} = {unit} THEN {aside} "
         f"WHEN {other} IS NULL THEN '{NO_CURRENCY}' "
-        f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
+        f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' "
+        f"ELSE {aside} END)"
     )
 
 
@@ -338,7 +333,10 @@ def _aside(
     bad = (
         control.filter(pl.col("reason").fill_null(_NO_ROW) != _NO_ROW)
         .group_by(keys)
-        .agg(pl.col(*COSTS, "n").sum())
+        .agg(
+            pl.col("n").sum(),
+            *(pl.when(pl.col(c).count() > 0).then(pl.col(c).sum()).alias(c) for c in COSTS),
+        )
         .sort(keys)
     )
     examples = {

@@ -77,9 +77,7 @@ def explained(file: Path) -> Iterator[None]:
         ) from error
 
 
-def open_raw(
-    connection: Connection, file: Path, bill: Bill, tags: Tags, spool: Path
-) -> Iterator[RawBill]:
+def open_raw(connection: Connection, file: Path, bill: Bill, spool: Path) -> Iterator[RawBill]:
     """Ways to read a file: as it is, where it is plain, then by a plain copy in `spool`.
 
     The second is for files of which the first does not read each record.
@@ -96,7 +94,7 @@ def open_raw(
             found=content.problem or f"its first bytes are {content.head[:4]!r}",
             fix="deliver it whole, or give it the ending of what it is",
         )
-    dialect = find_dialect(file, partial(_as_header, bill, tags))
+    dialect = find_dialect(file, partial(_as_header, bill))
     if dialect.is_plain:
         how = f"delim={literal(dialect.delimiter)}, skip=1, {_CHECKED}"
         yield _csv(connection, file, packed.put(file, spool), dialect, how)
@@ -113,31 +111,14 @@ def text_columns(file: Path, bill: Bill) -> Columns | None:
     """
     if "parquet" in packed.look(file).kind.lower():
         return None
-    names = find_dialect(file, partial(_as_header, bill, {})).names
+    names = find_dialect(file, partial(_as_header, bill)).names
     return Columns((name, "VARCHAR") for name in names)
 
 
-def _as_header(bill: Bill, tags: Tags, cells: Sequence[str]) -> tuple[str, ...]:
-    """The cells as the format's columns; `effective_cost` is EffectiveCost where need be."""
-    try:
-        return _tried(bill, tags, cells)
-    except SourceError:
-        joined = [
-            cell[:2] + cell[2:].replace("_", "").replace(" ", "")
-            if cell[:2].lower() == "x_"
-            else cell.replace("_", "").replace(" ", "")
-            for cell in cells
-        ]
-        try:
-            return _tried(bill, tags, joined)
-        except SourceError:
-            pass
-        raise
-
-
-def _tried(bill: Bill, tags: Tags, names: Sequence[str]) -> tuple[str, ...]:
-    bill.expressions(Columns((name, "VARCHAR") for name in names), tags, lambda _k, _n: set())
-    return tuple(names)
+def _as_header(bill: Bill, cells: Sequence[str]) -> tuple[str, ...]:
+    """The cells, where they are the format's columns; else raises SourceError."""
+    bill.require(Columns((name, "VARCHAR") for name in cells))
+    return tuple(cells)
 
 
 def _parquet(connection: Connection, file: Path, real: Path) -> RawBill:

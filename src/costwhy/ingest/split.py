@@ -16,7 +16,7 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, keys_in, reason_aside
+from costwhy.ingest.billing import DUCKDB, asked, reason_aside
 from costwhy.ingest.raw_bill import Connection, RawBill, open_raw, text_columns
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
@@ -84,7 +84,7 @@ def _opened(file: Path, bill: Bill) -> Iterator[tuple[Connection, RawBill]]:
         tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
         duckdb.connect(config=DUCKDB) as connection,
     ):
-        yield connection, next(open_raw(connection, file, bill, {}, Path(spool)))
+        yield connection, next(open_raw(connection, file, bill, Path(spool)))
 
 
 def _is_split(file: Path, bill: Bill) -> bool:
@@ -106,7 +106,7 @@ def _sums(files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str
     found = [pl.DataFrame(schema=SUMS)]
     for file in files:
         with suppress(*UNREADABLE), _opened(file, bill) as (connection, raw):
-            expr = bill.expressions(raw.kinds, {}, partial(keys_in, connection))
+            expr = bill.expressions(raw.kinds, {}, partial(asked, connection))
             if "instance" not in expr:
                 continue
             aside = reason_aside(expr, currency, raw.empty)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
 import polars as pl
@@ -169,21 +169,28 @@ def of_day(reading: Reading, day: date, column: str) -> Reading:
 
 
 Columns = Mapping[str, str]  # The columns of a billing file and their DuckDB types
-# Which of some tag keys occur; the first argument is SQL that lists the keys of a row
-KeysIn = Callable[[str, Sequence[str]], set[str]]
+Tags = Mapping[str, Sequence[str]]  # The tag keys that name service, team, budget_owner
+
+
+class Ask(Protocol):
+    """Runs SQL on a billing file, which is the view `raw`, and returns all rows."""
+
+    def __call__(self, sql: str, parameters: Sequence[object] = (), /) -> list[tuple[Any, ...]]: ...
 
 
 @dataclass(frozen=True)
 class Bill:
     """How DuckDB reads a billing file.
 
-    expressions  SQL for each column that the reduction needs; the tag keys of service, team and
-                 budget_owner are the second argument
+    require      raises SourceError for a required column that is missing
+    expressions  SQL for each column that the reduction needs, and of what else there is to say:
+                 `aside` why a row does not count, `note` what is odd about how it counts
     lacking      which columns a file lacks, and what that costs
     splits       SQL that is true for a row that is a part of what another row has whole; null: none
     """
 
-    expressions: Callable[[Columns, Mapping[str, Sequence[str]], KeysIn], dict[str, str]]
+    require: Callable[[Columns], None]
+    expressions: Callable[[Columns, Tags, Ask], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
     splits: Callable[[Columns], str | None] | None = None
 

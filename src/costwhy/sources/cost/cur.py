@@ -24,7 +24,6 @@ from costwhy.sources.cost.effective import (
 from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
-    first_tag,
     literal,
     month,
     number,
@@ -33,8 +32,9 @@ from costwhy.sources.cost.sql import (
     text,
     time,
 )
-from costwhy.sources.files import Columns
-from costwhy.sources.format import Bill, KeysIn
+from costwhy.sources.cost.tags import both_notes, find_tags, first_of, tag_note
+from costwhy.sources.files import Columns as FileColumns
+from costwhy.sources.format import Ask, Bill, Columns, Tags
 
 REQUIRED = (
     "line_item_usage_start_date",
@@ -44,25 +44,29 @@ REQUIRED = (
 )
 
 
-def expressions(
-    columns: Mapping[str, str], tags: Mapping[str, Sequence[str]], keys_in: KeysIn
-) -> dict[str, str]:
-    """SQL for each column that the reduction needs; see `focus.expressions`."""
+def _require(columns: Columns) -> None:
     names = _names(columns)
     require(
         {**columns, **{snake: "" for snake in REQUIRED if _plain(snake) in names}},
         REQUIRED,
         "Cost and Usage Report",
     )
+
+
+def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
+    """SQL for each column that the reduction needs; see `focus.expressions`."""
+    _require(columns)
+    names = _names(columns)
     words, amount, moment, begins = (
         partial(_column, read, columns, names) for read in (text, number, time, month)
     )
     raw = partial(_column, lambda _columns, name: quoted(name), columns, names)
     lines = Lines(lambda snake: _plain(snake) in names, raw, words, amount, net=False)
     if lines.has(effective.NET):
-        has_net = f"[CASE WHEN {amount(effective.NET)} IS NOT NULL THEN 'net' END]"
-        lines = replace(lines, net=bool(keys_in(has_net, ["net"])))
-    product = partial(first_tag, columns, names.get("product", "product"))
+        has_net = f"SELECT 1 FROM raw WHERE {amount(effective.NET)} IS NOT NULL LIMIT 1"
+        lines = replace(lines, net=bool(ask(has_net)))
+    places = tuple(names[name] for name in ("resourcetags", "tags") if name in names)
+    product = partial(first_of, columns, names.get("product", "product"))
     return (
         _texts(words, product)
         | _kinds(lines)
@@ -75,10 +79,10 @@ def expressions(
             "EffectiveCost": lines.effective,
             "BilledCost": lines.billed,
             "ListCost": _list(lines),
-            "note": lines.note,
         }
         | lines.split
-        | {name: _tag(columns, keys) for name, keys in tags.items()}
+        | find_tags(columns, tags, ask, places)
+        | {"note": both_notes(lines.note, tag_note(columns, ask, places))}
     )
 
 
@@ -170,41 +174,14 @@ def _plain(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _snake(name: str) -> str:
-    """A name as AWS writes it in Parquet: lineItem/UsageStartDate is line_item_usage_start_date.
-
-    Every sign but letters and digits is an underscore, another one stands before each capital, and
-    doubles go: user:AppID is user_app_i_d.
-    """
-    spaced = re.sub("([A-Z])", r"_\1", name).lower()
-    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", spaced)).strip("_")
-
-
-def _tag(columns: Mapping[str, str], keys: Sequence[str]) -> str:
-    """The first tag that a row has: in columns of their own (legacy CUR), or in the map."""
-    by_column = {
-        snake.removeprefix("resource_tags_").removeprefix("user_"): name
-        for snake, name in ((_snake(name), name) for name in columns)
-        if snake.startswith("resource_tags_")
-    }
-    own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
-    variants = [variant for key in keys for variant in (key, f"user_{key}", f"user:{key}")]
-    return coalesce(
-        [
-            *(f"nullif({quoted(column)}, '')" for column in own),
-            first_tag(columns, _names(columns).get("resourcetags", "resource_tags"), variants),
-        ]
-    )
-
-
 def _splits(columns: Mapping[str, str]) -> str | None:
     name = _names(columns).get(_plain(effective.PARENT))
     return name and f"{text(columns, name)} IS NOT NULL"
 
 
-COLUMNS = Columns(
+COLUMNS = FileColumns(
     marks=REQUIRED[:3],
     known=(REQUIRED[3], "bill_billing_period_start_date", "identity_line_item_id"),
     what="a bill (Cost and Usage Report)",
 )
-FORMAT = bill_format(bill=Bill(expressions, splits=_splits), files=bill_files(COLUMNS))
+FORMAT = bill_format(bill=Bill(_require, expressions, splits=_splits), files=bill_files(COLUMNS))

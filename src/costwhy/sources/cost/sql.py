@@ -8,8 +8,8 @@ from costwhy.sources.cost.columns import ask, literal, quoted, spelling_of
 from costwhy.sources.cost.spelling import odd_number, odd_time, odd_wall
 
 __all__ = [
-    "as_json", "coalesce", "first_tag", "is_written", "literal", "month", "null_words", "number",
-    "quoted", "require", "tag_keys", "text", "time",
+    "coalesce", "is_written", "literal", "month", "null_words", "number", "quoted", "require",
+    "text", "time",
 ]  # fmt: skip
 MACHINE_NULLS = ("", "null", "none", "\\n")  # what programs write for nothing, in any case
 # The same as usually written, and what people write: in a column of numbers that is told
@@ -122,32 +122,3 @@ def month(columns: Mapping[str, str], name: str) -> str:
 
 def _as_text(columns: Mapping[str, str], name: str) -> str:
     return quoted(name) if columns[name] == "VARCHAR" else f"CAST({quoted(name)} AS VARCHAR)"
-
-
-def tag_keys(columns: Mapping[str, str], name: str) -> str:
-    """SQL that lists the keys of a tag column: one list for each row."""
-    return (
-        f"map_keys({quoted(name)})"
-        if columns[name].startswith("MAP")
-        else f"json_keys({as_json(columns, name)})"
-    )
-
-
-def as_json(columns: Mapping[str, str], name: str) -> str:
-    """A column of JSON text, or a struct, as JSON; null where it is none."""
-    return (
-        f"TRY_CAST({text(columns, name)} AS JSON)"
-        if columns[name] == "VARCHAR"
-        else f"to_json({quoted(name)})"
-    )
-
-
-def first_tag(columns: Mapping[str, str], name: str, keys: Sequence[str]) -> str:
-    """The value of the first tag that is there and not empty."""
-    if name not in columns or not keys:
-        return "NULL::VARCHAR"
-    if columns[name].startswith("MAP"):
-        return coalesce([f"nullif({quoted(name)}[{literal(key)}], '')" for key in keys])
-    pointers = [literal("/" + key.replace("~", "~0").replace("/", "~1")) for key in keys]
-    values = (f"json_extract_string({as_json(columns, name)}, {pointer})" for pointer in pointers)
-    return coalesce([f"nullif({value}, '')" for value in values])
