@@ -47,7 +47,6 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
         "position": None,
         "section": None,
         "lifecycle": "production",
-        "section": None,
     }
     assert list(row) == [name for name in CATALOG.schema if name != "delivery"]
 
