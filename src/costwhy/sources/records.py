@@ -157,7 +157,7 @@ def in_parts(stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def is_plain(file: Path) -> bool:
-    """Whether a file that is not packed is UTF-8 with line feeds."""
+    """Whether a file on disk is UTF-8 with line feeds; one that is packed is not."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with file.open("rb") as stream:
@@ -168,7 +168,7 @@ def is_plain(file: Path) -> bool:
             while part := stream.read(2**20):
                 decoder.decode(part)
             decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
+    except (OSError, UnicodeDecodeError):  # OSError: it is in an archive
         return False
     return True
 

@@ -6,7 +6,6 @@
 twice counts once.
 """
 
-import gzip
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -244,9 +243,9 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
 
     Raises SourceError beyond MAX_CSV_BYTES.
     """
-    packed = stack.enter_context(records.open_bytes(file))
-    if not isinstance(packed, gzip.GzipFile) and records.is_plain(file):
+    if records.is_plain(file):
         return file
+    packed = stack.enter_context(records.open_bytes(file))
     # the stack closes it
     target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
     left = MAX_CSV_BYTES
