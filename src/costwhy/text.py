@@ -50,6 +50,16 @@ def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
     return one_line(text, MAX_SHOWN)
 
 
+def size_of(count: int) -> str:
+    """Bytes for people: 500 bytes, 12 KB, 3.4 MB."""
+    if count < 1000:
+        return f"{count} bytes"
+    unit = min((len(str(count)) - 1) // 3, 4)
+    value = count / 1000**unit
+    amount = f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
+    return f"{amount} {' KMGT'[unit]}B"
+
+
 def cents(amount: float) -> float:
     """Money rounded to the cent; zero is never negative."""
     return round(amount, 2) + 0.0

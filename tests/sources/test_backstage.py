@@ -8,7 +8,7 @@ import yaml
 from places import COMPANIES, DATA
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
@@ -45,8 +45,8 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
         "member_of": [],
         "path": "/services/cart/",
         "position": None,
-        "section": None,
         "lifecycle": "production",
+        "section": None,
     }
     assert list(row) == [name for name in CATALOG.schema if name != "delivery"]
 

@@ -9,7 +9,7 @@ import pytest
 from places import COMPANIES
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 

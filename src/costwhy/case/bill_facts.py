@@ -4,16 +4,18 @@ Everything else stands on this. A bill alone names lines that cost more, prices,
 and ended resources; each further source answers more, and this says which.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
 import polars as pl
 
 from costwhy.case.analysis import LakeAnalysis, LakeReader, analyse
 from costwhy.lake.charges import spread
 from costwhy.model.bill_end import FEE, AccountEnd
-from costwhy.model.observed import DAY
+from costwhy.model.observed import DAY, Observed
+from costwhy.spikes.dollars import SpikeDollars
 from costwhy.text import cents, clock, count_of, money, plain_value
 
 THIN_DAYS, OFTEN = 7, 0.5  # a line charged on fewer days, or on less of its days, has no normal
@@ -56,6 +58,17 @@ class BillFacts:
     accounts: tuple[AccountEnd, ...]
     lacks: tuple[str, ...]
     by_service: tuple[tuple[str, float], ...]
+    currency: str = ""
+
+    @property
+    def is_by_day(self) -> bool:
+        """Most of it is billed by the day."""
+        return self.by_day > MOSTLY
+
+    @property
+    def sentences(self) -> list[str]:
+        """The facts in sentences, for people who ask why there is no more."""
+        return [*_whole(self), *_resolution(self), *_ends(self), *what_is_missing(self.lacks)]
 
 
 def bill_facts(analysis: LakeAnalysis) -> BillFacts:
@@ -99,9 +112,21 @@ def bill_facts(analysis: LakeAnalysis) -> BillFacts:
         thin=float(lines.filter(thin)["cost"].sum()) / whole,
         by_day=float(long) / whole,
         accounts=observed.accounts,
-        lacks=tuple(name for name, frame in _sections(analysis) if not frame),
+        lacks=unasked(analysis),
         by_service=tuple(services.head(TOP_SERVICES).iter_rows()),
+        currency=analysis.lake.currency,
     )
+
+
+def unasked(analysis: LakeAnalysis) -> tuple[str, ...]:
+    """Sections of costwhy.toml without a record."""
+    return tuple(name for name, has_any in _sections(analysis) if not has_any)
+
+
+def is_by_day(observed: Observed, spike: SpikeDollars) -> bool:
+    """Whether most of what a spike moved is billed by the day."""
+    moved = np.abs(spike.excess).sum(axis=1)
+    return bool(moved[observed.by_day].sum() > MOSTLY * moved.sum())
 
 
 def _sections(analysis: LakeAnalysis) -> Iterator[tuple[str, bool]]:
@@ -111,17 +136,13 @@ def _sections(analysis: LakeAnalysis) -> Iterator[tuple[str, bool]]:
     yield "owners", analysis.frames["catalog"].height > 0 or tagged
 
 
-def facts_of(lake: LakeReader, as_of: datetime | None = None) -> list[str]:
-    """What is to be said of the bill in a lake."""
-    return bill_sentences(bill_facts(analyse(lake, as_of)), lake.currency)
+def facts_of(lake: LakeReader, as_of: datetime | None = None) -> BillFacts:
+    """The facts of the bill in a lake."""
+    return bill_facts(analyse(lake, as_of))
 
 
-def bill_sentences(facts: BillFacts, currency: str) -> list[str]:
-    """The facts in sentences, for people who ask why there is no more."""
-    return [*_whole(facts, currency), *_resolution(facts), *_ends(facts), *_missing(facts)]
-
-
-def _whole(facts: BillFacts, currency: str) -> Iterator[str]:
+def _whole(facts: BillFacts) -> Iterator[str]:
+    currency = facts.currency
     usage = f", of it {money(facts.usage, currency)} usage" if facts.usage != facts.cost else ""
     days = count_of(facts.days, "day")
     yield (
@@ -165,13 +186,14 @@ def _name(one: AccountEnd) -> str:
     return f"account {one.account}" if one.account else f"the bill of {one.provider or 'nobody'}"
 
 
-def _missing(facts: BillFacts) -> Iterator[str]:
+def what_is_missing(lacks: Collection[str]) -> Iterator[str]:
+    """A sentence for each section of costwhy.toml that has no record."""
     for section, what, answer in ANSWERS:
-        if section in facts.lacks:
+        if section in lacks:
             yield f"There is no [[{section}]] source: {what} would say {answer}."
 
 
-def bill_document(facts: BillFacts, currency: str) -> dict[str, object]:
+def bill_document(facts: BillFacts) -> dict[str, object]:
     """The facts as `explain --json` prints them."""
     return {
         "rows": facts.rows,
@@ -194,5 +216,5 @@ def bill_document(facts: BillFacts, currency: str) -> dict[str, object]:
             }
             for one in facts.accounts
         ],
-        "sentences": bill_sentences(facts, currency),
+        "sentences": facts.sentences,
     }

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
+from costwhy.case.bill_facts import what_is_missing
 from costwhy.case.case import Case
 from costwhy.text import HALF_CENT, clock, count_of, money
 
@@ -67,10 +68,12 @@ def sentences(case: Case) -> tuple[Sentence, ...]:
         _calendar(case),
         _why(case),
         _without_traffic(case),
+        _resources(case),
         _change(case),
         _who(case),
         _still(case),
         _doubt(case),
+        *(Sentence(text, "coverage") for text in what_is_missing(case.unasked)),
     )
     return tuple(part for part in parts if part is not None)
 
@@ -208,6 +211,8 @@ def _why(case: Case) -> Sentence | None:
 
 
 def _without_traffic(case: Case) -> Sentence:
+    if "signals" in case.unasked:
+        return Sentence("Whether it is traffic is not known: there are no signals.", "coverage")
     rows = [(behaviour_cost(row), row["kind"]) for row in case.behaviour.to_dicts()]
     rest = sorted(((cost, kind) for cost, kind in rows if kind != DEMAND), reverse=True)
     if not rest:
@@ -220,6 +225,21 @@ def _without_traffic(case: Case) -> Sentence:
         f"is {BY_KIND[rest[0][1]].label}.",
         "behaviour",
     )
+
+
+def _resources(case: Case) -> Sentence | None:
+    """Resources that were first, or last, billed when it began."""
+    parts = [
+        f"{count_of(len(names), 'resource')} {verb} with it ({_few(names)})"
+        for names, verb in ((case.resources.began, "began"), (case.resources.ended, "ended"))
+        if names
+    ]
+    return Sentence(f"{'; '.join(parts).capitalize()}.", "drivers") if parts else None
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _change(case: Case) -> Sentence:

@@ -31,6 +31,8 @@ from costwhy.text import clean, iso_time, money
 @json_option
 def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> None:
     """List the spikes, largest excess first."""
+    from costwhy.case.bill_facts import facts_of
+
     place, _ = split_words(words, workspace)
     lake = lake_of(place)
     found = cw.find_spikes(lake).to_dicts()
@@ -57,6 +59,8 @@ def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
             for spike in found
         ]
         show_rows(("spike", "what", "excess", "an hour now", "kind"), cells, none="no spike")
+        for sentence in () if found else facts_of(lake).sentences:
+            out.print(escape(clean(sentence)))
         _say_what_is_left_out(lake, place)
 
 

@@ -12,10 +12,12 @@ from costwhy.config import Workspace
 from costwhy.errors import UnreachableError
 from costwhy.sources import s3_mirror
 from costwhy.sources.format import Format, Live
+from costwhy.sources.inventory import Passed
 from costwhy.tables import BY_NAME
 
 SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
+UNREAD = ":files"  # The delivery of the files of a source that are not read
 # Section of costwhy.toml: its table in the lake. Bills become several tables: `billing.py`
 TABLES = {"changes": "changes", "signals": "signals", "owners": "catalog"}
 # Told what is being read, how many files are done, and how many there are
@@ -53,6 +55,7 @@ class Source:
 
     key    where it stands: `cost[0]`
     root   the path on this machine: of an address, where its mirror is
+    passed files that are not read
     fault  it could not be reached
     """
 
@@ -61,6 +64,7 @@ class Source:
     format: Format
     path: str = ""
     files: tuple[Path, ...] = ()
+    passed: tuple[Passed, ...] = ()
     root: Path = Path()
     live: Live | None = None
     fault: UnreachableError | None = None
@@ -194,6 +198,7 @@ class Run:
     def has(self, name: str) -> bool:
         """Whether the lake has readable deliveries of a source or a part."""
         return any(
-            (known == name or known.startswith(f"{name}:")) and not known.endswith(UNREADABLE)
+            (known == name or known.startswith(f"{name}:"))
+            and not known.endswith((UNREADABLE, UNREAD))
             for known in self.known
         )

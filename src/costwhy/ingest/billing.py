@@ -49,7 +49,7 @@ class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another 
 def reduce_file(
     file: Path, bill: Bill, mapping: Mapping, currency: str, shares: Path | None = None
 ) -> Cube:
-    """The star of one file.
+    """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
     shares: how the cost of instances is split among what ran on them (`split.find_shares`)
 
@@ -91,7 +91,7 @@ def _split(expr: MappingType[str, str]) -> dict[str, str]:
     cost = expr["EffectiveCost"]
     split = (
         f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
     )
     return {**expr, "EffectiveCost": split}
 
@@ -114,7 +114,6 @@ def _reduce(
         columns = Columns(raw.kinds, find_spelling(partial(_one, connection), columns, raw.place))
         expr = expressions(columns)
         control = _control(connection, raw, columns, expr, currency)
-    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
     _refuse_no_currency(control, raw.file, currency)
     cube = _star(connection, raw, expr, control, currency)
     return replace(
@@ -159,11 +158,12 @@ def _control(
         for name in sorted(names)
         if raw.kinds[name] in {"VARCHAR", "DOUBLE", "FLOAT"}
     )
-    frame: pl.DataFrame = connection.sql(
+    frame = _rows(
+        connection,
         f"SELECT {_period(expr)}, {reason} AS reason, {expr.get('note', 'NULL::VARCHAR')} AS note, "
         f"CASE WHEN reason IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
-        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL"
-    ).pl()
+        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL",
+    )
     _refuse_unread(connection, raw)
     return frame
 
@@ -179,7 +179,15 @@ def _refuse_unread(connection: Connection, raw: RawBill) -> None:
 
 
 def _period(expr: MappingType[str, str]) -> str:
-    return f"strftime({expr['period']}, '%Y-%m') AS billing_period"
+    return f"date_trunc('month', {expr['period']}) AS billing_period"
+
+
+def _rows(connection: Connection, query: str) -> pl.DataFrame:
+    """The rows of a query; a billing period is YYYY-MM."""
+    frame: pl.DataFrame = connection.sql(query).pl()
+    if "billing_period" not in frame.columns:
+        return frame
+    return frame.with_columns(pl.col("billing_period").dt.strftime("%Y-%m"))
 
 
 def _currency(expr: MappingType[str, str]) -> str:
@@ -188,6 +196,7 @@ def _currency(expr: MappingType[str, str]) -> str:
 
 def _refuse_no_currency(control: pl.DataFrame, file: Path, currency: str) -> None:
     """Raises SourceError where no row names its currency."""
+    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
     without = control.filter(pl.col("BillingCurrency").is_null())
     if (
         control.height
@@ -237,9 +246,10 @@ def _star(
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason, period = reason_aside(expr, currency, raw.empty), _period(expr)
-    good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
+    bad = control["reason"].null_count() < control.height
+    good = f"FROM raw {f'WHERE {reason} IS NULL ' if bad else ''}GROUP BY ALL"
     series, hourly, daily = (
-        connection.sql(query).pl()
+        _rows(connection, query)
         for query in (
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
@@ -274,6 +284,7 @@ def reason_aside(expr: MappingType[str, str], currency: str, empty: str) -> str:
     return (
         f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
         f"THEN CASE WHEN {empty} THEN '{_NO_ROW}' ELSE '{ABSENT}' END {finite} "
+        f"WHEN {expr['BillingCurrency']} = {unit} THEN NULL "
         f"WHEN {other} IS NULL THEN '{NO_CURRENCY}' "
         f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
     )
@@ -323,7 +334,7 @@ def _aside(
     """What was set aside, with its money where that can be read, by reason, period, currency."""
     keys = ["reason", "billing_period", "BillingCurrency"]
     bad = (
-        control.filter(pl.col("reason").is_not_null())
+        control.filter(pl.col("reason").fill_null(_NO_ROW) != _NO_ROW)
         .group_by(keys)
         .agg(pl.col(*COSTS, "n").sum())
         .sort(keys)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as MappingType
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -11,9 +12,10 @@ import msgspec
 from costwhy.config import Mapping, Workspace
 from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
 from costwhy.ingest.batch import Part, Progress, Source
-from costwhy.sources import s3_mirror
+from costwhy.sources import inventory, packed, s3_mirror
 from costwhy.sources.cost import exports
-from costwhy.sources.files import Files, find_files
+from costwhy.sources.files import Files
+from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import REVISION
 from costwhy.sources.registry import format_of
 
@@ -58,12 +60,11 @@ def _with_files(
             lake = "lake" if "://" in workspace.lake_path else workspace.lake_path
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             folder = folder / f"{lake}.mirror" / f"{source.name_of_format}-{mark}"
+            made = s3_mirror.mirror(path, folder, files.is_named, progress)
             source = replace(
                 source,
-                notes=tuple(
-                    f"{one} was left out"
-                    for one in s3_mirror.mirror(path, folder, files.is_named, progress).refused
-                ),
+                notes=tuple(f"{one} was left out" for one in made.refused),
+                passed=_not_fetched(made.passed, folder, files),
             )
             path = s3_mirror.local_path(path)
         elif "://" in path:
@@ -72,7 +73,9 @@ def _with_files(
                 found=path,
                 fix="name a folder, or s3://bucket/prefix/",
             )
-        return replace(source, files=find_files(path, folder, files), root=folder / path)
+        found = inventory.find(path, folder, files, _lake_of(workspace))
+        passed = (*source.passed, *found.passed)
+        return replace(source, files=found.files, passed=passed, root=folder / path)
     except UnreachableError as error:
         return replace(source, fault=error)
     except SourceError as error:
@@ -81,6 +84,21 @@ def _with_files(
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{problem}: {error}", found=path, fix="correct the path") from error
+
+
+def _not_fetched(objects: MappingType[str, int], mirror: Path, files: Files) -> tuple[Passed, ...]:
+    """The objects of an address that are not looked into; systems' own files are not among them."""
+    return tuple(
+        Passed(mirror / s3_mirror.local_path(address), size, files.why_not(address))
+        for address, size in objects.items()
+        if files.inside and not files.is_silent(address)
+    )
+
+
+def _lake_of(workspace: Workspace) -> tuple[Path, ...]:
+    """Folders that are never a source's: the lake, and the mirrors beside it."""
+    lake = workspace.folder / ("lake" if "://" in workspace.lake_path else workspace.lake_path)
+    return (lake, lake.with_name(f"{lake.name}.mirror"))
 
 
 def _refuse_twice(sources: Sequence[Source]) -> None:
@@ -122,17 +140,17 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
     for name, files in sorted(_groups(source, workspace).items()):
         names, digest = [], hashlib.sha256(salt.encode())
         for file in files:
-            names.append(_name_of(file, workspace))
+            names.append(name_of(file, workspace))
             digest.update(b"\0" + names[-1].encode("utf-8", "surrogateescape") + b"\0")
             try:
-                with file.open("rb") as stream:
-                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+                digest.update(packed.digest_of(file))
             except OSError as error:  # its reader will say so
                 digest.update(str(error).encode())
         yield Part(name, files, tuple(names), digest.hexdigest())
 
 
-def _name_of(file: Path, workspace: Workspace) -> str:
+def name_of(file: Path, workspace: Workspace) -> str:
+    """A file as the lake names it: its address on S3, or its path from costwhy.toml's folder."""
     if file.is_relative_to(workspace.folder):
         file = file.relative_to(workspace.folder)
     return s3_mirror.address_of(file) or file.as_posix()
@@ -141,7 +159,7 @@ def _name_of(file: Path, workspace: Workspace) -> str:
 def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:
     if source.format.section == "changes":
         return {
-            f"{source.name_of_format}:{_name_of(file, workspace)}": (file,) for file in source.files
+            f"{source.name_of_format}:{name_of(file, workspace)}": (file,) for file in source.files
         }
     if source.format.section != "cost":
         return {source.name: source.files}

@@ -27,6 +27,11 @@ class Line:
     billed: str
     effective: str
 
+    @property
+    def heading(self) -> tuple[str, str, str]:
+        """What the lines of one period in one currency have in common."""
+        return self.source, self.period, self.currency
+
 
 def newest(sums: pl.DataFrame) -> tuple[list[Line], int]:
     """The newest periods of each source and the totals of several, and how many are not shown.

@@ -10,6 +10,7 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
+from costwhy.sources import packed
 from costwhy.sources.cost.columns import Columns, literal, quoted
 from costwhy.sources.cost.dialect import Dialect, find_dialect
 from costwhy.sources.cost.plain_copy import Copy, best_copy
@@ -20,8 +21,7 @@ from costwhy.text import one_line
 
 Connection = duckdb.DuckDBPyConnection
 Tags = Mapping[str, Sequence[str]]
-_PARQUET = (b"PAR1", b"PARE")
-_PACKED = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_CHECKED = "store_rejects=true"  # of a file as it is, of which DuckDB may leave lines out
 _READ_CSV = (
     "header=false, auto_detect=false, quote='\"', escape='\"', "
     "hive_partitioning=false, max_line_size=8388608"
@@ -86,30 +86,23 @@ def open_raw(
 
     Raises SourceError where the file is none that the format can read.
     """
-    with file.open("rb") as stream:
-        start = stream.read(4)
-    if start in _PARQUET:
-        yield _parquet(connection, file)
+    content = packed.look(file)
+    if "parquet" in content.kind.lower():
+        yield _parquet(connection, file, packed.put(file, spool))
         return
-    if file.suffix.lower() == ".parquet":
+    if file.suffix.lower() == ".parquet" and content.kind != "text":
         raise SourceError(
             f"{file.name} is no Parquet file, or its beginning is missing",
-            found=f"its first bytes are {start!r}",
+            found=content.problem or f"its first bytes are {content.head[:4]!r}",
             fix="deliver it whole, or give it the ending of what it is",
         )
     dialect = find_dialect(file, partial(_as_header, bill, tags))
     if dialect.is_plain:
-        packed = next((name for mark, name in _PACKED if start.startswith(mark)), "none")
-        yield _csv(
-            connection,
-            file,
-            file,
-            dialect,
-            f"delim={literal(dialect.delimiter)}, compression='{packed}'",
-        )
+        how = f"delim={literal(dialect.delimiter)}, skip=1, {_CHECKED}"
+        yield _csv(connection, file, packed.put(file, spool), dialect, how)
     to = spool / "plain.csv"
     copy = best_copy(file, dialect, to)
-    raw = _csv(connection, file, to, dialect, "delim=',', compression='none'")
+    raw = _csv(connection, file, to, dialect, "delim=','")
     yield _with_copy(raw, copy)
 
 
@@ -136,8 +129,8 @@ def _tried(bill: Bill, tags: Tags, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _parquet(connection: Connection, file: Path) -> RawBill:
-    view = f"read_parquet({_path(file)}, hive_partitioning=false, binary_as_string=true)"
+def _parquet(connection: Connection, file: Path, real: Path) -> RawBill:
+    view = f"read_parquet({_path(real)}, hive_partitioning=false, binary_as_string=true)"
     connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM {view}")
     described = connection.execute("DESCRIBE raw").fetchall()
     stripped = [(str(name).strip(), str(kind)) for name, kind, *_ in described]
@@ -152,7 +145,6 @@ def _parquet(connection: Connection, file: Path) -> RawBill:
 
 def _csv(connection: Connection, file: Path, read: Path, dialect: Dialect, how: str) -> RawBill:
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dialect.names)
-    how += ", skip=1, store_rejects=true" if read == file else ""
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM read_csv("
         f"{_path(read)}, columns={{{columns}}}, {how}, {_READ_CSV})"
@@ -166,7 +158,7 @@ def _csv(connection: Connection, file: Path, read: Path, dialect: Dialect, how: 
     )
     kinds = Columns((name, "VARCHAR") for name in dialect.names)
     return RawBill(
-        file, kinds, True, read == file, f"(coalesce({blank}) IS NULL OR {header})", notes=notes
+        file, kinds, True, _CHECKED in how, f"(coalesce({blank}) IS NULL OR {header})", notes=notes
     )
 
 

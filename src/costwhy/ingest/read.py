@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest import unread
 from costwhy.ingest.aside import said
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
@@ -45,7 +46,7 @@ def read_files(source: Source, run: Run) -> None:
         if found:
             _keep_former(source, part, found, run)
         elif part.name + UNREADABLE in run.known:  # it can be read now
-            run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))
+            run.batch.forget([part.name + UNREADABLE], ("set_aside", "files", "deliveries"))
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
@@ -75,7 +76,8 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
                 "set_aside": fit(
                     SET_ASIDE,
                     [{**reason, "file": name, "reason": fault} for name, fault in faults.items()],
-                )
+                ),
+                "files": unread.of_faults(source, part, faults),
             },
             part.names,
         )
@@ -109,13 +111,14 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     if cube.hourly.is_empty() and cube.set_aside.height:
         found = "; ".join((*said(cube.set_aside), *cube.notes))
         return dict.fromkeys(part.names, f"no row could be read: {found}")
-    run.messages += (*cube.notes, *said(cube.set_aside))
+    run.messages += cube.notes
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
-    whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
+    frames = {"set_aside": cube.set_aside, "files": unread.of_bill(source, part, cubes)}
+    whole = Delivery(part.name, part.digest, frames, part.names)
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))
         return {}
@@ -155,14 +158,18 @@ def _read_records(source: Source, read: Callable[..., Reading], part: Part, run:
     run.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
     run.hints += [f"{source.path}: {note}" for note in reading.notes]
     table = TABLES[source.format.section]
-    delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
+    known = {
+        "set_aside": aside,
+        "files": unread.of_records(source, part, reading.rows.height, aside, faults),
+    }
+    delivery = Delivery(part.name, part.digest, known, part.names)
     for day, piece in (reading.by_day() if table == "signals" else {}).items():
         frames = {table: piece.rows, "seen": piece.seen}
         run.batch.add(
             Delivery(f"{part.name}:{day}", part.digest, frames, part.names, piece.rows.height)
         )
     if table != "signals":
-        frames = {"set_aside": aside, table: reading.rows, "seen": reading.seen}
+        frames = {**known, table: reading.rows, "seen": reading.seen}
         delivery = replace(delivery, tables=frames, rows=reading.rows.height)
     run.batch.add(delivery)
     return {}

@@ -27,14 +27,12 @@ _KEYS = ("source", "billing_period", "BillingCurrency")
 class Reconciliation:
     """What a lake holds of its sources' files, and what it does not.
 
-    currency  of the workspace
     sums      tables.RECONCILIATION; the last lines are the totals, one for each currency
     reasons   tables.REASONS: why rows and records were set aside
     not_read  tables.NOT_READ
     notes     what to know of what was read, such as columns that are missing
     """
 
-    currency: str
     sums: pl.DataFrame
     reasons: pl.DataFrame
     not_read: pl.DataFrame
@@ -43,8 +41,9 @@ class Reconciliation:
 
 def reconcile(lake: Lake) -> Reconciliation:
     """The reconciliation of a version of a lake. Of a former one, amounts may be not known."""
-    sums, reasons, not_read = find_sums(lake), find_reasons(lake), find_not_read(lake)
-    return Reconciliation(lake.currency, sums, reasons, not_read, find_notes(lake))
+    return Reconciliation(
+        find_sums(lake), find_reasons(lake), find_not_read(lake), find_notes(lake)
+    )
 
 
 # ---------------------------------------------------------------- rows and money
@@ -130,8 +129,12 @@ def find_reasons(lake: Lake) -> pl.DataFrame:
     """Why rows and records were set aside (tables.REASONS)."""
     found = (
         _rows_aside(lake)
-        .group_by("source", "file", "reason", "BillingCurrency")
-        .agg(pl.col("records").sum(), *map(_known_sum, AMOUNTS))
+        .group_by("source", "file", "reason", "BillingCurrency", maintain_order=True)
+        .agg(
+            pl.col("place").drop_nulls().first(),
+            pl.col("records").sum(),
+            *map(_known_sum, AMOUNTS),
+        )
     )
     order = ["records", "file", "reason", "BillingCurrency"]
     return REASONS.fit(found.sort(order, descending=[True, False, False, False]))

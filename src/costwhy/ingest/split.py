@@ -22,7 +22,11 @@ from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import money
 
-SUMS = pl.Schema([("x_instance", pl.String), ("x_start", pl.Datetime("us")), ("cost", pl.Float64)])
+SUMS: dict[str, pl.DataType] = {
+    "x_instance": pl.String(),
+    "x_start": pl.Datetime("us"),
+    "cost": pl.Float64(),
+}
 
 
 def find_shares(
@@ -46,13 +50,13 @@ def find_shares(
     whole = _sums(files, bill, currency, ("instance", "EffectiveCost"), only)
     keys = ["x_instance", "x_start"]
     both = parts.join(whole, on=keys, how="left", suffix="_whole")
-    moved = pl.min_horizontal("cost", "cost_whole").clip(0)
-    share = moved / pl.col("cost"), 1 - moved / pl.col("cost_whole")
+    moved = pl.min_horizontal("cost", pl.col("cost_whole").fill_null(0))
+    moves = moved > 0
     shares = folder / "split-shares.parquet"
     both.select(
         *keys,
-        x_part=pl.when(pl.col("cost") > 0).then(share[0]).otherwise(0).fill_null(0),
-        x_kept=pl.when(pl.col("cost_whole") > 0).then(share[1]).otherwise(1).fill_null(1),
+        x_part=pl.when(moves).then(moved / pl.col("cost")).otherwise(0.0),
+        x_kept=pl.when(moves).then(1 - moved / pl.col("cost_whole")).otherwise(1.0),
     ).write_parquet(shares)
     return shares, _lost(
         both.filter(pl.col("cost_whole").is_null() & (pl.col("cost") != 0)), currency
@@ -63,10 +67,9 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     """What is said of parts whose instance is not in the bill."""
     if parts.is_empty():
         return ()
-    cost = money(float(parts["cost"].sum()), currency)
-    count = parts["x_instance"].n_unique()
-    told = f"{count} instances of pods or tasks are not in the bill: their split cost of {cost} "
-    return (told + "is not counted",)
+    cost, names = money(float(parts["cost"].sum()), currency), parts["x_instance"].n_unique()
+    what = f"{names} instances of pods or tasks are not in the bill"
+    return (f"{what}: their split cost of {cost} is not counted",)
 
 
 def _sums(

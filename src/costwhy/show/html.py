@@ -12,6 +12,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from costwhy.behaviours import VERDICT_WORDS
+from costwhy.case.bill_facts import BillFacts
 from costwhy.case.case import Case
 from costwhy.case.story import Sentence, behaviour_words, headline, lost_sentence, sentences
 from costwhy.ingest.left_out import MOST, amounts_of, left_out_words, newest
@@ -122,16 +123,19 @@ def reconciliation(found: Reconciliation) -> Markup:
         notes=found.notes,
     )
     rows = count_of(int(found.sums.filter(line="total")["rows"].sum()), "row")
-    title = f"{rows} count; {missing or 'nothing was set aside or not read'}"
+    title = f"{rows} read; {missing or 'nothing was set aside, no file was left out'}"
     return folded(title, body, is_open=bool(missing))
 
 
 # ---------------------------------------------------------------- a case
 
 
-def top(workspace: str, case: Case | None) -> Markup:
-    """Whose bill, as of when, the answer, and the numbers that everybody asks for."""
-    return _part("top", workspace=workspace, case=case)
+def top(workspace: str, case: Case | None, bill: BillFacts | None = None) -> Markup:
+    """Whose bill, as of when, the answer, and the numbers that everybody asks for.
+
+    bill: what is said where there is no spike
+    """
+    return _part("top", workspace=workspace, case=case, bill=bill.sentences if bill else ())
 
 
 def sentence_list(parts: Iterable[Sentence]) -> Markup:

@@ -6,7 +6,6 @@ without line breaks, each on one line or on many.
 """
 
 import codecs
-import gzip
 import io
 import re
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from costwhy.errors import SourceError
+from costwhy.sources.packed import open_stream
 
 # The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
@@ -43,13 +43,6 @@ _OPEN = b"{["
 # ---------------------------------------------------------------- bytes and text
 
 
-def open_bytes(file: Path) -> io.BufferedIOBase:
-    """Open a file for reading, decompressed where its first bytes say gzip."""
-    with file.open("rb") as stream:
-        is_packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(file, "rb") if is_packed else file.open("rb")
-
-
 def read_bytes(file: Path) -> bytes:
     """The whole file, decompressed. Raises SourceError: unreadable, or beyond MAX_BYTES."""
     data, fault = _read_most(file)
@@ -62,7 +55,7 @@ def _read_most(file: Path) -> tuple[bytes, Exception | None]:
     """What can be read of a file, and why not all of it. Raises SourceError beyond MAX_BYTES."""
     data, fault = bytearray(), None
     try:
-        with open_bytes(file) as stream:
+        with open_stream(file) as stream:
             while part := stream.read(2**20):
                 data += part
                 if len(data) > MAX_BYTES:
@@ -75,7 +68,7 @@ def _read_most(file: Path) -> tuple[bytes, Exception | None]:
 def head_of(file: Path) -> bytes:
     """How a file begins, in UTF-8, without spaces. Raises SourceError where it cannot be read."""
     try:
-        with open_bytes(file) as stream:
+        with open_stream(file) as stream:
             return in_utf8(stream.read(SAMPLE)).lstrip()
     except UNREADABLE as error:
         raise SourceError(f"the file cannot be read: {error}") from error
@@ -157,7 +150,7 @@ def in_parts(stream: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def is_plain(file: Path) -> bool:
-    """Whether a file on disk is UTF-8 with line feeds; one that is packed is not."""
+    """Whether a file that is not packed is UTF-8 with line feeds."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         with file.open("rb") as stream:
@@ -168,7 +161,7 @@ def is_plain(file: Path) -> bool:
             while part := stream.read(2**20):
                 decoder.decode(part)
             decoder.decode(b"", final=True)
-    except (OSError, UnicodeDecodeError):  # OSError: it is in an archive
+    except UnicodeDecodeError:
         return False
     return True
 
@@ -181,7 +174,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
     """
     total, number, inside_long = 0, 0, False
     try:
-        with open_bytes(file) as stream, as_text(stream) as lines:
+        with open_stream(file) as stream, as_text(stream) as lines:
             while part := lines.readline(MAX_LINE_BYTES):
                 total += len(part)
                 if total > MAX_BYTES:

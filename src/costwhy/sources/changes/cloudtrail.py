@@ -19,7 +19,7 @@ import msgspec
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
 from costwhy.sources.changes.cloudtrail_queries import plain_values, read_query, to_utc
-from costwhy.sources.files import Files
+from costwhy.sources.files import JSON_ENDINGS, Columns, Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, clean, to_text
 from costwhy.sources.times import to_time
@@ -193,8 +193,15 @@ class Config(FilesOrApiConfig, frozen=True, kw_only=True):
 
 
 FILES = Files(
-    (".json", ".jsonl", ".ndjson", ".gz", ".csv", ".log"),  # Logs exports: 000000.gz
-    never=("CloudTrail-Digest", "CloudTrail-Insight", "aws-logs-write-test"),
+    (".json", ".jsonl", ".ndjson"),
+    inside=("json", "table"),  # rows of Athena and CloudTrail Lake
+    looks=(*JSON_ENDINGS, ".csv", ".log"),
+    columns=Columns(
+        marks=("eventTime", "eventName"),
+        known=("eventSource", "eventID", "userIdentity"),
+        what="CloudTrail records",
+    ),
+    never=("CloudTrail-Digest", "CloudTrail-Insight"),
 )
 FORMAT = Format(
     section="changes",

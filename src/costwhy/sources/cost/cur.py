@@ -20,7 +20,7 @@ from costwhy.sources.cost.effective import (
     Lines,
     one_of,
 )
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
@@ -32,6 +32,7 @@ from costwhy.sources.cost.sql import (
     text,
     time,
 )
+from costwhy.sources.files import Columns
 from costwhy.sources.format import Bill, KeysIn
 
 REQUIRED = (
@@ -197,4 +198,9 @@ def _splits(columns: Mapping[str, str]) -> bool:
     return _plain(effective.PARENT) in _names(columns)
 
 
-FORMAT = bill_format(bill=Bill(expressions, splits=_splits))
+COLUMNS = Columns(
+    marks=REQUIRED[:3],
+    known=(REQUIRED[3], "bill_billing_period_start_date", "identity_line_item_id"),
+    what="a bill (Cost and Usage Report)",
+)
+FORMAT = bill_format(bill=Bill(expressions, splits=_splits), files=bill_files(COLUMNS))

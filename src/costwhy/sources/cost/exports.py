@@ -13,10 +13,13 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from costwhy.sources.files import Files
+from costwhy.errors import SourceError
+from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.format import Format
+from costwhy.sources.packed import split
+from costwhy.sources.records import read_bytes
 
-ENDINGS = (".parquet", ".csv", ".csv.gz")
+ENDINGS = (".parquet", ".csv")
 MANIFEST = "-Manifest.json"
 PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
 
@@ -24,13 +27,13 @@ PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
 def choose(found: Sequence[Path]) -> tuple[Path, ...]:
     """Of the files of a source those that are to be read; manifests among them say which."""
     return newest(
-        [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"],
+        [f for f in found if not ("manifest" in f.name.lower() and f.suffix.lower() == ".json")],
         [f for f in found if f.name.endswith(MANIFEST)],
     )
 
 
 def _modified(file: Path) -> float:
-    return file.stat().st_mtime
+    return split(file)[0].stat().st_mtime
 
 
 def newest(
@@ -65,8 +68,8 @@ def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
     """
     found: dict[str, frozenset[str]] = {}
     for manifest in sorted(manifests, key=lambda m: (-len(m.parts), _modified(m), str(m))):
-        with suppress(OSError, ValueError, AttributeError):
-            content = json.loads(manifest.read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, AttributeError, SourceError):
+            content = json.loads(read_bytes(manifest))
             keys = {
                 str(name).removeprefix("s3://").split("/", 1)[-1]
                 for name in (content.get("dataFiles") or content.get("reportKeys") or [])
@@ -87,12 +90,7 @@ def _of_period(
     group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]
 ) -> list[Path]:
     if names is not None:
-        named = {
-            file: name
-            for name in names
-            for file in group
-            if file.as_posix().endswith(name) or name.endswith("/".join(file.parts[-3:]))
-        }
+        named = {file: name for name in names for file in group if _is_of(file, name)}
         if named:
             return [*named, *_missing(named, names)]
     executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
@@ -102,20 +100,40 @@ def _of_period(
     return [f for f in group if f.parent == last]
 
 
+def _is_of(file: Path, name: str) -> bool:
+    """Whether a file, or the archive that it is a member of, is the one that a manifest names."""
+    return any(
+        one.as_posix().endswith(name) or name.endswith("/".join(one.parts[-3:]))
+        for one in {file, split(file)[0]}
+    )
+
+
 def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]:
     """Where the other files of a manifest would be: beside those that are here."""
-    folders = {name.rpartition("/")[0]: file.parent for file, name in named.items()}
+    folders = {name.rpartition("/")[0]: split(file)[0].parent for file, name in named.items()}
     for name in sorted(names - set(named.values())):
         folder, _, last = name.rpartition("/")
         yield folders.get(folder, next(iter(folders.values()))) / last
 
 
-# A format of bills; what differs is `bill`
+def bill_files(columns: Columns) -> Files:
+    """The files of a format of bills, known by these columns."""
+    return Files(
+        ENDINGS,
+        choose=choose,
+        inside=("table",),
+        looks=TABLE_ENDINGS,
+        columns=columns,
+        manifests=True,
+        part_of=period_of,
+    )
+
+
+# A format of bills; what differs is `bill` and `files`
 bill_format = partial(
     Format,
     section="cost",
     source="cost",
-    files=Files((*ENDINGS, MANIFEST.lower()), choose=choose),
     reads_tags=True,
     cannot_show="what was used by a resource that the bill does not name",
     every_hour=True,

@@ -8,7 +8,7 @@ JSON text.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
@@ -19,6 +19,7 @@ from costwhy.sources.cost.sql import (
     text,
     time,
 )
+from costwhy.sources.files import Columns
 from costwhy.sources.format import Bill, KeysIn
 from costwhy.tables import DIMENSION_NAMES
 
@@ -93,4 +94,9 @@ def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-FORMAT = bill_format(bill=Bill(expressions, lacking))
+COLUMNS = Columns(
+    marks=("ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost"),
+    known=("BillingCurrency", "BilledCost", "BillingPeriodStart", "ChargeCategory", "ListCost"),
+    what="a bill (FOCUS)",
+)
+FORMAT = bill_format(bill=Bill(expressions, lacking), files=bill_files(COLUMNS))

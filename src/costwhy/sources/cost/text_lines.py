@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from costwhy.errors import SourceError
-from costwhy.sources.records import first_line, open_bytes
+from costwhy.sources.packed import open_stream
+from costwhy.sources.records import first_line
 
 MAX_LINE = 8 * 2**20  # bytes
 _BLOCK = 2**20
@@ -34,7 +35,7 @@ class TextLines:
     def __init__(self, file: Path) -> None:
         self.foreign = 0
         self._file = file
-        with open_bytes(file) as stream:
+        with open_stream(file) as stream:
             self.encoding = _encoding(self._read(cast("BinaryIO", stream), 1024))
 
     def __iter__(self) -> Iterator[str]:
@@ -53,7 +54,7 @@ class TextLines:
         wide = self.encoding != "utf-8"
         decoder = codecs.getincrementaldecoder(self.encoding)(errors="replace")
         rest = b""
-        with open_bytes(self._file) as stream:
+        with open_stream(self._file) as stream:
             while block := self._read(cast("BinaryIO", stream), _BLOCK):
                 rest += decoder.decode(block).encode("utf-8", "replace") if wide else block
                 # a last \r may be the first half of \r\n

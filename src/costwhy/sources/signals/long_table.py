@@ -17,15 +17,15 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
-from costwhy.sources import delimited, records, times
+from costwhy.sources import delimited, packed, records, times
 from costwhy.sources.delimited import BEYOND
-from costwhy.sources.files import Files
+from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
 from costwhy.sources.signals import metrics
 from costwhy.sources.signals.metrics import KEY
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
+MAX_CSV_BYTES = 4 * 2**30  # The most that one packed CSV may hold after decompression
 _ROW = "costwhy row"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
@@ -70,12 +70,14 @@ def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path,
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
     """The file's columns, the row's index, and what a CSV line has beyond the last column."""
-    with records.open_bytes(file) as stream:
-        head = stream.read(2**16)
-    if head.startswith(b"PAR1") or file.name.lower().endswith(".parquet"):
-        frame = pl.scan_parquet(file, glob=False, row_index_name=_ROW)
+    content = packed.look(file)
+    if content.kind == "parquet" or (
+        content.kind != "text" and file.name.lower().endswith(".parquet")
+    ):
+        real = stack.enter_context(packed.opened(file, limit=MAX_CSV_BYTES))
+        frame = pl.scan_parquet(real, glob=False, row_index_name=_ROW)
         return _renamed(frame).with_columns(pl.lit(None, pl.String).alias(BEYOND))
-    header = delimited.find_header(records.in_utf8(head).decode(), _COLUMNS)
+    header = delimited.find_header(records.in_utf8(content.head).decode(), _COLUMNS)
     scan = partial(
         pl.scan_csv,
         _plain_csv(file, stack),
@@ -239,17 +241,17 @@ def _without_repeats(
 
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
-    """The CSV in UTF-8, decompressed, in a temporary file where it was not so.
+    """The CSV in UTF-8, unpacked, in a temporary file where it was not so.
 
     Raises SourceError beyond MAX_CSV_BYTES.
     """
-    if records.is_plain(file):
+    if file.is_file() and not packed.look(file).packing and records.is_plain(file):
         return file
-    packed = stack.enter_context(records.open_bytes(file))
+    stream = stack.enter_context(packed.open_stream(file))
     # the stack closes it
     target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
     left = MAX_CSV_BYTES
-    for part in records.in_parts(packed):
+    for part in records.in_parts(stream):
         left -= len(part)
         if left < 0:
             raise records.too_large(MAX_CSV_BYTES)
@@ -259,5 +261,11 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
 
 
 FORMAT = metrics.signals_format(
-    files=Files((".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")), read=read
+    files=Files(
+        (".parquet", ".csv", ".tsv"),
+        inside=("table",),
+        looks=TABLE_ENDINGS,
+        columns=Columns(marks=("metric", "value", "caller"), known=_COLUMNS, what="signals"),
+    ),
+    read=read,
 )
