@@ -6,8 +6,8 @@ import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from pathlib import Path
 
 import msgspec
@@ -23,17 +23,30 @@ _NO_JSON = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which of the files that were found are to be read.
+
+    left_out  the others, each with the reason
+    dates     when a file was delivered, where a manifest says so: ISO 8601, UTC
+    """
+
+    files: tuple[Path, ...]
+    left_out: Mapping[Path, str] = field(default_factory=dict)
+    dates: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Files:
     """Which files belong to a format.
 
     endings   of their names, in small letters
     never     parts of a path that make it none of them
-    choose    the ones to read, of those that were found; null: all
+    choose    of the files that were found below a root those to read; null: all
     """
 
     endings: tuple[str, ...]
     never: tuple[str, ...] = ()
-    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
+    choose: Callable[[Sequence[Path], Path], Choice] | None = None
 
     def is_named(self, name: str) -> bool:
         """Whether a file of a folder, or a key on S3, belongs to the format by its name."""
@@ -45,6 +58,11 @@ class Files:
 
 
 def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
+    """The files at `path` that are to be read, in order of name."""
+    return choose_files(path, folder, files).files
+
+
+def choose_files(path: str, folder: Path, files: Files) -> Choice:
     """The files at `path`, in order of name: one file, a folder with all below it, or a glob.
 
     path  as in costwhy.toml, relative to `folder`; a file that is named itself, or by a glob, may
@@ -54,7 +72,7 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
     """
     place = folder / path
     if place.is_file():
-        return (place,)
+        return Choice((place,))
     if place.is_dir():
         found = [
             file
@@ -71,14 +89,20 @@ def find_files(path: str, folder: Path, files: Files) -> tuple[Path, ...]:
         reason = f"nothing that matches {place}"
     else:
         found, reason = [], f"no {place}"
-    chosen = tuple(files.choose(sorted(found)) if files.choose else sorted(found))
-    if not chosen:
+    root = place if place.is_dir() else fixed_part(place)
+    chosen = files.choose(sorted(found), root) if files.choose else Choice((*sorted(found),))
+    if not chosen.files:
         raise SourceError(
             f"there is nothing to read at path {path!r}",
             found=reason,
             fix="correct `path` in costwhy.toml",
         )
     return chosen
+
+
+def fixed_part(place: Path) -> Path:
+    """The folders of a path before the first one with a wildcard."""
+    return Path(*takewhile(lambda part: not any(mark in part for mark in "*?["), place.parts))
 
 
 def open_bytes(file: Path) -> io.BufferedIOBase:

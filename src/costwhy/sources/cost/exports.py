@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from costwhy.sources.files import Files
+from costwhy.sources.files import Choice, Files
 from costwhy.sources.format import Format
 
 ENDINGS = (".parquet", ".csv", ".csv.gz")
@@ -21,11 +21,13 @@ MANIFEST = "-Manifest.json"
 PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
 
 
-def choose(found: Sequence[Path]) -> tuple[Path, ...]:
+def choose(found: Sequence[Path], _root: Path) -> Choice:
     """Of the files of a source those that are to be read; manifests among them say which."""
-    return newest(
-        [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"],
-        [f for f in found if f.name.endswith(MANIFEST)],
+    return Choice(
+        newest(
+            [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"],
+            [f for f in found if f.name.endswith(MANIFEST)],
+        )
     )
 
 
