@@ -7,8 +7,8 @@ billing period and cost column, to the cent.
 """
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
+from costwhy.ingest.cells import PRINTS, Compare, cell_of, cells_of, no_cells, prints_of
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.sql import literal
@@ -42,8 +43,12 @@ _READ_CSV = (
 Connection = duckdb.DuckDBPyConnection
 
 
-def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube:
+def reduce_file(
+    file: Path, bill: Bill, mapping: Mapping, currency: str, compare: Compare | None = None
+) -> Cube:
     """The star of one file.
+
+    compare: whether it is compared with others; null: it is not, and its star has no cells
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
@@ -66,21 +71,34 @@ def reduce_file(file: Path, bill: Bill, mapping: Mapping, currency: str) -> Cube
                 str(name): str(kind)
                 for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
             }
-            return replace(
-                _star(
-                    connection,
-                    bill.expressions(columns, tags, partial(_keys_in, connection)),
-                    currency,
-                    file,
-                ),
-                lacking=bill.lacking(columns),
-            )
+            expr = bill.expressions(columns, tags, partial(_keys_in, connection))
+            if compare:
+                expr = _compared(connection, expr, columns, currency, compare)
+            return replace(_star(connection, expr, currency, file), lacking=bill.lacking(columns))
     except duckdb.Error as error:
         raise SourceError(
             f"{file.name} cannot be read",
             found=str(error).splitlines()[0],
             fix="deliver the file again; the rest of the lake is as before",
         ) from error
+
+
+def _compared(
+    connection: Connection,
+    expr: MappingType[str, str],
+    columns: Iterable[str],
+    currency: str,
+    compare: Compare,
+) -> dict[str, str]:
+    """Cells are asked for; rows of those that another file has are no more in the view `raw`."""
+    if compare.without is not None:
+        connection.register("elsewhere", pl.DataFrame({"cell": compare.without}))
+        connection.execute("ALTER VIEW raw RENAME TO unsorted")
+        connection.execute(
+            f"CREATE TEMP VIEW raw AS SELECT * FROM unsorted WHERE {_reason(expr, currency)} "
+            f"IS NOT NULL OR {cell_of(expr)} NOT IN (SELECT cell FROM elsewhere)"
+        )
+    return {**expr, "prints": f", {prints_of(expr, columns, _length(expr))}"}
 
 
 def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
@@ -105,7 +123,7 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
     hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
-    reason = _reason(expr, currency)
+    reason, prints = _reason(expr, currency), expr.get("prints", "")
     good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
     control, series, hourly, daily = (
         connection.sql(query).pl()
@@ -113,10 +131,12 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
             f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
-            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
+            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums}{prints} {good}",
         )
     )
-    ids = _series_ids(series)
+    ids, cells = _series_ids(series), no_cells()
+    if prints:
+        cells, daily = cells_of(daily), daily.select(pl.exclude(PRINTS))
     cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
         hourly=fit_facts(
@@ -124,6 +144,7 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
         ),
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
         set_aside=_aside(connection, reason, control, file),
+        cells=cells,
         totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
     )
     _refuse_lost_cents(cube, file)

@@ -5,11 +5,12 @@ overview it has an equal part on each day and in each hour.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from costwhy import tables
+from costwhy.ingest.cells import no_cells
 from costwhy.lake.charges import spread
 
 COSTS = tables.MEASURE_NAMES[:3]
@@ -21,6 +22,7 @@ class Cube:
     """Billing files, reduced. Frames are the lake's tables without `delivery`.
 
     totals   billing_period and the cost columns
+    cells    fingerprints of its rows (`cells.py`); empty where it is not compared
     lacking  columns that the file lacks, and what that costs
     """
 
@@ -30,6 +32,7 @@ class Cube:
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
+    cells: pl.DataFrame = field(default_factory=no_cells)
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:

@@ -51,13 +51,15 @@ def ingest(
     """
     sources = find_sources(workspace, progress)
     with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
+        known, places = _known(workspace)
         run = Run(
             workspace,
-            _known(workspace),
+            known,
             now or datetime.now(UTC),
             Batch(Path(spool)),
             progress or (lambda _name, _done, _total: None),
             sum(len(source.files) for source in sources),
+            places=places,
         )
         for source in sources:
             run.messages += source.notes
@@ -74,9 +76,10 @@ def ingest(
         return _write(sources, run)
 
 
-def _known(workspace: Workspace) -> dict[str, str]:
+def _known(workspace: Workspace) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The deliveries of the lake: their digests, and their files."""
     if not has_lake(workspace.lake_path):
-        return {}
+        return {}, {}
     lake = open_lake(workspace.lake_path)
     if lake.currency != workspace.currency:
         raise ConfigError(
@@ -84,7 +87,8 @@ def _known(workspace: Workspace) -> dict[str, str]:
             found=lake.place,
             fix="give the workspace another lake, or its former currency",
         )
-    return dict(lake.table("deliveries").select("delivery", "digest").iter_rows())
+    known = lake.table("deliveries").select("delivery", "digest", "files").rows()
+    return {name: digest for name, digest, _ in known}, {name: files for name, _, files in known}
 
 
 # ---------------------------------------------------------------- written at once

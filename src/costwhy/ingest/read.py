@@ -3,7 +3,7 @@
 What cannot be read or reached stays as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -12,32 +12,43 @@ import polars as pl
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.bills import count_once, editions_of, forget_moved, left_out
+from costwhy.ingest.cells import Compare
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period
-from costwhy.ingest.find import parts_of
+from costwhy.ingest.parts import parts_of
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
-from costwhy.tables import SET_ASIDE
+from costwhy.tables import BY_NAME, SET_ASIDE
 
+OF_BILLS = ("hourly", "daily", "overview", "seen", "set_aside")
 Faults = dict[str, str]  # Names of files that could not be read, with the reason
 
 
 def read_files(source: Source, run: Run) -> None:
     """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
     any_sound, faults = False, Faults()
-    for part in parts_of(source, run.workspace):
-        if run.known.get(part.name) == part.digest or part.name in run.batch.records:
+    parts = [*parts_of(source, run.workspace)]
+    forget_moved(source, parts, run)
+    for part in parts:
+        if all(
+            run.known.get(name) == part.digest or name in run.batch.records for name in part.wanted
+        ):
             run.skipped += len(part.files)
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
+        run.hints += left_out(source, part)
         found = _read_part(source, part, run)
         run.read += len(part.files)
         faults |= found
         any_sound |= not found
-        if found:
-            _keep_former(source, part, found, run)
-        elif part.name + UNREADABLE in run.known:  # it can be read now
-            run.batch.forget([part.name + UNREADABLE], ("set_aside", "deliveries"))
+        for name in part.wanted:
+            own = part.only(name)
+            bad = {file: reason for file, reason in found.items() if file in own.names}
+            if bad:
+                _keep_former(source, own, bad, run)
+            elif name + UNREADABLE in run.known:  # it can be read now
+                run.batch.forget([name + UNREADABLE], ("set_aside", "deliveries"))
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
@@ -82,19 +93,51 @@ def _read_part(source: Source, part: Part, run: Run) -> Faults:
 
 
 def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
-    """A period is a delivery; where paths name none, each period that the rows name."""
-    cubes, faults, workspace = list[Cube](), Faults(), run.workspace
+    """Every file of the part, compared with the others; each delivery of it.
+
+    Where a delivery that is in the lake cannot be read, the others stay as they were too: it may
+    have rows of theirs.
+    """
+    cubes, faults = _reduced(source, bill, part, run)
+    bad = [name for name in part.wanted if not faults.keys().isdisjoint(part.only(name).names)]
+    sound = [name for name in part.wanted if name not in bad]
+    if any(run.has(name) for name in bad) or all(run.known.get(n) == part.digest for n in sound):
+        return faults
+    part = replace(part, deliveries=(*sound,)).at(
+        [k for k, of in enumerate(part.of) if of in sound]
+    )
+    kept = count_once(source, part, [cubes[name] for name in part.names], run)
+    for name in sound:
+        own = part.only(name)
+        _deliver(source, own, [kept[file] for file in own.names], run)
+    return faults
+
+
+def _reduced(source: Source, bill: Bill, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
+    """The cube of each file, or why it cannot be read."""
+    cubes, faults, workspace = dict[str, Cube](), Faults(), run.workspace
+    compare = Compare() if len(editions_of(source, part)) > 1 else None
     for file, name in zip(part.files, part.names, strict=True):
         try:
-            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency))
+            cubes[name] = reduce_file(file, bill, workspace.mapping, workspace.currency, compare)
         except SourceError as error:
             faults[name] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
-    if faults:
-        return faults
+    for delivery in () if faults else part.wanted:
+        own = [cubes[name] for name in part.only(delivery).names]
+        reasons = [cube.set_aside["reason"][0] for cube in own if cube.set_aside.height]
+        if reasons and all(cube.hourly.is_empty() for cube in own):
+            why = f"no row could be read: {reasons[0]}"
+            faults |= dict.fromkeys(part.only(delivery).names, why)
+    return cubes, faults
+
+
+def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> None:
+    """A period is a delivery; where paths name none, each period that the rows name."""
+    if not cubes:  # all of its files have the contents of others: nothing of it stays
+        run.batch.add(Delivery(part.name, part.digest, {n: BY_NAME[n].empty() for n in OF_BILLS}))
+        return
     cube = merge(cubes)
-    if cube.hourly.is_empty() and cube.set_aside.height:
-        return dict.fromkeys(part.names, f"no row could be read: {cube.set_aside['reason'][0]}")
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     if cube.lacking:
@@ -102,7 +145,7 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))
-        return {}
+        return
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
         run.batch.add(
@@ -110,7 +153,6 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
                 replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
             )
         )
-    return {}
 
 
 def _with_money(delivery: Delivery, cube: Cube) -> Delivery:

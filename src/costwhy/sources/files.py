@@ -89,8 +89,9 @@ def choose_files(path: str, folder: Path, files: Files) -> Choice:
         reason = f"nothing that matches {place}"
     else:
         found, reason = [], f"no {place}"
-    root = place if place.is_dir() else fixed_part(place)
-    chosen = files.choose(sorted(found), root) if files.choose else Choice((*sorted(found),))
+    chosen = (
+        files.choose(sorted(found), root_of(place)) if files.choose else Choice((*sorted(found),))
+    )
     if not chosen.files:
         raise SourceError(
             f"there is nothing to read at path {path!r}",
@@ -100,8 +101,10 @@ def choose_files(path: str, folder: Path, files: Files) -> Choice:
     return chosen
 
 
-def fixed_part(place: Path) -> Path:
-    """The folders of a path before the first one with a wildcard."""
+def root_of(place: Path) -> Path:
+    """The folder of a source; of a glob the folders before the first wildcard."""
+    if place.is_dir():
+        return place
     return Path(*takewhile(lambda part: not any(mark in part for mark in "*?["), place.parts))
 
 

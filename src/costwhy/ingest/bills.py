@@ -1,0 +1,195 @@
+"""Bills of several files: each row counts once, whatever number of files hold it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+import polars as pl
+
+from costwhy.ingest.batch import UNREADABLE, Part, Run, Source
+from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.cells import Compare, no_cells
+from costwhy.ingest.cube import Cube
+from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
+from costwhy.sources.cost import paths
+from costwhy.sources.reading import fit
+from costwhy.tables import BY_NAME, SET_ASIDE
+
+WHY = {  # of rows that do not count, for `set_aside`
+    "same": "the same rows are counted from {}",
+    "newer": "replaced by what is newer, counted from {}",
+    "unsure": "the same charges, some with other costs, are counted from {}",
+}
+MANY = 3  # Files that are named one by one
+_MONTH = re.compile(r"(^|/)\d{4}-\d{2}$")
+SUMS = ("rows", "BilledCost", "EffectiveCost")
+
+
+def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
+    """The files of each edition, by their places in the part."""
+    found: dict[str, list[int]] = {}
+    for place, file in enumerate(part.files):
+        found.setdefault(paths.edition_of(file, source.root), []).append(place)
+    return found
+
+
+def count_once(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> dict[str, Cube]:
+    """The cube of each file with the rows that count; the others are set aside, and told.
+
+    cubes: of all rows; with cells, where there are several editions
+    """
+    kept = dict(zip(part.names, cubes, strict=True))
+    groups = [*editions_of(source, part).values()]
+    if len(groups) < 2:
+        return kept
+    editions = [_edition(source, part, group, cubes) for group in groups]
+    overlaps = find_overlaps(editions)
+    run.hints += _told(editions, overlaps, run.workspace.currency)
+    for place, group in enumerate(groups):
+        lost = [_lost(one, editions) for one in overlaps if one.loser == place]
+        for k in group if lost else ():
+            cells = cubes[k].cells.join(pl.concat(lost), on="cell")
+            if cells.height:
+                kept[part.names[k]] = _left(source, part.at([k]), cubes[k], cells, run)
+    return kept
+
+
+def _left(source: Source, part: Part, cube: Cube, cells: pl.DataFrame, run: Run) -> Cube:
+    """What is left of a file without these cells: nothing, or it is read again."""
+    bill, workspace = source.format.bill, run.workspace
+    if cells.height == cube.cells.height or not bill:
+        rest = _emptied(cube)
+    else:
+        rest = reduce_file(
+            part.files[0], bill, workspace.mapping, workspace.currency, Compare(cells["cell"])
+        )
+    aside = _aside(cells, PurePosixPath(part.names[0]).name, workspace.currency)
+    return replace(rest, set_aside=pl.concat([cube.set_aside, aside]))
+
+
+def _edition(source: Source, part: Part, group: Sequence[int], cubes: Sequence[Cube]) -> Edition:
+    file = part.files[group[0]]
+    moment, number = paths.stamp_of(file, source.root)
+    whole = pl.concat([cubes[k].cells for k in group])
+    if len(group) > 1:
+        first = ["billing_period", "day", "account"]
+        whole = whole.group_by("cell").agg(
+            pl.col(first).first(),
+            pl.col("rows", "mark", *SUMS[1:]).sum(),
+            ids=pl.when(pl.col("ids").count() > 0).then(pl.col("ids").sum()),
+            bits=pl.col("bits").bitwise_or(),
+        )
+    return Edition(
+        part.names[group[0]],
+        paths.family_of(file, source.root),
+        (source.dates.get(file, moment), number),
+        paths.is_copy(file),
+        whole.select(no_cells().columns),
+    )
+
+
+def _lost(overlap: Overlap, editions: Sequence[Edition]) -> pl.DataFrame:
+    why = WHY[overlap.why].format(editions[overlap.winner].name)
+    return overlap.cells.select("cell", reason=pl.lit(why))
+
+
+def _aside(cells: pl.DataFrame, name: str, currency: str) -> pl.DataFrame:
+    """Rows of `set_aside`: one for each file that counts instead, and each period."""
+    sums = cells.group_by("reason", "billing_period").agg(pl.col(SUMS).sum())
+    return fit(
+        SET_ASIDE,
+        sums.sort("reason", "billing_period")
+        .rename({"rows": "records"})
+        .with_columns(source=pl.lit("cost"), file=pl.lit(name), BillingCurrency=pl.lit(currency))
+        .to_dicts(),
+    )
+
+
+def _told(editions: Sequence[Edition], overlaps: Sequence[Overlap], currency: str) -> list[str]:
+    """Messages: one for each pair that is not certain, one for all others of a winner."""
+    told, certain = list[str](), dict[int, list[Overlap]]()
+    for one in overlaps:
+        if one.why == "unsure":
+            told.append(_unsure(one, editions, currency))
+        else:
+            certain.setdefault(one.winner, []).append(one)
+    for winner, losers in certain.items():
+        names = sorted({editions[one.loser].name for one in losers})
+        rows, cost = _sum(pl.concat([one.cells for one in losers]))
+        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        told.append(
+            f"{what}: {rows:,} rows ({_amount(cost, currency)}) are not counted, "
+            f"{editions[winner].name} has the same or newer ones"
+        )
+    return told
+
+
+def _unsure(one: Overlap, editions: Sequence[Edition], currency: str) -> str:
+    loser, winner = editions[one.loser], editions[one.winner]
+    both = _sum(pl.concat([loser.cells.select(SUMS), winner.cells.select(SUMS)]))[1]
+    rows, cost = _sum(one.cells if one.alike is None else one.alike)
+    once, twice = _amount(both - cost, currency), _amount(both, currency)
+    what = f"{loser.name} and {winner.name} have the same charges ({rows:,} rows"
+    if one.alike is not None:
+        return f"{what}) with other costs: both are counted, {twice}; once it would be {once}"
+    return (
+        f"{what}, {_amount(cost, currency)}), nothing says which is right: they are counted once, "
+        f"from {winner.name}, {once}; with both it would be {twice}"
+    )
+
+
+def _amount(cost: float, currency: str) -> str:
+    return f"{cost:,.2f} {currency}"
+
+
+def _sum(cells: pl.DataFrame) -> tuple[int, float]:
+    return int(cells["rows"].sum()), float(cells["EffectiveCost"].sum())
+
+
+def _emptied(cube: Cube) -> Cube:
+    """A file of which no row counts; what of it could not be read stays set aside."""
+    return replace(
+        cube,
+        series=cube.series.clear(),
+        hourly=cube.hourly.clear(),
+        daily=cube.daily.clear(),
+        totals=cube.totals.clear(),
+        cells=no_cells(),
+    )
+
+
+# ---------------------------------------------------------------- what is not read, what has moved
+
+
+def left_out(source: Source, part: Part) -> Iterator[str]:
+    """Messages on the files that are not read."""
+    for name, reason in [*part.left_out.items()][:MANY]:
+        yield f"{name} was not read: {reason}"
+    if len(part.left_out) > MANY:
+        yield f"{source.path}: {len(part.left_out) - MANY} more files have contents of others"
+    if replaced := len(source.left_out):
+        last = max(source.left_out.items())
+        yield f"{source.path}: {replaced} files were not read; {last[0].name}: {last[1]}"
+
+
+def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
+    """Deliveries whose files now belong to another one go: they would count twice.
+
+    What has vanished from the folder stays.
+    """
+    if source.format.section != "cost":
+        return
+    now = {name for part in parts for name in part.wanted}
+    here = {name for part in parts for name in (*part.names, *part.left_out)}
+    months = {name[-len("2026-10") :] for name in now}
+    for name, files in run.places.items():
+        of, rest = name.removesuffix(UNREADABLE), ""
+        if of != source.name:
+            rest = of.removeprefix(f"{source.name}:")
+        if of in now or rest == of or not (rest == "" or _MONTH.search(rest)):
+            continue
+        # without folders of periods the months of all files are deliveries, whoever has them
+        moved = "/" in rest if source.name in now else rest == "" or rest[-7:] in months
+        if moved and not here.isdisjoint(files):
+            run.batch.forget([name], BY_NAME.keys() - {"series"})

@@ -1,0 +1,95 @@
+"""Fingerprints of a bill's rows, by which files are compared: `overlap.py`.
+
+A *cell* is what one resource used of one kind on one day. Its fingerprint tells whether two files
+have the same rows of it: the sum of a hash over each row, so that their order is nothing.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from costwhy import tables
+from costwhy.sources.cost.sql import quoted
+
+# What stays when a bill is delivered again: tags and names of accounts may have changed, and a
+# commitment may cover now what was on demand
+_LASTING = (
+    "ProviderName", "BillingAccountId", "SubAccountId", "RegionId", "ServiceName", "x_UsageType",
+    "x_Operation", "ChargeCategory",
+)  # fmt: skip
+_ROW_IDS = ("lineitemid", "rowid", "recordid", "chargeid", "usagerecordid")
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "billing_period": pl.String,
+    "day": pl.Datetime("us"),
+    "account": pl.String,
+    "cell": pl.UInt64,
+    "rows": pl.Int64,
+    "mark": pl.Int64,
+    "ids": pl.Int64,
+    "bits": pl.Int64,
+    "BilledCost": pl.Float64,
+    "EffectiveCost": pl.Float64,
+}
+PRINTS = ("cell", "account", "rows", "mark", "ids", "bits")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A file is to be compared with others, or read again without cells that another one has."""
+
+    without: pl.Series | None = None
+
+
+def cell_of(expr: Mapping[str, str]) -> str:
+    """SQL of the cell of a row, a hash."""
+    words = ", ".join(f"coalesce({expr[name]}, '')" for name in (*_LASTING, "ResourceId"))
+    day = f"date_trunc('day', {expr['start']})"
+    return f"hash(date_trunc('month', {expr['period']}), {day}, {words})"
+
+
+def prints_of(expr: Mapping[str, str], columns: Iterable[str], length: str) -> str:
+    """SQL of the fingerprint, for a query that groups rows of the same cell.
+
+    columns: of the file; length: SQL of the whole hours of a charge
+    """
+    row = [f"round({expr[name]}, 6)" for name in tables.MEASURE_NAMES]
+    row += [expr["start"], expr["end"], *(expr[name] for name in tables.DIMENSION_NAMES)]
+    ids = [quoted(name) for name in columns if _is_row_id(name)]
+    bits = f"((1 << least(24, {length})) - 1) << CAST(hour({expr['start']}) AS BIGINT)"
+    return (
+        f"any_value({cell_of(expr)}) AS cell, any_value({expr['SubAccountId']}) AS account, "
+        f"count(*) AS rows, {_sum(row)} AS mark, {_sum(ids) if ids else 'NULL::BIGINT'} AS ids, "
+        f"bit_or(({bits}) & 16777215) AS bits"
+    )
+
+
+def _is_row_id(column: str) -> bool:
+    return "".join(filter(str.isalnum, column.lower())).endswith(_ROW_IDS)
+
+
+def _sum(values: Sequence[str]) -> str:
+    return f"CAST(sum(hash({', '.join(values)}) >> 24) AS BIGINT)"
+
+
+def cells_of(daily: pl.DataFrame) -> pl.DataFrame:
+    """One row for each cell, in the columns of SCHEMA. `bits` has one for each hour of the day.
+
+    daily: with what `prints_of` asks for
+    """
+    first = ("billing_period", "day", "account")
+    return (
+        daily.group_by("cell")
+        .agg(
+            pl.col(first).first(),
+            pl.col("rows", "mark", "BilledCost", "EffectiveCost").sum(),
+            ids=pl.when(pl.col("ids").count() > 0).then(pl.col("ids").sum()),
+            bits=pl.col("bits").bitwise_or(),
+        )
+        .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    )
+
+
+def no_cells() -> pl.DataFrame:
+    """Cells of a file that is not compared."""
+    return pl.DataFrame(schema=SCHEMA)
