@@ -7,8 +7,8 @@ billing period and cost column, to the cent.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from collections.abc import Mapping as MappingType
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -86,7 +86,7 @@ def reduce_file(
 def _compared(
     connection: Connection,
     expr: MappingType[str, str],
-    columns: Iterable[str],
+    columns: MappingType[str, str],
     currency: str,
     compare: Compare,
 ) -> dict[str, str]:

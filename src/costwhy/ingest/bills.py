@@ -1,20 +1,19 @@
 """Bills of several files: each row counts once, whatever number of files hold it."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 import polars as pl
 
-from costwhy.ingest.batch import UNREADABLE, Part, Run, Source
+from costwhy.ingest.batch import Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cells import Compare, no_cells
 from costwhy.ingest.cube import Cube
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.sources.cost import paths
 from costwhy.sources.reading import fit
-from costwhy.tables import BY_NAME, SET_ASIDE
+from costwhy.tables import SET_ASIDE
 
 WHY = {  # of rows that do not count, for `set_aside`
     "same": "the same rows are counted from {}",
@@ -22,7 +21,6 @@ WHY = {  # of rows that do not count, for `set_aside`
     "unsure": "the same charges, some with other costs, are counted from {}",
 }
 MANY = 3  # Files that are named one by one
-_MONTH = re.compile(r"(^|/)\d{4}-\d{2}$")
 SUMS = ("rows", "BilledCost", "EffectiveCost")
 
 
@@ -159,7 +157,7 @@ def _emptied(cube: Cube) -> Cube:
     )
 
 
-# ---------------------------------------------------------------- what is not read, what has moved
+# ---------------------------------------------------------------- what is not read
 
 
 def left_out(source: Source, part: Part) -> Iterator[str]:
@@ -171,25 +169,3 @@ def left_out(source: Source, part: Part) -> Iterator[str]:
     if replaced := len(source.left_out):
         last = max(source.left_out.items())
         yield f"{source.path}: {replaced} files were not read; {last[0].name}: {last[1]}"
-
-
-def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
-    """Deliveries whose files now belong to another one go: they would count twice.
-
-    What has vanished from the folder stays.
-    """
-    if source.format.section != "cost":
-        return
-    now = {name for part in parts for name in part.wanted}
-    here = {name for part in parts for name in (*part.names, *part.left_out)}
-    months = {name[-len("2026-10") :] for name in now}
-    for name, files in run.places.items():
-        of, rest = name.removesuffix(UNREADABLE), ""
-        if of != source.name:
-            rest = of.removeprefix(f"{source.name}:")
-        if of in now or rest == of or not (rest == "" or _MONTH.search(rest)):
-            continue
-        # without folders of periods the months of all files are deliveries, whoever has them
-        moved = "/" in rest if source.name in now else rest == "" or rest[-7:] in months
-        if moved and not here.isdisjoint(files):
-            run.batch.forget([name], BY_NAME.keys() - {"series"})

@@ -4,17 +4,17 @@ A *cell* is what one resource used of one kind on one day. Its fingerprint tells
 have the same rows of it: the sum of a hash over each row, so that their order is nothing.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from costwhy import tables
-from costwhy.sources.cost.sql import quoted
+from costwhy.sources.cost.sql import coalesce, text
 
 # What stays when a bill is delivered again: tags and names of accounts may have changed, and a
 # commitment may cover now what was on demand
-_LASTING = (
+LASTING = (
     "ProviderName", "BillingAccountId", "SubAccountId", "RegionId", "ServiceName", "x_UsageType",
     "x_Operation", "ChargeCategory",
 )  # fmt: skip
@@ -43,23 +43,24 @@ class Compare:
 
 def cell_of(expr: Mapping[str, str]) -> str:
     """SQL of the cell of a row, a hash."""
-    words = ", ".join(f"coalesce({expr[name]}, '')" for name in (*_LASTING, "ResourceId"))
+    words = ", ".join(f"coalesce({expr[name]}, '')" for name in (*LASTING, "ResourceId"))
     day = f"date_trunc('day', {expr['start']})"
     return f"hash(date_trunc('month', {expr['period']}), {day}, {words})"
 
 
-def prints_of(expr: Mapping[str, str], columns: Iterable[str], length: str) -> str:
+def prints_of(expr: Mapping[str, str], columns: Mapping[str, str], length: str) -> str:
     """SQL of the fingerprint, for a query that groups rows of the same cell.
 
-    columns: of the file; length: SQL of the whole hours of a charge
+    columns: of the file, with their types; length: SQL of the whole hours of a charge
     """
     row = [f"round({expr[name]}, 6)" for name in tables.MEASURE_NAMES]
     row += [expr["start"], expr["end"], *(expr[name] for name in tables.DIMENSION_NAMES)]
-    ids = [quoted(name) for name in columns if _is_row_id(name)]
+    ids = [text(columns, name) for name in columns if _is_row_id(name)]
+    own = _sum(ids, coalesce(ids)) if ids else "NULL::BIGINT"
     bits = f"((1 << least(24, {length})) - 1) << CAST(hour({expr['start']}) AS BIGINT)"
     return (
         f"any_value({cell_of(expr)}) AS cell, any_value({expr['SubAccountId']}) AS account, "
-        f"count(*) AS rows, {_sum(row)} AS mark, {_sum(ids) if ids else 'NULL::BIGINT'} AS ids, "
+        f"count(*) AS rows, {_sum(row)} AS mark, {own} AS ids, "
         f"bit_or(({bits}) & 16777215) AS bits"
     )
 
@@ -68,8 +69,9 @@ def _is_row_id(column: str) -> bool:
     return "".join(filter(str.isalnum, column.lower())).endswith(_ROW_IDS)
 
 
-def _sum(values: Sequence[str]) -> str:
-    return f"CAST(sum(hash({', '.join(values)}) >> 24) AS BIGINT)"
+def _sum(values: Sequence[str], known: str = "true") -> str:
+    each = f"CASE WHEN {known} IS NOT NULL THEN hash({', '.join(values)}) >> 24 END"
+    return f"CAST(sum({each}) AS BIGINT)"
 
 
 def cells_of(daily: pl.DataFrame) -> pl.DataFrame:

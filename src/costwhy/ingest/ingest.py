@@ -33,6 +33,7 @@ from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Progress, Run,
 from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
+from costwhy.ingest.twice import find_twice
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
 from costwhy.tables import BY_NAME
@@ -144,6 +145,8 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
     version = write(
         workspace.lake_path, SnapshotInfo(workspace.name, workspace.currency, config), changes
     )
+    bills = {one.key: one.name for one in sources if one.format.bill}
+    twice = find_twice(open_lake(workspace.lake_path, version), bills)
     totals = (
         pl.concat(
             [
@@ -164,7 +167,7 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
         rows=int(new["rows"].sum()),
         rows_set_aside=int(new["rows_set_aside"].sum()) + run.unreadable,
         totals=totals.sort("billing_period"),
-        messages=(*run.messages, *dict.fromkeys(run.hints)),
+        messages=(*run.messages, *dict.fromkeys([*run.hints, *twice])),
     )
 
 

@@ -12,9 +12,10 @@ import polars as pl
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.bills import count_once, editions_of, forget_moved, left_out
+from costwhy.ingest.bills import count_once, editions_of, left_out
 from costwhy.ingest.cells import Compare
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period
+from costwhy.ingest.moved import forget_covered, forget_moved
 from costwhy.ingest.parts import parts_of
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
@@ -41,7 +42,7 @@ def read_files(source: Source, run: Run) -> None:
         found = _read_part(source, part, run)
         run.read += len(part.files)
         faults |= found
-        any_sound |= not found
+        any_sound |= not found or any(name in run.batch.records for name in part.wanted)
         for name in part.wanted:
             own = part.only(name)
             bad = {file: reason for file, reason in found.items() if file in own.names}
@@ -49,6 +50,7 @@ def read_files(source: Source, run: Run) -> None:
                 _keep_former(source, own, bad, run)
             elif name + UNREADABLE in run.known:  # it can be read now
                 run.batch.forget([name + UNREADABLE], ("set_aside", "deliveries"))
+    forget_covered(source, parts, run)
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
