@@ -21,7 +21,8 @@ from known import Told, cases, companies, told_of_case, told_of_company
 from large import KINDS, Size, observed
 
 from costwhy.model.baseline import Baseline, Window, split
-from costwhy.model.meters import AutoscalerRule, MeterModel
+from costwhy.model.autoscaler import AutoscalerRule
+from costwhy.model.meters import MeterModel
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate, fit
 from costwhy.spikes.detect import find

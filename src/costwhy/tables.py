@@ -271,6 +271,12 @@ CATALOG = Table(
         Column("member_of", TEXTS, "groups of a user"),
         Column("path", TEXT, "repository path of a component"),
         Column("position", COUNT, "order in CODEOWNERS: the last pattern that matches wins"),
+        Column(
+            "section",
+            TEXT,
+            "section of GitLab's CODEOWNERS, empty before the first one, ^ before an optional "
+            "one; null: not GitLab's",
+        ),
         Column("lifecycle", TEXT, "production, experimental, deprecated"),
     ),
 )

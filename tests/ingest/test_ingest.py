@@ -182,9 +182,38 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(workspace: Pat
     (workspace / "trail" / "a.json.gz").write_bytes(
         gzip.compress(b'{"Records":[' + b" " * (300 << 20))
     )
-    with pytest.raises(SourceError, match="larger than 256 MB"):
-        ingest(read_workspace(workspace))
-    assert not (workspace / "lake" / "snapshots").exists()
+    report = ingest(read_workspace(workspace))
+    assert any("larger than 256 MB" in message for message in report.messages)
+    assert cost(workspace) == 3.0, "the bill is read all the same"
+
+
+@pytest.mark.parametrize(
+    ("section", "form", "name", "content"),
+    [
+        ("changes", "cloudtrail", "a.json", b"no JSON"),
+        ("changes", "changes", "a.csv", b"nothing,of,it"),
+        ("changes", "autoscaling", "a.json", b'{"Activities": ['),
+        ("signals", "signals", "a.csv", b"nothing,of,it"),
+        ("signals", "signals", "a.parquet", b"PAR1 not really"),
+    ],
+)
+def test_a_source_of_which_nothing_can_be_read_does_not_take_the_bill_with_it(
+    workspace: Path, section: str, form: str, name: str, content: bytes
+) -> None:
+    (workspace / "costwhy.toml").write_text(
+        TOML + f'[[{section}]]\nformat = "{form}"\npath = "other/"\n'
+    )
+    (workspace / "other").mkdir()
+    (workspace / "other" / name).write_bytes(content)
+    for _ in range(2):  # it is told every time
+        report = ingest(read_workspace(workspace))
+        assert cost(workspace) == 3.0
+        assert any(
+            f"`{section}[0].path`: nothing at other/ could be read" in message
+            for message in report.messages
+        )
+        assert report.rows_set_aside == 1
+        assert open_lake(workspace).table("set_aside")["file"].to_list() == [f"other/{name}"]
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from drawn import Meter, observed
 
+from costwhy.model.autoscaler import AutoscalerRule
 from costwhy.model.baseline import Baseline, Window, calls_with, cost_with, dollars_alone, split
 from costwhy.model.levels import Level
-from costwhy.model.meters import AutoscalerRule, MeterModel
+from costwhy.model.meters import MeterModel
 from costwhy.model.rates import Model, Rate
 
 HOURS = 8

@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 from drawn import rows, step
 
-from costwhy.model.observed import LostTag, restore_lost_tags
+from costwhy.model.observed import LostTag
+from costwhy.model.untagged import restore_lost_tags
 from costwhy.tables import METER, PHYSICAL
 
 HOURS = 300

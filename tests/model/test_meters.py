@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from drawn import Meter, day_and_night, observed
 
-from costwhy.model.meters import AutoscalerRule, MeterModel, first_active, learn
+from costwhy.model.autoscaler import AutoscalerRule
+from costwhy.model.meters import MeterModel, first_active, learn
 
 HOURS = 14 * 24
 TRAFFIC = day_and_night(HOURS) * np.random.default_rng(1).lognormal(0, 0.05, HOURS)

@@ -12,7 +12,8 @@ from costwhy import tables
 from costwhy.case.investigate import explain, nowcast_ledger, overview
 from costwhy.model.baseline import Window, baseline_errors
 from costwhy.model.estimates import DAYS, PRIOR_ERROR, Backtest, Cutoff, backtest
-from costwhy.model.observed import observe, states
+from costwhy.model.observe import observe
+from costwhy.model.observed import states
 from costwhy.model.rates import Model, fit
 
 LAG = 12

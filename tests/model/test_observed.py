@@ -9,7 +9,8 @@ import pytest
 
 from costwhy import tables
 from costwhy.errors import LakeError
-from costwhy.model.observed import Edge, Observed, observe, states
+from costwhy.model.observe import observe
+from costwhy.model.observed import Edge, Observed, states
 
 FIRST = datetime(2026, 9, 7, tzinfo=UTC)
 HOUR = timedelta(hours=1)

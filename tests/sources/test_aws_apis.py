@@ -36,11 +36,12 @@ from costwhy.ingest.batch import IngestReport
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import has_lake, open_lake
 from costwhy.remote import aws
-from costwhy.sources import files, s3_mirror
+from costwhy.sources import s3_mirror
 from costwhy.sources.changes import autoscaling, cloudtrail
 from costwhy.sources.format import Request
 from costwhy.sources.signals import cloudwatch, long_table, metrics, xray
 from costwhy.sources.signals.cloudwatch_presets import PRESETS
+from costwhy.sources.wrappings import read_records
 
 DAY = date(2026, 10, 14)
 MIDNIGHT = datetime(2026, 10, 14, tzinfo=UTC)
@@ -764,7 +765,7 @@ def test_s3_and_the_apis_give_the_same_answers_as_the_files(
     made.records = [
         json.loads(bytes(raw))
         for file in places
-        for _, raw in files.read_records(file, ("Records",))
+        for _, raw in read_records(file, ("eventTime", "eventName"))
     ]
     table = pl.concat([pl.read_parquet(f) for f in sorted((plain / "signals").glob("*.parquet"))])
     for time, service, caller, metric, value in table.select(

@@ -9,7 +9,7 @@ import pytest
 from places import CASES, COMPANIES, SHARED
 
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import records
 from costwhy.sources.changes import cdevents
 from costwhy.sources.files import find_files
 from costwhy.tables import CHANGES
@@ -154,7 +154,7 @@ def test_a_broken_line_does_not_take_the_others_with_it(tmp_path):
     assert reading.rows["change_id"].to_list() == ["good"]
     assert reading.set_aside["records"].sum() == 9
     assert reading.set_aside["place"].to_list() == [
-        f"line {n}" for n in (1, 2, 3, 5, 6, 7, 8, 9, 10)
+        f"line {n}" for n in (1, "2, record 1", 3, 5, 6, 7, 8, 9, 10)
     ]
 
 
@@ -173,7 +173,7 @@ def test_long_texts_are_cut_and_markup_stays_text(tmp_path):
 
 
 def test_a_line_beyond_the_limit_is_set_aside_without_being_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_LINE_BYTES", 2**20)
+    monkeypatch.setattr(records, "MAX_LINE_BYTES", 2**20)
     reading = cdevents.read([put(tmp_path, event("a"), "x" * (3 * 2**20 + 5), event("b"))])
     assert reading.rows["change_id"].to_list() == ["a", "b"]
     assert reading.set_aside.select("place", "reason").rows() == [

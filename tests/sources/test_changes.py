@@ -11,7 +11,7 @@ import pytest
 from costwhy.config import read_workspace
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import open_lake
-from costwhy.sources import files
+from costwhy.sources import records
 from costwhy.sources.changes import long_table
 from costwhy.tables import CHANGES
 
@@ -186,7 +186,9 @@ def test_broken_lines_do_not_take_the_others_with_them(tmp_path):
     lines = ["{broken", "[1]", "5", '"\\ud800"', "[" * 100_000, '{"time": 3}']
     reading = read(tmp_path, *lines, ROW)
     assert reading.rows["change_id"].to_list() == ["c-1"]
-    assert [place for place, _ in reasons(reading)] == [f"line {n}" for n in range(1, 7)]
+    assert [place for place, _ in reasons(reading)] == [
+        f"line {n}" for n in (1, "2, record 1", 3, 4, 5, 6)
+    ]
 
 
 def test_columns_that_are_not_known_are_named(tmp_path):
@@ -242,7 +244,7 @@ def test_hostile_text_is_cut_and_cleaned(tmp_path):
 
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_a_file_beyond_the_limit_is_refused(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 500)
+    monkeypatch.setattr(records, "MAX_BYTES", 500)
     rows = [ROW | {"change_id": f"c-{n}"} for n in range(100)]
     assert any("larger than" in said for _, said in reasons(read(tmp_path, *rows, name=name)))
 

@@ -9,7 +9,7 @@ import pytest
 from places import COMPANIES, DATA, SAMPLE, SHARED, external
 
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import records
 from costwhy.sources.changes import cloudtrail
 from costwhy.sources.changes.cloudtrail_calls import touched_names
 from costwhy.sources.files import find_files
@@ -271,7 +271,7 @@ def test_an_unreadable_file_is_set_aside_whole(tmp_path, content):
 
 
 def test_a_decompression_bomb_is_refused_at_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(files, "MAX_BYTES", 10 * 2**20)
+    monkeypatch.setattr(records, "MAX_BYTES", 10 * 2**20)
     bomb = put(tmp_path, record(asked={"name": "x" * (20 * 2**20)}))
     assert bomb.stat().st_size < 100_000
     reading = cloudtrail.read([bomb])

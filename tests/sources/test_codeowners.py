@@ -73,7 +73,7 @@ def test_without_patterns_nobody_owns_a_path(tmp_path):
 
 def test_lines_that_are_no_patterns_are_set_aside(tmp_path):
     text = (
-        "!x @a\n[Section] @b\n^[Optional]\n"
+        "!x @a\n[a-z]x @b\n^[Broken\n"
         + "y" * 501
         + " @c\n"
         + "*a" * 13
@@ -82,6 +82,82 @@ def test_lines_that_are_no_patterns_are_set_aside(tmp_path):
     reading = codeowners.read([put(tmp_path, text)])
     assert reading.rows.select("name", "owner").rows() == [("<script>", "<b>x [0m")]
     assert reading.set_aside["place"].to_list() == [f"line {n}" for n in (1, 2, 3, 4, 5)]
+
+
+GITLAB = """\
+* @default-owner
+docs/*.md @writers
+/nobody/
+[Documentation] @docs-team @more # who writes
+docs/
+README.md @readers
+^[Database][2] @db-team @dba
+/services/db/
+/services/cache/ @cache-team # inline
+!/services/db/tests/
+/services/db/tests/deep/ @late
+[Web Section] @acme/group/web-team
+/services/web/
+my\\ file\\#1
+[documentation] @again
+/handbook/
+[No defaults]
+/services/lonely/
+/services/roles/ @@maintainer
+/services/mixed/ @@developer @mixed-team
+^[Compliance] @auditors
+*
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "owner"),
+    [
+        ("/services/db/", "db-team"),
+        ("/services/cache/", "cache-team"),
+        ("/services/web/x/y.py", "web-team"),
+        ("/deep/docs/x.txt", "docs-team"),
+        ("/deep/README.md", "readers"),
+        ("/my file#1", "web-team"),
+        ("/handbook/", "again"),  # the same section again has other owners
+        ("/services/db/tests/", "default-owner"),  # taken out of its section, not of the others
+        ("/services/db/tests/deep/", "default-owner"),  # and not to be taken back
+        ("/services/lonely/", "default-owner"),
+        ("/services/roles/", "default-owner"),
+        ("/services/mixed/", "mixed-team"),
+        ("/nobody/", "auditors"),
+        ("/other/x", "default-owner"),  # not the optional section
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "crlf", "cr"])
+def test_sections_of_gitlab_have_their_own_owners(tmp_path, path, owner, encoding):
+    end = {"crlf": "\r\n", "cr": "\r"}.get(encoding, "\n")
+    code = encoding if encoding.startswith("utf") else "utf-8"
+    (tmp_path / "CODEOWNERS").write_bytes(GITLAB.replace("\n", end).encode(code))
+    reading = codeowners.read([tmp_path / "CODEOWNERS"])
+    assert reading.set_aside.is_empty()
+    assert owner_of(path, reading.rows) == owner
+
+
+def test_lines_below_a_section_without_owners_are_not_explicitly_nobodys(tmp_path):
+    frame = rows(tmp_path, "* @a\n[Docs]\ndocs/\n")
+    assert owner_of("/docs/", frame) == "a"
+    assert frame.select("name", "owner", "section").rows() == [
+        ("*", "a", ""),
+        ("docs/", None, "Docs"),
+    ]
+
+
+def test_a_header_that_cannot_be_read_is_set_aside(tmp_path):
+    text = "[Docs] @a\ndocs/\n[Broken @b\n[]\n[Two][x] @c\n/x/\n"
+    reading = codeowners.read([put(tmp_path, text)])
+    assert reading.rows.select("name", "owner").rows() == [("docs/", "a"), ("/x/", "a")]
+    assert reading.set_aside["place"].to_list() == ["line 3", "line 4", "line 5"]
+
+
+def test_names_in_latin_1_are_read(tmp_path):
+    (tmp_path / "CODEOWNERS").write_bytes("/straße/ @müller\n".encode("latin-1"))
+    assert owner_of("/straße/", codeowners.read([tmp_path / "CODEOWNERS"]).rows) == "müller"
 
 
 def test_stars_do_not_take_exponential_time(tmp_path):

@@ -11,7 +11,7 @@ from small_company import ALL, HOURS, Line, SmallCompany
 from costwhy.behaviours import verdict
 from costwhy.case.investigate import find_spikes, investigate
 from costwhy.model.baseline import Baseline, Window, baseline, cost_with, split
-from costwhy.model.observed import observe
+from costwhy.model.observe import observe
 from costwhy.model.rates import Model, fit
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-it-works.md"

@@ -10,7 +10,7 @@ import pytest
 from small_company import ALL, HOURS, Line, SmallCompany, changed, from_hour
 
 from costwhy.model.baseline import Window
-from costwhy.model.observed import observe
+from costwhy.model.observe import observe
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import Spike, find, moved_rates
 

@@ -8,7 +8,7 @@ from small_company import HOURS, SmallCompany, changed, from_hour
 
 from costwhy.errors import UsageError
 from costwhy.model.baseline import Window
-from costwhy.model.observed import observe
+from costwhy.model.observe import observe
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import find
 from costwhy.spikes.dollars import SpikeDollars, dollars_of, dollars_of_window

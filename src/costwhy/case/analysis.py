@@ -16,7 +16,8 @@ from costwhy import tables
 from costwhy.cache import Cache
 from costwhy.causes.changes import KnownChanges, find_known_changes
 from costwhy.causes.owners import ORDER, Directory
-from costwhy.model.observed import Observed, Tables, observe
+from costwhy.model.observe import observe
+from costwhy.model.observed import Observed, Tables
 from costwhy.model.rates import Model, fit
 from costwhy.spikes.detect import find
 from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of, spike_row

@@ -20,7 +20,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.ingest.cells import PRINTS, Compare, cell_of, cells_of, no_cells, prints_of
+from costwhy.ingest.cells import ALONE, PRINTS, Beside, cell_of, cells_of, no_cells, prints_of
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.sql import literal
@@ -44,11 +44,11 @@ Connection = duckdb.DuckDBPyConnection
 
 
 def reduce_file(
-    file: Path, bill: Bill, mapping: Mapping, currency: str, compare: Compare | None = None
+    file: Path, bill: Bill, mapping: Mapping, currency: str, beside: Beside = ALONE
 ) -> Cube:
     """The star of one file.
 
-    compare: whether it is compared with others; null: it is not, and its star has no cells
+    beside: what the other files of its part have to do with it
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
@@ -57,24 +57,21 @@ def reduce_file(
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
-    name = literal(str(file).replace("[", "[[]"))
-    read = (
-        f"parquet({name}, hive_partitioning=false)"
-        if file.suffix == ".parquet"
-        else f"csv({name}, {_READ_CSV})"
-    )
     try:
         with duckdb.connect(config=DUCKDB) as connection:
-            connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-            connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
-            columns = {
-                str(name): str(kind)
-                for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
-            }
-            expr = bill.expressions(columns, tags, partial(_keys_in, connection))
-            if compare:
-                expr = _compared(connection, expr, columns, currency, compare)
-            return replace(_star(connection, expr, currency, file), lacking=bill.lacking(columns))
+            columns = open_file(connection, file)
+            expr = bill.expressions(columns, tags, partial(keys_in, connection))
+            if beside.shares:
+                expr = _split(connection, expr, beside.shares)
+            if beside.compared:
+                expr["prints"] = f", {prints_of(expr, columns, _length(expr))}"
+            if beside.without is not None:
+                reason = reason_aside(expr, currency)
+                _leave_out(connection, reason, cell_of(expr), beside.without)
+            return replace(
+                _star(connection, expr, currency, file),
+                lacking=bill.lacking(columns),
+            )
     except duckdb.Error as error:
         raise SourceError(
             f"{file.name} cannot be read",
@@ -83,25 +80,50 @@ def reduce_file(
         ) from error
 
 
-def _compared(
-    connection: Connection,
-    expr: MappingType[str, str],
-    columns: MappingType[str, str],
-    currency: str,
-    compare: Compare,
-) -> dict[str, str]:
-    """Cells are asked for; rows of those that another file has are no more in the view `raw`."""
-    if compare.without is not None:
-        connection.register("elsewhere", pl.DataFrame({"cell": compare.without}))
-        connection.execute("ALTER VIEW raw RENAME TO unsorted")
-        connection.execute(
-            f"CREATE TEMP VIEW raw AS SELECT * FROM unsorted WHERE {_reason(expr, currency)} "
-            f"IS NOT NULL OR {cell_of(expr)} NOT IN (SELECT cell FROM elsewhere)"
-        )
-    return {**expr, "prints": f", {prints_of(expr, columns, _length(expr))}"}
+def open_file(connection: Connection, file: Path) -> dict[str, str]:
+    """A view `raw` of the file; its columns and their types."""
+    name = literal(str(file).replace("[", "[[]"))
+    read = (
+        f"parquet({name}, hive_partitioning=false)"
+        if file.suffix == ".parquet"
+        else f"csv({name}, {_READ_CSV})"
+    )
+    connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
+    return {
+        str(name): str(kind) for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
+    }
 
 
-def _keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
+def _split(connection: Connection, expr: MappingType[str, str], shares: Path) -> dict[str, str]:
+    """The same, with the cost of instances split: each row finds its instance and hour."""
+    source = f"read_parquet({literal(str(shares))})"
+    key = f"coalesce({expr['share_of']}, {expr['instance']})"
+    connection.execute("ALTER VIEW raw RENAME TO whole")
+    connection.execute(
+        f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
+        f"LEFT JOIN {source} ON x_instance = {key} AND x_start = {expr['start']}"
+    )
+    cost = expr["EffectiveCost"]
+    split = (
+        f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
+        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+    )
+    return {**expr, "EffectiveCost": split}
+
+
+def _leave_out(connection: Connection, reason: str, cell: str, without: pl.Series) -> None:
+    """Rows of these cells are no more in the view `raw`; what is set aside anyway stays."""
+    connection.register("elsewhere", pl.DataFrame({"cell": without}))
+    connection.execute("ALTER VIEW raw RENAME TO every_row")
+    connection.execute(
+        f"CREATE TEMP VIEW raw AS SELECT * FROM every_row WHERE {reason} IS NOT NULL "
+        f"OR {cell} NOT IN (SELECT cell FROM elsewhere)"
+    )
+
+
+def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
+    """Which of these names are in the lists that `keys` makes of each row."""
     found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
     row = (
         connection.execute(
@@ -123,18 +145,20 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
     hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
-    reason, prints = _reason(expr, currency), expr.get("prints", "")
-    good = f"FROM raw WHERE {reason} IS NULL GROUP BY ALL"
+    reason, note = reason_aside(expr, currency), f"{expr.get('note', 'NULL::VARCHAR')} AS note"
+    prints = expr.get("prints", "")
+    every, good = (f"FROM raw {which} GROUP BY ALL" for which in ("", f"WHERE {reason} IS NULL"))
     control, series, hourly, daily = (
         connection.sql(query).pl()
         for query in (
-            f"SELECT {period}, {reason} AS reason, {costs}, count(*) AS n FROM raw GROUP BY ALL",
+            f"SELECT {period}, {reason} AS reason, {note}, {costs}, count(*) AS n {every}",
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
             f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums}{prints} {good}",
         )
     )
-    ids, cells = _series_ids(series), no_cells()
+    ids, good_rows = _series_ids(series), control.filter(pl.col("reason").is_null())
+    cells = no_cells()
     if prints:
         cells, daily = cells_of(daily), daily.select(pl.exclude(PRINTS))
     cube = Cube(
@@ -145,13 +169,17 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
         set_aside=_aside(connection, reason, control, file),
         cells=cells,
-        totals=control.filter(pl.col("reason").is_null()).select("billing_period", *COSTS),
+        totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
+        notes=good_rows.filter(pl.col("note").is_not_null())
+        .group_by("note")
+        .agg(pl.col("n", "BilledCost").sum()),
     )
     _refuse_lost_cents(cube, file)
     return cube
 
 
-def _reason(expr: MappingType[str, str], currency: str) -> str:
+def reason_aside(expr: MappingType[str, str], currency: str) -> str:
+    """SQL of why a row is set aside; null where it counts."""
     finite = " ".join(
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
         for n in ("EffectiveCost", "BilledCost")

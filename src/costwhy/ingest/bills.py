@@ -1,14 +1,13 @@
 """Bills of several files: each row counts once, whatever number of files hold it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from costwhy.ingest.batch import Part, Run, Source
-from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.cells import Compare, no_cells
+from costwhy.ingest.cells import no_cells
 from costwhy.ingest.cube import Cube
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.sources.cost import paths
@@ -20,6 +19,7 @@ WHY = {  # of rows that do not count, for `set_aside`
     "newer": "replaced by what is newer, counted from {}",
     "unsure": "the same charges, some with other costs, are counted from {}",
 }
+Read = Callable[[Path, pl.Series], Cube]
 MANY = 3  # Files that are named one by one
 SUMS = ("rows", "BilledCost", "EffectiveCost")
 
@@ -32,45 +32,46 @@ def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
     return found
 
 
-def count_once(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> dict[str, Cube]:
+def count_once(
+    source: Source, part: Part, cubes: Mapping[str, Cube], read: Read, run: Run
+) -> dict[str, Cube]:
     """The cube of each file with the rows that count; the others are set aside, and told.
 
-    cubes: of all rows; with cells, where there are several editions
+    cubes  of all rows; with cells, where there are several editions
+    read   a file again, without some cells
     """
-    kept = dict(zip(part.names, cubes, strict=True))
+    kept = {name: cubes[name] for name in part.names}
     groups = [*editions_of(source, part).values()]
     if len(groups) < 2:
         return kept
-    editions = [_edition(source, part, group, cubes) for group in groups]
+    currency = run.workspace.currency
+    editions = [_edition(source, part.at(group), cubes) for group in groups]
     overlaps = find_overlaps(editions)
-    run.hints += _told(editions, overlaps, run.workspace.currency)
+    run.hints += _told(editions, overlaps, currency)
     for place, group in enumerate(groups):
         lost = [_lost(one, editions) for one in overlaps if one.loser == place]
         for k in group if lost else ():
-            cells = cubes[k].cells.join(pl.concat(lost), on="cell")
-            if cells.height:
-                kept[part.names[k]] = _left(source, part.at([k]), cubes[k], cells, run)
+            whole = cubes[part.names[k]]
+            cells = whole.cells.join(pl.concat(lost), on="cell")
+            if cells.is_empty():
+                continue
+            gone = cells.height == whole.cells.height
+            rest = _emptied(whole) if gone else read(part.files[k], cells["cell"])
+            aside = _aside(cells, PurePosixPath(part.names[k]).name, currency)
+            kept[part.names[k]] = replace(rest, set_aside=pl.concat([whole.set_aside, aside]))
     return kept
 
 
-def _left(source: Source, part: Part, cube: Cube, cells: pl.DataFrame, run: Run) -> Cube:
-    """What is left of a file without these cells: nothing, or it is read again."""
-    bill, workspace = source.format.bill, run.workspace
-    if cells.height == cube.cells.height or not bill:
-        rest = _emptied(cube)
-    else:
-        rest = reduce_file(
-            part.files[0], bill, workspace.mapping, workspace.currency, Compare(cells["cell"])
-        )
-    aside = _aside(cells, PurePosixPath(part.names[0]).name, workspace.currency)
-    return replace(rest, set_aside=pl.concat([cube.set_aside, aside]))
+def is_emptied(before: Cube, after: Cube) -> bool:
+    """Whether nothing of a file counts."""
+    return after.hourly.is_empty() and not before.hourly.is_empty()
 
 
-def _edition(source: Source, part: Part, group: Sequence[int], cubes: Sequence[Cube]) -> Edition:
-    file = part.files[group[0]]
+def _edition(source: Source, part: Part, cubes: Mapping[str, Cube]) -> Edition:
+    file = part.files[0]
     moment, number = paths.stamp_of(file, source.root)
-    whole = pl.concat([cubes[k].cells for k in group])
-    if len(group) > 1:
+    whole = pl.concat([cubes[name].cells for name in part.names])
+    if len(part.names) > 1:
         first = ["billing_period", "day", "account"]
         whole = whole.group_by("cell").agg(
             pl.col(first).first(),
@@ -79,7 +80,7 @@ def _edition(source: Source, part: Part, group: Sequence[int], cubes: Sequence[C
             bits=pl.col("bits").bitwise_or(),
         )
     return Edition(
-        part.names[group[0]],
+        part.names[0],
         paths.family_of(file, source.root),
         (source.dates.get(file, moment), number),
         paths.is_copy(file),
@@ -153,6 +154,7 @@ def _emptied(cube: Cube) -> Cube:
         hourly=cube.hourly.clear(),
         daily=cube.daily.clear(),
         totals=cube.totals.clear(),
+        notes=cube.notes.clear(),
         cells=no_cells(),
     )
 

@@ -6,6 +6,7 @@ have the same rows of it: the sum of a hash over each row, so that their order i
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import polars as pl
 
@@ -35,10 +36,20 @@ PRINTS = ("cell", "account", "rows", "mark", "ids", "bits")
 
 
 @dataclass(frozen=True)
-class Compare:
-    """A file is to be compared with others, or read again without cells that another one has."""
+class Beside:
+    """What the other files of a part have to do with one of them.
 
+    shares    how the cost of instances is split among what ran on them (`split.find_shares`)
+    compared  they may have its rows: its cells are asked for
+    without   cells of it that another file has, and that do not count
+    """
+
+    shares: Path | None = None
+    compared: bool = False
     without: pl.Series | None = None
+
+
+ALONE = Beside()
 
 
 def cell_of(expr: Mapping[str, str]) -> str:

@@ -12,8 +12,10 @@ import polars as pl
 from costwhy import tables
 from costwhy.ingest.cells import no_cells
 from costwhy.lake.charges import spread
+from costwhy.text import money, one_line
 
 COSTS = tables.MEASURE_NAMES[:3]
+NOTES = {"note": pl.String, "n": pl.Int64, "BilledCost": pl.Float64}
 SEEN_UP_TO = 48  # hours: a longer charge says nothing about the hours that it covers
 
 
@@ -24,6 +26,7 @@ class Cube:
     totals   billing_period and the cost columns
     cells    fingerprints of its rows (`cells.py`); empty where it is not compared
     lacking  columns that the file lacks, and what that costs
+    notes    what is odd about how rows count (note), with their number (n) and BilledCost
     """
 
     series: pl.DataFrame
@@ -33,6 +36,7 @@ class Cube:
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
     cells: pl.DataFrame = field(default_factory=no_cells)
+    notes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NOTES))
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
@@ -80,8 +84,17 @@ def merge(cubes: Sequence[Cube]) -> Cube:
         daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
+        notes=_added([c.notes for c in cubes], "note"),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
     )
+
+
+def told(cube: Cube, currency: str) -> list[str]:
+    """The notes of a cube, with their rows and money."""
+    return [
+        f"{one_line(note, 300)}: {rows:,} rows, {money(billed, currency)}"
+        for note, rows, billed in cube.notes.sort("note").select(list(NOTES)).iter_rows()
+    ]
 
 
 def _added(frames: Sequence[pl.DataFrame], *keys: str) -> pl.DataFrame:

@@ -4,19 +4,21 @@ What cannot be read or reached stays as it was.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import PurePosixPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from costwhy.config import Workspace
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.bills import count_once, editions_of, left_out
-from costwhy.ingest.cells import Compare
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period
+from costwhy.ingest.bills import count_once, editions_of, is_emptied, left_out
+from costwhy.ingest.cells import Beside
+from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.moved import forget_covered, forget_moved
 from costwhy.ingest.parts import parts_of
+from costwhy.ingest.split import find_shares
 from costwhy.sources.format import Bill, Live, Request
 from costwhy.sources.reading import Reading, fit
 from costwhy.tables import BY_NAME, SET_ASIDE
@@ -26,7 +28,11 @@ Faults = dict[str, str]  # Names of files that could not be read, with the reaso
 
 
 def read_files(source: Source, run: Run) -> None:
-    """All parts that are new or changed. Raises SourceError where no file could be read, ever."""
+    """All parts that are new or changed.
+
+    Raises SourceError where no file of a bill could be read, ever; of any other source that is a
+    message: a bill alone still has answers.
+    """
     any_sound, faults = False, Faults()
     parts = [*parts_of(source, run.workspace)]
     forget_moved(source, parts, run)
@@ -54,11 +60,11 @@ def read_files(source: Source, run: Run) -> None:
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
-        raise SourceError(
-            f"`{source.key}.path`: nothing at {source.path} could be read",
-            found=f"{PurePosixPath(name).name}: {reason}",
-            fix="deliver them again; the lake is as before",
-        )
+        problem = f"`{source.key}.path`: nothing at {source.path} could be read"
+        first = f"{PurePosixPath(name).name}: {reason}"
+        if source.format.bill:
+            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+        run.messages.append(f"{problem}, the other sources were. {first}")
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
@@ -100,28 +106,47 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     Where a delivery that is in the lake cannot be read, the others stay as they were too: it may
     have rows of theirs.
     """
-    cubes, faults = _reduced(source, bill, part, run)
-    bad = [name for name in part.wanted if not faults.keys().isdisjoint(part.only(name).names)]
-    sound = [name for name in part.wanted if name not in bad]
-    if any(run.has(name) for name in bad) or all(run.known.get(n) == part.digest for n in sound):
-        return faults
-    part = replace(part, deliveries=(*sound,)).at(
-        [k for k, of in enumerate(part.of) if of in sound]
-    )
-    kept = count_once(source, part, [cubes[name] for name in part.names], run)
+    kept, whole, gone, compared = dict[str, Cube](), part, True, len(editions_of(source, part)) > 1
+    while gone:  # what is split is split anew where a file does not count at all
+        shares, notes = find_shares(part.files, bill, run.workspace.currency, run.batch.spool)
+        reader = Reader(bill, run.workspace, Beside(shares, compared))
+        cubes, faults = _reduced(reader, part, run)
+        bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
+        sound = [name for name in whole.wanted if name not in bad]
+        if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
+            return faults
+        part = part.at([k for k, of in enumerate(part.of) if of not in bad])
+        kept |= count_once(source, part, cubes, reader.read, run)
+        gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
+        part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
+    run.hints += [f"{source.path}: {note}" for note in notes]
     for name in sound:
-        own = part.only(name)
+        own = whole.only(name)
         _deliver(source, own, [kept[file] for file in own.names], run)
     return faults
 
 
-def _reduced(source: Source, bill: Bill, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a part are read."""
+
+    bill: Bill
+    workspace: Workspace
+    beside: Beside
+
+    def read(self, file: Path, without: pl.Series | None = None) -> Cube:
+        """One file, or what is left of it without some cells. Raises SourceError."""
+        beside = replace(self.beside, without=without)
+        workspace = self.workspace
+        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
+
+
+def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
     """The cube of each file, or why it cannot be read."""
-    cubes, faults, workspace = dict[str, Cube](), Faults(), run.workspace
-    compare = Compare() if len(editions_of(source, part)) > 1 else None
+    cubes, faults = dict[str, Cube](), Faults()
     for file, name in zip(part.files, part.names, strict=True):
         try:
-            cubes[name] = reduce_file(file, bill, workspace.mapping, workspace.currency, compare)
+            cubes[name] = reader.read(file)
         except SourceError as error:
             faults[name] = f"{error.problem}. {error.found}"
         run.tell(file.name, 1)
@@ -142,6 +167,7 @@ def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> Non
     cube = merge(cubes)
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
+    run.hints += [f"{source.path}: {note}" for note in told(cube, run.workspace.currency)]
     if cube.lacking:
         run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
     whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)

@@ -25,6 +25,7 @@ from deltalake.exceptions import DeltaError
 
 from costwhy.config import FILE_NAME, read_workspace
 from costwhy.errors import LakeError
+from costwhy.lake.changes import each_once
 from costwhy.lake.delta import (
     Replacement,
     delta_table,
@@ -35,7 +36,7 @@ from costwhy.lake.delta import (
 )
 from costwhy.lake.lock import lock
 from costwhy.lake.store import Files, is_remote, store_of
-from costwhy.tables import BY_NAME
+from costwhy.tables import BY_NAME, CHANGES
 from costwhy.text import currency_code
 
 FORMAT = 1
@@ -64,7 +65,7 @@ class Lake:
     _versions: Mapping[str, int] = field(repr=False)
 
     def table(self, name: str) -> pl.DataFrame:
-        """All rows of a table of `tables.LAKE_TABLES`.
+        """All rows of a table of `tables.LAKE_TABLES`; of `changes`, each event once.
 
         Raises LakeError for another name, or where files are gone.
         """
@@ -90,10 +91,11 @@ class Lake:
             return BY_NAME[name].empty().lazy()
         rows = scan_table(table_path(self.place, name), self._versions[name])
         schema, known = BY_NAME[name].schema, rows.collect_schema()
-        return rows.select(  # a lake of a former version lacks what was added since
+        rows = rows.select(  # a lake of a former version lacks what was added since
             pl.col(column) if column in known else pl.lit(None, dtype).alias(column)
             for column, dtype in schema.items()
         )
+        return each_once(rows) if name == CHANGES.name else rows
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""

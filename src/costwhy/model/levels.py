@@ -9,7 +9,7 @@ Everything takes many series at once (R x T, NaN: not defined in that hour), as 
 hundred thousand. Quantiles are written out because NumPy's that skip NaN go row by row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.ndimage import median_filter
@@ -35,13 +35,17 @@ class Level:
     level: Array  # T
     spread: float
     drift: float
+    step: int = field(default=1, kw_only=True)  # hours from one value to the next; 24: by the day
 
 
-def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> list[Level]:
+def levels_of(
+    style: str, values: Array, new: Mask, *, noisy: bool = False, step: int = 1
+) -> list[Level]:
     """Series of one style (R x T; amounts and runs in units of their mean) as levels.
 
     new    (R) series that did not exist from the start; they have no season yet
     noisy  usage tied to no signal: the drift is the 90th percentile of its day-to-day changes
+    step   24: one value a day, NaN in the other hours
     """
     out: list[Level] = []
     for first in range(0, len(values), BLOCK):
@@ -55,20 +59,23 @@ def levels_of(style: str, values: Array, new: Mask, *, noisy: bool = False) -> l
             else:
                 spread = np.maximum(hourly_spread(level), robust_spread(level))
         spread = np.maximum(spread, LEAST_SPREAD[style])
-        days = level.shape[1] // 24
-        hours = level[:, : days * 24].reshape(len(level), days, 24)
-        defined = np.isfinite(hours).sum(axis=2)  # less than half of a day: it has no mean
-        means = np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
-        steps = np.diff(_defined_first(means), axis=1)
+        steps = np.diff(_defined_first(_by_day(level) if step == 1 else level), axis=1)
         enough = np.isfinite(steps).sum(axis=1) >= 4
         drift = np.where(enough, robust_spread(steps) / 2**0.5, 0.0)
         if noisy:
             drift = np.maximum(drift, np.where(enough, _quantile(np.abs(steps), 0.9), 0.0))
-        drift = np.maximum(spread / 24**0.5, drift)
-        out += [
-            Level(style, *row) for row in zip(level, spread.tolist(), drift.tolist(), strict=True)
-        ]
+        drift = np.maximum(spread * (step / 24) ** 0.5, drift)
+        rows = zip(level, spread.tolist(), drift.tolist(), strict=True)
+        out += [Level(style, *row, step=step) for row in rows]
     return out
+
+
+def _by_day(level: Array) -> Array:
+    """Means of whole days (R x days); NaN where less than half of a day is defined."""
+    days = level.shape[1] // 24
+    hours = level[:, : days * 24].reshape(len(level), days, 24)
+    defined = np.isfinite(hours).sum(axis=2)
+    return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
 
 
 def median(values: Array, axis: int = -1) -> Array:

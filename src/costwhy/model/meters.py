@@ -5,10 +5,7 @@
     unlinked    no signal counts calls of its service
     unmetered   a charge without a quantity: tax, credits, fees
 
-The autoscaler's rule, learned from the billed hours:
-
-    instances = max(floor, ceil(calls / each)), the highest of the last `hold` + 1 hours
-    usage     = per_instance x instances
+The autoscaler's rule is learned from the billed hours (`autoscaler.py`).
 
 A reservation or a savings plan covers some usage. A bill shows what was covered: the lesser of the
 usage and the commitment. With on-demand usage in an hour, covered usage equals the commitment;
@@ -21,12 +18,12 @@ ends does.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d
 
 from costwhy.arrays import Array, Mask
 from costwhy.behaviours import UNMETERED
+from costwhy.model.autoscaler import AutoscalerRule, learn_rule, learn_rule_by_day
 from costwhy.model.levels import robust_spread
-from costwhy.model.observed import Observed
+from costwhy.model.observed import Observed, days_of
 
 TRANSFER_MARKS = (  # in a usage type: bytes between places
     *("datatransfer", "out-bytes", "in-bytes", "regional-bytes", "natgateway-bytes"),
@@ -36,30 +33,8 @@ TRANSFER_MARKS = (  # in a usage type: bytes between places
 TIMED_UNITS = ("hr", "hour", "-mo", "month", "gb-hours", "day")
 USE_NOISE = 0.08  # usage per call of what is metered by use has a relative spread under this
 MOVES = 0.08  # calls with a relative spread under this do not show what usage follows
-LEAST_MATCH = 0.5  # a rule must reproduce this share of the hours
 NEW_AFTER = 48  # hours: a service whose calls begin later than this is new
 TOLERANCE = 0.02  # relative: one commitment may be metered so far off from hour to hour
-
-
-@dataclass(frozen=True)
-class AutoscalerRule:
-    """How many instances an autoscaler keeps for the calls, and the usage of each."""
-
-    floor: float
-    each: float  # calls that one instance takes
-    per_instance: float
-    hold: int  # hours that it waits before it scales in
-    match: float = 0.0  # share of hours whose instance count the rule reproduces
-
-    def instances(self, calls: Array, each: Array | float | None = None) -> Array:
-        """Instances that this rule keeps for these calls (... x T), or with another `each`."""
-        wanted = np.ceil(calls / (self.each if each is None else each) - 1e-9)
-        wanted, half = np.maximum(self.floor, wanted), self.hold // 2
-        return np.asarray(maximum_filter1d(wanted, self.hold + 1, mode="nearest", origin=half))
-
-    def usage(self, calls: Array) -> Array:
-        """Usage that this rule keeps for these calls (T)."""
-        return self.instances(calls) * self.per_instance
 
 
 @dataclass(frozen=True)
@@ -91,7 +66,11 @@ def first_active(series: Array) -> int:
     return int(active[0]) if active.size else 0
 
 
-def _learn(observed: Observed, handled: Array, row: int) -> MeterModel:
+def learn_kind(observed: Observed, handled: Array, row: int) -> MeterModel:
+    """How one meter follows the calls, without the rule of an autoscaler.
+
+    observed, handled: by the hour, or the sums by the day
+    """
     meter, usage = observed.meters.row(row, named=True), observed.usage[row, : observed.billed]
     usage_type, unit = ((meter[name] or "").lower() for name in ("x_UsageType", "ConsumedUnit"))
     transfer = any(mark in usage_type for mark in TRANSFER_MARKS)
@@ -107,7 +86,20 @@ def _learn(observed: Observed, handled: Array, row: int) -> MeterModel:
     edge = None if timed else _edge_followed(observed, usage, calls, service)
     if edge is not None or _follows(usage, calls, timed=timed):
         return MeterModel("use", transfer, service, edge)
-    return MeterModel("time", transfer, service, rule=_autoscaler(usage, calls))
+    return MeterModel("time", transfer, service)
+
+
+def _learn(observed: Observed, handled: Array, row: int) -> MeterModel:
+    model = learn_kind(observed, handled, row)
+    if model.kind != "time" or model.service is None:
+        return model
+    billed = slice(0, observed.billed)
+    usage, calls = observed.usage[row, billed], handled[model.service, billed]
+    rule = learn_rule(usage, calls)
+    if rule is None and observed.by_day[row]:
+        days = days_of(observed.hours[billed], observed.begin_of(row))
+        rule = learn_rule_by_day(usage, calls, days)
+    return replace(model, rule=rule)
 
 
 def _edge_followed(observed: Observed, usage: Array, calls: Array, service: int) -> int | None:
@@ -157,45 +149,6 @@ def _follows(usage: Array, calls: Array, *, timed: bool) -> bool:
 
 def _noise(values: Array) -> float:
     return float(robust_spread(np.log(values))) if values.size else 0.0
-
-
-def _autoscaler(usage: Array, calls: Array) -> AutoscalerRule | None:
-    """The rule that reproduces most hours.
-
-    None where usage has no steps, or does not move with the calls.
-    """
-    levels, counts = np.unique(np.round(usage[usage > 0], 6), return_counts=True)
-    common = levels[counts >= max(2, 0.002 * usage.size)]
-    if common.size < 2:
-        return None
-    step = float(np.min(np.diff(common)))
-    instances = np.round(usage / step)
-    if np.median(np.abs(instances * step - usage)) > 0.01 * step or common[0] < 0.5 * step:
-        return None
-    rules = []
-    for floor in np.unique(instances[instances > 0])[:3].tolist():
-        above = (instances > floor) & (calls > 0)
-        if above.sum() < 10:
-            continue
-        coarse = np.quantile(calls[above] / instances[above], np.linspace(0.1, 1.0, 46))
-        for hold in (0, 1, 2):
-            rule = AutoscalerRule(floor, 1.0, step, hold)
-            rules.append(_best_each(rule, coarse, instances, calls))
-            rules.append(
-                _best_each(rule, rules[-1].each * np.linspace(0.97, 1.03, 61), instances, calls)
-            )
-    best = max(rules, key=lambda rule: rule.match, default=None)
-    return best if best is not None and best.match >= LEAST_MATCH else None
-
-
-def _best_each(
-    rule: AutoscalerRule, candidates: Array, instances: Array, calls: Array
-) -> AutoscalerRule:
-    """The rule with the calls per instance that reproduce most hours; of equals the middle one."""
-    match = (np.abs(rule.instances(calls, candidates[:, None]) - instances) < 0.5).mean(axis=1)
-    ties = np.flatnonzero(match == match.max())
-    best = ties[ties.size // 2]
-    return replace(rule, each=float(candidates[best]), match=float(match[best]))
 
 
 # ---------------------------------------------------------------- commitments

@@ -4,37 +4,25 @@ A *meter* is one thing that is metered: a combination of the columns of `tables.
 demand and usage that a commitment covers are the same meter. An *edge* is a caller and the service
 that it calls. All arrays have one column for each hour of `hours`.
 
-Usage that goes on without its tags stays on the meter that had them. When a tag is removed, the
-bill shows a tagged meter that ends and an untagged one that begins (or grows) by as much. No money
-moved. So the untagged usage is added back to the tagged meter.
+`model/observe.py` makes it from the lake.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from itertools import groupby
 from typing import Protocol
 
 import numpy as np
 import polars as pl
 
-from costwhy.arrays import Array
-from costwhy.behaviours import CAPACITY, RETRIES  # metrics have their names
-from costwhy.errors import LakeError
+from costwhy.arrays import Array, Ints, Mask
+from costwhy.model.bill_end import FEE, AccountEnd
 from costwhy.model.call_graph import CallGraph, call_graph
-from costwhy.model.levels import WEEK
-from costwhy.tables import METER, PHYSICAL
 
 MEASURES = ("usage", "cost", "covered", "covered_cost")  # of a meter
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-MOST_RETRIES = 0.95  # of all attempts; a counter that shows more counts something else
-REGULAR_SHARE = 0.5  # an account that bills in this share of its hours is expected in each hour
-LONGEST_GAP = timedelta(days=366)  # without a charge: what lies beyond it has a wrong date
 CLOSED_AFTER = 5  # day of the month until which the provider may restate the month before
-LEAST_HOURS = 48  # a tagged meter with fewer billed hours has no successor
-SLACK = 3  # hours between the end of the tagged usage and the begin of the untagged one
-LEAST_SHARE = 0.5  # of the lost usage that the successor must take up
 
 
 class Tables(Protocol):
@@ -94,6 +82,11 @@ class Observed:
     covered: Array  # M x T, usage that a commitment covers
     covered_cost: Array  # M x T
     lost_tags: tuple[LostTag, ...] = field(default=(), kw_only=True)  # restored in the arrays
+    # M, length of a charge in hours: 1, 24 (by the day), longer (a fee); None: an hour everywhere
+    lengths: Ints | None = field(default=None, kw_only=True)
+    begins: Ints | None = field(default=None, kw_only=True)  # M, hour (UTC) at which its days begin
+    ended: Ints | None = field(default=None, kw_only=True)  # M, the hour in which its account ended
+    accounts: tuple[AccountEnd, ...] = field(default=(), kw_only=True)
 
     @property
     def handled(self) -> Array:
@@ -106,6 +99,29 @@ class Observed:
     @cached_property
     def service_rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.services)}
+
+    @cached_property
+    def by_day(self) -> Mask:
+        """M: meters whose charges are a day long. Within a day only its sum is known."""
+        return self._longer(1) & ~self.is_fee
+
+    @cached_property
+    def is_fee(self) -> Mask:
+        """M: meters whose charges are longer than two days: monthly fees, licences, tax."""
+        return self._longer(FEE)
+
+    def _longer(self, hours: int) -> Mask:
+        lengths = np.ones(self.meters.height) if self.lengths is None else self.lengths
+        return np.asarray(lengths > hours)
+
+    def begin_of(self, meter: int) -> int:
+        """The hour (UTC) at which the days of a meter begin."""
+        return 0 if self.begins is None else int(self.begins[meter])
+
+    def day_begins(self, meter: int) -> Mask:
+        """T: the hours in which a day of this meter begins."""
+        begin = self.begin_of(meter)
+        return np.array([hour.hour == begin for hour in self.hours])
 
     @cached_property
     def graph(self) -> CallGraph:
@@ -137,169 +153,10 @@ class Observed:
         return self.hours[0] + self.billed * HOUR
 
 
-def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
-    """Everything in the lake on one axis of hours, as it was known at `as_of`.
-
-    A past `as_of` gets bills with the delay that the newest bills have today.
-    Raises LakeError where no billed row is in the lake.
-    """
-    series, hourly, signals = (lake.table(name) for name in ("series", "hourly", "signals"))
-    if hourly.is_empty():
-        raise LakeError(
-            "there is no billed hour in the lake",
-            found="an empty cost table",
-            fix="run `costwhy ingest`",
-        )
-    hourly = _without_stray_dates(hourly)
-    last_hour = pl.col("hour").max()
-    latest: datetime = hourly.select(last_hour).item()
-    signals = signals.filter(pl.col("hour") <= latest + LONGEST_GAP)
-    newest = (
-        latest if signals.is_empty() else max(latest, signals.select(last_hour).item())
-    ) + HOUR
-    billed_through = _billed_through(hourly, series)
-    if as_of is not None and as_of < newest:
-        billed_through = min(billed_through, as_of - (newest - billed_through))
-        newest = as_of
-    first = _first_hour(hourly, newest)
-    hours = tuple(first + k * HOUR for k in range(max(1, round((newest - first) / HOUR))))
-    billed = max(0, round((billed_through - first) / HOUR))
-    edges, calls, retries = _calls(signals, hours)
-    names = tuple(
-        sorted({e.caller for e in edges if e.internal and e.caller} | {e.service for e in edges})
-    )
-    meters, arrays = _meters(hourly, series, hours[: billed or 1], len(hours))
-    lost = restore_lost_tags(meters, arrays, billed)
-    capacity, rows = _capacity(signals, hours), (arrays[name] for name in MEASURES)
-    return Observed(
-        hours, billed, names, edges, calls, retries, capacity, meters, *rows, lost_tags=lost
-    )
-
-
-def _without_stray_dates(hourly: pl.DataFrame) -> pl.DataFrame:
-    """The bill without rows that lie years from the rest.
-
-    One charge dated 9999 would make an axis of 70 million hours.
-    """
-    first, last = (
-        hourly.group_by("hour")
-        .agg(n=pl.col("rows").sum())
-        .sort("hour")
-        .with_columns(run=(pl.col("hour").diff() > LONGEST_GAP).fill_null(value=False).cum_sum())
-        .group_by("run")
-        .agg(pl.col("n").sum(), first=pl.col("hour").min(), last=pl.col("hour").max())
-        .sort("n", "last")
-        .select("first", "last")
-        .row(-1)
-    )
-    return hourly.filter(pl.col("hour").is_between(first, last))
-
-
-def _first_hour(hourly: pl.DataFrame, newest: datetime) -> datetime:
-    """First hour of regular billing that goes on within a day.
-
-    Fees at the start of a month may be dated before it.
-    """
-    regular = (
-        hourly.filter(pl.col("hour") < newest)
-        .group_by("hour")
-        .agg(n=pl.col("rows").sum())
-        .sort("hour")
-        .filter(pl.col("n") >= pl.col("n").median() / 4)
-    )
-    continued = regular.filter(pl.col("hour").shift(-1) - pl.col("hour") <= DAY)
-    value = (continued if continued.height else regular)["hour"].min()
-    return value if isinstance(value, datetime) else newest - HOUR
-
-
-def _billed_through(hourly: pl.DataFrame, series: pl.DataFrame) -> datetime:
-    """End of the last hour that every account which bills regularly has delivered."""
-    hour = pl.col("hour")
-    by_account = (
-        hourly.join(series.select("series_id", "SubAccountId"), on="series_id")
-        .group_by("SubAccountId")
-        .agg(
-            hour.max(),
-            share=hour.n_unique() / ((hour.max() - hour.min()).dt.total_hours() + 1),
-            n=hour.n_unique(),
-        )
-    )
-    regular = by_account.filter(
-        (pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * pl.col("n").max())
-    )
-    last: datetime = (regular if regular.height else by_account).select(pl.col("hour").min()).item()
-    return last + HOUR
-
-
-# ---------------------------------------------------------------- tables as arrays
-
-
-def _on_axis(frame: pl.DataFrame, hours: tuple[datetime, ...]) -> pl.DataFrame:
-    since = pl.col("hour") - pl.lit(hours[0], dtype=pl.Datetime("us", "UTC"))
-    frame = frame.with_columns(t=since.dt.total_hours().cast(pl.Int64))
-    return frame.filter(pl.col("t").is_between(0, len(hours) - 1))
-
-
-def _grid(rows: pl.DataFrame, row: str, value: str, shape: tuple[int, int]) -> Array:
-    grid = np.zeros(shape)
-    grid[rows[row].to_numpy(), rows["t"].to_numpy()] = rows[value].to_numpy()
-    return grid
-
-
-def _calls(
-    signals: pl.DataFrame, hours: tuple[datetime, ...]
-) -> tuple[tuple[Edge, ...], Array, Array]:
-    """Edges, their calls and their retries (E x T each)."""
-    edge, metric = ["service", "caller"], pl.col("metric")
-    sums = _on_axis(signals, hours).group_by(*edge, "metric", "t").agg(pl.col("value").sum())
-    keys = sums.filter(metric == "calls").select(edge).unique().sort(edge, nulls_last=False)
-    rows = sums.join(keys.with_row_index("row"), on=edge, how="inner", nulls_equal=True)
-    calls, retries = (
-        _grid(rows.filter(metric == name), "row", "value", (keys.height, len(hours)))
-        for name in ("calls", RETRIES)
-    )
-    # A faulty counter of retries would leave next to no first attempts.
-    retries = np.where(retries <= MOST_RETRIES * calls, retries, 0.0)
-    return tuple(Edge(service, caller) for service, caller in keys.iter_rows()), calls, retries
-
-
-def _capacity(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> dict[str, Array]:
-    """Mean instances of each service (T); NaN where they are not reported."""
-    means = (
-        _on_axis(signals.filter(pl.col("metric") == CAPACITY), hours)
-        .group_by("service", "t")
-        .agg(value=(pl.col("value") * pl.col("buckets")).sum() / pl.col("buckets").sum())
-    )
-    capacity = {}
-    for (service,), rows in means.partition_by("service", as_dict=True).items():
-        capacity[str(service)] = np.full(len(hours), np.nan)
-        capacity[str(service)][rows["t"].to_numpy()] = rows["value"].to_numpy()
-    return capacity
-
-
-def _meters(
-    hourly: pl.DataFrame, series: pl.DataFrame, billed: tuple[datetime, ...], hours: int
-) -> tuple[pl.DataFrame, dict[str, Array]]:
-    """Meters, and their usage, cost, covered and covered_cost (M x T each)."""
-    keys = series.select(METER).unique(maintain_order=True).sort(METER)
-    rows_of = series.join(keys.with_row_index("row"), on=METER, nulls_equal=True).select(
-        "series_id",
-        "row",
-        is_covered=(pl.col("PricingCategory") == "Committed").fill_null(value=False),
-    )
-    usage, cost = pl.col("ConsumedQuantity").fill_null(0), pl.col("EffectiveCost")
-    sums = (
-        _on_axis(hourly, billed)
-        .join(rows_of, on="series_id")
-        .group_by("row", "t")
-        .agg(
-            usage=usage.sum(),
-            cost=cost.sum(),
-            covered=(usage * pl.col("is_covered")).sum(),
-            covered_cost=(cost * pl.col("is_covered")).sum(),
-        )
-    )
-    return keys, {name: _grid(sums, "row", name, (keys.height, hours)) for name in MEASURES}
+def days_of(hours: Sequence[datetime], begin: int) -> Ints:
+    """The number of the day to which each hour belongs (T); days begin at hour `begin` (UTC)."""
+    into = (hours[0].hour - begin) % 24 if hours else 0
+    return np.asarray((np.arange(len(hours)) + into) // 24)
 
 
 def states(observed: Observed) -> list[str]:
@@ -315,64 +172,3 @@ def states(observed: Observed) -> list[str]:
         "estimated" if t >= observed.billed else "provisional" if hour >= month else "final"
         for t, hour in enumerate(observed.hours)
     ]
-
-
-# ---------------------------------------------------------------- lost tags
-
-
-def restore_lost_tags(
-    meters: pl.DataFrame, arrays: dict[str, Array], billed: int
-) -> tuple[LostTag, ...]:
-    """Adds untagged usage back to the tagged meters that it continues; changes the arrays.
-
-    An untagged meter continues a tagged one of the same PHYSICAL columns if it takes up its usage
-    within SLACK hours of its end. Usage that it had before stays with it.
-
-    arrays: usage, cost, covered, covered_cost (M x T each)
-    """
-    usage, active = arrays["usage"][:, :billed], arrays["cost"][:, :billed] != 0
-    has_tag = meters.select(pl.col("service", "team").is_not_null()).to_numpy()
-    tagged, untagged = np.any(has_tag, axis=1), ~np.all(has_tag, axis=1)
-    rows = meters.with_row_index("m").group_by(PHYSICAL, maintain_order=True).agg("m")["m"]
-    lost = []
-    for group in (np.array(g) for g in rows.to_list() if len(g) > 1):
-        for meter in (m for m in group.tolist() if tagged[m]):
-            charged, others = np.flatnonzero(active[meter]), group[untagged[group]]
-            if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= billed:
-                continue  # hardly charged, or still charged
-            end, others = int(charged[-1]) + 1, others[others != meter]
-            before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
-            gains = (usage[:, end + SLACK : end + 72].mean(axis=1) - before)[others]
-            if others.size and gains.max() >= LEAST_SHARE * before[meter]:
-                lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
-    for successor, losers in groupby(
-        sorted(lost, key=lambda tag: tag.successor), key=lambda tag: tag.successor
-    ):
-        _add_back(list(arrays.values()), successor, list(losers))
-    return tuple(lost)
-
-
-def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
-    """Moves the successor's new usage back to the meters that lost it; changes the arrays.
-
-    Each meter gets a part in proportion to its usage before. The successor keeps its own usage: the
-    mean of the week before.
-    """
-    usage, first = arrays[0].copy(), min(tag.hour for tag in lost)
-    own = usage[successor, max(0, first - WEEK) : first].mean()
-    weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
-    for tag in lost:
-        hours, total = np.arange(tag.hour, usage.shape[1]), usage[successor, tag.hour :]
-        # Those that share it: all that ended by then, or with this one.
-        ended = sum(
-            weights[t.meter] * (t.hour <= np.maximum(hours, tag.hour + SLACK)) for t in lost
-        )
-        new = np.clip(1.0 - own / np.where(total > 0, total, 1.0), 0.0, 1.0)
-        share = new * (total > 0) * (weights[tag.meter] / np.where(ended > 0, ended, 1.0))
-        for array in arrays:
-            array[tag.meter, tag.hour :] += array[successor, tag.hour :] * share
-    for array in arrays:
-        taken = np.zeros(array.shape[1] - first)
-        for tag in lost:
-            taken[tag.hour - first :] += array[tag.meter, tag.hour :]
-        array[successor, first:] = np.maximum(array[successor, first:] - taken, 0.0)

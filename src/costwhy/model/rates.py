@@ -120,11 +120,12 @@ def fit(observed: Observed) -> Model:
         holidays=_holidays(observed),
     )
     rates = [*_on_edges(model), *_on_meters(model)]
-    groups = [(rate.style, rate.kind in UNLINKED) for rate in rates]
-    for style, noisy in set(groups):  # season and noise, those of one style together
-        members = [k for k, group in enumerate(groups) if group == (style, noisy)]
+    groups = [(rate.style, rate.kind in UNLINKED, rate.step) for rate in rates]
+    for style, noisy, step in set(groups):  # season and noise, those of one style together
+        members = [k for k, group in enumerate(groups) if group == (style, noisy, step)]
         new = np.array([rates[k].first_hour is not None for k in members])
-        levels = levels_of(style, np.array([rates[k].level for k in members]), new, noisy=noisy)
+        values = np.array([rates[k].level for k in members])
+        levels = levels_of(style, values, new, noisy=noisy, step=step)
         for k, level in zip(members, levels, strict=True):
             rates[k] = replace(rates[k], **vars(level))
     return replace(model, rates=tuple(rates))
@@ -158,7 +159,9 @@ def _on_meters(model: Model) -> Iterable[Rate]:
     observed, hours = model.observed, np.arange(len(model.observed.hours))
     billed, is_billed = observed.billed, hours < observed.billed
     for row, meter in enumerate(model.meters):
-        known = np.where(hours < model.known_until[row], 1.0, np.nan)
+        if observed.is_fee[row]:
+            continue  # a month has one value: nothing can leave its level
+        known = _known(model, row)
         of_cost = meter.kind == UNMETERED
         first_hour = _first_hour((observed.cost if of_cost else observed.usage)[row, :billed])
         values, of = model.parts(USAGE_PER_CALL, row)
@@ -176,15 +179,30 @@ def _on_meters(model: Model) -> Iterable[Rate]:
         elif meter.kind == "unlinked":
             yield _amount(observed, UNLINKED_USAGE, row, values * known, first_hour)
         elif np.count_nonzero(observed.cost[row, :billed]) > 0.5 * billed:
-            yield _amount(observed, UNMETERED, row, observed.cost[row] * known, first_hour)
+            cost = observed.cost[row] * known
+            yield _amount(observed, UNMETERED, row, cost, first_hour)
         if of_cost:
             continue
         bought = is_billed & on_demand(observed.usage[row], observed.covered[row])
-        price = _log_ratio(model.price[row], np.where(bought, 1.0, np.nan))
+        price = _log_ratio(model.price[row], np.where(bought, 1.0, np.nan)) * known
         yield _rate(observed, UNIT_PRICE, row, "ratio", price)
         if observed.covered[row, :billed].any():
             usage, unit = model.committed[row], float(np.max(model.committed[row, :billed]))
-            yield _amount(observed, UNIT_PRICE, row, np.where(is_billed, usage, np.nan), None, unit)
+            usage = np.where(is_billed, usage, np.nan) * known
+            yield _amount(observed, UNIT_PRICE, row, usage, None, unit)
+
+
+def _known(model: Model, row: int) -> Array:
+    """1 in hours in which the usage of a meter is known, NaN in others (T).
+
+    By the day it is known once a day. Nothing follows from the silence of a closed account.
+    """
+    observed, hours = model.observed, np.arange(len(model.observed.hours))
+    last = model.known_until[row]
+    known = hours < (last if observed.ended is None else min(last, observed.ended[row]))
+    if observed.by_day[row]:
+        known &= observed.day_begins(row)
+    return np.where(known, 1.0, np.nan)
 
 
 def _first_hour(series: Array) -> int | None:
@@ -236,7 +254,9 @@ def _rate(
         service, caller = observed.edges[row].service, observed.edges[row].caller
     elif kind != UNMETERED:
         service, usage_type = observed.meters.select("service", "x_UsageType").row(row)
-    return Rate(style, values, 0.0, 0.0, kind, row, service, caller, usage_type, first_hour)
+    names = (kind, row, service, caller, usage_type, first_hour)
+    step = 24 if kind not in ON_EDGES and observed.by_day[row] else 1
+    return Rate(style, values, 0.0, 0.0, *names, step=step)
 
 
 # ---------------------------------------------------------------- holidays

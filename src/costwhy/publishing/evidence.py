@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from costwhy.arrays import Array
 from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import new_resources
@@ -80,6 +79,7 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
             "first": iso_time(observed.hours[0]),
             "hours": len(observed.hours),
             "billed": observed.billed,
+            **_charges(observed, meters),
         },
         spike={
             "start": spike.start,
@@ -305,13 +305,28 @@ def observed_of(evidence: Evidence) -> Observed:
             for (service,), rows in frames[REPORTED].partition_by("service", as_dict=True).items()
         },
         meters=frames["meters"],
-        lost_tags=(),
+        **_charges_of(about),
         **_dense(frames["edge_hours"], (len(edges), width), EDGE_GRIDS),
         **_dense(frames["meter_hours"], (frames["meters"].height, width), METER_GRIDS),
     )
 
 
-def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -> dict[str, Array]:
+def _charges(observed: Observed, meters: list[int]) -> dict[str, list[int]]:
+    """Length and begin of the charges of these meters, where some are longer than an hour."""
+    if observed.lengths is None or observed.begins is None or (observed.lengths <= 1).all():
+        return {}
+    return {
+        "lengths": observed.lengths[meters].tolist(),
+        "begins": observed.begins[meters].tolist(),
+    }
+
+
+def _charges_of(about: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: about.get(name) for name in ("lengths", "begins")}
+    return {name: np.array(values) for name, values in kept.items() if values is not None}
+
+
+def _dense(rows: pl.DataFrame, shape: tuple[int, int], names: tuple[str, ...]) -> dict[str, Any]:
     grids = {name: np.zeros(shape) for name in names}
     for name, grid in grids.items():
         grid[rows["row"].to_numpy(), rows["t"].to_numpy()] = rows[name].to_numpy()

@@ -180,10 +180,12 @@ class Bill:
     expressions  SQL for each column that the reduction needs; the tag keys of service, team and
                  budget_owner are the second argument
     lacking      which columns a file lacks, and what that costs
+    splits       whether rows may be parts of an instance's cost, which other rows have whole
     """
 
     expressions: Callable[[Columns, Mapping[str, Sequence[str]], KeysIn], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
+    splits: Callable[[Columns], bool] = lambda _columns: False
 
 
 @dataclass(frozen=True, kw_only=True)

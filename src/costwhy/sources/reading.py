@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import records, wrappings
 from costwhy.tables import SEEN, SET_ASIDE, Table
 from costwhy.text import shortened
 
@@ -68,28 +68,29 @@ class Collector:
         self._last: dict[tuple[str, str], dict[str, Any]] = {}
         self._seen: Counter[tuple[str | None, datetime]] = Counter()
         self._known: dict[object, object] = {}
+        self._notes: dict[str, None] = {}
 
     def read_each(
         self,
         file: Path,
-        records: Iterable[tuple[str, object]],
+        found: Iterable[tuple[str, object]],
         read: Callable[[Any], Sequence[str] | None],
         kind: str,
     ) -> None:
         """Call `read` with each record; set aside those that it cannot read, with place and reason.
 
-        file     shown in messages
-        records  the place of each, `line 7`, and its text; null: it is too long
-        read     may return reasons why parts of a record were left out
-        kind     what a record should be: `CloudTrail record`
+        file   shown in messages
+        found  the place of each record, `line 7`, and its text; null: it is too long
+        read   may return reasons why parts of a record were left out
+        kind   what a record should be: `CloudTrail record`
         """
-        too_long = f"the line is longer than {files.MAX_LINE_BYTES // 2**20} MB"
+        too_long = f"the line is longer than {records.MAX_LINE_BYTES // 2**20} MB"
         try:
-            for place, record in records:
+            for place, record in found:
                 try:
                     reasons = (too_long,) if record is None else read(record) or ()
                 except msgspec.MsgspecError as error:
-                    reasons = (f"no {kind}: {error}",)
+                    reasons = (f"no {kind}: {wrappings.name_of(record) or error}",)
                 except (ValueError, RecursionError) as error:
                     reasons = (str(error),)
                 for reason in reasons:
@@ -116,6 +117,10 @@ class Collector:
         if first:
             self.keep(row)
         return first
+
+    def note(self, text: str) -> None:
+        """Tell whoever runs ingest, once, what is no fault."""
+        self._notes[text] = None
 
     def see(self, account: str | None, time: datetime, records: int = 1) -> None:
         """Count records of an hour, whether or not they become rows."""
@@ -150,6 +155,7 @@ class Collector:
                     for (account, hour), records in self._seen.items()
                 ],
             ).sort("hour", "account"),
+            notes=tuple(self._notes),
         )
 
     def _flush(self) -> None:
@@ -189,17 +195,3 @@ def beginning(record: object) -> str | None:
     is_raw = isinstance(record, bytes | memoryview | msgspec.Raw)
     data = memoryview(record) if is_raw else msgspec.json.encode(record)  # type: ignore[arg-type]
     return clean(bytes(data[: 4 * SHOWN]).decode("utf-8", "replace"), SHOWN)
-
-
-def to_time(value: object) -> datetime:
-    """An ISO 8601 time in UTC. Raises ValueError when it is no time, or has no zone."""
-    text = value.isoformat() if isinstance(value, datetime) else value
-    if not isinstance(text, str) or len(text) > 40:
-        raise ValueError(f"time {beginning(text)} is not ISO 8601")
-    try:
-        time = datetime.fromisoformat(text.strip().upper())
-        if time.tzinfo is not None:
-            return time.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"time {clean(text)} is not ISO 8601") from error
-    raise ValueError(f"time {clean(text)} has no zone: write UTC as a final Z")

@@ -18,6 +18,8 @@ SHORTEST = 3  # hours: what is over sooner is noise
 LEAST_DEFINED = 12  # hours of a level
 RAMP_BEFORE = 240  # hours before the first visible step in which a ramp may have begun
 SHORTEST_RAMP = 24
+# Of a level by the day, in days: a base that is shorter is not believed, a ramp is no shorter
+LEAST_DAYS, SHORTEST_DAILY_RAMP = 5, 4
 RAMP_BETTER = 0.7  # a level and a line leave this share of what one step leaves unexplained
 LEAST_SHIFT = 0.02  # of the logarithm, or of the mean
 
@@ -65,8 +67,10 @@ def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
             long = (k for k, values in enumerate(defined) if values.size >= LEAST_DEFINED)
             members = [k for k in long if hourly[k] is often]
             # Where the level wanders, n hours tell as much as n / 24 days do.
-            days = 24**0.5 if often else 0.0
-            noise = [max(part[k].spread, part[k].drift * days) for k in members]
+            noise = [
+                max(part[k].spread, part[k].drift * ((24 / part[k].step) ** 0.5 if often else 0.0))
+                for k in members
+            ]
             starts = change_points(
                 [defined[k] for k in members], noise, penalty=20.0, shortest=shortest
             )
@@ -80,14 +84,16 @@ def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
     values = level.level[hours]
     ends = [*starts[1:], values.size]
     means = [float(np.median(values[a:b])) for a, b in zip(starts, ends, strict=True)]
-    for first, last, base in _away(means, starts, ends, _tolerance(level)):
+    least = 24 if level.step == 1 else LEAST_DAYS
+    for first, last, base in _away(means, starts, ends, _tolerance(level), least):
         start, end = _edges(values, starts[first], ends[last], base, level)
-        ramp = _ramp_start(values, start, end) if level.style in {"ratio", "amount"} else None
+        ramps = level.style in {"ratio", "amount"}
+        ramp = _ramp_start(values, start, end, level.step) if ramps else None
         start = ramp or start
         yield Shift(
             since=int(hours[start - 1]) + 1 if start else int(hours[0]),
             start=int(hours[start]),
-            end=None if end >= values.size else int(hours[end - 1]) + 1,
+            end=None if end >= values.size else int(hours[end - 1]) + level.step,
             size=float(np.mean(values[start:end]) - base),
             ramp=ramp is not None,
         )
@@ -98,15 +104,16 @@ def _tolerance(level: Level) -> float:
 
 
 def _away(
-    means: list[float], starts: list[int], ends: list[int], tolerance: float
+    means: list[float], starts: list[int], ends: list[int], tolerance: float, least: int
 ) -> Iterable[tuple[int, int, float]]:
     """Runs of segments away from the baseline: first and last segment, and the baseline.
 
-    The baseline is the mean of the segment before, or of the longest if the first is under a day.
+    The baseline is the mean of the segment before, or of the longest where the first has fewer than
+    `least` values.
     """
     base, k = means[0], 0
     lengths = [end - start for start, end in zip(starts, ends, strict=True)]
-    if lengths[0] < 24:
+    if lengths[0] < least:
         base = means[int(np.argmax(lengths))]
     while k < len(means):
         shift = means[k] - base
@@ -131,7 +138,7 @@ def _edges(values: Array, start: int, end: int, base: float, level: Level) -> tu
     middle = float(np.median(values[start:end]))
     above = (values - base) * float(np.sign(middle - base))
     clear, last = (1.5 if flow else 3.0) * level.spread, min(size, end + 2)
-    if level.style != "ratio" and 24 <= start <= size - 6:
+    if level.style != "ratio" and level.step == 1 and 24 <= start <= size - 6:
         start = _sharpest(values, start, min(end, size))
     if flow:  # the sharpest step of a rise that takes a day is in the middle of that day
         before, earliest = above[max(0, start - 96) : max(1, start - 24)], max(3, start - 24)
@@ -170,17 +177,18 @@ def _sharpest(values: Array, start: int, end: int) -> int:
     return near[int(np.argmax(contrast))] if contrast else cut
 
 
-def _ramp_start(values: Array, start: int, end: int) -> int | None:
+def _ramp_start(values: Array, start: int, end: int, apart: int) -> int | None:
     """Where the level begins to rise along a line; None where it steps.
 
     Least squares for each possible start t: the values before it lie on a level, the others on a
     line from there. That must leave clearly less unexplained than the best step does.
     """
-    first = max(0, start - RAMP_BEFORE)
+    first = max(0, start - RAMP_BEFORE // apart)
+    shortest, before = (SHORTEST_RAMP, 24) if apart == 1 else (SHORTEST_DAILY_RAMP, LEAST_DAYS)
     y, n = values[first:end], end - first
-    if end - start < SHORTEST_RAMP or n - (end - start) < 24:
+    if end - start < shortest or n - (end - start) < before:
         return None
-    t = np.arange(24, n - SHORTEST_RAMP // 2)
+    t = np.arange(before, n - shortest // 2)
     sums, squares, moments = (
         np.concatenate([[0.0], np.cumsum(v)]) for v in (y, y * y, np.arange(n) * y)
     )

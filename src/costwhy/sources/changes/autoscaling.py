@@ -1,6 +1,7 @@
 """Scaling activities of EC2 Auto Scaling and of Application Auto Scaling.
 
-Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}`, `{"ScalingActivities": [...]}`.
+Source: AWS, *DescribeScalingActivities*: `{"Activities": [...]}`, `{"ScalingActivities": [...]}`;
+EventBridge's *EC2 Instance Launch Successful* and its like have the activity as `detail`.
 """
 
 import re
@@ -13,10 +14,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from costwhy.sources import files
 from costwhy.sources.files import Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, begin, by_region, of_day
-from costwhy.sources.reading import Collector, Reading, clean, to_text, to_time
+from costwhy.sources.reading import Collector, Reading, clean, to_text
+from costwhy.sources.times import to_time
+from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 CALLS = (
@@ -33,7 +35,7 @@ _FAILED = ("Failed", "Cancelled", "Overridden", "Unfulfilled")
 
 class _Activity(msgspec.Struct, rename="pascal"):
     activity_id: str
-    start_time: str
+    start_time: str | float
     cause: str = ""
     description: str = ""
     status_code: str = ""
@@ -46,12 +48,12 @@ class _Activity(msgspec.Struct, rename="pascal"):
 def read(sources: Sequence[Path]) -> Reading:
     """Changes of kind `scaling`; failed and cancelled activities are seen, and are no changes."""
     return read_activities(
-        (file, files.read_records(file, ("Activities", "ScalingActivities"))) for file in sources
+        (file, read_records(file, ("ActivityId", "StartTime"))) for file in sources
     )
 
 
 def read_activities(
-    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
+    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes | None]]]],
 ) -> Reading:
     """The same, from what is shown as the file, and place and JSON text of each activity."""
     collector = Collector(CHANGES, "autoscaling")
@@ -157,7 +159,7 @@ FORMAT = Format(
     section="changes",
     source="autoscaling",
     config=Config,
-    files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz")),
+    files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")),
     read=read,
     live=by_region(read_api),
 )

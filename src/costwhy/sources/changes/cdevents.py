@@ -1,4 +1,4 @@
-"""CDEvents, JSON Lines: changes as delivery systems announce them, with plans.
+"""CDEvents: changes as delivery systems announce them, with plans.
 
 Source: CDEvents specification 0.3 to 0.5 (`dev.cdevents.SUBJECT.PREDICATE.VERSION`); `customData`
 as in docs/contract.md.
@@ -12,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from costwhy.sources import files
 from costwhy.sources.changes.long_table import stated
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
-from costwhy.sources.reading import Collector, Reading, to_mapping, to_text, to_time
+from costwhy.sources.reading import Collector, Reading, to_mapping, to_text
+from costwhy.sources.times import to_time
+from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 _TYPE = re.compile(
@@ -57,10 +58,8 @@ def read(sources: Sequence[Path]) -> Reading:
     """
     collector = Collector(CHANGES, "cdevents")
 
-    def read_one(line: bytes) -> list[str]:
-        raw = msgspec.json.decode(line)
-        if isinstance(raw, dict) and "context" not in raw and isinstance(raw.get("data"), dict):
-            raw = raw["data"]  # wrapped as a CloudEvent
+    def read_one(text: msgspec.Raw | bytes) -> list[str]:
+        raw = msgspec.json.decode(text)
         event = msgspec.convert(raw, _Event)
         row, reasons = _row(event)
         collector.see(None, row["time"])
@@ -69,7 +68,9 @@ def read(sources: Sequence[Path]) -> Reading:
         return reasons if collector.keep_once(row, event.context.id, digest, clash) else []
 
     for file in sources:
-        collector.read_each(file, files.read_lines(file), read_one, "CDEvents event")
+        collector.read_each(
+            file, read_records(file, ("context", "subject")), read_one, "CDEvents event"
+        )
     return collector.reading()
 
 

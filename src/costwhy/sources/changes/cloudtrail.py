@@ -16,12 +16,13 @@ from typing import Annotated, Any
 
 import msgspec
 
-from costwhy.sources import files
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
 from costwhy.sources.files import Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
-from costwhy.sources.reading import Collector, Reading, to_text, to_time
+from costwhy.sources.reading import Collector, Reading, clean, to_text
+from costwhy.sources.times import to_time
+from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 CALLS = ("cloudtrail:LookupEvents",)
@@ -43,31 +44,40 @@ class _Head(msgspec.Struct, rename="camel"):
     event_id: str | None = msgspec.field(default=None, name="eventID")
     read_only: bool | str | None = None
     error_code: str | None = None
-    event_category: str | None = None
     recipient_account_id: str | None = None
+
+
+class _Kind(msgspec.Struct, rename="camel"):
+    """What tells a record that is none of a call."""
+
+    event_category: str | None = None
+    digest_end_time: str | None = None
 
 
 def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) -> Reading:
     """Changes, records set aside, and records seen by account and hour.
 
     A record delivered twice (same eventID) is one change. Failed calls and reads are seen, and are
-    no changes.
+    no changes. Data events, Insights events and digests are left out with a note.
     """
     logs = [file for file in sources if not FILES.is_never(str(file))]
-    return read_events(((f, files.read_records(f, ("Records",))) for f in logs), service_tags)
+    return read_events(
+        ((f, read_records(f, ("eventTime", "eventName"))) for f in logs), service_tags
+    )
 
 
 def read_events(
-    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes]]]],
+    sources: Iterable[tuple[Path, Iterable[tuple[str, msgspec.Raw | bytes | None]]]],
     service_tags: Collection[str] = SERVICE_TAGS,
 ) -> Reading:
     """The same, from what is shown as the file, and place and JSON text of each record."""
     collector = Collector(CHANGES, "cloudtrail")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
-        head = msgspec.json.decode(text, type=_Head)
-        if head.event_category == "Insight":
+        if other := _other_kind(text):
+            collector.note(f"{other} are no changes: they were left out")
             return
+        head = msgspec.json.decode(text, type=_Head)
         time, reads = to_time(head.event_time), head.read_only
         reads = head.event_name.startswith(_READS) if reads is None else reads
         is_change = str(reads).lower() == "false" and not head.error_code
@@ -84,6 +94,15 @@ def read_events(
         delivered = _delivery_time(file)
         collector.read_each(file, records, read_one, "CloudTrail record")
     return collector.reading()
+
+
+def _other_kind(text: msgspec.Raw | bytes) -> str | None:
+    """What CloudTrail writes besides management events; null: it may be one."""
+    kind = msgspec.json.decode(text, type=_Kind)
+    if kind.digest_end_time:
+        return "CloudTrail's digests"
+    named = kind.event_category not in {None, "Management"}
+    return f"CloudTrail's {clean(str(kind.event_category), 30)} events" if named else None
 
 
 def _row(

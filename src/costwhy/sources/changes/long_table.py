@@ -1,4 +1,4 @@
-"""Changes from a long file, CSV, JSON Lines or Parquet: one row a change, the columns of `changes`.
+"""Changes from a long file, CSV, JSON or Parquet: one row a change, the columns of `changes`.
 
     time, kind, service and, where known, change_id, actor, summary, url, ticket, path, environment,
     resource, account, before, after, planned
@@ -6,9 +6,7 @@
 `before` and `after` are JSON; so is `planned`: {"reason", "expected_cost_per_day", "until"}.
 """
 
-import csv
 import hashlib
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,13 +22,15 @@ import pyarrow.parquet as pq
 
 from costwhy.behaviours import CHANGE_KINDS
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import delimited, records
 from costwhy.sources.changes.cloudtrail_actors import kind_of
 from costwhy.sources.changes.cloudtrail_calls import short_json
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
-from costwhy.sources.reading import Collector, Reading, clean, to_mapping, to_text, to_time
+from costwhy.sources.reading import Collector, Reading, clean, to_mapping, to_text
+from costwhy.sources.times import to_time
+from costwhy.sources.wrappings import Text, read_records
 from costwhy.tables import CHANGES
 
 NEEDED = ("time", "kind", "service")
@@ -38,7 +38,6 @@ TEXTS = ("change_id", "service", "environment", "resource", "account")
 JSON = ("before", "after", "planned")
 COLUMNS = (*NEEDED, *TEXTS, "actor", "summary", "url", "ticket", "path", *JSON)
 _ROWS = 10_000
-_BEYOND = "costwhy beyond"
 Row = Mapping[str, Any]
 
 
@@ -49,7 +48,7 @@ def read(sources: Sequence[Path]) -> Reading:
     """
     collector, unknown = Collector(CHANGES, "changes"), dict[str, None]()
 
-    def read_one(record: Row | bytes) -> list[str]:
+    def read_one(record: Row | Text) -> list[str]:
         fields = _fields(record, unknown)
         row, reasons = _row(fields)
         collector.see(None, row["time"])
@@ -58,24 +57,27 @@ def read(sources: Sequence[Path]) -> Reading:
         clash = "another row has the same change_id"
         return reasons if collector.keep_once(row, row["change_id"], digest, clash) else []
 
-    readers = {"parquet": _parquet_rows, "csv": _csv_rows}
     for file in sources:
-        ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
-        collector.read_each(file, readers.get(ending, files.read_lines)(file), read_one, "change")
-    names = ", ".join(clean(name, 60) for name in list(unknown)[: files.SHOWN_COLUMNS])
+        collector.read_each(file, _rows_of(file), read_one, "change")
+    names = ", ".join(clean(name, 60) for name in list(unknown)[: delimited.SHOWN_COLUMNS])
     return replace(
         collector.reading(),
         notes=((f"columns that are not known were left out: {names}",) if unknown else ()),
     )
 
 
-def _fields(record: Row | bytes, unknown: dict[str, None]) -> dict[str, Any]:
+def _fields(record: Row | Text, unknown: dict[str, None]) -> dict[str, Any]:
     """The known columns that say something; JSON in a text is decoded, the time is in UTC."""
-    row = msgspec.json.decode(record, type=dict[str, Any]) if isinstance(record, bytes) else record
-    if _BEYOND in row:
+    given: Row = (
+        msgspec.json.decode(record, type=dict[str, Any])
+        if isinstance(record, bytes | msgspec.Raw)
+        else record
+    )
+    row = dict(zip(delimited.plain_names(list(given)), given.values(), strict=True))
+    if delimited.BEYOND in given:
         raise ValueError("the line has more fields than the header")
     unknown.update(dict.fromkeys(name for name in row if name not in COLUMNS))
-    fields = {name: row[name] for name in COLUMNS if row.get(name) not in (None, "")}
+    fields = {name: row[name] for name in COLUMNS if not delimited.is_null(row.get(name))}
     fields |= {name: _decoded(fields[name]) for name in JSON if name in fields}
     return fields | {"time": to_time(fields.get("time")).isoformat()}
 
@@ -155,20 +157,19 @@ def _plan(planned: object) -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------- rows of CSV and Parquet
+# ---------------------------------------------------------------- rows of a file
 
 
-def _csv_rows(file: Path) -> Iterator[tuple[str, Row]]:
-    rows = csv.DictReader(
-        io.StringIO(files.read_bytes(file).decode("utf-8-sig", "replace"), newline=""),
-        restkey=_BEYOND,
-    )
-    try:
-        files.require_columns(dict.fromkeys(rows.fieldnames or (), pl.String()), NEEDED)
-        for row in rows:
-            yield f"line {rows.line_num}", row
-    except csv.Error as error:
-        raise SourceError(f"the file cannot be read further: {error}") from error
+def _rows_of(file: Path) -> Iterator[tuple[str, Row | Text | None]]:
+    """Place and content of each row, by what the file begins with, else by its ending."""
+    ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    head = records.head_of(file)
+    if head.startswith(b"PAR1") or (ending == "parquet" and not head.startswith((b"{", b"["))):
+        yield from _parquet_rows(file)
+    elif head.startswith((b"{", b"[")) or ending in {"json", "jsonl", "ndjson"}:
+        yield from read_records(file, ("time", "kind"))
+    else:
+        yield from delimited.read_rows(file, NEEDED)
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, Row]]:
@@ -176,24 +177,38 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, Row]]:
         with pq.ParquetFile(file) as opened:
             about = opened.metadata
         size = sum(about.row_group(n).total_byte_size for n in range(about.num_row_groups))
-        if size > files.MAX_BYTES:
-            raise files.too_large(files.MAX_BYTES)
+        if size > records.MAX_BYTES:
+            raise records.too_large(records.MAX_BYTES)
         frame = pl.scan_parquet(file, glob=False)
-        files.require_columns(frame.collect_schema(), NEEDED)
+        names = frame.collect_schema().names()
+        frame = frame.rename(dict(zip(names, delimited.plain_names(names), strict=True)))
+        delimited.require_columns(frame.collect_schema(), NEEDED)
         for start in range(0, about.num_rows, _ROWS):
             for number, row in enumerate(
                 frame.slice(start, _ROWS).collect().iter_rows(named=True), start=start + 1
             ):
                 yield f"row {number}", row
     except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
-        raise SourceError(f"the file cannot be read: {files.first_line(error)}") from error
+        raise SourceError(f"the file cannot be read: {records.first_line(error)}") from error
 
 
 FORMAT = Format(
     section="changes",
     source="changes",
     files=Files(
-        (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".parquet"),
+        (
+            ".csv",
+            ".csv.gz",
+            ".tsv",
+            ".tsv.gz",
+            ".json",
+            ".json.gz",
+            ".jsonl",
+            ".jsonl.gz",
+            ".ndjson",
+            ".ndjson.gz",
+            ".parquet",
+        ),
     ),
     read=read,
     cannot_show="a change that nobody wrote down",

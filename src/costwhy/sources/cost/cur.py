@@ -2,19 +2,24 @@
 
 CUR 2.0 has snake_case columns and maps (`resource_tags`, `product`). Legacy CUR has
 `lineItem/UsageStartDate` in CSV, and in Parquet snake_case with one column for each tag.
-EffectiveCost follows AWS's rules for amortised cost:
-
-    SavingsPlanCoveredUsage              savings plan effective cost
-    DiscountedUsage                      reservation effective cost
-    SavingsPlanNegation, upfront fees    0
-    RIFee, SavingsPlanRecurringFee       the unused part only
-    all else                             unblended cost
+`effective.py` has the rules of cost, for each type of line item.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
+from costwhy.sources.cost import effective
+from costwhy.sources.cost.effective import (
+    CATEGORY,
+    COVERED,
+    DISCOUNTS,
+    UNUSED,
+    USAGE,
+    Lines,
+    one_of,
+)
 from costwhy.sources.cost.exports import bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
@@ -28,61 +33,48 @@ from costwhy.sources.cost.sql import (
 )
 from costwhy.sources.format import Bill, KeysIn
 
-LINE = "line_item_line_item_type"
-CATEGORY = {
-    "Usage": "Usage",
-    "DiscountedUsage": "Usage",
-    "SavingsPlanCoveredUsage": "Usage",
-    "Fee": "Purchase",
-    "RIFee": "Purchase",
-    "SavingsPlanRecurringFee": "Purchase",
-    "SavingsPlanUpfrontFee": "Purchase",
-    "Tax": "Tax",
-    "Credit": "Credit",
-}
-
-
 REQUIRED = (
     "line_item_usage_start_date",
-    LINE,
-    "line_item_unblended_cost",
+    effective.TYPE,
+    effective.UNBLENDED,
     "line_item_currency_code",
 )
 
 
 def expressions(
-    columns: Mapping[str, str], tags: Mapping[str, Sequence[str]], _keys_in: KeysIn
+    columns: Mapping[str, str], tags: Mapping[str, Sequence[str]], keys_in: KeysIn
 ) -> dict[str, str]:
     """SQL for each column that the reduction needs; see `focus.expressions`."""
-    names = {_snake(name): name for name in columns}
+    names = _names(columns)
     require(
-        {**columns, **{snake: columns[name] for snake, name in names.items()}},
+        {**columns, **{snake: "" for snake in REQUIRED if _plain(snake) in names}},
         REQUIRED,
         "Cost and Usage Report",
     )
     words, amount, moment = (
         partial(_column, read, columns, names) for read in (text, number, time)
     )
+    lines = Lines(lambda snake: _plain(snake) in names, words, amount, net=False)
+    if lines.has(effective.NET):
+        has_net = f"[CASE WHEN {amount(effective.NET)} IS NOT NULL THEN 'net' END]"
+        lines = replace(lines, net=bool(keys_in(has_net, ["net"])))
     product = partial(first_tag, columns, names.get("product", "product"))
-    kind = words(LINE)
     return (
         _texts(words, product)
-        | _kinds(kind, words, amount)
+        | _kinds(lines)
         | {
             "start": moment("line_item_usage_start_date"),
-            "end": moment("line_item_usage_end_date"),
+            "end": _end(lines, moment),
             "period": coalesce(
                 [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),
-            "EffectiveCost": _effective(kind, amount),
-            "BilledCost": amount("line_item_unblended_cost"),
-            "ListCost": "coalesce({}, 0)".format(
-                coalesce(
-                    [amount("pricing_public_on_demand_cost"), amount("line_item_unblended_cost")]
-                )
-            ),
+            "EffectiveCost": lines.effective,
+            "BilledCost": lines.billed,
+            "ListCost": _list(lines),
+            "note": lines.note,
         }
-        | {name: _tag(columns, names, keys) for name, keys in tags.items()}
+        | lines.split
+        | {name: _tag(columns, keys) for name, keys in tags.items()}
     )
 
 
@@ -95,7 +87,25 @@ def _column(
     names: Mapping[str, str],
     snake: str,
 ) -> str:
-    return read(columns, names.get(snake, snake))
+    return read(columns, names.get(_plain(snake), snake))
+
+
+def _end(lines: Lines, moment: Sql) -> str:
+    """The end of the charge period; of a fee that is paid at once, none.
+
+    A reservation's upfront fee ends with its term, in a year or three: it is a charge of one hour.
+    """
+    end, last = moment("line_item_usage_end_date"), moment("bill_billing_period_end_date")
+    return f"CASE WHEN {lines.upfront} OR {end} > {last} + INTERVAL 1 DAY THEN NULL ELSE {end} END"
+
+
+def _list(lines: Lines) -> str:
+    """At list prices: a negation or a discount has none of its own."""
+    public = coalesce(
+        [lines.amount("pricing_public_on_demand_cost"), lines.amount(effective.UNBLENDED)]
+    )
+    none = one_of(lines.kind, ("savingsplannegation", *DISCOUNTS))
+    return f"CASE WHEN {none} THEN 0 ELSE coalesce({public}, 0) END"
 
 
 def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str]:
@@ -124,55 +134,52 @@ def _texts(words: Sql, product: Callable[[Sequence[str]], str]) -> dict[str, str
     }
 
 
-def _kinds(kind: str, words: Sql, amount: Sql) -> dict[str, str]:
-    usage = f"{kind} IN ('Usage', 'DiscountedUsage', 'SavingsPlanCoveredUsage')"
-    covered = f"{kind} IN ('SavingsPlanCoveredUsage', 'DiscountedUsage')"
-    unused = f"{kind} IN ('RIFee', 'SavingsPlanRecurringFee')"
-    spot = f"{words('line_item_usage_type')} LIKE '%SpotUsage%'"
+def _kinds(lines: Lines) -> dict[str, str]:
+    kind, usage, covered = lines.kind, one_of(lines.kind, USAGE), one_of(lines.kind, COVERED)
+    spot = f"{lines.words('line_item_usage_type')} LIKE '%SpotUsage%'"
     cases = " ".join(f"WHEN {literal(k)} THEN {literal(v)}" for k, v in CATEGORY.items())
+    used = lines.amount("line_item_usage_amount")
+    if lines.split:
+        used = coalesce([lines.amount("split_line_item_split_usage"), used])
     return {
         "ChargeCategory": f"CASE {kind} {cases} ELSE 'Adjustment' END",
         "PricingCategory": f"CASE WHEN {covered} THEN 'Committed' WHEN {spot} THEN 'Dynamic' "
         f"WHEN {usage} THEN 'Standard' END",
         "CommitmentDiscountStatus": f"CASE WHEN {covered} THEN 'Used' "
-        f"WHEN {unused} THEN 'Unused' END",
-        "ConsumedUnit": f"CASE WHEN {usage} THEN {words('pricing_unit')} END",
-        "ConsumedQuantity": f"CASE WHEN {usage} THEN {amount('line_item_usage_amount')} END",
+        f"WHEN {one_of(kind, UNUSED)} THEN 'Unused' END",
+        "ConsumedUnit": f"CASE WHEN {usage} THEN {lines.words('pricing_unit')} END",
+        "ConsumedQuantity": f"CASE WHEN {usage} THEN {used} END",
     }
 
 
-def _effective(kind: str, amount: Sql) -> str:
-    def known(name: str) -> str:
-        return f"coalesce({amount(name)}, 0)"
+def _names(columns: Mapping[str, str]) -> dict[str, str]:
+    """The columns by their names without case and signs: all spellings of AWS are the same there.
 
-    reserved = (
-        f"{known('reservation_unused_amortized_upfront_fee_for_billing_period')} "
-        f"+ {known('reservation_unused_recurring_fee')}"
-    )
-    plan = (
-        f"greatest({known('savings_plan_total_commitment_to_date')} "
-        f"- {known('savings_plan_used_commitment')}, 0)"
-    )
-    return (
-        f"CASE {kind} WHEN 'SavingsPlanCoveredUsage' "
-        f"THEN {known('savings_plan_savings_plan_effective_cost')} "
-        f"WHEN 'DiscountedUsage' THEN {known('reservation_effective_cost')} "
-        f"WHEN 'SavingsPlanNegation' THEN 0 WHEN 'SavingsPlanUpfrontFee' THEN 0 "
-        f"WHEN 'RIFee' THEN {reserved} WHEN 'SavingsPlanRecurringFee' THEN {plan} "
-        f"ELSE {amount('line_item_unblended_cost')} END"
-    )
+    `reservation/ReservationARN` of CSV, `reservation_reservation_a_r_n` of Parquet, capitals of a
+    database. Of two the first.
+    """
+    return {_plain(name): name for name in reversed(list(columns))}
+
+
+def _plain(name: str) -> str:
+    return re.sub("[^a-z0-9]", "", name.lower())
 
 
 def _snake(name: str) -> str:
-    """lineItem/UsageStartDate is line_item_usage_start_date."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", re.sub("[/:]", "_", name)).lower()
+    """A name as AWS writes it in Parquet: lineItem/UsageStartDate is line_item_usage_start_date.
+
+    Every sign but letters and digits is an underscore, another one stands before each capital, and
+    doubles go: user:AppID is user_app_i_d.
+    """
+    spaced = re.sub("([A-Z])", r"_\1", name).lower()
+    return re.sub("_+", "_", re.sub("[^a-z0-9]", "_", spaced)).strip("_")
 
 
-def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[str]) -> str:
+def _tag(columns: Mapping[str, str], keys: Sequence[str]) -> str:
     """The first tag that a row has: in columns of their own (legacy CUR), or in the map."""
     by_column = {
         snake.removeprefix("resource_tags_").removeprefix("user_"): name
-        for snake, name in names.items()
+        for snake, name in ((_snake(name), name) for name in columns)
         if snake.startswith("resource_tags_")
     }
     own = [by_column[_snake(key)] for key in keys if _snake(key) in by_column]
@@ -180,9 +187,13 @@ def _tag(columns: Mapping[str, str], names: Mapping[str, str], keys: Sequence[st
     return coalesce(
         [
             *(f"nullif({quoted(column)}, '')" for column in own),
-            first_tag(columns, names.get("resource_tags", "resource_tags"), variants),
+            first_tag(columns, _names(columns).get("resourcetags", "resource_tags"), variants),
         ]
     )
 
 
-FORMAT = bill_format(bill=Bill(expressions))
+def _splits(columns: Mapping[str, str]) -> bool:
+    return _plain(effective.PARENT) in _names(columns)
+
+
+FORMAT = bill_format(bill=Bill(expressions, splits=_splits))

@@ -13,7 +13,7 @@ from typing import Any
 
 from costwhy.errors import SourceError
 from costwhy.sources.cost.paths import stamp_of
-from costwhy.sources.files import read_bytes
+from costwhy.sources.records import read_bytes
 
 ENDING = "manifest.json"
 # Where a run says when it was, the surest first; the last is only the end of its data

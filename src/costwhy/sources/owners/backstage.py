@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 import yaml
 
-from costwhy.sources import files
+from costwhy.sources import records
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
@@ -76,7 +76,7 @@ def read(sources: Sequence[Path]) -> Reading:
 
 def _documents(file: Path) -> Iterator[tuple[str, str]]:
     """Place (`line 7`) and text of each document, so that a broken one spares the others."""
-    text = files.read_bytes(file).decode("utf-8-sig", "replace")
+    text = records.read_text(file)
     starts = [
         0,
         *(m.start() for m in re.finditer(r"^---(?=\s|$)", text, re.MULTILINE) if m.start()),

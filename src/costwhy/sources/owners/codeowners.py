@@ -1,13 +1,14 @@
 """CODEOWNERS: which team owns which path of a repository; the last pattern that matches wins.
 
 Source: GitHub, *About code owners*: gitignore patterns, except that `!` and `[ ]` do not work, and
-that `docs/*` reaches the files in docs but none further down.
+that `docs/*` reaches the files in docs but none further down. GitLab, *Code Owners syntax*: a file
+with sections is GitLab's; `sources/owners/gitlab_sections.py` has what differs.
 """
 
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count, takewhile
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -16,9 +17,9 @@ import polars as pl
 from pathspec import GitIgnoreSpec
 from pathspec.patterns.gitignore import GitIgnorePatternError
 
-from costwhy.sources import files
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
+from costwhy.sources.owners.gitlab_sections import Sections, owner_by_sections
 from costwhy.sources.reading import Collector, Reading, clean
 from costwhy.tables import CATALOG
 
@@ -42,35 +43,42 @@ _ITEMS = (
 
 
 def read(sources: Sequence[Path]) -> Reading:
-    """Rows of the catalogue, kind `path`: pattern, first owner (null: none), position."""
-    collector, positions = Collector(CATALOG, "codeowners"), count(1)
+    """Rows of the catalogue, kind `path`: pattern, first owner (null: none), position, section."""
+    collector, positions, sections = Collector(CATALOG, "codeowners"), count(1), Sections()
 
     def read_one(line: bytes) -> None:
-        position, text = next(positions), line.decode("utf-8-sig", "replace")
+        position, text = next(positions), line.decode()
         # a word that begins with # begins the comment
         words = [*takewhile(lambda word: not word.startswith("#"), _WORD.findall(text))]
-        if words:
-            _refuse_pattern(words[0])
-            collector.keep(
-                {
-                    "source": "codeowners",
-                    "kind": "path",
-                    "name": words[0],
-                    "owner": _team(words[1]) if len(words) > 1 else None,
-                    "position": position,
-                    "depends_on": [],
-                    "member_of": [],
-                }
-            )
+        if not words or sections.begins(text):
+            return
+        _refuse_pattern(words[0], is_gitlab=sections.name is not None)
+        owners = (sections.owners_of(words[1:])) if sections.name is not None else words[1:]
+        collector.keep(
+            {
+                "source": "codeowners",
+                "kind": "path",
+                "name": words[0],
+                "owner": _team(owners[0]) if owners else None,
+                "position": position,
+                "section": sections.name,
+                "depends_on": [],
+                "member_of": [],
+            }
+        )
 
     for file in sources:
-        collector.read_each(file, files.read_lines(file), read_one, "CODEOWNERS line")
+        collector.read_each(file, sections.lines_of(file), read_one, "CODEOWNERS line")
     return collector.reading()
 
 
-def _refuse_pattern(pattern: str) -> None:
+def _refuse_pattern(pattern: str, *, is_gitlab: bool) -> None:
+    if is_gitlab:
+        if pattern.startswith(("[", "^[")):
+            raise ValueError("the header of the section cannot be read: write [NAME] @owner")
+        pattern = pattern.removeprefix("!")
     if pattern.startswith(("!", "[", "^[")):
-        raise ValueError("negation, ranges and sections are no CODEOWNERS patterns on GitHub")
+        raise ValueError("negation and ranges are no CODEOWNERS patterns")
     stars = [len(re.findall(r"\*+", part)) for part in pattern.split("/") if part.strip("*")]
     if (
         len(pattern) > MAX_PATTERN
@@ -100,13 +108,26 @@ def owner_of(path: str, rows: pl.DataFrame) -> str | None:
     rows  the catalogue; rows that are no CODEOWNERS pattern are left out
     """
     file = (path.strip("/") + ("/any file" if path.endswith("/") else "")).lstrip("/")
-    patterns = rows.filter(pl.col("kind") == "path").sort("position", descending=True)
-    for pattern, owner in patterns.select("name", "owner").iter_rows():
-        with suppress(*_UNUSABLE):
-            reached, deeper = _compiled(pattern)
-            if reached.match_file(file) and not deeper.match_file(file):
-                return owner and str(owner)
+    rules = rows.filter(pl.col("kind") == "path").sort("position", descending=True)
+    if "section" in rules.columns:  # not in a case of a former version
+        of_gitlab = rules.filter(pl.col("section").is_not_null())
+        rules = rules.filter(pl.col("section").is_null())
+        owner = owner_by_sections(
+            of_gitlab.select("section", "name", "owner").iter_rows(), partial(_reaches, file)
+        )
+        if owner is not None:
+            return owner
+    for pattern, owner in rules.select("name", "owner").iter_rows():
+        if _reaches(file, pattern):
+            return owner and str(owner)
     return None
+
+
+def _reaches(file: str, pattern: str) -> bool:
+    with suppress(*_UNUSABLE):
+        reached, deeper = _compiled(pattern)
+        return bool(reached.match_file(file) and not deeper.match_file(file))
+    return False
 
 
 @lru_cache(maxsize=10_000)

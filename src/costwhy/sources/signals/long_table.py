@@ -19,7 +19,8 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
-from costwhy.sources import files
+from costwhy.sources import delimited, records
+from costwhy.sources.files import Files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
 from costwhy.sources.signals import metrics
 from costwhy.sources.signals.metrics import KEY
@@ -53,7 +54,7 @@ def read(sources: Sequence[Path]) -> Reading:
 
 
 def _set_aside(collector: Collector, file: Path, error: Exception) -> None:
-    collector.set_aside(file, None, f"the file cannot be read: {files.first_line(error)}")
+    collector.set_aside(file, None, f"the file cannot be read: {records.first_line(error)}")
 
 
 def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path, pl.LazyFrame]:
@@ -90,7 +91,7 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
     Raises SourceError where none can.
     """
     schema = frame.collect_schema()
-    files.require_columns(schema, _COLUMNS)
+    delimited.require_columns(schema, _COLUMNS)
     kind = schema["time"]
     if not isinstance(kind, pl.Datetime) and kind != pl.String:
         raise SourceError(f"the column `time` is {kind}: write a timestamp in UTC")
@@ -177,8 +178,8 @@ def _collect(
     for row in aside.sort("file", "row").iter_rows(named=True):
         file, place = sources[row["file"]], f"row {row['row']}"
         collector.set_aside(file, place, row["reason"], row["shown"], row["records"])
-    for hour, records in seen_hours.iter_rows():
-        collector.see(None, hour, records)
+    for hour, number in seen_hours.iter_rows():
+        collector.see(None, hour, number)
     value, is_mean = pl.col("value"), pl.col("metric") == CAPACITY
     return sums.select(
         pl.col("hour").cast(TIME),
@@ -217,7 +218,7 @@ def _without_repeats(
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
     """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
-    packed = stack.enter_context(files.open_bytes(file))
+    packed = stack.enter_context(records.open_bytes(file))
     if not isinstance(packed, gzip.GzipFile):
         return file
     # the stack closes it
@@ -226,10 +227,10 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
     while part := packed.read(2**20):
         left -= len(part)
         if left < 0:
-            raise files.too_large(MAX_CSV_BYTES)
+            raise records.too_large(MAX_CSV_BYTES)
         target.write(part)
     target.flush()
     return Path(target.name)
 
 
-FORMAT = metrics.signals_format(files=files.Files((".parquet", ".csv", ".csv.gz")), read=read)
+FORMAT = metrics.signals_format(files=Files((".parquet", ".csv", ".csv.gz")), read=read)
