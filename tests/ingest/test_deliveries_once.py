@@ -496,3 +496,11 @@ def test_one_bill_under_two_entries_is_said_and_both_are_counted(place: Place) -
             "`cost[0]` and `cost[1]` have the same total for sub-1 in 2026-09 (92.25 USD)" in told
         )
     assert place.total == 18 * DAY
+
+
+def test_windows_that_overlap_within_a_day_count_each_hour_once(place: Place) -> None:
+    hours = [row(k // 24 + 1, 1.0, k % 24, ConsumedQuantity=1) for k in range(96)]
+    place.write("a/20260901-20260902/x/p.csv", hours[:46])
+    place.write("b/20260902-20260905/y/p.csv", hours[22:])
+    once(place, 96.0, "the same rows are counted from")
+    assert (place.rows, place.aside["records"].sum()) == (96, 24)

@@ -206,7 +206,7 @@ class Run:
 
     def tell(self, name: str, more: int) -> None:
         """What is being read, and how many further files are done."""
-        self.done += more
+        self.done = min(self.done + more, self.total)  # a file may be read again
         self.progress(name, self.done, self.total)
 
     def miss(self, key: str, error: UnreachableError) -> None:

@@ -20,7 +20,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.ingest.cells import ALONE, PRINTS, Beside, cell_of, cells_of, no_cells, prints_of
+from costwhy.ingest.cells import ALONE, Beside, cell_of, cells_of, no_cells
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.sql import literal
@@ -63,14 +63,13 @@ def reduce_file(
             expr = bill.expressions(columns, tags, partial(keys_in, connection))
             if beside.shares:
                 expr = _split(connection, expr, beside.shares)
-            if beside.compared:
-                expr["prints"] = f", {prints_of(expr, columns, _length(expr))}"
             if beside.without is not None:
                 reason = reason_aside(expr, currency)
-                _leave_out(connection, reason, cell_of(expr), beside.without)
+                _leave_out(connection, reason, cell_of(expr, beside.compared), beside.without)
             return replace(
                 _star(connection, expr, currency, file),
                 lacking=bill.lacking(columns),
+                cells=_cells(connection, expr, columns, currency, beside.compared),
             )
     except duckdb.Error as error:
         raise SourceError(
@@ -122,6 +121,22 @@ def _leave_out(connection: Connection, reason: str, cell: str, without: pl.Serie
     )
 
 
+def _cells(
+    connection: Connection,
+    expr: MappingType[str, str],
+    columns: MappingType[str, str],
+    currency: str,
+    unit: str,
+) -> pl.DataFrame:
+    """The fingerprints of the rows that are not set aside, by day or by hour; or none."""
+    if not unit:
+        return no_cells()
+    query = cells_of(expr, columns, unit, _length(expr))
+    where = f"WHERE {reason_aside(expr, currency)} IS NULL GROUP BY ALL"
+    cells: pl.DataFrame = connection.sql(f"{query} {where}").pl()
+    return cells
+
+
 def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
     """Which of these names are in the lists that `keys` makes of each row."""
     found = ", ".join(f"bool_or(list_contains(k, {literal(name)}))" for name in names)
@@ -146,7 +161,6 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
     reason, note = reason_aside(expr, currency), f"{expr.get('note', 'NULL::VARCHAR')} AS note"
-    prints = expr.get("prints", "")
     every, good = (f"FROM raw {which} GROUP BY ALL" for which in ("", f"WHERE {reason} IS NULL"))
     control, series, hourly, daily = (
         connection.sql(query).pl()
@@ -154,13 +168,10 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
             f"SELECT {period}, {reason} AS reason, {note}, {costs}, count(*) AS n {every}",
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
-            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums}{prints} {good}",
+            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
         )
     )
     ids, good_rows = _series_ids(series), control.filter(pl.col("reason").is_null())
-    cells = no_cells()
-    if prints:
-        cells, daily = cells_of(daily), daily.select(pl.exclude(PRINTS))
     cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
         hourly=fit_facts(
@@ -168,7 +179,6 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
         ),
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
         set_aside=_aside(connection, reason, control, file),
-        cells=cells,
         totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
         notes=good_rows.filter(pl.col("note").is_not_null())
         .group_by("note")

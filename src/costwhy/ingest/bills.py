@@ -1,16 +1,19 @@
 """Bills of several files: each row counts once, whatever number of files hold it."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from costwhy.ingest.batch import Part, Run, Source
-from costwhy.ingest.cells import no_cells
+from costwhy.config import Workspace
+from costwhy.ingest.batch import Part, Source
+from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.cells import Beside, no_cells
 from costwhy.ingest.cube import Cube
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.sources.cost import paths
+from costwhy.sources.format import Bill
 from costwhy.sources.reading import fit
 from costwhy.tables import SET_ASIDE
 
@@ -19,9 +22,37 @@ WHY = {  # of rows that do not count, for `set_aside`
     "newer": "replaced by what is newer, counted from {}",
     "unsure": "the same charges, some with other costs, are counted from {}",
 }
-Read = Callable[[Path, pl.Series], Cube]
 MANY = 3  # Files that are named one by one
 SUMS = ("rows", "BilledCost", "EffectiveCost")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a part are read."""
+
+    bill: Bill
+    workspace: Workspace
+    beside: Beside
+
+    def read(self, file: Path, without: pl.Series | None = None) -> Cube:
+        """One file, or what is left of it without some cells. Raises SourceError."""
+        beside = replace(self.beside, without=without)
+        workspace = self.workspace
+        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Which rows of the files of a part count.
+
+    kept     the cube of each file, with these rows; the others are set aside
+    told     messages
+    by_hour  days of two files agree in part: only their hours tell
+    """
+
+    kept: dict[str, Cube]
+    told: list[str] = field(default_factory=list)
+    by_hour: bool = False
 
 
 def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
@@ -32,22 +63,20 @@ def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
     return found
 
 
-def count_once(
-    source: Source, part: Part, cubes: Mapping[str, Cube], read: Read, run: Run
-) -> dict[str, Cube]:
-    """The cube of each file with the rows that count; the others are set aside, and told.
+def count_once(source: Source, part: Part, cubes: Mapping[str, Cube], reader: Reader) -> Counted:
+    """Each row once, whichever of the files have it.
 
-    cubes  of all rows; with cells, where there are several editions
-    read   a file again, without some cells
+    cubes: of all rows; with cells, where there are several editions
     """
     kept = {name: cubes[name] for name in part.names}
     groups = [*editions_of(source, part).values()]
     if len(groups) < 2:
-        return kept
-    currency = run.workspace.currency
+        return Counted(kept)
+    currency = reader.workspace.currency
     editions = [_edition(source, part.at(group), cubes) for group in groups]
     overlaps = find_overlaps(editions)
-    run.hints += _told(editions, overlaps, currency)
+    if reader.beside.compared == "day" and any(one.by_hour for one in overlaps):
+        return Counted(kept, by_hour=True)
     for place, group in enumerate(groups):
         lost = [_lost(one, editions) for one in overlaps if one.loser == place]
         for k in group if lost else ():
@@ -56,10 +85,10 @@ def count_once(
             if cells.is_empty():
                 continue
             gone = cells.height == whole.cells.height
-            rest = _emptied(whole) if gone else read(part.files[k], cells["cell"])
+            rest = _emptied(whole) if gone else reader.read(part.files[k], cells["cell"])
             aside = _aside(cells, PurePosixPath(part.names[k]).name, currency)
             kept[part.names[k]] = replace(rest, set_aside=pl.concat([whole.set_aside, aside]))
-    return kept
+    return Counted(kept, _told(editions, overlaps, currency))
 
 
 def is_emptied(before: Cube, after: Cube) -> bool:

@@ -1,7 +1,8 @@
 """Fingerprints of a bill's rows, by which files are compared: `overlap.py`.
 
-A *cell* is what one resource used of one kind on one day. Its fingerprint tells whether two files
-have the same rows of it: the sum of a hash over each row, so that their order is nothing.
+A *cell* is what one resource used of one kind on one day; or in one hour, where days of two files
+agree in part. Its fingerprint tells whether two files have the same rows of it: the sum of a hash
+over each row, so that their order is nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ LASTING = (
     "x_Operation", "ChargeCategory",
 )  # fmt: skip
 _ROW_IDS = ("lineitemid", "rowid", "recordid", "chargeid", "usagerecordid")
+# `day` begins the cell, `bits` has one for each hour of the day with charges, `mark` and `ids` are
+# sums over the rows and over their ids; null: the file has no ids
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "billing_period": pl.String,
     "day": pl.Datetime("us"),
@@ -32,7 +35,6 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "BilledCost": pl.Float64,
     "EffectiveCost": pl.Float64,
 }
-PRINTS = ("cell", "account", "rows", "mark", "ids", "bits")
 
 
 @dataclass(frozen=True)
@@ -40,27 +42,27 @@ class Beside:
     """What the other files of a part have to do with one of them.
 
     shares    how the cost of instances is split among what ran on them (`split.find_shares`)
-    compared  they may have its rows: its cells are asked for
+    compared  they may have its rows: its cells are asked for, by `day` or by `hour`; empty: not
     without   cells of it that another file has, and that do not count
     """
 
     shares: Path | None = None
-    compared: bool = False
+    compared: str = ""
     without: pl.Series | None = None
 
 
 ALONE = Beside()
 
 
-def cell_of(expr: Mapping[str, str]) -> str:
-    """SQL of the cell of a row, a hash."""
+def cell_of(expr: Mapping[str, str], unit: str) -> str:
+    """SQL of the cell of a row, a hash; unit: day or hour."""
     words = ", ".join(f"coalesce({expr[name]}, '')" for name in (*LASTING, "ResourceId"))
-    day = f"date_trunc('day', {expr['start']})"
-    return f"hash(date_trunc('month', {expr['period']}), {day}, {words})"
+    start = f"date_trunc('{unit}', {expr['start']})"
+    return f"hash(date_trunc('month', {expr['period']}), {start}, {words})"
 
 
-def prints_of(expr: Mapping[str, str], columns: Mapping[str, str], length: str) -> str:
-    """SQL of the fingerprint, for a query that groups rows of the same cell.
+def cells_of(expr: Mapping[str, str], columns: Mapping[str, str], unit: str, length: str) -> str:
+    """SQL of the cells of the view `raw`, in the columns of SCHEMA, without WHERE and GROUP BY.
 
     columns: of the file, with their types; length: SQL of the whole hours of a charge
     """
@@ -69,10 +71,12 @@ def prints_of(expr: Mapping[str, str], columns: Mapping[str, str], length: str) 
     ids = [text(columns, name) for name in columns if _is_row_id(name)]
     own = _sum(ids, coalesce(ids)) if ids else "NULL::BIGINT"
     bits = f"((1 << least(24, {length})) - 1) << CAST(hour({expr['start']}) AS BIGINT)"
+    costs = ", ".join(f"sum({expr[name]}) AS {name}" for name in ("BilledCost", "EffectiveCost"))
     return (
-        f"any_value({cell_of(expr)}) AS cell, any_value({expr['SubAccountId']}) AS account, "
-        f"count(*) AS rows, {_sum(row)} AS mark, {own} AS ids, "
-        f"bit_or(({bits}) & 16777215) AS bits"
+        f"SELECT strftime({expr['period']}, '%Y-%m') AS billing_period, "
+        f"date_trunc('{unit}', {expr['start']})::TIMESTAMP AS day, "
+        f"{expr['SubAccountId']} AS account, {cell_of(expr, unit)} AS cell, count(*) AS rows, "
+        f"{_sum(row)} AS mark, {own} AS ids, bit_or(({bits}) & 16777215) AS bits, {costs} FROM raw"
     )
 
 
@@ -83,24 +87,6 @@ def _is_row_id(column: str) -> bool:
 def _sum(values: Sequence[str], known: str = "true") -> str:
     each = f"CASE WHEN {known} IS NOT NULL THEN hash({', '.join(values)}) >> 24 END"
     return f"CAST(sum({each}) AS BIGINT)"
-
-
-def cells_of(daily: pl.DataFrame) -> pl.DataFrame:
-    """One row for each cell, in the columns of SCHEMA. `bits` has one for each hour of the day.
-
-    daily: with what `prints_of` asks for
-    """
-    first = ("billing_period", "day", "account")
-    return (
-        daily.group_by("cell")
-        .agg(
-            pl.col(first).first(),
-            pl.col("rows", "mark", "BilledCost", "EffectiveCost").sum(),
-            ids=pl.when(pl.col("ids").count() > 0).then(pl.col("ids").sum()),
-            bits=pl.col("bits").bitwise_or(),
-        )
-        .select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
-    )
 
 
 def no_cells() -> pl.DataFrame:

@@ -21,6 +21,8 @@ from functools import cached_property
 
 import polars as pl
 
+from costwhy.sources.cost.paths import Stamp
+
 SCOPE = ["billing_period", "day", "account"]
 
 
@@ -37,7 +39,7 @@ class Edition:
 
     name: str
     family: str
-    stamp: tuple[str, int]
+    stamp: Stamp
     copied: bool
     cells: pl.DataFrame
 
@@ -71,6 +73,7 @@ class Overlap:
     cells          of the loser, as `cells.SCHEMA`; they do not count
     alike          in both, and both count; null: nothing of that sort
     why            same, newer or unsure
+    by_hour        some cells are in both with other hours: cells by the hour would tell more
     """
 
     loser: int
@@ -78,6 +81,7 @@ class Overlap:
     cells: pl.DataFrame
     why: str
     alike: pl.DataFrame | None = None
+    by_hour: bool = False
 
 
 def find_overlaps(editions: Sequence[Edition]) -> list[Overlap]:
@@ -120,19 +124,22 @@ def _between(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int
     agree = both.filter(pl.col("agree"))
     alike = int(both["rows"].sum())
     none = older.cells.clear()
-    if older.family == newer.family and 2 * alike >= ours:
-        yield from _replaced(left, low, high, both)
+    versions = older.family == newer.family and 2 * alike >= ours
+    if versions and _is_newer(newer.stamp, older.stamp):
+        yield from _replaced(left, low, high)
         return
+    partly = both.filter(~pl.col("agree") & (pl.col("bits") != pl.col("bits_there"))).height > 0
     rows, rows_there = int(agree["rows"].sum()), int(agree["rows_there"].sum())
-    if 2 * rows >= ours or 2 * rows_there >= theirs:
+    if versions or 2 * rows >= ours or 2 * rows_there >= theirs:
         cells = older.cells.join(both, on="cell", how="semi")
         why = "same" if agree.height == both.height else "unsure"
-        yield low, Overlap(low, high, cells, why)
+        yield low, Overlap(low, high, cells, why, by_hour=partly)
     elif rows:
-        yield low, Overlap(low, high, older.cells.join(agree, on="cell", how="semi"), "unsure")
-    elif 2 * alike >= min(ours, theirs):
+        cells = older.cells.join(agree, on="cell", how="semi")
+        yield low, Overlap(low, high, cells, "unsure", by_hour=partly)
+    elif 2 * alike >= min(ours, theirs) or partly:
         same = older.cells.join(both, on="cell", how="semi")
-        yield low, Overlap(low, high, none, "unsure", same)
+        yield low, Overlap(low, high, none, "unsure", same, by_hour=partly)
 
 
 def _both(one: Edition, other: Edition) -> pl.DataFrame:
@@ -156,9 +163,12 @@ def _rows_in(one: Edition, other: Edition) -> int:
     return int(inside["rows"].sum())
 
 
-def _replaced(
-    left: Sequence[Edition], low: int, high: int, both: pl.DataFrame
-) -> Iterator[tuple[int, Overlap]]:
+def _is_newer(stamp: Stamp, other: Stamp) -> bool:
+    """Whether both are dates, or both numbers, and not the same."""
+    return bool(stamp[0]) == bool(other[0]) and stamp > other
+
+
+def _replaced(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int, Overlap]]:
     """An older edition whole, where the newer has all of its days; else on the days of both.
 
     A day of which only a part is in the newer one counts from the older one.
@@ -168,17 +178,14 @@ def _replaced(
     lacking = (pl.col("bits") & ~pl.col("bits_there")) != 0
     within = (pl.col("bits_there") & ~pl.col("bits")) == 0
     fuller = days.filter(lacking & within)
-    known = older.stamp != newer.stamp and bool(older.stamp[0]) == bool(newer.stamp[0])
-    certain = both["agree"].all() or known
-    why = "newer" if known else "same" if certain else "unsure"
     has_all = set(older.cells["day"]) <= set(newer.cells["day"])
     if has_all and fuller.is_empty():
-        yield low, Overlap(low, high, older.cells, why)
+        yield low, Overlap(low, high, older.cells, "newer")
         return
     inside = days.join(fuller, on=SCOPE, how="anti", nulls_equal=True)
     cells = older.cells.join(inside, on=SCOPE, how="semi", nulls_equal=True)
     if cells.height:
-        yield low, Overlap(low, high, cells, why)
+        yield low, Overlap(low, high, cells, "newer")
     cells = newer.cells.join(fuller, on=SCOPE, how="semi", nulls_equal=True)
     if cells.height:
-        yield high, Overlap(high, low, cells, why)
+        yield high, Overlap(high, low, cells, "newer")

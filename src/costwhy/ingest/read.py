@@ -4,16 +4,14 @@ What cannot be read or reached stays as it was.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 import polars as pl
 
-from costwhy.config import Workspace
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
-from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.bills import count_once, editions_of, is_emptied, left_out
+from costwhy.ingest.bills import Reader, count_once, editions_of, is_emptied, left_out
 from costwhy.ingest.cells import Beside
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.moved import forget_covered, forget_moved
@@ -106,17 +104,23 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     Where a delivery that is in the lake cannot be read, the others stay as they were too: it may
     have rows of theirs.
     """
-    kept, whole, gone, compared = dict[str, Cube](), part, True, len(editions_of(source, part)) > 1
+    kept, whole, gone = dict[str, Cube](), part, True
+    unit = "day" if len(editions_of(source, part)) > 1 else ""
     while gone:  # what is split is split anew where a file does not count at all
         shares, notes = find_shares(part.files, bill, run.workspace.currency, run.batch.spool)
-        reader = Reader(bill, run.workspace, Beside(shares, compared))
+        reader = Reader(bill, run.workspace, Beside(shares, unit))
         cubes, faults = _reduced(reader, part, run)
         bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
         sound = [name for name in whole.wanted if name not in bad]
         if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
             return faults
         part = part.at([k for k, of in enumerate(part.of) if of not in bad])
-        kept |= count_once(source, part, cubes, reader.read, run)
+        counted = count_once(source, part, cubes, reader)
+        if counted.by_hour and unit == "day":
+            unit = "hour"
+            continue
+        kept |= counted.kept
+        run.hints += counted.told
         gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
         part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
     run.hints += [f"{source.path}: {note}" for note in notes]
@@ -124,21 +128,6 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         own = whole.only(name)
         _deliver(source, own, [kept[file] for file in own.names], run)
     return faults
-
-
-@dataclass(frozen=True)
-class Reader:
-    """How the files of a part are read."""
-
-    bill: Bill
-    workspace: Workspace
-    beside: Beside
-
-    def read(self, file: Path, without: pl.Series | None = None) -> Cube:
-        """One file, or what is left of it without some cells. Raises SourceError."""
-        beside = replace(self.beside, without=without)
-        workspace = self.workspace
-        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
 
 
 def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
