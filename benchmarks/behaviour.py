@@ -20,8 +20,8 @@ import numpy as np
 from known import Told, cases, companies, told_of_case, told_of_company
 from large import KINDS, Size, observed
 
-from costwhy.model.baseline import Baseline, Window, split
 from costwhy.model.autoscaler import AutoscalerRule
+from costwhy.model.baseline import Baseline, Window, split
 from costwhy.model.meters import MeterModel
 from costwhy.model.observed import Observed
 from costwhy.model.rates import Model, Rate, fit

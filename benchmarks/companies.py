@@ -38,7 +38,7 @@ from incidents import MORE, SORTS, Incident
 from costwhy import tables
 from costwhy.case.investigate import explain
 from costwhy.sources.changes import cdevents, cloudtrail
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.owners import backstage, codeowners
 
 TAGS = {

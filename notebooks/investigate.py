@@ -17,17 +17,22 @@ def _():
     import polars as pl
 
     import costwhy as cw
+    from costwhy.case.bill_facts import facts_of
+    from costwhy.ingest.reconcile import reconcile
     from costwhy.show import chart_data, charts, html, investigation
     from costwhy.show.notebook import LIST, element, position, section
 
-    return LIST, chart_data, charts, cw, element, html, investigation, mo, pl, position, section
+    return (
+        LIST, chart_data, charts, cw, element, facts_of, html, investigation, mo, pl, position, reconcile,
+        section,
+    )
 
 
 @app.cell
-def _(cw, mo):
+def _(cw, facts_of, mo):
     lake = cw.open_lake(mo.cli_args().get("workspace") or ".")
-    spikes, spend = cw.find_spikes(lake), cw.overview(lake)
-    return lake, spend, spikes
+    spikes, spend, bill = cw.find_spikes(lake), cw.overview(lake), facts_of(lake)
+    return bill, lake, spend, spikes
 
 
 @app.cell
@@ -45,17 +50,17 @@ def _(investigation, mo, spikes):
 
 
 @app.cell
-def _(element, get_shown, html, investigation, lake):
+def _(bill, element, get_shown, html, investigation, lake):
     case = investigation.case_of(lake, get_shown())
-    element(html.STYLE + html.top(lake.workspace, case))
+    element(html.STYLE + html.top(lake.workspace, case, bill))
     return (case,)
 
 
 @app.cell
-def _(charts, get_shown, investigation, mo, show, spend, spikes):
+def _(bill, charts, get_shown, investigation, mo, show, spend, spikes):
     # the chart keeps its own highlight when it is clicked; it is drawn again when the list picks
     chart = mo.ui.altair_chart(
-        charts.spend(spend, spikes, get_shown()), chart_selection=False, legend_selection=False,
+        charts.spend(spend, spikes, get_shown(), by_day=bill.is_by_day), chart_selection=False, legend_selection=False,
         on_change=lambda _: show(investigation.clicked(chart.selections, spikes)),
     )
     chart
@@ -101,7 +106,8 @@ def _(case, chart_data, charts, html, mo, section):
     section(
         "Traffic or inefficiency", "Spend and what it would have been; excess by behaviour; "
         "calls, what they would have been, and retries.",
-        charts.timeline(case.timeline, start), charts.ledger(chart_data.ledger(case), axis), *calls,
+        charts.timeline(case.timeline, start, by_day=case.by_day),
+        charts.ledger(chart_data.ledger(case), axis), *calls,
     )
     return (axis,)
 
@@ -190,6 +196,15 @@ def _(charts, cw, html, lake, pl, section):
 def _(cw, html, lake, section):
     lost, gap = html.lost_tags(cw.lost_tags(lake), lake.currency), cw.nobody_owns(lake)
     section("What nobody owns", "", lost, html.gap(*gap, lake.currency))
+    return
+
+
+@app.cell
+def _(html, lake, reconcile, section):
+    section(
+        "What was read", "Rows in the files are rows that count and rows that were set aside.",
+        html.reconciliation(reconcile(lake)),
+    )
     return
 
 

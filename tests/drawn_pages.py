@@ -10,6 +10,7 @@ from markupsafe import Markup
 from costwhy import tables
 from costwhy.case.case import Case
 from costwhy.case.opened import Published
+from costwhy.ingest.reconcile import Reconciliation
 from costwhy.show import html, leadership
 from costwhy.show.html import Fact
 
@@ -44,6 +45,24 @@ def board(*cases: Case, company: dict[str, object] | None = None) -> leadership.
     about = {"currency": "USD", "workspace": "Marigold", "published_at": "now"}
     opened = (Published(Path(case.spike.spike_id), about, case) for case in cases)
     return leadership.Board(tuple(opened), company or {})
+
+
+def reconciliation(case: Case) -> Reconciliation:
+    """Two sources and what they lack. The hostile case's texts are the names of files and reasons."""
+    text, unit = case.workspace, case.currency
+    cost = dict(zip(("BilledCost", "EffectiveCost"), (100.0, 90.5), strict=True))
+    lost = {"rows_set_aside": 3, "BilledCost_set_aside": -1.5, "rows_of_unknown_cost": 1}
+    one = {"line": "period", "source": text, "billing_period": "2026-10", "BillingCurrency": unit}
+    one |= {"files": 2, "rows": 1200, "rows_set_aside": 0, **cost}
+    total = {**one, "line": "total", "source": None, "billing_period": None, **lost}
+    lines = (one | lost, one | {"source": f"{text} two", "billing_period": "2026-09"}, total)
+    row = {"source": "cost", "file": text, "reason": text, "records": 3}
+    return Reconciliation(
+        rows(tables.RECONCILIATION, *lines),
+        rows(tables.REASONS, row | {"BillingCurrency": unit, "BilledCost": -1.5}, row),
+        rows(tables.NOT_READ, {"file": text, "reason": text, "bytes": 12_345}),
+        (text,),
+    )
 
 
 def nowcast(service: str | None, error: float) -> dict[str, object]:
@@ -110,6 +129,15 @@ def parts(case: Case | None = None) -> dict[str, Markup]:
         "section-bare": html.section("A title"),
         "note": html.note("a small line"),
         "columns": html.columns(html.note("left"), html.note("right")),
+        "reconciliation": html.reconciliation(reconciliation(case)),
+        "reconciliation-whole": html.reconciliation(
+            Reconciliation(
+                rows(tables.RECONCILIATION, {"line": "total", "files": 1, "rows": 1}),
+                tables.REASONS.empty(),
+                tables.NOT_READ.empty(),
+                (),
+            )
+        ),
         "folded": html.folded("A title", html.note("inside")),
         "chart": html.chart('{"data": "$x \\\\ <b>"}'),
     }

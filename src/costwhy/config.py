@@ -296,7 +296,28 @@ def _explained(found: str, kind: object, path: str) -> tuple[str, str]:
         return f"`{key[1]}` is missing", ""
     if word := re.fullmatch("Invalid (?:enum )?value '(.*)'", found, re.DOTALL):
         return f"{word[1]!r} is not allowed", _one_of(word[1], words)
+    if kinds := re.fullmatch(r"Expected `([^`]*)`, got `([^`]*)`", found):
+        wanted, is_there = (
+            " or ".join(_PLAIN.get(one, one) for one in kind.replace(" | null", "").split(" | "))
+            for kind in kinds.groups()
+        )
+        return f"{is_there}, where {wanted} belongs", _BRACKETS.get((kinds[1], kinds[2]), "")
     return found, ""
+
+
+_PLAIN = {  # types of msgspec's messages as people call them
+    "array": "a list",
+    "object": "a table",
+    "str": "text in quotes",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+}
+_BRACKETS = {  # what is wanted and what is there: how to write it
+    ("array", "object"): "begin it with two brackets, as in [[cost]]; ",
+    ("object", "array"): "begin it with one bracket, as in [workspace]; ",
+    ("array", "str"): "put brackets around it; ",
+}
 
 
 def _one_of(word: str, words: typing.Sequence[str]) -> str:

@@ -333,6 +333,9 @@ DELIVERIES = Table(
         Column("rows", COUNT, "line items or records read"),
         Column("rows_set_aside", COUNT, "rows set aside"),
         *MEASURES[:3],
+        Column(
+            "notes", TEXTS, "what to know of what was read: columns that are missing, and so on"
+        ),
     ),
 )
 
@@ -348,6 +351,45 @@ LAKE_TABLES = (
     SET_ASIDE,
     FILES,
     DELIVERIES,
+)
+
+# ---------------------------------------------------------------- the reconciliation of a lake
+
+RECONCILIATION = Table(
+    "reconciliation",
+    "rows and money of the bills: read, and set aside; together they are what the files hold",
+    (
+        Column("line", TEXT, "period, or total: of all periods and sources in this currency"),
+        Column("source", TEXT, "the entry of costwhy.toml: format and path; null in a total"),
+        Column("billing_period", TEXT, "2026-10; null: not known, or a total"),
+        _focus("BillingCurrency", "currency of the amounts in this line; null: not known"),
+        Column("files", COUNT, "files that were read; one with several periods counts in each"),
+        Column("rows", COUNT, "line items that count"),
+        Column("BilledCost", NUMBER, "of these rows", "currency", "FOCUS"),
+        Column("EffectiveCost", NUMBER, "of these rows", "currency", "FOCUS"),
+        Column("rows_set_aside", COUNT, "line items that were set aside"),
+        Column("BilledCost_set_aside", NUMBER, "of these; null: no amount is known", "currency"),
+        Column("EffectiveCost_set_aside", NUMBER, "of these; null: not known", "currency"),
+        Column("rows_of_unknown_cost", COUNT, "rows set aside of which neither amount is known"),
+    ),
+)
+REASONS = Table(
+    "reasons",
+    "why rows and records were set aside, most first",
+    (
+        Column("source", TEXT, "cost: rows of a bill; else the format of the records"),
+        Column("file", TEXT, "file"),
+        Column("reason", TEXT, "why"),
+        Column("records", COUNT, "rows or records"),
+        *(c for c in SET_ASIDE.columns if c.name == "BillingCurrency"),
+        Column("BilledCost", NUMBER, "of these rows; null: not known", "currency", "FOCUS"),
+        Column("EffectiveCost", NUMBER, "of these rows; null: not known", "currency", "FOCUS"),
+    ),
+)
+NOT_READ = Table(
+    "not_read",
+    "files below a source that were not read, largest first",
+    tuple(c for c in FILES.columns if c.name in {"source", "file", "bytes", "reason"}),
 )
 
 # ---------------------------------------------------------------- results of an investigation

@@ -50,6 +50,16 @@ def shown(text: str, secrets: tuple[str, ...] = ()) -> str:
     return one_line(text, MAX_SHOWN)
 
 
+def size_of(count: int) -> str:
+    """Bytes for people: 500 bytes, 12 KB, 3.4 MB."""
+    if count < 1000:
+        return f"{count} bytes"
+    unit = min((len(str(count)) - 1) // 3, 4)
+    value = count / 1000**unit
+    amount = f"{value:.0f}" if value >= 10 else f"{value:.1f}".removesuffix(".0")
+    return f"{amount} {' KMGT'[unit]}B"
+
+
 def cents(amount: float) -> float:
     """Money rounded to the cent; zero is never negative."""
     return round(amount, 2) + 0.0
@@ -60,6 +70,27 @@ def money(amount: float, currency: str = "USD") -> str:
     symbol, size = _SYMBOLS.get(currency, f"{currency} "), abs(amount)
     digits = f"{size:,.0f}" if size >= 100 else f"{size:,.2f}"
     return f"{'−' if amount < 0 and digits.strip('0.') else ''}{symbol}{digits}"
+
+
+def exact(amount: float) -> str:
+    """1,048.50: to the cent, for tables and sums that are compared with an invoice."""
+    return f"{cents(amount):,.2f}"
+
+
+def count_of(number: int, noun: str) -> str:
+    """1 row, 1,200 rows."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def size(number: int) -> str:
+    """850 B, 12.3 kB, 1.5 MB; a kB has 1,000 bytes."""
+    if number < 1000:
+        return f"{number} B"
+    value, units = number / 1000, iter(("kB", "MB", "GB", "TB"))
+    unit = next(units)
+    while value >= 999.95 and unit != "TB":
+        value, unit = value / 1000, next(units)
+    return f"{value:,.1f} {unit}"
 
 
 def currency_code(code: object, place: object) -> str:

@@ -9,7 +9,7 @@ from small_company import FIRST, MemoryLake, SmallCompany, from_hour
 
 from costwhy import tables
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis, analyse
-from costwhy.case.attribution import is_planned, new_resources, onset_of, owners_of
+from costwhy.case.attribution import is_planned, onset_of, owners_of, resources_of
 from costwhy.case.frames import leaves_of
 from costwhy.causes.changes import MovedRate
 from costwhy.causes.triggers import RankedTriggers
@@ -164,7 +164,7 @@ def test_a_resource_is_new_if_it_was_first_billed_on_the_day_of_the_start_or_the
         ("Report-GB-Second", "of a line that did not move", 0),
         ("ReadRequestUnits", None, 0),
     )
-    assert new_resources(found, spike) == {"new", "next"}
+    assert set(resources_of(found, spike).began) == {"new", "next"}
     assert onset_of(found, spike).resources == {"new", "next"}
 
 

@@ -221,7 +221,7 @@ def test_a_source_of_which_nothing_can_be_read_does_not_take_the_bill_with_it(
     [
         (
             TOML.replace('currency = "USD"', "currency = 5"),
-            "`workspace.currency`: Expected `str`, got `int`",
+            "`workspace.currency`: a whole number, where text in quotes belongs",
         ),
         (
             TOML.replace("USD", "usd"),
@@ -241,7 +241,7 @@ def test_a_source_of_which_nothing_can_be_read_does_not_take_the_bill_with_it(
             r"`mapping.team_tag` is no key here\nTo do: write one of service_tags, team_tags",
         ),
         (TOML + "[[changes]]\nformat = 3", r"`changes\[0\].format` is 3"),
-        ("changes = 3\n" + TOML, "`changes`: Expected `array`, got `int`"),
+        ("changes = 3\n" + TOML, "`changes`: a whole number, where a list belongs"),
         (
             TOML.replace('"focus"', '"fokus"'),
             r"`cost\[0\].format` is .fokus.\nTo do: write one of focus, cur2, cur",

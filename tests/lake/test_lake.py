@@ -49,6 +49,21 @@ def test_what_is_written_is_read_back_with_the_table_s_types(tmp_path):
     assert lake.created_at.tzinfo is not None
 
 
+@pytest.mark.parametrize("name", ["my bills", "Größe", "50 % #1+1?"])
+def test_a_folder_may_have_any_name(tmp_path, name):
+    """Delta's names of files are quoted as in a URL; the folders are not."""
+    texts = pl.DataFrame({"delivery": ["d"], "files": [["a.csv", "b.csv"]]})
+    changes = {"hourly": Replacement(bill("d", 1.5, 2.5)), "deliveries": Replacement(texts)}
+    write(tmp_path / name, ABOUT, changes)
+    write(tmp_path / name, ABOUT, {"hourly": Replacement(bill("e", 4.0))})
+    lake = open_lake(tmp_path / name)
+    assert total(lake) == 1.5 + 2.5 + 4.0
+    for table in ("hourly", "deliveries"):
+        assert lake.table(table).schema == BY_NAME[table].schema
+    assert lake.table("deliveries")["files"].to_list() == [["a.csv", "b.csv"]]
+    assert all(Path(file).is_file() for file in lake.files("hourly"))
+
+
 def test_a_table_that_was_never_written_is_empty_and_typed(tmp_path):
     write(tmp_path, ABOUT, {"hourly": Replacement(bill("d", 1.0))})
     assert open_lake(tmp_path).table("changes").schema == BY_NAME["changes"].schema

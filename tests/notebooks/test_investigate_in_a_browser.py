@@ -125,6 +125,17 @@ def test_a_spike_is_picked_by_the_list_and_by_the_chart_and_shows_its_own_number
     )
 
 
+def test_what_was_read_is_folded_away_where_nothing_was_left_out(visit: Visit) -> None:
+    part = visit.page.locator("details:has(table.sums)")
+    part.scroll_into_view_if_needed()
+    assert not part.evaluate("part => part.open")
+    part.locator("summary").click()
+    last = part.locator("tr").last
+    assert last.inner_text().startswith("total USD")
+    assert last.is_visible()
+    assert part.evaluate("part => part.scrollWidth <= part.clientWidth")
+
+
 def test_the_url_opens_the_same_spike_again(visit: Visit, sample_lake: Lake) -> None:
     spikes, page = find_spikes(sample_lake), visit.page
     page.goto(re.sub(r"\?.*", "", page.url) + f"?show={spikes['spike_id'][2]}")

@@ -1,12 +1,14 @@
 """Backstage entities become rows of the catalogue."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 from places import COMPANIES, DATA
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.owners import backstage
 from costwhy.tables import CATALOG
 
@@ -44,6 +46,7 @@ def test_a_component_says_who_owns_it_and_what_it_depends_on(tmp_path):
         "path": "/services/cart/",
         "position": None,
         "lifecycle": "production",
+        "section": None,
     }
     assert list(row) == [name for name in CATALOG.schema if name != "delivery"]
 
@@ -145,6 +148,63 @@ def test_what_is_no_usable_entity_is_set_aside_and_the_others_are_read(tmp_path)
     assert sum("breaks Backstage's rule" in reason for reason in said) == 4
     assert "the kind 'widget' is not used" in said
     assert "component 'good' is defined twice: the first one counts" in said
+
+
+YAML = """\
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata:
+  name: cart
+spec:
+  owner: team-ü
+---
+apiVersion: backstage.io/v1alpha1
+kind: Component
+metadata:
+  name: ledger
+spec:
+  owner: ledger-team
+"""
+ENTITIES = [yaml.safe_load(text) for text in YAML.split("---")]
+SPELLED = {
+    "YAML": YAML,
+    "JSON list": json.dumps(ENTITIES, ensure_ascii=False),
+    "items": json.dumps({"items": ENTITIES, "totalItems": 2}, indent="\t", ensure_ascii=False),
+    "JSON Lines": "\n".join(json.dumps(one, ensure_ascii=False) for one in ENTITIES),
+    "one after another": "".join(json.dumps(one, indent=2) for one in ENTITIES),
+}
+
+
+@pytest.mark.parametrize("spelled", SPELLED)
+@pytest.mark.parametrize(
+    ("encoding", "end"),
+    [
+        ("utf-8", "\n"),
+        ("utf-8-sig", "\n"),
+        ("utf-16", "\n"),
+        ("utf-16-be", "\n"),
+        ("latin-1", "\n"),
+        ("utf-8", "\r\n"),
+        ("utf-8", "\r"),
+    ],
+)
+def test_entities_are_read_as_yaml_and_as_json_in_any_encoding(tmp_path, spelled, encoding, end):
+    file = tmp_path / "catalog-info.yaml"
+    file.write_bytes(SPELLED[spelled].replace("\n", end).encode(encoding))
+    reading = backstage.read([file])
+    assert reading.set_aside.is_empty()
+    assert reading.rows.select("name", "owner").rows() == [
+        ("cart", "team-ü"),
+        ("ledger", "ledger-team"),
+    ]
+
+
+def test_a_tab_is_one_message_and_the_other_documents_are_read(tmp_path):
+    reading = backstage.read([put(tmp_path, YAML.replace("  name: ledger", "\tname: ledger"))])
+    assert reading.rows["name"].to_list() == ["cart"]
+    assert reading.set_aside.select("place", "reason", "records").rows() == [
+        ("line 7", "a tab indents line 5 of the document: YAML takes spaces", 1)
+    ]
 
 
 def test_a_billion_laughs_are_refused_before_anything_is_built(tmp_path):

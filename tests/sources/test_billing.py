@@ -12,7 +12,7 @@ from costwhy.errors import SourceError
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cube import merge
 from costwhy.sources.cost import cur, focus
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 
 # file; rows by provider; by category; dollars billed; effective
 FOCUS = (

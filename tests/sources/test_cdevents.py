@@ -11,7 +11,7 @@ from places import CASES, COMPANIES, SHARED
 from costwhy.errors import SourceError
 from costwhy.sources import records
 from costwhy.sources.changes import cdevents
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.tables import CHANGES
 
 PLAN = {"reason": "market launch", "expected_cost_per_day": 45, "until": "2026-10-20T00:00:00Z"}

@@ -12,7 +12,7 @@ from costwhy.errors import SourceError
 from costwhy.sources import records
 from costwhy.sources.changes import cloudtrail
 from costwhy.sources.changes.cloudtrail_calls import touched_names
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.tables import CHANGES, SEEN, SET_ASIDE
 
 NAME = "111_CloudTrail_eu-west-1_20261014T0305Z_abc.json.gz"

@@ -6,7 +6,7 @@ import pytest
 from places import COMPANIES
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.owners import codeowners
 from costwhy.sources.owners.codeowners import owner_of, repository_path
 from costwhy.tables import CATALOG

@@ -1,5 +1,6 @@
 """Files on S3 are files: the same answers, fetched once, gone on with after a cut, and no credential anywhere."""
 
+import gzip
 import json
 import logging
 import os
@@ -24,6 +25,7 @@ from aws_on_loopback import (
     upload,
     usual_configuration,
 )
+from packings import zipped
 from places import SAMPLE
 
 from costwhy.case.investigate import explain
@@ -575,3 +577,47 @@ def test_no_credential_is_in_the_lake_the_mirror_or_the_log(on_s3: Path) -> None
     for file in everything:
         assert_nothing_planted(file.read_bytes().decode("latin-1"))
     assert boto3.session.Session().region_name == REGION
+
+
+@pytest.mark.usefixtures("aws")
+def test_on_s3_the_same_files_are_read_as_in_a_folder_and_the_others_are_named(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    content = {
+        "in/a.csv": bill(1),
+        "in/b.zip": zipped(tmp_path / "z", {"deep/b.csv": bill(0, 2)}).read_bytes(),
+        "in/C.CSV.GZ": gzip.compress(bill(0, 0, 4)),
+        "in/000000": bill(0, 0, 0, 8),
+        "in/notes.md": b"# notes",
+        "in/invoice.pdf": b"%PDF" * 1000,
+        "in/commitments.csv": b"ContractCommitmentId,ContractId\n1,2\n",
+        "in/_SUCCESS": b"",
+        "in/.DS_Store": b"\0",
+    }
+    name = fresh(request)
+    bucket(name, **content)
+    for key, data in content.items():
+        (tmp_path / "local/billing/in" / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "local/billing" / key).write_bytes(data)
+    states = []
+    for folder, path in (("s3", f"s3://{name}/in/"), ("local", "billing/in/")):
+        place = workspace(tmp_path / folder, path)
+        first = ingest(read_workspace(place))
+        assert cost(place) == 1 + 2 + 4 + 8
+        assert ingest(read_workspace(place)).version == first.version
+        table = open_lake(place).table("files").sort("file")
+        states.append(
+            [
+                (row["file"].removeprefix(path), row["bytes"], row["state"], row["reason"])
+                for row in table.iter_rows(named=True)
+            ]
+        )
+        assert "invoice.pdf (4 KB): of another kind (.pdf)" in "".join(first.messages)
+    assert states[0] == states[1]
+    assert [row[0] for row in states[0] if row[2] == "not read"] == [
+        "commitments.csv",
+        "invoice.pdf",
+        "notes.md",
+    ]
+    here = {f.name for f in (tmp_path / "s3/lake.mirror").rglob("*") if f.is_file()}
+    assert not here & {"notes.md", "invoice.pdf", "_SUCCESS", ".DS_Store"}, "never fetched"

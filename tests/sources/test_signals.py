@@ -9,7 +9,7 @@ import pytest
 from places import COMPANIES
 
 from costwhy.errors import SourceError
-from costwhy.sources.files import find_files
+from costwhy.sources.inventory import find_files
 from costwhy.sources.signals import long_table
 from costwhy.tables import SIGNALS
 
@@ -126,7 +126,7 @@ never,cart,,calls,1
 
 def test_a_file_that_cannot_be_used_is_set_aside_whole_and_the_others_are_read(tmp_path):
     naive = parquet(tmp_path, frame(time=[datetime(2026, 10, 14, 3)]), "naive.parquet")
-    numbers = parquet(tmp_path, frame(time=[1_760_000_000]), "numbers.parquet")
+    numbers = parquet(tmp_path, frame(time=[True]), "numbers.parquet")
     lacking = parquet(tmp_path, frame().drop("caller"), "lacking.parquet")
     no_parquet, empty, cut = (
         tmp_path / "no.parquet",

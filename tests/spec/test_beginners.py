@@ -83,6 +83,11 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
             "write one of slack, webhook, sns, email, stdout (did you mean slack?)",
         ),
         ("[lake]\npath = 3", "To do: see the README"),
+        ("[lake]\npath = 3", "`lake.path`: a whole number, where text in quotes belongs"),
+        ("[watch]\ndefault = 3", "a whole number, where text in quotes belongs"),
+        ('[cost]\nformat = "focus"', "begin it with two brackets, as in [[cost]]; "),
+        ("[[lake]]", "begin it with one bracket, as in [workspace]; "),
+        ('[mapping]\nteam_tags = "team"', "text in quotes, where a list belongs"),
     ],
 )
 def test_a_word_that_is_none_of_the_allowed_ones_is_answered_with_these_and_the_nearest(

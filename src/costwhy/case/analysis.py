@@ -76,11 +76,13 @@ class KeptEvidence:
 
     leaves     the whole bill of the spike's billed hours, see `frames.leaves_of`
     resources  those that were first billed when the spike began
+    ended      those that were last billed then
     owners     who ran it, now and then (tables.OWNERS)
     """
 
     leaves: pl.DataFrame
     resources: frozenset[str]
+    ended: frozenset[str] = frozenset()
     owners: pl.DataFrame | None = None
 
 

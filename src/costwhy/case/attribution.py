@@ -1,5 +1,6 @@
 """What a spike asks of its causes: what a change must explain, who owns it, and was it planned."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import polars as pl
@@ -7,6 +8,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.behaviours import SEASONAL
 from costwhy.case.analysis import LakeAnalysis
+from costwhy.case.case import Resources
 from costwhy.causes.changes import MovedRate, Onset
 from costwhy.causes.owners import budget_owner, find_owners
 from costwhy.causes.triggers import RankedTriggers
@@ -19,24 +21,34 @@ NEW_WITHIN = 6  # hours between a service's first calls and the start of the spi
 MOST_RESOURCES = 200
 
 
-def new_resources(analysis: LakeAnalysis, spike: SpikeDollars) -> frozenset[str]:
-    """Resources on the spike's own meters that were first billed on the day of its start."""
+def resources_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Resources:
+    """Resources on the spike's own meters that were first, or last, billed when it began."""
+    kept = analysis.evidence
+    if kept:
+        return Resources(tuple(sorted(kept.resources)), tuple(sorted(kept.ended)))
     own = analysis.observed.meters[list(spike.moved_meters)].unique()
     lines = analysis.frames["series"].join(own, on=list(tables.METER), how="semi", nulls_equal=True)
     day = analysis.observed.hours[spike.window.start].replace(hour=0)
-    first = (
+    days = (
         analysis.frames["daily"]
         .join(lines, on="series_id", how="semi")
         .drop_nulls("ResourceId")
         .group_by("ResourceId")
-        .agg(pl.col("day").min())
-        .filter(pl.col("day").is_between(day, day + timedelta(days=1)))
+        .agg(first=pl.col("day").min(), last=pl.col("day").max())
+        .sort("ResourceId")
     )
-    return frozenset(first["ResourceId"].head(MOST_RESOURCES))
+    near = timedelta(days=1)
+    over = pl.col("last") < analysis.observed.billed_through - 2 * near  # late lines are not over
+    began = pl.col("first").is_between(day, day + near)
+    ended = pl.col("last").is_between(day - near, day) & over
+    names = (days.filter(on)["ResourceId"].head(MOST_RESOURCES) for on in (began, ended))
+    return Resources(*(tuple(found) for found in names))
 
 
-def onset_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Onset:
-    """What a change must explain to have caused this spike."""
+def onset_of(
+    analysis: LakeAnalysis, spike: SpikeDollars, began: Collection[str] | None = None
+) -> Onset:
+    """What a change must explain to have caused this spike. began: see `resources_of`."""
     observed, first_hours = analysis.observed, analysis.model.service_first_hour
     sizes = [abs(float(dollars.sum())) for dollars in spike.dollars]
     whole = sum(sizes) or 1.0
@@ -45,7 +57,7 @@ def onset_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Onset:
         if edge.internal and edge.caller is not None:
             callers[edge.service] = callers.get(edge.service, frozenset()) | {edge.caller}
     swells = bool(spike.baselines) and spike.baselines[0].rate.kind in SEASONAL
-    evidence, meters = analysis.evidence, observed.meters[list(spike.moved_meters)]
+    meters = observed.meters[list(spike.moved_meters)]
     return Onset(
         tuple(
             MovedRate(*base.rate.name, size / whole)
@@ -62,7 +74,7 @@ def onset_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Onset:
             if hour > NEW_AFTER and abs(hour - spike.window.start) <= NEW_WITHIN
         ),
         accounts=frozenset(meters["SubAccountId"].drop_nulls()),
-        resources=evidence.resources if evidence else new_resources(analysis, spike),
+        resources=frozenset(resources_of(analysis, spike).began if began is None else began),
     )
 
 

@@ -11,11 +11,22 @@ from costwhy.spikes.dollars import SpikeRow
 
 
 @dataclass(frozen=True)
+class Resources:
+    """Ids of resources on the lines that moved."""
+
+    began: tuple[str, ...] = ()
+    ended: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Case:
     """One spike, investigated. Each frame is the table of the same name in `tables.py`.
 
     headline  the answer in one sentence, see `story.headline`
     calendar  dollars of two windows' difference that their lengths make; null: no second window
+    by_day    most of what it moved is billed by the day: hours are parts of days
+    resources that came or went with it
+    unasked   sections of costwhy.toml without a record: what they would say is not known
     analysis  what it was made from; null: opened from a published folder
     """
 
@@ -42,6 +53,9 @@ class Case:
     clocks: pl.DataFrame
     headline: str = ""
     calendar: float | None = None
+    by_day: bool = False
+    resources: Resources = Resources()
+    unasked: tuple[str, ...] = ()
     analysis: LakeAnalysis | None = field(default=None, repr=False, compare=False)
 
     @property

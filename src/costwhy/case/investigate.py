@@ -17,7 +17,8 @@ import polars as pl
 from costwhy import tables
 from costwhy.case import frames
 from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
-from costwhy.case.attribution import is_planned, onset_of, owners_of
+from costwhy.case.attribution import is_planned, onset_of, owners_of, resources_of
+from costwhy.case.bill_facts import bill_document, bill_facts, is_by_day, unasked
 from costwhy.case.case import Case
 from costwhy.case.story import headline
 from costwhy.causes.lost_tags import find_lost_tags
@@ -156,7 +157,8 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     drivers, drivers_remainder = frames.drivers_table(
         evidence.leaves if evidence else frames.leaves_of(model, spike), row.excess_cost
     )
-    ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike))
+    resources = resources_of(analysis, spike)
+    ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike, resources.began))
     best = next(ranked.triggers.iter_rows(named=True), None)
     probable = best is not None and best["probability"] > ranked.no_recorded_change
     shown = observed.hours[frames.shown_hours(observed, spike)]
@@ -184,6 +186,9 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
         dependencies=frames.dependencies_table(model, spike),
         coverage=frames.coverage_table(analysis, spike),
         clocks=frames.clocks_table(analysis, spike, best if probable else None),
+        by_day=is_by_day(observed, spike),
+        resources=resources,
+        unasked=() if evidence else unasked(analysis),
         analysis=analysis,
     )
     return replace(case, headline=headline(case))
@@ -223,6 +228,7 @@ def explain(
             "items": [_plain(item) for item in items.to_dicts()],
         },
         "rows_set_aside": int(analysis.frames["set_aside"]["records"].sum()),
+        "bill": bill_document(bill_facts(analysis)),
     }
 
 

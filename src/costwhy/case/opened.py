@@ -16,7 +16,7 @@ import polars as pl
 from platformdirs import user_cache_path
 
 from costwhy.behaviours import BY_KIND, VERDICT_WORDS
-from costwhy.case.case import Case
+from costwhy.case.case import Case, Resources
 from costwhy.errors import InputError
 from costwhy.sources import s3_mirror
 from costwhy.spikes.dollars import SpikeRow
@@ -106,6 +106,8 @@ def _case(about: dict[str, Any], frames: dict[str, Any]) -> Case:
         no_recorded_change=float(about["no_recorded_change"]),
         planned=bool(about["planned"]),
         headline=str(about["headline"]),
+        by_day=bool(about.get("by_day")),
+        resources=msgspec.convert(about.get("resources", {}), Resources),
         **frames,
     )
 

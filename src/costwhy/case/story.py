@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from costwhy.behaviours import BY_KIND, DEMAND, VERDICT_WORDS
+from costwhy.case.bill_facts import what_is_missing
 from costwhy.case.case import Case
-from costwhy.text import HALF_CENT, clock, money
+from costwhy.text import HALF_CENT, clock, count_of, money
 
 LEAST_TRAFFIC = 0.01  # dollars: traffic that moved less is called nothing
 MOST = 0.75  # of the excess: a first row that carries it is the whole headline
@@ -67,10 +68,12 @@ def sentences(case: Case) -> tuple[Sentence, ...]:
         _calendar(case),
         _why(case),
         _without_traffic(case),
+        _resources(case),
         _change(case),
         _who(case),
         _still(case),
         _doubt(case),
+        *(Sentence(text, "coverage") for text in what_is_missing(case.unasked)),
     )
     return tuple(part for part in parts if part is not None)
 
@@ -84,7 +87,7 @@ def lost_sentence(row: Mapping[str, Any], currency: str) -> Sentence:
     row: of `tables.LOST_TAGS`.
     """
     when, resources = row["when"], row["resources"]
-    what = _count(len(resources), "resource") if resources else "usage"
+    what = count_of(len(resources), "resource") if resources else "usage"
     team = row["team"] or "an unnamed team"
     service = f" ({row['service']})" if row["service"] else ""
     after = "after no recorded change"
@@ -125,10 +128,12 @@ def document_lines(document: Mapping[str, Any]) -> list[str]:
     """The document of `explain --json` as lines for a terminal."""
     spikes, currency = document["spikes"], document["currency"]
     first = (
-        f"{document['workspace']}: {_count(len(spikes), 'spike')} as of {document['as_of']}, "
+        f"{document['workspace']}: {count_of(len(spikes), 'spike')} as of {document['as_of']}, "
         f"billed through {document['billed_through']}"
     )
-    return [first, *(line for spike in spikes for line in ("", *_spike_lines(spike, currency)))]
+    bill = [f"  {sentence}" for sentence in document.get("bill", {}).get("sentences", ())]
+    lines = [line for spike in spikes for line in ("", *_spike_lines(spike, currency))]
+    return [first, *bill, *lines]
 
 
 def _spike_lines(spike: Mapping[str, Any], currency: str) -> Iterator[str]:
@@ -206,6 +211,8 @@ def _why(case: Case) -> Sentence | None:
 
 
 def _without_traffic(case: Case) -> Sentence:
+    if "signals" in case.unasked:
+        return Sentence("Whether it is traffic is not known: there are no signals.", "coverage")
     rows = [(behaviour_cost(row), row["kind"]) for row in case.behaviour.to_dicts()]
     rest = sorted(((cost, kind) for cost, kind in rows if kind != DEMAND), reverse=True)
     if not rest:
@@ -218,6 +225,21 @@ def _without_traffic(case: Case) -> Sentence:
         f"is {BY_KIND[rest[0][1]].label}.",
         "behaviour",
     )
+
+
+def _resources(case: Case) -> Sentence | None:
+    """Resources that were first, or last, billed when it began."""
+    parts = [
+        f"{count_of(len(names), 'resource')} {verb} with it ({_few(names)})"
+        for names, verb in ((case.resources.began, "began"), (case.resources.ended, "ended"))
+        if names
+    ]
+    return Sentence(f"{'; '.join(parts).capitalize()}.", "drivers") if parts else None
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _change(case: Case) -> Sentence:
@@ -268,7 +290,7 @@ def _still(case: Case) -> Sentence:
 
 def _doubt(case: Case) -> Sentence | None:
     rows = case.coverage.to_dicts()
-    doubts = [f"{r['source']} has {_count(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
+    doubts = [f"{r['source']} has {count_of(len(r['gaps']), 'gap')}" for r in rows if r["gaps"]]
     doubts += [f"{r['source']}: {r['cannot_rule_out']}" for r in rows if r["cannot_rule_out"]]
     return Sentence(f"Cannot be ruled out: {'; '.join(doubts)}.", "coverage") if doubts else None
 
@@ -278,7 +300,3 @@ def _doubt(case: Case) -> Sentence | None:
 
 def _more(dollars: float, currency: str) -> str:
     return f"{money(abs(dollars), currency)} {'more' if dollars >= 0 else 'less'}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"

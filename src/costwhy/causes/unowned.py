@@ -11,6 +11,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.causes.changes import records_naming
 from costwhy.causes.owners import DECIDING, MAJORITY, Directory, entity_of
+from costwhy.lake.charges import spread
 from costwhy.model.observed import Observed
 from costwhy.text import arn_tail, contains_word
 
@@ -105,7 +106,7 @@ def ownership_gap(
     series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
     unowned = series.filter(pl.col("service").is_null() & pl.col("team").is_null())
     hourly = (
-        lake_tables["hourly"]
+        spread(lake_tables["hourly"], "hour")
         .filter(pl.col("hour").is_between(begin, end, closed="left"))
         .join(series, on="series_id", how="semi")
     )

@@ -18,6 +18,7 @@ from costwhy.cli.terminal import (
     show_rows,
     split_words,
     time,
+    with_workspace,
     words_argument,
 )
 from costwhy.cli.workspace import lake_of
@@ -30,7 +31,10 @@ from costwhy.text import clean, iso_time, money
 @json_option
 def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> None:
     """List the spikes, largest excess first."""
-    lake = lake_of(split_words(words, workspace)[0])
+    from costwhy.case.bill_facts import facts_of
+
+    place, _ = split_words(words, workspace)
+    lake = lake_of(place)
     found = cw.find_spikes(lake).to_dicts()
     if as_json:
         print_json(
@@ -55,6 +59,17 @@ def spikes(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
             for spike in found
         ]
         show_rows(("spike", "what", "excess", "an hour now", "kind"), cells, none="no spike")
+        for sentence in () if found else facts_of(lake).sentences:
+            out.print(escape(clean(sentence)))
+        _say_what_is_left_out(lake, place)
+
+
+def _say_what_is_left_out(lake: "cw.Lake", place: str) -> None:
+    """One line where the sums lack something that the files have."""
+    from costwhy.ingest.left_out import left_out
+
+    if words := left_out(lake):
+        out.print(with_workspace(f"{words}: `costwhy ingest` shows them", place), markup=False)
 
 
 @click.command()
@@ -122,6 +137,7 @@ def explain(
         shown += gap_lines(document, cw.lost_tags(lake, as_of).to_dicts())
     for line in shown:
         out.print(escape(clean(line)))
+    _say_what_is_left_out(lake, place)
 
 
 def _window(

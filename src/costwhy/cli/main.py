@@ -7,13 +7,15 @@ errors go to standard error. Control and escape characters are removed from exte
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
 from costwhy.cli.cases import explain, postmortem, publish, spikes, verify
+from costwhy.cli.ingest import ingest
 from costwhy.cli.serve import app, demo, serve
-from costwhy.cli.terminal import complain
-from costwhy.cli.workspace import ingest, plan, say, watch
+from costwhy.cli.terminal import WORKSPACE, complain
+from costwhy.cli.workspace import plan, say, watch
 from costwhy.errors import CostwhyError, InputError, UsageError
 
 
@@ -44,8 +46,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
     0 done, 2 command line, 3 input or configuration, 4 unreachable, 5 difference, 130 interrupted.
     """
+    meta: dict[str, Any] = {}
     try:
         with costwhy.make_context("costwhy", list(sys.argv[1:] if words is None else words)) as run:
+            meta = run.meta
             costwhy.invoke(run)
     except click.exceptions.Exit as end:  # --help, --version
         return end.exit_code
@@ -56,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
         command = error.ctx.command_path if error.ctx else "costwhy"
         return complain(UsageError(error.format_message(), fix=f"see `{command} --help`"))
     except CostwhyError as error:
-        return complain(error)
+        return complain(error, meta.get(WORKSPACE))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `costwhy spikes | head`

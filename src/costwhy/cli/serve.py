@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 from platformdirs import user_cache_path
 
+from costwhy.cli.ingest import ingest_workspace
 from costwhy.cli.terminal import (
     errors,
     headless_option,
@@ -27,7 +28,6 @@ from costwhy.cli.terminal import (
     time,
     words_argument,
 )
-from costwhy.cli.workspace import ingest_workspace
 from costwhy.errors import UsageError
 
 _LINK_DAYS = 14

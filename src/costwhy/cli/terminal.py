@@ -2,13 +2,15 @@
 
 import json
 import re
+import shlex
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.measure import Measurement
@@ -23,6 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _NUMBERS = frozenset(
     {"excess", "an hour now", "an hour then", "a day", "saved", "of", "values", "masked"}
 )
+WORKSPACE = "costwhy.workspace"  # where a command's context keeps the workspace that was named
 errors = Console(stderr=True, highlight=False)
 out = Console(  # a pipe has no width: tables are not folded there
     highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200
@@ -64,16 +67,25 @@ def split_words(
     `words`: the command line without options; `workspace`: the value of -w; `own`: names of the
     words that the command needs, such as SPIKE. Raises UsageError where there are more or fewer.
     """
+    run = click.get_current_context()
     if workspace is None and len(words) == len(own) + 1:
+        run.meta[WORKSPACE] = words[0]
         return words[0], words[1:]
     if len(words) != len(own):
-        command = click.get_current_context().command_path
+        command = run.command_path
         raise UsageError(
             "too many words" if len(words) > len(own) else "a word is missing",
             found=" ".join(words) or "none",
             fix=f"write `{' '.join([command, '-w WORKSPACE', *own])}`",
         )
+    run.meta[WORKSPACE] = workspace
     return workspace or ".", words
+
+
+def with_workspace(text: str, place: str | None) -> str:
+    """Commands in a text, such as `costwhy spikes`, with the workspace that was named."""
+    named = "" if place in {None, "."} else f" {shlex.quote(str(place))}"
+    return re.sub(r"costwhy (ingest|spikes)(?=`| --)", lambda found: found[0] + named, text)
 
 
 def is_spike_id(word: str) -> bool:
@@ -104,9 +116,10 @@ def key_and_value(text: str) -> tuple[str, str]:
     return key, value
 
 
-def complain(error: CostwhyError) -> int:
-    """Show an error; returns its exit code."""
-    errors.print("[bold red]costwhy:[/]", escape(clean(error, keep="\n\t")), soft_wrap=True)
+def complain(error: CostwhyError, place: str | None = None) -> int:
+    """Show an error; returns its exit code. place: the workspace that was named."""
+    text = with_workspace(clean(error, keep="\n\t"), place)
+    errors.print("[bold red]costwhy:[/]", escape(text), soft_wrap=True)
     return error.exit_code
 
 
@@ -146,3 +159,17 @@ def show_rows(names: Sequence[str], rows: Sequence[Sequence[object]], *, none: s
             pairs = zip(names[1:], row[1:], strict=True)
             text = ", ".join(f"{name} {value}" for name, value in pairs if value)
             out.print(textwrap.indent(textwrap.fill(text, out.width - 2), "  "))
+
+
+def aligned(lines: Iterable[str | Sequence[str]], right: int) -> list[str]:
+    """Rows of cells as lines in columns, from column `right` on to the right; texts as they are."""
+    known = list(lines)
+    columns = zip(*(line for line in known if not isinstance(line, str)), strict=True)
+    widths = [max(map(cell_len, column)) for column in columns]
+
+    def in_columns(cells: Sequence[str]) -> str:
+        gaps = [" " * (width - cell_len(cell)) for width, cell in zip(widths, cells, strict=True)]
+        placed = enumerate(zip(gaps, cells, strict=True))
+        return "  ".join(g + c if k >= right else c + g for k, (g, c) in placed).rstrip()
+
+    return [line if isinstance(line, str) else in_columns(line) for line in known]

@@ -1,13 +1,12 @@
-"""A workspace's lake: `costwhy ingest`, `watch`, and what owners answer by `say` and `plan`."""
+"""A workspace's lake: `costwhy watch`, and what owners answer by `say` and `plan`."""
 
 import getpass
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import costwhy as cw
 from costwhy.cli import terminal
@@ -26,9 +25,6 @@ from costwhy.cli.terminal import (
 )
 from costwhy.errors import CostwhyError, LakeError, UsageError
 from costwhy.text import clock, iso_time, money
-
-if TYPE_CHECKING:
-    from costwhy.ingest.batch import IngestReport
 
 _HEADINGS = {
     "verdicts": "verdicts, newest first",
@@ -64,73 +60,6 @@ _COLUMNS = {
         "at": "at",
     },
 }
-_SHOWN = 10  # reasons of rows set aside; --json has all
-
-
-@click.command()
-@words_argument()
-@json_option
-def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> None:
-    """Read every source of a workspace into its lake. It is safe to run again."""
-    place, _ = split_words(words, workspace)
-    report = ingest_workspace(place)
-    counts = (
-        cw.open_lake(place)
-        .table("set_aside")
-        .select("file", "reason", "records")
-        .group_by("file", "reason")
-        .sum()
-    )
-    aside = counts.sort("records", "file", "reason", descending=[True, False, False]).to_dicts()
-    if as_json:
-        print_json(
-            {
-                "version": report.version,
-                "files_read": report.read,
-                "files_skipped": report.skipped,
-                "rows": report.rows,
-                "rows_set_aside": report.rows_set_aside,
-                "totals": report.totals.to_dicts(),
-                "messages": report.messages,
-                "set_aside": aside,
-            }
-        )
-        return
-    out.print(
-        f"version {report.version}: {report.read} files read, {report.skipped} unchanged,"
-        f" {report.rows:,} rows, {report.rows_set_aside:,} set aside"
-    )
-    for row in report.totals.to_dicts():
-        costs = f"{row['EffectiveCost']:,.2f} effective, {row['BilledCost']:,.2f} billed"
-        out.print(f"  {one_line_of(row['billing_period'])}  {costs}")
-    for row in aside[:_SHOWN]:
-        text = f"{row['records']:,} of {row['file']}: {row['reason']}"
-        out.print(f"  set aside: {one_line_of(text)}")
-    if len(aside) > _SHOWN:
-        more = sum(row["records"] for row in aside[_SHOWN:])
-        out.print(f"  set aside: {more:,} more, see --json")
-
-
-def ingest_workspace(workspace: str) -> "IngestReport":
-    """Ingest with a progress bar and notes on standard error."""
-    from costwhy.config import read_workspace
-    from costwhy.ingest.ingest import ingest
-
-    with Progress(
-        TextColumn("{task.description}"),
-        *(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()),
-        console=errors,
-        transient=True,
-    ) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def show(name: str, done: int, total: int) -> None:
-            bar.update(task, description=one_line_of(name[-48:]), completed=done, total=total)
-
-        report = ingest(read_workspace(workspace), show)
-    for message in report.messages:
-        note(message)
-    return report
 
 
 def lake_of(workspace: str) -> "cw.Lake":

@@ -12,10 +12,12 @@ from costwhy.config import Workspace
 from costwhy.errors import UnreachableError
 from costwhy.sources import s3_mirror
 from costwhy.sources.format import Format, Live
+from costwhy.sources.inventory import Passed
 from costwhy.tables import BY_NAME
 
 SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
+UNREAD = ":files"  # The delivery of the files of a source that are not read
 # Section of costwhy.toml: its table in the lake. Bills become several tables: `billing.py`
 TABLES = {"changes": "changes", "signals": "signals", "owners": "catalog"}
 # Told what is being read, how many files are done, and how many there are
@@ -41,13 +43,19 @@ class IngestReport:
     messages: tuple[str, ...]
 
 
+def source_name(name_of_format: str, path: str) -> str:
+    """An entry of costwhy.toml as the names of its deliveries begin: `focus:billing`."""
+    plain = path.rstrip("/") if s3_mirror.is_address(path) else PurePosixPath(path)
+    return f"{name_of_format}:{plain}"
+
+
 @dataclass(frozen=True)
 class Source:
     """One entry of costwhy.toml, with its files or its API.
 
     key    where it stands: `cost[0]`
     root   the folder on this machine: of an address, where its mirror is
-    left_out  files that are not read, each with the reason
+    passed files that are not read
     dates  of files, where a manifest says when they were delivered
     fault  it could not be reached
     """
@@ -57,8 +65,8 @@ class Source:
     format: Format
     path: str = ""
     files: tuple[Path, ...] = ()
+    passed: tuple[Passed, ...] = ()
     root: Path = Path()
-    left_out: Mapping[Path, str] = field(default_factory=dict)
     dates: Mapping[Path, str] = field(default_factory=dict)
     live: Live | None = None
     fault: UnreachableError | None = None
@@ -67,10 +75,7 @@ class Source:
     @property
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
-        path = (
-            self.path.rstrip("/") if s3_mirror.is_address(self.path) else PurePosixPath(self.path)
-        )
-        return f"{self.name_of_format}:{path}"
+        return source_name(self.name_of_format, self.path)
 
 
 @dataclass(frozen=True)
@@ -171,6 +176,11 @@ class Batch:
             elif frame.height:
                 self.frames[name].append((delivery.name, frame))
 
+    def note(self, delivery: str, notes: Iterable[str]) -> None:
+        """What to know of a delivery: kept in its row, so that a run that skips it says it too."""
+        if delivery in self.records:
+            self.records[delivery]["notes"] = [*dict.fromkeys(notes)]
+
     def forget(self, deliveries: Iterable[str], tables: Collection[str]) -> None:
         """The former rows of these deliveries go."""
         for name in tables:
@@ -219,6 +229,7 @@ class Run:
     def has(self, name: str) -> bool:
         """Whether the lake has readable deliveries of a source or a part."""
         return any(
-            (known == name or known.startswith(f"{name}:")) and not known.endswith(UNREADABLE)
+            (known == name or known.startswith(f"{name}:"))
+            and not known.endswith((UNREADABLE, UNREAD))
             for known in self.known
         )

@@ -7,8 +7,9 @@ billing period and cost column, to the cent.
 """
 
 import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,15 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.ingest.cells import ALONE, Beside, cell_of, cells_of, no_cells
+from costwhy.ingest.cells import ALONE, Beside, cell_of, cells_of, leave_out, no_cells
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
+from costwhy.ingest.raw_bill import Connection, RawBill, Tags, explained, open_raw
 from costwhy.lake.charges import LONGEST, spread
-from costwhy.sources.cost.sql import literal
+from costwhy.sources.cost.columns import Columns
+from costwhy.sources.cost.spelling import find_spelling
+from costwhy.sources.cost.sql import is_written, literal, number, quoted, time
 from costwhy.sources.format import Bill
-from costwhy.text import HALF_CENT
+from costwhy.text import HALF_CENT, shortened
 
 MEASURES = tables.MEASURE_NAMES
 EXAMPLES = 5  # Rows shown for each reason
@@ -34,19 +38,19 @@ DUCKDB: dict[str, Any] = {  # of every connection
     "threads": 2,
     "preserve_insertion_order": False,
 }
-_READ_CSV = (
-    "all_varchar=true, header=true, delim=',', quote='\"', escape='\"', store_rejects=true, "
-    "hive_partitioning=false, max_line_size=8388608"
-)
+ABSENT = "the charge period is missing or no time"
+NO_CURRENCY = "its currency is missing"
+_NO_ROW = "no row"  # the reason of rows that are none
 
 
-Connection = duckdb.DuckDBPyConnection
+class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another way
+    """DuckDB did not read each line of a CSV file."""
 
 
 def reduce_file(
     file: Path, bill: Bill, mapping: Mapping, currency: str, beside: Beside = ALONE
 ) -> Cube:
-    """The star of one file.
+    """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
     beside: what the other files of its part have to do with it
 
@@ -57,84 +61,80 @@ def reduce_file(
         "team": mapping.team_tags,
         "budget_owner": mapping.budget_tags,
     }
-    try:
-        with duckdb.connect(config=DUCKDB) as connection:
-            columns = open_file(connection, file)
-            expr = bill.expressions(columns, tags, partial(keys_in, connection))
-            if beside.shares:
-                expr = _split(connection, expr, beside.shares)
-            if beside.without is not None:
-                reason = reason_aside(expr, currency)
-                _leave_out(connection, reason, cell_of(expr, beside.compared), beside.without)
-            return replace(
-                _star(connection, expr, currency, file),
-                lacking=bill.lacking(columns),
-                cells=_cells(connection, expr, columns, currency, beside.compared),
-            )
-    except duckdb.Error as error:
-        raise SourceError(
-            f"{file.name} cannot be read",
-            found=str(error).splitlines()[0],
-            fix="deliver the file again; the rest of the lake is as before",
-        ) from error
+    with (
+        explained(file),
+        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
+        duckdb.connect(config=DUCKDB) as connection,
+    ):
+        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        fault: Exception | None = None
+        for raw in open_raw(connection, file, bill, tags, Path(spool)):
+            try:
+                return _reduce(connection, raw, bill, tags, beside, currency)
+            except (duckdb.Error, _Unread) as error:
+                fault = error
+        raise fault if isinstance(fault, duckdb.Error) else duckdb.InvalidInputException(str(fault))
 
 
-def open_file(connection: Connection, file: Path) -> dict[str, str]:
-    """A view `raw` of the file; its columns and their types."""
-    name = literal(str(file).replace("[", "[[]"))
-    read = (
-        f"parquet({name}, hive_partitioning=false)"
-        if file.suffix == ".parquet"
-        else f"csv({name}, {_READ_CSV})"
-    )
-    connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-    connection.execute(f"CREATE TEMP VIEW raw AS SELECT * FROM read_{read}")
-    return {
-        str(name): str(kind) for name, kind, *_ in connection.execute("DESCRIBE raw").fetchall()
-    }
-
-
-def _split(connection: Connection, expr: MappingType[str, str], shares: Path) -> dict[str, str]:
-    """The same, with the cost of instances split: each row finds its instance and hour."""
-    source = f"read_parquet({literal(str(shares))})"
+def _join_shares(connection: Connection, expr: MappingType[str, str], shares: Path) -> None:
+    """Gives each row of `raw` what is split of its instance and hour: x_part, x_kept."""
     key = f"coalesce({expr['share_of']}, {expr['instance']})"
-    connection.execute("ALTER VIEW raw RENAME TO whole")
+    connection.execute("DROP VIEW IF EXISTS whole; ALTER VIEW raw RENAME TO whole")
     connection.execute(
         f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
-        f"LEFT JOIN {source} ON x_instance = {key} AND x_start = {expr['start']}"
+        f"LEFT JOIN read_parquet({literal(str(shares))}) "
+        f"ON x_instance = {key} AND x_start = {expr['start']}"
     )
+
+
+def _split(expr: MappingType[str, str]) -> dict[str, str]:
+    """The same, with the cost of instances split as `_join_shares` says."""
     cost = expr["EffectiveCost"]
     split = (
         f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN {cost} * x_kept ELSE {cost} + {expr['share']} * x_part END"
+        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
     )
     return {**expr, "EffectiveCost": split}
 
 
-def _leave_out(connection: Connection, reason: str, cell: str, without: pl.Series) -> None:
-    """Rows of these cells are no more in the view `raw`; what is set aside anyway stays."""
-    connection.register("elsewhere", pl.DataFrame({"cell": without}))
-    connection.execute("ALTER VIEW raw RENAME TO every_row")
-    connection.execute(
-        f"CREATE TEMP VIEW raw AS SELECT * FROM every_row WHERE {reason} IS NOT NULL "
-        f"OR {cell} NOT IN (SELECT cell FROM elsewhere)"
+def _reduce(
+    connection: Connection, raw: RawBill, bill: Bill, tags: Tags, beside: Beside, currency: str
+) -> Cube:
+    def expressions(columns: Columns) -> MappingType[str, str]:
+        expr = bill.expressions(columns, tags, partial(keys_in, connection))
+        return _split(expr) if beside.shares else expr
+
+    columns = Columns(raw.kinds)
+    if beside.shares:
+        _join_shares(
+            connection, bill.expressions(columns, {}, partial(keys_in, connection)), beside.shares
+        )
+    expr = expressions(columns)
+    control = _control(connection, raw, columns, expr, currency)
+    if control.select(pl.col("^unread .*$").sum()).sum_horizontal().sum():
+        columns = Columns(raw.kinds, find_spelling(partial(_one, connection), columns, raw.place))
+        expr = expressions(columns)
+        control = _control(connection, raw, columns, expr, currency)
+    _refuse_no_currency(control, raw.file, currency)
+    cells, reason = no_cells(), reason_aside(expr, currency, raw.empty)
+    if beside.without is not None:
+        leave_out(connection, reason, cell_of(expr, beside.compared), beside.without)
+        control = _control(connection, raw, columns, expr, currency)
+    elif beside.compared:
+        query = cells_of(expr, columns, beside.compared, _length(expr))
+        cells = _rows(connection, f"{query} WHERE {reason} IS NULL GROUP BY ALL")
+    cube = _star(connection, raw, expr, control, currency)
+    return replace(
+        cube,
+        cells=cells,
+        lacking=bill.lacking(raw.kinds),
+        notes=(*raw.notes, *_unreadable(connection, raw, columns, control)),
     )
 
 
-def _cells(
-    connection: Connection,
-    expr: MappingType[str, str],
-    columns: MappingType[str, str],
-    currency: str,
-    unit: str,
-) -> pl.DataFrame:
-    """The fingerprints of the rows that are not set aside, by day or by hour; or none."""
-    if not unit:
-        return no_cells()
-    query = cells_of(expr, columns, unit, _length(expr))
-    where = f"WHERE {reason_aside(expr, currency)} IS NULL GROUP BY ALL"
-    cells: pl.DataFrame = connection.sql(f"{query} {where}").pl()
-    return cells
+def _one(connection: Connection, expressions: str) -> tuple[object, ...]:
+    row: tuple[object, ...] = connection.execute(f"SELECT {expressions} FROM raw").fetchall()[0]
+    return row
 
 
 def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]:
@@ -150,27 +150,122 @@ def keys_in(connection: Connection, keys: str, names: Sequence[str]) -> set[str]
     return {name for name, occurs in zip(names, row, strict=True) if occurs}
 
 
-def _star(connection: Connection, expr: MappingType[str, str], currency: str, file: Path) -> Cube:
+def _control(
+    connection: Connection,
+    raw: RawBill,
+    columns: Columns,
+    expr: MappingType[str, str],
+    currency: str,
+) -> pl.DataFrame:
+    """Sums by period, reason and currency, `n` rows; `unread NAME`: of NAME no number or time."""
+    reason = reason_aside(expr, currency, raw.empty)
+    costs = ", ".join(f"fsum({expr[n]}) FILTER (isfinite({expr[n]})) AS {n}" for n in COSTS)
+    unread = "".join(
+        f", count(*) FILTER ({read(columns, name)} IS NULL AND {is_written(columns, name)}) "
+        f"AS {quoted(f'unread {name}')}"
+        for read, names in ((number, columns.asked.numbers), (time, columns.asked.times))
+        for name in sorted(names)
+        if raw.kinds[name] in {"VARCHAR", "DOUBLE", "FLOAT"}
+    )
+    frame = _rows(
+        connection,
+        f"SELECT {_period(expr)}, {reason} AS reason, {expr.get('note', 'NULL::VARCHAR')} AS note, "
+        f"CASE WHEN reason IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
+        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL",
+    )
+    _refuse_unread(connection, raw)
+    return frame
+
+
+def _refuse_unread(connection: Connection, raw: RawBill) -> None:
+    """Raises _Unread where lines of a CSV file were left out."""
+    if (
+        raw.is_original
+        and connection.execute("SELECT count(*) FROM reject_errors").fetchall()[0][0]
+    ):
+        message = connection.execute("SELECT any_value(error_message) FROM reject_errors")
+        raise _Unread(str(message.fetchall()[0][0]))
+
+
+def _period(expr: MappingType[str, str]) -> str:
+    return f"date_trunc('month', {expr['period']}) AS billing_period"
+
+
+def _rows(connection: Connection, query: str) -> pl.DataFrame:
+    """The rows of a query; a billing period is YYYY-MM."""
+    frame: pl.DataFrame = connection.sql(query).pl()
+    if "billing_period" not in frame.columns:
+        return frame
+    return frame.with_columns(pl.col("billing_period").dt.strftime("%Y-%m"))
+
+
+def _currency(expr: MappingType[str, str]) -> str:
+    return f"upper(trim({expr['BillingCurrency']}))"
+
+
+def _refuse_no_currency(control: pl.DataFrame, file: Path, currency: str) -> None:
+    """Raises SourceError where no row names its currency."""
+    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
+    without = control.filter(pl.col("BillingCurrency").is_null())
+    if (
+        control.height
+        and without["reason"].is_in([NO_CURRENCY, ABSENT]).fill_null(False).sum()
+        == (control.height)
+        and (without["reason"] == NO_CURRENCY).any()
+    ):
+        raise SourceError(
+            f"{file.name}: no row names its currency",
+            found="the column of the currency is empty",
+            fix=f"fill it with the code of the currency, such as {currency}",
+        )
+
+
+def _unreadable(
+    connection: Connection, raw: RawBill, columns: Columns, control: pl.DataFrame
+) -> Iterator[str]:
+    """What is said of amounts that are no numbers, in rows that count."""
+    good = control.filter(pl.col("reason").is_null())
+    for name in sorted(columns.asked.numbers):
+        count = good[f"unread {name}"].sum() if f"unread {name}" in good.columns else 0
+        if count:
+            words = _one(
+                connection,
+                f"array_to_string(list_sort(list(DISTINCT CAST({quoted(name)} AS VARCHAR)) FILTER "
+                f"({number(columns, name)} IS NULL AND {is_written(columns, name)}))[:3], ', ')",
+            )[0]
+            examples = shortened(str(words), 60)
+            yield (
+                f"{raw.file.name}: {count} {'row has' if count == 1 else 'rows have'} no readable "
+                f"{name} ({examples}): left out of its sum"
+            )
+
+
+def _star(
+    connection: Connection,
+    raw: RawBill,
+    expr: MappingType[str, str],
+    control: pl.DataFrame,
+    currency: str,
+) -> Cube:
     dims = ", ".join(expr[name] for name in tables.DIMENSION_NAMES)
     words = ", ".join(f"any_value({expr[n]}) AS {n}" for n in tables.DIMENSION_NAMES)
     sums = ", ".join(f"sum({expr[name]}) AS {name}" for name in tables.MEASURE_NAMES)
-    costs = ", ".join(f"fsum({expr[name]}) AS {name}" for name in COSTS)
-    period = f"strftime({expr['period']}, '%Y-%m') AS billing_period"
     hour, day = (f"date_trunc('{unit}', {expr['start']}) AS {unit}" for unit in ("hour", "day"))
     hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
     hours = f"{hours} AS hours"
     key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
-    reason, note = reason_aside(expr, currency), f"{expr.get('note', 'NULL::VARCHAR')} AS note"
-    every, good = (f"FROM raw {which} GROUP BY ALL" for which in ("", f"WHERE {reason} IS NULL"))
-    control, series, hourly, daily = (
-        connection.sql(query).pl()
+    reason, period = reason_aside(expr, currency, raw.empty), _period(expr)
+    bad = control["reason"].null_count() < control.height
+    good = f"FROM raw {f'WHERE {reason} IS NULL ' if bad else ''}GROUP BY ALL"
+    series, hourly, daily = (
+        _rows(connection, query)
         for query in (
-            f"SELECT {period}, {reason} AS reason, {note}, {costs}, count(*) AS n {every}",
             f"SELECT {key}, {words} {good}",
             f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
             f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
         )
     )
+    _refuse_unread(connection, raw)
     ids, good_rows = _series_ids(series), control.filter(pl.col("reason").is_null())
     cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
@@ -178,28 +273,29 @@ def _star(connection: Connection, expr: MappingType[str, str], currency: str, fi
             tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))
         ),
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
-        set_aside=_aside(connection, reason, control, file),
+        set_aside=_aside(connection, raw, reason, control),
         totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
-        notes=good_rows.filter(pl.col("note").is_not_null())
+        odd=good_rows.filter(pl.col("note").is_not_null())
         .group_by("note")
         .agg(pl.col("n", "BilledCost").sum()),
     )
-    _refuse_lost_cents(cube, file)
+    _refuse_lost_cents(cube, raw.file)
     return cube
 
 
-def reason_aside(expr: MappingType[str, str], currency: str) -> str:
-    """SQL of why a row is set aside; null where it counts."""
+def reason_aside(expr: MappingType[str, str], currency: str, empty: str) -> str:
+    """SQL of why a row is set aside; null where it counts. empty: SQL, whether it is no row."""
     finite = " ".join(
         f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
         for n in ("EffectiveCost", "BilledCost")
     )
-    unit, other = literal(currency), expr["BillingCurrency"]
+    unit, other = literal(currency), _currency(expr)
     return (
         f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
-        f"THEN 'the charge period is missing or no time' {finite} "
-        f"WHEN coalesce({other}, {unit}) <> {unit} "
-        f"THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
+        f"THEN CASE WHEN {empty} THEN '{_NO_ROW}' ELSE '{ABSENT}' END {finite} "
+        f"WHEN {expr['BillingCurrency']} = {unit} THEN NULL "
+        f"WHEN {other} IS NULL THEN '{NO_CURRENCY}' "
+        f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' END)"
     )
 
 
@@ -241,30 +337,36 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
     return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
-def _aside(connection: Connection, reason: str, control: pl.DataFrame, file: Path) -> pl.DataFrame:
-    counts = (
-        control.filter(pl.col("reason").is_not_null())
-        .group_by("reason")
-        .agg(pl.col("n").sum())
-        .sort("reason")
+def _aside(
+    connection: Connection, raw: RawBill, reason: str, control: pl.DataFrame
+) -> pl.DataFrame:
+    """What was set aside, with its money where that can be read, by reason, period, currency."""
+    keys = ["reason", "billing_period", "BillingCurrency"]
+    bad = (
+        control.filter(pl.col("reason").fill_null(_NO_ROW) != _NO_ROW)
+        .group_by(keys)
+        .agg(pl.col(*COSTS, "n").sum())
+        .sort(keys)
     )
-    rows: list[dict[str, object]] = []
-    for why, count in counts.iter_rows():
-        query = f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)}"
-        record = " | ".join(
+    examples = {
+        why: " | ".join(
             str(text)[:200]
-            for (text,) in connection.execute(f"{query} LIMIT {EXAMPLES}").fetchall()
+            for (text,) in connection.execute(
+                f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)} "
+                f"LIMIT {EXAMPLES}"
+            ).fetchall()
         )
-        rows.append({"reason": why, "record": record, "records": count})
-    if file.suffix != ".parquet":
-        query = "SELECT line, error_message, csv_line FROM reject_errors"
-        for line, message, text in connection.execute(query).fetchall()[:1000]:
-            why, record = f"not CSV: {str(message).splitlines()[0]}", str(text)[:300]
-            rows.append({"place": f"line {line}", "reason": why, "record": record, "records": 1})
+        for why in bad["reason"].unique()
+    }
+    rows = bad.with_columns(
+        record=pl.col("reason").replace_strict(examples, return_dtype=pl.String), records="n"
+    )
+    known = [name for name in tables.SET_ASIDE.schema if name in rows.columns]
+    own = tables.SET_ASIDE.fit(rows.select(known))
     return (
-        pl.DataFrame(rows, schema=tables.SET_ASIDE.schema)
+        pl.concat([own, *([raw.aside] if raw.aside is not None else [])])
         .drop("delivery")
-        .with_columns(source=pl.lit("cost"), file=pl.lit(file.name))
+        .with_columns(source=pl.lit("cost"), file=pl.lit(raw.file.name))
     )
 
 

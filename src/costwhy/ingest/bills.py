@@ -7,16 +7,23 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from costwhy.config import Workspace
-from costwhy.ingest.batch import Part, Source
+from costwhy.errors import SourceError
+from costwhy.ingest import unread
+from costwhy.ingest.aside import said
+from costwhy.ingest.batch import Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cells import Beside, no_cells
-from costwhy.ingest.cube import Cube
+from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
+from costwhy.ingest.split import find_shares
 from costwhy.sources.cost import paths
 from costwhy.sources.format import Bill
 from costwhy.sources.reading import fit
-from costwhy.tables import SET_ASIDE
+from costwhy.tables import BY_NAME, SET_ASIDE
 
+Faults = dict[str, str]  # Names of files that could not be read, with the reason
+OF_BILLS = ("hourly", "daily", "overview", "seen", "files", "set_aside")
+ELSEWHERE = " counted from "
 WHY = {  # of rows that do not count, for `set_aside`
     "same": "the same rows are counted from {}",
     "newer": "replaced by what is newer, counted from {}",
@@ -24,6 +31,60 @@ WHY = {  # of rows that do not count, for `set_aside`
 }
 MANY = 3  # Files that are named one by one
 SUMS = ("rows", "BilledCost", "EffectiveCost")
+
+
+# ---------------------------------------------------------------- one part
+
+
+def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
+    """Every file of the part, compared with the others; each delivery of it.
+
+    Where a delivery that is in the lake cannot be read, the others stay as they were too: it may
+    have rows of theirs.
+    """
+    kept, whole, gone = dict[str, Cube](), part, True
+    unit = "day" if len(editions_of(source, part)) > 1 else ""
+    while gone:  # what is split is split anew where a file does not count at all
+        shares, notes = find_shares(part.files, bill, run.workspace.currency, run.batch.spool)
+        reader = Reader(bill, run.workspace, Beside(shares, unit))
+        cubes, faults = _reduced(reader, part, run)
+        bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
+        sound = [name for name in whole.wanted if name not in bad]
+        if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
+            return faults
+        part = part.at([k for k, of in enumerate(part.of) if of not in bad])
+        counted = count_once(source, part, cubes, reader)
+        if counted.by_hour and unit == "day":
+            unit = "hour"
+            continue
+        kept |= counted.kept
+        run.hints += counted.told
+        gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
+        part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
+    run.hints += [*left_out(source, whole), *(f"{source.path}: {note}" for note in notes)]
+    for name in sound:
+        own = whole.only(name)
+        _deliver(source, own, [kept[file] for file in own.names], run)
+    return faults
+
+
+def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
+    """The cube of each file, or why it cannot be read."""
+    cubes, faults = dict[str, Cube](), Faults()
+    for file, name in zip(part.files, part.names, strict=True):
+        try:
+            cubes[name] = reader.read(file)
+        except SourceError as error:
+            texts = (error.problem, error.found, error.fix and f"To do: {error.fix}")
+            faults[name] = ". ".join(text for text in texts if text)
+        run.tell(file.name, 1)
+    for delivery in () if faults else part.wanted:
+        own = [cubes[name] for name in part.only(delivery).names]
+        if any(c.set_aside.height for c in own) and all(c.hourly.is_empty() for c in own):
+            what = [text for cube in own for text in (*said(cube.set_aside), *cube.notes)]
+            why = f"no row could be read: {'; '.join(what)}"
+            faults |= dict.fromkeys(part.only(delivery).names, why)
+    return cubes, faults
 
 
 @dataclass(frozen=True)
@@ -39,6 +100,47 @@ class Reader:
         beside = replace(self.beside, without=without)
         workspace = self.workspace
         return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
+
+
+def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> None:
+    """A period is a delivery; where paths name none, each period that the rows name."""
+    if not cubes:  # all of its files have the contents of others: nothing of it stays
+        run.batch.add(Delivery(part.name, part.digest, {n: BY_NAME[n].empty() for n in OF_BILLS}))
+        return
+    cube = merge(cubes)
+    other = cube.set_aside.filter(~pl.col("reason").str.contains(ELSEWHERE, literal=True))
+    run.messages += (*cube.notes, *said(other))
+    run.batch.series.append(cube.series)
+    run.totals.append(cube.totals)
+    run.hints += [f"{source.path}: {note}" for note in told(cube, run.workspace.currency)]
+    if cube.lacking:
+        run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
+    frames = {"set_aside": cube.set_aside, "files": unread.of_bill(source, part, cubes)}
+    whole = Delivery(part.name, part.digest, frames, part.names)
+    if part.name != source.name:
+        run.batch.add(_with_money(whole, cube))
+        return
+    run.batch.add(whole)
+    for month in cube.totals["billing_period"].sort():
+        files = tuple(
+            name
+            for name, own in zip(part.names, cubes, strict=True)
+            if month in own.totals["billing_period"]
+        )
+        one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
+        run.batch.add(_with_money(one, of_period(cube, month)))
+
+
+def _with_money(delivery: Delivery, cube: Cube) -> Delivery:
+    return replace(
+        delivery,
+        tables={**delivery.tables, **cube.facts},
+        rows=int(cube.hourly["rows"].sum()),
+        costs=cube.totals.select(pl.col(COSTS).sum()).row(0, named=True),
+    )
+
+
+# ---------------------------------------------------------------- each row once
 
 
 @dataclass(frozen=True)
@@ -183,7 +285,7 @@ def _emptied(cube: Cube) -> Cube:
         hourly=cube.hourly.clear(),
         daily=cube.daily.clear(),
         totals=cube.totals.clear(),
-        notes=cube.notes.clear(),
+        odd=cube.odd.clear(),
         cells=no_cells(),
     )
 
@@ -197,6 +299,7 @@ def left_out(source: Source, part: Part) -> Iterator[str]:
         yield f"{name} was not read: {reason}"
     if len(part.left_out) > MANY:
         yield f"{source.path}: {len(part.left_out) - MANY} more files have contents of others"
-    if replaced := len(source.left_out):
-        last = max(source.left_out.items())
-        yield f"{source.path}: {replaced} files were not read; {last[0].name}: {last[1]}"
+    old = sorted((one.reason, one.file) for one in source.passed if not one.told)
+    if old:
+        reason, file = old[-1]
+        yield f"{source.path}: {len(old)} files were not read; {file.name}: {reason}"

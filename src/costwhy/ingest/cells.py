@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import polars as pl
 
 from costwhy import tables
@@ -73,10 +74,25 @@ def cells_of(expr: Mapping[str, str], columns: Mapping[str, str], unit: str, len
     bits = f"((1 << least(24, {length})) - 1) << CAST(hour({expr['start']}) AS BIGINT)"
     costs = ", ".join(f"sum({expr[name]}) AS {name}" for name in ("BilledCost", "EffectiveCost"))
     return (
-        f"SELECT strftime({expr['period']}, '%Y-%m') AS billing_period, "
+        f"SELECT date_trunc('month', {expr['period']}) AS billing_period, "
         f"date_trunc('{unit}', {expr['start']})::TIMESTAMP AS day, "
         f"{expr['SubAccountId']} AS account, {cell_of(expr, unit)} AS cell, count(*) AS rows, "
         f"{_sum(row)} AS mark, {own} AS ids, bit_or(({bits}) & 16777215) AS bits, {costs} FROM raw"
+    )
+
+
+def leave_out(
+    connection: duckdb.DuckDBPyConnection, reason: str, cell: str, without: pl.Series
+) -> None:
+    """Rows of these cells are no more in the view `raw`; what is set aside anyway stays.
+
+    reason, cell: SQL of why a row is set aside, and of its cell
+    """
+    connection.register("elsewhere", pl.DataFrame({"cell": without}))
+    connection.execute(
+        "DROP VIEW IF EXISTS every_row; ALTER VIEW raw RENAME TO every_row; "
+        f"CREATE TEMP VIEW raw AS SELECT * FROM every_row WHERE {reason} IS NOT NULL "
+        f"OR {cell} NOT IN (SELECT cell FROM elsewhere)"
     )
 
 

@@ -15,7 +15,7 @@ from costwhy.lake.charges import spread
 from costwhy.text import money, one_line
 
 COSTS = tables.MEASURE_NAMES[:3]
-NOTES = {"note": pl.String, "n": pl.Int64, "BilledCost": pl.Float64}
+ODD = {"note": pl.String, "n": pl.Int64, "BilledCost": pl.Float64}
 SEEN_UP_TO = 48  # hours: a longer charge says nothing about the hours that it covers
 
 
@@ -26,7 +26,8 @@ class Cube:
     totals   billing_period and the cost columns
     cells    fingerprints of its rows (`cells.py`); empty where it is not compared
     lacking  columns that the file lacks, and what that costs
-    notes    what is odd about how rows count (note), with their number (n) and BilledCost
+    odd      what is odd about how rows count (note), with their number (n) and BilledCost
+    notes    what whoever runs ingest should know of the files
     """
 
     series: pl.DataFrame
@@ -36,7 +37,8 @@ class Cube:
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
     cells: pl.DataFrame = field(default_factory=no_cells)
-    notes: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NOTES))
+    odd: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ODD))
+    notes: tuple[str, ...] = ()
 
     @property
     def facts(self) -> dict[str, pl.DataFrame]:
@@ -84,16 +86,17 @@ def merge(cubes: Sequence[Cube]) -> Cube:
         daily=_added([c.daily for c in cubes], "billing_period", "day", "series_id", "ResourceId"),
         set_aside=pl.concat([c.set_aside for c in cubes]),
         totals=_added([c.totals for c in cubes], "billing_period"),
-        notes=_added([c.notes for c in cubes], "note"),
+        odd=_added([c.odd for c in cubes], "note"),
         lacking=tuple(dict.fromkeys(one for c in cubes for one in c.lacking)),
+        notes=tuple(one for c in cubes for one in c.notes),
     )
 
 
 def told(cube: Cube, currency: str) -> list[str]:
-    """The notes of a cube, with their rows and money."""
+    """What is odd in a cube, with their rows and money."""
     return [
         f"{one_line(note, 300)}: {rows:,} rows, {money(billed, currency)}"
-        for note, rows, billed in cube.notes.sort("note").select(list(NOTES)).iter_rows()
+        for note, rows, billed in cube.odd.sort("note").select(list(ODD)).iter_rows()
     ]
 
 

@@ -2,14 +2,16 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as MappingType
 from dataclasses import replace
 from pathlib import Path
 
 from costwhy.config import Workspace
 from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
 from costwhy.ingest.batch import Progress, Source
-from costwhy.sources import s3_mirror
-from costwhy.sources.files import Files, choose_files, root_of
+from costwhy.sources import inventory, s3_mirror
+from costwhy.sources.files import Files, root_of
+from costwhy.sources.inventory import Passed
 from costwhy.sources.registry import format_of
 
 
@@ -53,12 +55,11 @@ def _with_files(
             lake = "lake" if "://" in workspace.lake_path else workspace.lake_path
             mark = hashlib.sha256(path.encode()).hexdigest()[:8]
             folder = folder / f"{lake}.mirror" / f"{source.name_of_format}-{mark}"
+            made = s3_mirror.mirror(path, folder, files.is_named, progress)
             source = replace(
                 source,
-                notes=tuple(
-                    f"{one} was left out"
-                    for one in s3_mirror.mirror(path, folder, files.is_named, progress).refused
-                ),
+                notes=tuple(f"{one} was left out" for one in made.refused),
+                passed=_not_fetched(made.passed, folder, files),
             )
             path = s3_mirror.local_path(path)
         elif "://" in path:
@@ -67,14 +68,10 @@ def _with_files(
                 found=path,
                 fix="name a folder, or s3://bucket/prefix/",
             )
-        found = choose_files(path, folder, files)
-        return replace(
-            source,
-            files=found.files,
-            left_out=found.left_out,
-            dates=found.dates,
-            root=root_of(folder / path),
-        )
+        found = inventory.find(path, folder, files, _lake_of(workspace))
+        passed = (*source.passed, *found.passed)
+        root = root_of(folder / path)
+        return replace(source, files=found.files, passed=passed, dates=found.dates, root=root)
     except UnreachableError as error:
         return replace(source, fault=error)
     except SourceError as error:
@@ -83,6 +80,21 @@ def _with_files(
         ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{problem}: {error}", found=path, fix="correct the path") from error
+
+
+def _not_fetched(objects: MappingType[str, int], mirror: Path, files: Files) -> tuple[Passed, ...]:
+    """The objects of an address that are not looked into; systems' own files are not among them."""
+    return tuple(
+        Passed(mirror / s3_mirror.local_path(address), size, files.why_not(address))
+        for address, size in objects.items()
+        if files.inside and not files.is_silent(address)
+    )
+
+
+def _lake_of(workspace: Workspace) -> tuple[Path, ...]:
+    """Folders that are never a source's: the lake, and the mirrors beside it."""
+    lake = workspace.folder / ("lake" if "://" in workspace.lake_path else workspace.lake_path)
+    return (lake, lake.with_name(f"{lake.name}.mirror"))
 
 
 def _refuse_twice(sources: Sequence[Source]) -> None:

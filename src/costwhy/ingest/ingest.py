@@ -29,13 +29,15 @@ import polars as pl
 
 from costwhy.config import Workspace
 from costwhy.errors import ConfigError
-from costwhy.ingest.batch import UNREADABLE, Batch, IngestReport, Progress, Run, Source
+from costwhy.ingest.batch import UNREAD, UNREADABLE, Batch, IngestReport, Progress, Run, Source
 from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
 from costwhy.ingest.twice import find_twice
+from costwhy.ingest.unread import list_unread
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
+from costwhy.sources import packed
 from costwhy.tables import BY_NAME
 
 
@@ -50,8 +52,8 @@ def ingest(
     kind, SourceError where nothing of a source could be read, UnreachableError where no source
     could be reached, LakeError where somebody else is writing; the lake is then as before.
     """
-    sources = find_sources(workspace, progress)
-    with tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
+    with packed.kept(), tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
+        sources = find_sources(workspace, progress)
         known, places = _known(workspace)
         run = Run(
             workspace,
@@ -70,6 +72,7 @@ def ingest(
                 read_live(source, source.live, run)
             else:
                 read_files(source, run)
+                list_unread(source, run)
                 run.reached = True
         if run.unreached and not run.reached:
             raise run.unreached[0]
@@ -115,6 +118,8 @@ def _leave_out(sources: Sequence[Source], run: Run) -> None:
 
 def _belongs(delivery: str, source: Source, folder: Path) -> bool:
     name = delivery.removesuffix(UNREADABLE)
+    if delivery == source.name + UNREAD:
+        return True
     if source.live:
         return source.live.owns(name)
     if source.format.section != "changes":

@@ -15,6 +15,7 @@ from costwhy import config
 from costwhy.config import Workspace
 from costwhy.ingest.batch import Part, Source
 from costwhy.ingest.find import name_of
+from costwhy.sources import packed
 from costwhy.sources.cost import paths
 from costwhy.sources.reading import REVISION
 
@@ -57,8 +58,7 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
 
 def _content(file: Path) -> bytes:
     try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
+        return packed.digest_of(file)
     except OSError as error:  # its reader will say so
         return str(error).encode()
 

@@ -3,26 +3,21 @@
 What cannot be read or reached stays as it was.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 
 import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
+from costwhy.ingest import unread
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
-from costwhy.ingest.bills import Reader, count_once, editions_of, is_emptied, left_out
-from costwhy.ingest.cells import Beside
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
+from costwhy.ingest.bills import Faults, read_bill
 from costwhy.ingest.moved import forget_covered, forget_moved
 from costwhy.ingest.parts import parts_of
-from costwhy.ingest.split import find_shares
-from costwhy.sources.format import Bill, Live, Request
+from costwhy.sources.format import Live, Request
 from costwhy.sources.reading import Reading, fit
-from costwhy.tables import BY_NAME, SET_ASIDE
-
-OF_BILLS = ("hourly", "daily", "overview", "seen", "set_aside")
-Faults = dict[str, str]  # Names of files that could not be read, with the reason
+from costwhy.tables import SET_ASIDE
 
 
 def read_files(source: Source, run: Run) -> None:
@@ -42,8 +37,9 @@ def read_files(source: Source, run: Run) -> None:
             run.tell(source.path, len(part.files))
             any_sound = True
             continue
-        run.hints += left_out(source, part)
+        said = len(run.messages), len(run.hints)
         found = _read_part(source, part, run)
+        run.batch.note(part.name, [*run.messages[said[0] :], *run.hints[said[1] :]])
         run.read += len(part.files)
         faults |= found
         any_sound |= not found or any(name in run.batch.records for name in part.wanted)
@@ -53,7 +49,7 @@ def read_files(source: Source, run: Run) -> None:
             if bad:
                 _keep_former(source, own, bad, run)
             elif name + UNREADABLE in run.known:  # it can be read now
-                run.batch.forget([name + UNREADABLE], ("set_aside", "deliveries"))
+                run.batch.forget([name + UNREADABLE], ("set_aside", "files", "deliveries"))
     forget_covered(source, parts, run)
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
@@ -61,7 +57,7 @@ def read_files(source: Source, run: Run) -> None:
         problem = f"`{source.key}.path`: nothing at {source.path} could be read"
         first = f"{PurePosixPath(name).name}: {reason}"
         if source.format.bill:
-            raise SourceError(problem, found=first, fix="correct the files; the lake is as before")
+            raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
         run.messages.append(f"{problem}, the other sources were. {first}")
 
 
@@ -84,7 +80,8 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
                 "set_aside": fit(
                     SET_ASIDE,
                     [{**reason, "file": name, "reason": fault} for name, fault in faults.items()],
-                )
+                ),
+                "files": unread.of_faults(source, part, faults),
             },
             part.names,
         )
@@ -94,91 +91,8 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
 def _read_part(source: Source, part: Part, run: Run) -> Faults:
     form = source.format
     if form.bill:
-        return _read_bill(source, form.bill, part, run)
+        return read_bill(source, form.bill, part, run)
     return _read_records(source, form.read, part, run) if form.read else {}
-
-
-def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
-    """Every file of the part, compared with the others; each delivery of it.
-
-    Where a delivery that is in the lake cannot be read, the others stay as they were too: it may
-    have rows of theirs.
-    """
-    kept, whole, gone = dict[str, Cube](), part, True
-    unit = "day" if len(editions_of(source, part)) > 1 else ""
-    while gone:  # what is split is split anew where a file does not count at all
-        shares, notes = find_shares(part.files, bill, run.workspace.currency, run.batch.spool)
-        reader = Reader(bill, run.workspace, Beside(shares, unit))
-        cubes, faults = _reduced(reader, part, run)
-        bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
-        sound = [name for name in whole.wanted if name not in bad]
-        if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
-            return faults
-        part = part.at([k for k, of in enumerate(part.of) if of not in bad])
-        counted = count_once(source, part, cubes, reader)
-        if counted.by_hour and unit == "day":
-            unit = "hour"
-            continue
-        kept |= counted.kept
-        run.hints += counted.told
-        gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
-        part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
-    run.hints += [f"{source.path}: {note}" for note in notes]
-    for name in sound:
-        own = whole.only(name)
-        _deliver(source, own, [kept[file] for file in own.names], run)
-    return faults
-
-
-def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Faults]:
-    """The cube of each file, or why it cannot be read."""
-    cubes, faults = dict[str, Cube](), Faults()
-    for file, name in zip(part.files, part.names, strict=True):
-        try:
-            cubes[name] = reader.read(file)
-        except SourceError as error:
-            faults[name] = f"{error.problem}. {error.found}"
-        run.tell(file.name, 1)
-    for delivery in () if faults else part.wanted:
-        own = [cubes[name] for name in part.only(delivery).names]
-        reasons = [cube.set_aside["reason"][0] for cube in own if cube.set_aside.height]
-        if reasons and all(cube.hourly.is_empty() for cube in own):
-            why = f"no row could be read: {reasons[0]}"
-            faults |= dict.fromkeys(part.only(delivery).names, why)
-    return cubes, faults
-
-
-def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> None:
-    """A period is a delivery; where paths name none, each period that the rows name."""
-    if not cubes:  # all of its files have the contents of others: nothing of it stays
-        run.batch.add(Delivery(part.name, part.digest, {n: BY_NAME[n].empty() for n in OF_BILLS}))
-        return
-    cube = merge(cubes)
-    run.batch.series.append(cube.series)
-    run.totals.append(cube.totals)
-    run.hints += [f"{source.path}: {note}" for note in told(cube, run.workspace.currency)]
-    if cube.lacking:
-        run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
-    whole = Delivery(part.name, part.digest, {"set_aside": cube.set_aside}, part.names)
-    if part.name != source.name:
-        run.batch.add(_with_money(whole, cube))
-        return
-    run.batch.add(whole)
-    for month in cube.totals["billing_period"].sort():
-        run.batch.add(
-            _with_money(
-                replace(whole, name=f"{part.name}:{month}", tables={}), of_period(cube, month)
-            )
-        )
-
-
-def _with_money(delivery: Delivery, cube: Cube) -> Delivery:
-    return replace(
-        delivery,
-        tables={**delivery.tables, **cube.facts},
-        rows=int(cube.hourly["rows"].sum()),
-        costs=cube.totals.select(pl.col(COSTS).sum()).row(0, named=True),
-    )
 
 
 def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:
@@ -196,14 +110,18 @@ def _read_records(source: Source, read: Callable[..., Reading], part: Part, run:
     run.messages += [f"{name} was set aside: {fault}" for name, fault in faults.items()]
     run.hints += [f"{source.path}: {note}" for note in reading.notes]
     table = TABLES[source.format.section]
-    delivery = Delivery(part.name, part.digest, {"set_aside": aside}, part.names)
+    known = {
+        "set_aside": aside,
+        "files": unread.of_records(source, part, reading.rows.height, aside, faults),
+    }
+    delivery = Delivery(part.name, part.digest, known, part.names)
     for day, piece in (reading.by_day() if table == "signals" else {}).items():
         frames = {table: piece.rows, "seen": piece.seen}
         run.batch.add(
             Delivery(f"{part.name}:{day}", part.digest, frames, part.names, piece.rows.height)
         )
     if table != "signals":
-        frames = {"set_aside": aside, table: reading.rows, "seen": reading.seen}
+        frames = {**known, table: reading.rows, "seen": reading.seen}
         delivery = replace(delivery, tables=frames, rows=reading.rows.height)
     run.batch.add(delivery)
     return {}

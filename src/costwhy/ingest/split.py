@@ -6,6 +6,7 @@ two may be in different files of a month, so that all of them are asked first. A
 rows is asked for one column only, and one without the column for nothing.
 """
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -15,12 +16,17 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, keys_in, open_file, reason_aside
+from costwhy.ingest.billing import DUCKDB, keys_in, reason_aside
+from costwhy.ingest.raw_bill import open_raw
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import money
 
-SUMS = pl.Schema({"x_instance": pl.String, "x_start": pl.Datetime("us"), "cost": pl.Float64})
+SUMS: dict[str, pl.DataType] = {
+    "x_instance": pl.String(),
+    "x_start": pl.Datetime("us"),
+    "cost": pl.Float64(),
+}
 
 
 def find_shares(
@@ -44,13 +50,13 @@ def find_shares(
     whole = _sums(files, bill, currency, ("instance", "EffectiveCost"), only)
     keys = ["x_instance", "x_start"]
     both = parts.join(whole, on=keys, how="left", suffix="_whole")
-    moved = pl.min_horizontal("cost", "cost_whole").clip(0)
-    share = moved / pl.col("cost"), 1 - moved / pl.col("cost_whole")
+    moved = pl.min_horizontal("cost", pl.col("cost_whole").fill_null(0))
+    moves = moved > 0
     shares = folder / "split-shares.parquet"
     both.select(
         *keys,
-        x_part=pl.when(pl.col("cost") > 0).then(share[0]).otherwise(0).fill_null(0),
-        x_kept=pl.when(pl.col("cost_whole") > 0).then(share[1]).otherwise(1).fill_null(1),
+        x_part=pl.when(moves).then(moved / pl.col("cost")).otherwise(0.0),
+        x_kept=pl.when(moves).then(1 - moved / pl.col("cost_whole")).otherwise(1.0),
     ).write_parquet(shares)
     return shares, _lost(
         both.filter(pl.col("cost_whole").is_null() & (pl.col("cost") != 0)), currency
@@ -61,11 +67,9 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     """What is said of parts whose instance is not in the bill."""
     if parts.is_empty():
         return ()
-    cost = money(float(parts["cost"].sum()), currency)
-    return (
-        f"{parts['x_instance'].n_unique()} instances of pods or tasks are not in the bill: "
-        f"their split cost of {cost} is not counted",
-    )
+    cost, names = money(float(parts["cost"].sum()), currency), parts["x_instance"].n_unique()
+    what = f"{names} instances of pods or tasks are not in the bill"
+    return (f"{what}: their split cost of {cost} is not counted",)
 
 
 def _sums(
@@ -77,15 +81,20 @@ def _sums(
     """
     found = [pl.DataFrame(schema=SUMS)]
     for file in files:
-        with suppress(duckdb.Error, SourceError), duckdb.connect(config=DUCKDB) as connection:
-            columns = open_file(connection, file)
-            if not bill.splits(columns):
+        with (
+            suppress(duckdb.Error, SourceError, OSError),
+            tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
+            duckdb.connect(config=DUCKDB) as connection,
+        ):
+            raw = next(open_raw(connection, file, bill, {}, Path(spool)))
+            if not bill.splits(raw.kinds):
                 continue
-            expr = bill.expressions(columns, {}, partial(keys_in, connection))
-            where = f"{expr[what[0]]} IS NOT NULL AND {reason_aside(expr, currency)} IS NULL"
+            expr = bill.expressions(raw.kinds, {}, partial(keys_in, connection))
+            aside = reason_aside(expr, currency, raw.empty)
             query = (
                 f"SELECT {expr[what[0]]} AS x_instance, {expr['start']} AS x_start, "
-                f"fsum({expr[what[1]]}) AS cost FROM raw WHERE {where} GROUP BY ALL"
+                f"fsum({expr[what[1]]}) AS cost FROM raw "
+                f"WHERE {expr[what[0]]} IS NOT NULL AND {aside} IS NULL GROUP BY ALL"
             )
             some = f"SELECT * FROM ({query}) WHERE x_instance {only}" if only else query
             found.append(connection.sql(some).pl().cast(SUMS))

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import polars as pl
 import pyarrow as pa
@@ -102,13 +103,21 @@ def _has_any(path: str, base: int, names: list[str]) -> bool:
 
 
 def scan_table(path: str, version: int) -> pl.LazyFrame:
-    """The rows of a version."""
-    return pl.scan_delta(path, version=version, storage_options=storage_options(path))
+    """The rows of a version. Polars' own reader finds no folder whose name a URL must quote."""
+    quoted = not is_remote(path) and quote(path) != path
+    options = storage_options(path)
+    return pl.scan_delta(path, version=version, storage_options=options, use_pyarrow=quoted)
 
 
 def delta_table(path: str, version: int | None = None) -> DeltaTable:
     """The table at a version, by default the newest."""
     return DeltaTable(path, version=version, storage_options=storage_options(path))
+
+
+def files_of(path: str, version: int) -> list[str]:
+    """The Parquet files of a version, for DuckDB."""
+    files = delta_table(path, version).file_uris()
+    return list(files) if is_remote(path) else list(map(unquote, files))
 
 
 def reason_of(folder: str, error: Exception) -> str:

@@ -28,7 +28,7 @@ from costwhy.errors import LakeError
 from costwhy.lake.changes import each_once
 from costwhy.lake.delta import (
     Replacement,
-    delta_table,
+    files_of,
     reason_of,
     scan_table,
     table_path,
@@ -100,7 +100,7 @@ class Lake:
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
         version, path = self._versions.get(name), table_path(self.place, name)
-        return [] if version is None else list(delta_table(path, version).file_uris())
+        return [] if version is None else files_of(path, version)
 
     def history(self, name: str) -> list[tuple[datetime, pl.DataFrame]]:
         """A table in this and the versions before, oldest first, each with its time of writing.

@@ -65,7 +65,9 @@ def bill_end(hourly: pl.DataFrame, series: pl.DataFrame) -> BillEnd:
     )
     regular = facts.filter(pl.col("hours") <= FEE)
     found = _accounts(regular if regular.height else facts)
-    newest = found.select(pl.col("end").max()).item()
+    found = _believed(found)
+    regular = found.filter("regular")
+    newest: datetime = (regular if regular.height else found).select(pl.col("end").max()).item()
     silent = (pl.col("end") < newest - timedelta(hours=CLOSED_AFTER_HOURS)) & pl.col("regular")
     found = found.with_columns(silent=silent)
     quiet, whole = (float(frame["recent"].sum()) for frame in (found.filter("silent"), found))
@@ -83,8 +85,16 @@ def bill_end(hourly: pl.DataFrame, series: pl.DataFrame) -> BillEnd:
     names = (*_ACCOUNT, "end", "state", "by_day", "partial")
     return BillEnd(
         tuple(AccountEnd(*row) for row in found.select(names).iter_rows()),
-        (waits if waits.height else found).select(pl.col("end").min()).item(),
+        waits.select(pl.col("end").min()).item() if waits.height else newest,
     )
+
+
+def _believed(accounts: pl.DataFrame) -> pl.DataFrame:
+    """Where accounts that bill regularly hold little of the cost, all bill now and then."""
+    whole, often = (
+        float(frame["recent"].abs().sum()) for frame in (accounts, accounts.filter("regular"))
+    )
+    return accounts.with_columns(regular=pl.col("regular") & (often >= LARGE * whole))
 
 
 def _accounts(facts: pl.DataFrame) -> pl.DataFrame:
@@ -102,8 +112,6 @@ def _accounts(facts: pl.DataFrame) -> pl.DataFrame:
     )
     often = (pl.col("share") >= REGULAR_SHARE) & (pl.col("n") >= REGULAR_SHARE * pl.col("n").max())
     found = found.with_columns(regular=often)
-    if not found["regular"].any():
-        found = found.with_columns(regular=True)
     return (
         found.join(recent, on=_ACCOUNT, how="left", nulls_equal=True)
         .join(

@@ -17,7 +17,7 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
-from costwhy.case.attribution import new_resources
+from costwhy.case.attribution import resources_of
 from costwhy.case.case import Case
 from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
@@ -46,6 +46,7 @@ class Evidence:
     about      workspace, currency, lake_version, first hour, hours, billed
     spike      start, end, episodes: its window, and the rates that left their baseline
     resources  those that were first billed when it began
+    ended      those that were last billed then
     tables     by name: meters, meter_hours, edges, edge_hours, capacity, leaves, recorded,
                changes, catalog, series, seen, owners
     """
@@ -53,7 +54,13 @@ class Evidence:
     about: dict[str, Any]
     spike: dict[str, Any]
     resources: tuple[str, ...]
+    ended: tuple[str, ...]
     tables: dict[str, pl.DataFrame]
+
+    @property
+    def all_resources(self) -> tuple[str, ...]:
+        """Those that began, and those that ended."""
+        return (*self.resources, *self.ended)
 
 
 def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
@@ -71,6 +78,7 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
     edges = _edges(model, spike, meters)
     billed = observed.meters["service"][meters].drop_nulls()
     services = {*(observed.edges[e].service for e in edges), *billed}
+    resources = resources_of(analysis, dollars)
     return Evidence(
         about={
             "workspace": analysis.lake.workspace,
@@ -86,7 +94,8 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
             "end": spike.end,
             "episodes": [_episode(observed, episode) for episode in spike.episodes],
         },
-        resources=tuple(sorted(new_resources(analysis, dollars))),
+        resources=resources.began,
+        ended=resources.ended,
         tables={
             **_hours(observed, meters, edges),
             **_context(analysis, spike, services),
@@ -107,6 +116,7 @@ def open_evidence(place: str | Path) -> Evidence:
         outline["about"],
         outline["spike"],
         tuple(outline["resources"]),
+        tuple(outline.get("ended", ())),
         {
             file.stem: pl.read_parquet(file)
             for file in sorted((folder / "inputs").glob("*.parquet"))
@@ -278,7 +288,12 @@ def recompute(evidence: Evidence) -> Case:
             (),
             frames,
             _known_changes(frames["recorded"]),
-            KeptEvidence(frames["leaves"], frozenset(evidence.resources), frames.get("owners")),
+            KeptEvidence(
+                frames["leaves"],
+                frozenset(evidence.resources),
+                frozenset(evidence.ended),
+                frames.get("owners"),
+            ),
         ),
         dollars,
         spike_row(model, dollars),

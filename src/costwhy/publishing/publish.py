@@ -73,17 +73,18 @@ def publish(case: Case, folder: str | Path, *, redact: Collection[str] = ()) -> 
     place = published / redaction.text(spike)
     about = case_json(analysis.lake, evidence, again, redaction)
     replace_folder(place, lambda draft: write_case(draft, evidence, again, about))
-    write_company(published, analysis, frozenset(redact), evidence.resources)
+    write_company(published, analysis, frozenset(redact), evidence.all_resources)
     return place
 
 
 def redacted(evidence: Evidence, kinds: Collection[str]) -> tuple[Evidence, Redaction]:
     """The evidence without the names of these kinds."""
-    redaction = redaction_of(kinds, evidence.tables, evidence.resources)
+    redaction = redaction_of(kinds, evidence.tables, evidence.all_resources)
     return Evidence(
         redaction.tree(evidence.about),
         redaction.tree(evidence.spike),
         tuple(redaction.tree(evidence.resources)),
+        tuple(redaction.tree(evidence.ended)),
         {name: redaction.frame(frame) for name, frame in evidence.tables.items()},
     ), redaction
 
@@ -91,7 +92,7 @@ def redacted(evidence: Evidence, kinds: Collection[str]) -> tuple[Evidence, Reda
 def preview(case: Case, redact: Collection[str] = ()) -> pl.DataFrame:
     """What would leave: each text column, how many of its values are masked, an example."""
     whole = collect_evidence(_analysis(case), case.spike.spike_id)
-    redaction = redaction_of(redact, whole.tables, whole.resources)
+    redaction = redaction_of(redact, whole.tables, whole.all_resources)
     rows = []
     for table, frame in sorted(whole.tables.items()):
         for column in frame.select(pl.col(pl.String)).get_columns():
@@ -156,11 +157,14 @@ def case_json(
             "about": evidence.about,
             "spike": evidence.spike,
             "resources": evidence.resources,
+            "ended": evidence.ended,
         },
         "spike": {name: plain_value(value) for name, value in asdict(case.spike).items()},
         "remainders": {"drivers": case.drivers_remainder, "behaviour": case.behaviour_remainder},
         "no_recorded_change": case.no_recorded_change,
         "planned": case.planned,
+        "by_day": case.by_day,
+        "resources": asdict(case.resources),
     }
 
 

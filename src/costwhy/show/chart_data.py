@@ -115,7 +115,7 @@ def chart_specs(case: Case) -> dict[str, str]:
     axis, start = charts.domain_of(case.timeline), case.spike.start
     out = {
         "moved": charts.moved(moved(case)),
-        "timeline": charts.timeline(case.timeline, start),
+        "timeline": charts.timeline(case.timeline, start, by_day=case.by_day),
         "ledger": charts.ledger(ledger(case), axis),
         "changes": charts.changes(changes(case), axis, None),
         "owners": charts.owners(lanes(case), axis),

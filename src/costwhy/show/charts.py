@@ -141,6 +141,20 @@ def _thin(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.gather_every(max(1, math.ceil(frame.height / FEW_POINTS)))
 
 
+def whole_days(frame: pl.DataFrame) -> pl.DataFrame:
+    """Hours added up to days (UTC), of a bill that knows no hours. frame: as tables.TIMELINE."""
+    costs = pl.col("actual_cost", "expected_cost").sum()
+    rest = pl.col("estimated", "state").last()
+    return frame.group_by(pl.col("hour").dt.truncate("1d"), maintain_order=True).agg(costs, rest)
+
+
+def _grain(*, by_day: bool) -> tuple[str, alt.Tooltip, dict[str, Any]]:
+    """Title of the axis, tooltip of the time, and how lines go on, by the hour or by the day."""
+    if by_day:
+        return "a day", _time_tip("day (UTC)", "%d %b %Y"), {"interpolate": "step-after"}
+    return "an hour", HOUR_TIP, {}
+
+
 def _onset(start: datetime, domain: Domain) -> alt.Chart:
     rows = pl.DataFrame({"hour": [start]}, schema={"hour": pl.Datetime("us", "UTC")})
     rule: alt.Chart = (
@@ -161,18 +175,22 @@ def domain_of(frame: pl.DataFrame) -> Domain:
 # ---------------------------------------------------------------- the company
 
 
-def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> alt.LayerChart:
+def spend(
+    overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None, *, by_day: bool = False
+) -> alt.LayerChart:
     """The company's spend and what it would have been, with a band to click for every spike.
 
     overview: hour, actual_cost, expected_cost, estimated. spikes: tables.SPIKES. The selection
-    `pick` has the spike_id, `drag` the hours of a window.
+    `pick` has the spike_id, `drag` the hours of a window. by_day: the bill knows no hours.
     """
     first, end = domain_of(overview)
+    title, tip, how = _grain(by_day=by_day)
+    overview = whole_days(overview) if by_day else overview
     last = end - timedelta(hours=1)
     lines = alt.Chart(_thin(overview)).encode(
         x=_x((first, last)),
         tooltip=[
-            HOUR_TIP,
+            tip,
             _money_tip("actual_cost:Q", "spend"),
             _money_tip("expected_cost:Q", "expected"),
         ],
@@ -185,9 +203,9 @@ def spend(overview: pl.DataFrame, spikes: pl.DataFrame, picked: str | None) -> a
     )
     return _layers(
         230,
-        lines.mark_line(**USUAL | {"strokeWidth": 1}).encode(y=_y("", "expected_cost:Q")),
-        lines.mark_line(color=ACTUAL, strokeWidth=1.4)
-        .encode(y=_y("an hour", "actual_cost:Q"))
+        lines.mark_line(**USUAL | {"strokeWidth": 1} | how).encode(y=_y("", "expected_cost:Q")),
+        lines.mark_line(color=ACTUAL, strokeWidth=1.4, **how)
+        .encode(y=_y(title, "actual_cost:Q"))
         .add_params(drag),
         _spike_bands(spikes, (first, last), picked),  # on top: a finger hits them
     )
@@ -333,16 +351,18 @@ def moved(frame: pl.DataFrame) -> alt.LayerChart:
     )
 
 
-def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
+def timeline(frame: pl.DataFrame, start: datetime, *, by_day: bool = False) -> alt.LayerChart:
     """The spike's own rows: spend, what it would have been, the gap; estimated hours dashed.
 
-    frame: tables.TIMELINE.
+    frame: tables.TIMELINE. by_day: the bill of these rows knows no hours.
     """
     domain = domain_of(frame)
+    title, tip, how = _grain(by_day=by_day)
+    frame = whole_days(frame) if by_day else frame
     base = alt.Chart(_thin(frame)).encode(
         x=_x(domain, labels=False),
         tooltip=[
-            HOUR_TIP,
+            tip,
             _money_tip("actual_cost:Q", "spend"),
             _money_tip("expected_cost:Q", "expected"),
             alt.Tooltip("state:N", title="bill"),
@@ -350,15 +370,15 @@ def timeline(frame: pl.DataFrame, start: datetime) -> alt.LayerChart:
     )
     return _layers(
         170,
-        base.mark_area(color=EXCESS, opacity=0.28).encode(
-            y=_y("an hour", "expected_cost:Q"), y2="actual_cost:Q"
+        base.mark_area(color=EXCESS, opacity=0.28, **how).encode(
+            y=_y(title, "expected_cost:Q"), y2="actual_cost:Q"
         ),
-        base.mark_line(**USUAL).encode(y="expected_cost:Q"),
+        base.mark_line(**USUAL | how).encode(y="expected_cost:Q"),
         base.transform_filter("!datum.estimated")
-        .mark_line(color=ACTUAL, strokeWidth=1.6)
+        .mark_line(color=ACTUAL, strokeWidth=1.6, **how)
         .encode(y="actual_cost:Q"),
         base.transform_filter("datum.estimated")
-        .mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2])
+        .mark_line(color=ACTUAL, strokeWidth=1.6, strokeDash=[2, 2], **how)
         .encode(y="actual_cost:Q"),
         _onset(start, domain),
         base.mark_rule(opacity=0, strokeWidth=6),  # shows its tooltip over the whole height

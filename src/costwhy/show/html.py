@@ -12,10 +12,13 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from costwhy.behaviours import VERDICT_WORDS
+from costwhy.case.bill_facts import BillFacts
 from costwhy.case.case import Case
 from costwhy.case.story import Sentence, behaviour_words, headline, lost_sentence, sentences
+from costwhy.ingest.left_out import MOST, amounts_of, left_out_words, newest
+from costwhy.ingest.reconcile import Reconciliation
 from costwhy.templates import environment
-from costwhy.text import HALF_CENT, clock, money, one_line
+from costwhy.text import HALF_CENT, clock, count_of, money, one_line, size
 
 VEGA_LITE = "application/vnd.vegalite.v6+json"
 LONGEST = 5000  # characters that are shown of one text
@@ -55,6 +58,7 @@ TEMPLATES.filters |= {
     "clock": clock,
     "headline": headline,
     "money": money,
+    "size": size,
     "where": where_words,
     "words": behaviour_words,
 }
@@ -94,17 +98,44 @@ def columns(*parts: Markup) -> Markup:
     return _part("columns", parts=parts)
 
 
-def folded(title: str, body: Markup) -> Markup:
-    """A part that opens when its title is picked."""
-    return _part("folded", title=title, body=body)
+def folded(title: str, body: Markup, *, is_open: bool = False) -> Markup:
+    """A part that opens when its title is picked. is_open: it is so from the start."""
+    return _part("folded", title=title, body=body, is_open=is_open)
+
+
+def reconciliation(found: Reconciliation) -> Markup:
+    """What a lake holds of its sources' files; open from the start where something is left out."""
+    lines, hidden = newest(found.sums)
+    missing = left_out_words(found.reasons, found.not_read)
+    reasons = [
+        {**row, "money": amounts_of(found.reasons[k])}
+        for k, row in enumerate(found.reasons.head(MOST).to_dicts())
+    ]
+    body = _bare(
+        "reconciliation",
+        lines=lines,
+        hidden=hidden,
+        sources=len({line.source for line in lines if line.source}),
+        reasons=reasons,
+        more_records=found.reasons[MOST:]["records"].sum(),
+        not_read=found.not_read.head(MOST).to_dicts(),
+        more_files=max(0, found.not_read.height - MOST),
+        notes=found.notes,
+    )
+    rows = count_of(int(found.sums.filter(line="total")["rows"].sum()), "row")
+    title = f"{rows} read; {missing or 'nothing was set aside, no file was left out'}"
+    return folded(title, body, is_open=bool(missing))
 
 
 # ---------------------------------------------------------------- a case
 
 
-def top(workspace: str, case: Case | None) -> Markup:
-    """Whose bill, as of when, the answer, and the numbers that everybody asks for."""
-    return _part("top", workspace=workspace, case=case)
+def top(workspace: str, case: Case | None, bill: BillFacts | None = None) -> Markup:
+    """Whose bill, as of when, the answer, and the numbers that everybody asks for.
+
+    bill: what is said where there is no spike
+    """
+    return _part("top", workspace=workspace, case=case, bill=bill.sentences if bill else ())
 
 
 def sentence_list(parts: Iterable[Sentence]) -> Markup:

@@ -40,7 +40,10 @@ class Header:
 
 
 def find_header(head: str, needed: Sequence[str]) -> Header:
-    """The header of a text that begins so. Raises SourceError where no line has `needed`."""
+    """The header of a text that begins so. Raises SourceError where no line has `needed`.
+
+    Where nothing is needed it is the first line, under the delimiter that makes most columns.
+    """
     lines = head.split("\n")[:_TITLES]
     seen = [
         Header(number, _names(line, delimiter), delimiter)
@@ -49,10 +52,14 @@ def find_header(head: str, needed: Sequence[str]) -> Header:
         if line.strip()
     ]
     for header in seen:
-        if set(needed) <= set(header.columns):
+        if needed and set(needed) <= set(header.columns):
             return header
-    widest = max(seen, key=lambda header: len({*needed} & {*header.columns}), default=None)
-    require_columns(dict.fromkeys(widest.columns if widest else (), pl.String()), needed)
+    if not seen:
+        seen = [Header(0, (), ",")]
+    if not needed:
+        return max((one for one in seen if one.line == seen[0].line), key=lambda h: len(h.columns))
+    likest = max(seen, key=lambda header: len({*needed} & {*header.columns}))
+    require_columns(dict.fromkeys(likest.columns, pl.String()), needed)
     raise SourceError("the file has no columns")
 
 

@@ -6,7 +6,6 @@ without line breaks, each on one line or on many.
 """
 
 import codecs
-import gzip
 import io
 import re
 import zlib
@@ -16,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from costwhy.errors import SourceError
+from costwhy.sources.packed import open_stream
 
 # The most that is read of one file, decompressed; CloudTrail's own files have a few MB
 MAX_BYTES = 256 * 2**20
@@ -43,13 +43,6 @@ _OPEN = b"{["
 # ---------------------------------------------------------------- bytes and text
 
 
-def open_bytes(file: Path) -> io.BufferedIOBase:
-    """Open a file for reading, decompressed where its first bytes say gzip."""
-    with file.open("rb") as stream:
-        is_packed = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(file, "rb") if is_packed else file.open("rb")
-
-
 def read_bytes(file: Path) -> bytes:
     """The whole file, decompressed. Raises SourceError: unreadable, or beyond MAX_BYTES."""
     data, fault = _read_most(file)
@@ -62,7 +55,7 @@ def _read_most(file: Path) -> tuple[bytes, Exception | None]:
     """What can be read of a file, and why not all of it. Raises SourceError beyond MAX_BYTES."""
     data, fault = bytearray(), None
     try:
-        with open_bytes(file) as stream:
+        with open_stream(file) as stream:
             while part := stream.read(2**20):
                 data += part
                 if len(data) > MAX_BYTES:
@@ -75,7 +68,7 @@ def _read_most(file: Path) -> tuple[bytes, Exception | None]:
 def head_of(file: Path) -> bytes:
     """How a file begins, in UTF-8, without spaces. Raises SourceError where it cannot be read."""
     try:
-        with open_bytes(file) as stream:
+        with open_stream(file) as stream:
             return in_utf8(stream.read(SAMPLE)).lstrip()
     except UNREADABLE as error:
         raise SourceError(f"the file cannot be read: {error}") from error
@@ -146,6 +139,33 @@ def unescaped(text: str) -> bytes:
     return _line_in_utf8(text.encode("utf-8", "surrogateescape"))
 
 
+def in_parts(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    """A text in UTF-8 with line feeds, about a megabyte at a time."""
+    with as_text(stream) as text:
+        while part := text.read(2**20):
+            try:
+                yield part.encode()
+            except UnicodeEncodeError:
+                yield b"\n".join(unescaped(line) for line in part.split("\n"))
+
+
+def is_plain(file: Path) -> bool:
+    """Whether a file that is not packed is UTF-8 with line feeds."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(2**16)
+            if not encoding_of(head).startswith("utf-8") or (b"\r" in head and b"\n" not in head):
+                return False
+            decoder.decode(head)
+            while part := stream.read(2**20):
+                decoder.decode(part)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
     """Place (`line 7`) and UTF-8 of each line but blank ones; null: longer than MAX_LINE_BYTES.
 
@@ -154,7 +174,7 @@ def read_lines(file: Path) -> Iterator[tuple[str, bytes | None]]:
     """
     total, number, inside_long = 0, 0, False
     try:
-        with open_bytes(file) as stream, as_text(stream) as lines:
+        with open_stream(file) as stream, as_text(stream) as lines:
             while part := lines.readline(MAX_LINE_BYTES):
                 total += len(part)
                 if total > MAX_BYTES:
@@ -197,23 +217,25 @@ def read_documents(file: Path) -> Iterator[tuple[str, bytes | None]]:
 
 def documents(data: bytes) -> Iterator[tuple[str, bytes]]:
     """Place and text of each document of several, in UTF-8; of what is none, each line."""
-    at, line, nth, budget = 0, 1, 0, 4 * len(data)  # what is looked at again is limited
+    whole = memoryview(data)  # slices of it are no copies
+    at, end, line, nth, budget = 0, -1, 1, 0, 4 * len(data)  # how much is looked at again
     while at < len(data):
         start = _skip(data, at)
-        new_lines = data.count(b"\n", at, start)
-        line, nth = line + new_lines, 1 if new_lines or nth == 0 else nth + 1
-        end = data.find(b"\n", start)
-        end = len(data) if end < 0 else end
-        stop = end
-        text = data[start:end].strip()
-        if text and _fault_of(text) is not None and budget > 0:
+        breaks = data.count(b"\n", at, start)
+        line, nth = line + breaks, 1 if breaks or nth == 0 else nth + 1
+        if start > end:
+            end = data.find(b"\n", start)
+            end = len(data) if end < 0 else end
+        at = end
+        if budget > 0 and _fault_of(whole[start:end]) is not None:
             found = _end_of(data, start)
             budget -= (found or len(data)) - start
-            if found is not None and _fault_of(data[start:found]) is None:
-                stop, text = found, data[start:found]
+            if found is not None and _fault_of(whole[start:found]) is None:
+                at = found
+        text = data[start:at].strip()
         if text:
             yield f"line {line}" + (f", document {nth}" if nth > 1 else ""), text
-        line, at = line + data.count(b"\n", start, stop), stop
+        line += data.count(b"\n", start, at)
 
 
 def _skip(data: bytes, at: int) -> int:
@@ -237,7 +259,7 @@ def _end_of(data: bytes, start: int) -> int | None:
     return None
 
 
-def _fault_of(text: bytes) -> str | None:
+def _fault_of(text: bytes | memoryview) -> str | None:
     """Why a text is no JSON document; null: it is one."""
     try:
         msgspec.json.decode(text, type=msgspec.Raw)

@@ -1,7 +1,7 @@
 """What lies at an address on S3: the objects of a prefix or a glob, or one object."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,16 @@ def split_address(address: str) -> tuple[str, str]:
     return bucket, rest
 
 
-def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> list[S3Object]:
-    """The objects of an address, in order of key. Raises SourceError where there is none."""
+def list_objects(
+    client: Any, address: str, wanted: Callable[[str], bool]
+) -> tuple[list[S3Object], list[S3Object]]:
+    """The objects of an address that are wanted, and the others, in order of key.
+
+    Raises SourceError where none is wanted.
+    """
     bucket, rest = split_address(address)
     try:
-        found = list(_listed(client, bucket, rest, wanted))
+        found, others = _listed(client, bucket, rest, wanted)
     except aws.FAULTS as error:
         if aws.code_of(error) == "NoSuchBucket":
             raise SourceError(
@@ -68,33 +73,35 @@ def list_objects(client: Any, address: str, wanted: Callable[[str], bool]) -> li
     if not found:
         raise SourceError(
             f"there is nothing to read at {address}",
-            found="no object of this kind",
+            found=", ".join(["no object of this kind", *(one.key for one in others[:6])]),
             fix="correct `path` in costwhy.toml; names that only begin so are written PREFIX*",
         )
-    return found
+    return found, others
 
 
 def _listed(
     client: Any, bucket: str, rest: str, wanted: Callable[[str], bool]
-) -> Iterator[S3Object]:
+) -> tuple[list[S3Object], list[S3Object]]:
+    """Those that are wanted, and the others."""
     if rest and not rest.endswith("/"):  # in order of key one that is the whole prefix comes first
         first = client.list_objects_v2(Bucket=bucket, Prefix=rest, MaxKeys=1).get("Contents", [])
         if first and first[0]["Key"] == rest:
-            yield _object(first[0])
-            return
+            return [_object(first[0])], []
     is_glob = any(mark in rest for mark in "*?[")
     prefix = (
         re.split(r"[*?\[]", rest, maxsplit=1)[0] if is_glob else rest and rest.rstrip("/") + "/"
     )
     pattern = _pattern(rest if is_glob else "**")
+    found: tuple[list[S3Object], list[S3Object]] = ([], [])
     for content in (
         content
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
         for content in page.get("Contents", [])
     ):
         key = content["Key"]
-        if not key.endswith("/") and wanted(key) and pattern.fullmatch(key):
-            yield _object(content)
+        if not key.endswith("/") and pattern.fullmatch(key):
+            found[not wanted(key)].append(_object(content))
+    return found
 
 
 def _object(content: dict[str, Any]) -> S3Object:

@@ -14,10 +14,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedWriter
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ class Mirror:
 
     bytes    that came over the network
     refused  objects that cannot be files here, each with the reason
+    passed   bytes of the objects that are not wanted, by address
     """
 
     fetched: int
@@ -62,6 +63,7 @@ class Mirror:
     removed: int
     bytes: int
     refused: tuple[str, ...] = ()
+    passed: Mapping[str, int] = field(default_factory=dict)
 
 
 class _ReplacedError(Exception):
@@ -91,9 +93,11 @@ def mirror(
     client = aws.client("s3")
     with _lock(folder):
         for _ in range(3):
-            objects = list_objects(client, address, wanted or (lambda _: True))
+            objects, others = list_objects(client, address, wanted or (lambda _: True))
+            passed = {f"{SCHEME}{bucket}/{one.key}": one.size for one in others}
             try:
-                return _Transfer(client, bucket, folder, tell or (lambda *_: None)).run(objects)
+                transfer = _Transfer(client, bucket, folder, tell or (lambda *_: None))
+                return replace(transfer.run(objects), passed=passed)
             except _ReplacedError:  # written anew while it was read: look again
                 continue
             except OSError as error:  # a full disk, or a folder that nobody may write

@@ -5,6 +5,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from zoneinfo import ZoneInfo
 
+import polars as pl
+
+from costwhy.tables import TIME
 from costwhy.text import shortened
 
 _LONGEST = 60
@@ -13,7 +16,7 @@ _NUMBER = re.compile(r"\d{9,19}(\.\d+)?")
 _MAIL = re.compile(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{4} \d\d:\d\d(:\d\d)? ([+-]\d{4}|GMT)")
 # 2026-10-14T03:00 Europe/Berlin; 2026-10-14T03:00+02:00[Europe/Berlin]; 2026-10-14 03:00 UTC
 _NAMED = re.compile(
-    r"(?P<time>.*?\d(?:[Zz]|[+-]\d\d:?\d\d)?)\s*\[?(?P<zone>UTC|GMT|[A-Z][\w/+-]+)\]?"
+    r"(?P<time>.*?\d(?:[Zz]|[+-]\d\d:?\d\d)?)\s*\[?(?P<zone>UTC|GMT|[A-Z]\w+(?:/[\w+-]+)+)\]?"
 )
 # Up to which number of seconds, milliseconds, ... since 1970 is meant: each begins where 1973 is
 EPOCHS = ((1e11, 1.0), (1e14, 1e3), (1e17, 1e6), (1e20, 1e9))
@@ -41,6 +44,36 @@ def to_time(value: object) -> datetime:
     except (ValueError, OverflowError) as error:
         raise ValueError(f"time {_cut(text)} is not ISO 8601") from error
     raise ValueError(f"time {_cut(text)} has no zone: write UTC as a final Z")
+
+
+def column(values: pl.Expr, *, is_number: bool) -> tuple[pl.Expr, pl.Expr]:
+    """The column `time` of a frame in UTC, null where it is no time; and whether it has a zone.
+
+    values  texts, or numbers since 1970. Zones with a name of their own but UTC are not read here.
+    """
+    text = values.cast(pl.String).str.strip_chars()
+    iso = (
+        text.str.replace(r"\[[\w/+-]+\]$", "")
+        .str.replace(r"\s*(?:UTC|GMT|[Zz])$", "+00:00")
+        .str.replace(r"\s+([+-]\d{2}:?\d{2})$", "${1}")
+        .str.replace(" ", "T")
+        .str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
+        .str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
+    )
+    since_1970 = pl.lit(value=True) if is_number else text.str.contains(f"^{_NUMBER.pattern}$")
+    number = (values if is_number else text).cast(pl.Float64, strict=False)
+    micros = pl.coalesce(
+        pl.when(number.is_between(EARLIEST * second, end, closed="left")).then(
+            number * (1e6 / second)
+        )
+        for end, second in EPOCHS
+    )
+    read = iso.str.to_datetime(
+        "%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC"
+    )
+    epoch = micros.round().cast(pl.Int64).cast(pl.Datetime("us", "UTC"))
+    zoned = since_1970 | iso.str.contains(r"T.*[+-]\d{2}:\d{2}$")
+    return pl.when(since_1970).then(epoch).otherwise(read).cast(TIME).alias("time"), zoned
 
 
 def _iso(text: str) -> datetime:

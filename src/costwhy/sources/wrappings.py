@@ -10,7 +10,8 @@ SNS, the `Body` of SQS), in Base64 with or without gzip (`data`), and in rows of
 import base64
 import binascii
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -40,7 +41,7 @@ _ENVELOPES = (  # how an object is told that wraps none of the records, and what
 )
 
 
-def read_records(file: Path, fields: Collection[str]) -> Iterator[tuple[str, Text | None]]:
+def read_records(file: Path, fields: tuple[str, ...]) -> Iterator[tuple[str, Text | None]]:
     """Place and JSON text of each record of a file, and of each item that holds none.
 
     null: a document of several that is too long.
@@ -61,7 +62,7 @@ def read_records(file: Path, fields: Collection[str]) -> Iterator[tuple[str, Tex
             yield place or "line 1" if record is text else f"{before}record {number}", record
 
 
-def unwrap(text: Text, fields: Collection[str], deepest: int = DEEPEST) -> Found:
+def unwrap(text: Text, fields: tuple[str, ...], deepest: int = DEEPEST) -> Found:
     """The records in a JSON text, in order; where a list has any, also its other items.
 
     Where there is none: each item of a list, else the whole. Raises msgspec.DecodeError.
@@ -80,10 +81,12 @@ def unwrap(text: Text, fields: Collection[str], deepest: int = DEEPEST) -> Found
     return [(text, False)]
 
 
-def _in_object(text: Text, fields: Collection[str], deepest: int) -> Found:
+def _in_object(text: Text, fields: tuple[str, ...], deepest: int) -> Found:
+    if _has(text, fields):
+        return [(text, True)]
+    if deepest == 0:
+        return [(text, False)]
     inside = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    if deepest == 0 or all(field in inside for field in fields):
-        return [(text, deepest > 0)]
     if bytes(inside.get("messageType", b"")) == b'"CONTROL_MESSAGE"':  # CloudWatch Logs greets
         return []
     parts = {
@@ -98,7 +101,21 @@ def _in_object(text: Text, fields: Collection[str], deepest: int) -> Found:
     return [one for part in holding for one in part] if holding else [(text, False)]
 
 
-def _in_text(text: str, fields: Collection[str], deepest: int) -> Found:
+def _has(text: Text, fields: tuple[str, ...]) -> bool:
+    try:
+        msgspec.json.decode(text, type=_fields(fields))
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@cache
+def _fields(fields: tuple[str, ...]) -> type[msgspec.Struct]:
+    """A record with these fields: reading it is several times quicker than reading all of them."""
+    return msgspec.defstruct("Record", [(name, msgspec.Raw) for name in fields])
+
+
+def _in_text(text: str, fields: tuple[str, ...], deepest: int) -> Found:
     """The records in a text that is JSON itself: one document or several; else none."""
     data = text.strip().encode("utf-8", "replace")
     if not data.startswith((b"{", b"[")):
@@ -110,14 +127,14 @@ def _in_text(text: str, fields: Collection[str], deepest: int) -> Found:
         return [one for part in several for one in _quietly(part, fields, deepest - 1)]
 
 
-def _quietly(text: bytes, fields: Collection[str], deepest: int) -> Found:
+def _quietly(text: bytes, fields: tuple[str, ...], deepest: int) -> Found:
     try:
         return unwrap(text, fields, deepest)
     except NO_JSON:
         return []
 
 
-def _in_packed(text: Text, fields: Collection[str], deepest: int) -> Found:
+def _in_packed(text: Text, fields: tuple[str, ...], deepest: int) -> Found:
     """The records in a text that is Base64, of gzip or of JSON; else in the text itself."""
     inner = msgspec.json.decode(text, type=str)
     try:

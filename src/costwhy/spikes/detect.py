@@ -134,6 +134,8 @@ def _of_new(model: Model, rate: Rate) -> Episode | None:
     active = np.flatnonzero(
         (model.observed.calls if rate.kind in ON_EDGES else model.usage)[rate.row] > 0
     )
+    if active.size <= rate.step > 1 and active[-1] + 1 < model.observed.billed:
+        return None  # a single day of a bill by the day, and it did not go on
     apart = np.median(np.diff(active)) if active.size > 1 else 1
     if rate.first_hour is None or not active.size or (rate.kind not in ON_EDGES and apart > DAILY):
         return None

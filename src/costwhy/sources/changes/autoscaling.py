@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from costwhy.sources.files import Files
+from costwhy.sources.files import JSON_ENDINGS, Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, begin, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, clean, to_text
 from costwhy.sources.times import to_time
@@ -159,7 +159,7 @@ FORMAT = Format(
     section="changes",
     source="autoscaling",
     config=Config,
-    files=Files((".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")),
+    files=Files((".json", ".jsonl", ".ndjson"), inside=("json",), looks=JSON_ENDINGS),
     read=read,
     live=by_region(read_api),
 )

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from costwhy.sources.changes.long_table import stated
-from costwhy.sources.files import Files
+from costwhy.sources.files import JSON_ENDINGS, Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, to_mapping, to_text
@@ -109,7 +109,7 @@ def _row(event: _Event) -> tuple[dict[str, Any], list[str]]:
 FORMAT = Format(
     section="changes",
     source="cdevents",
-    files=Files((".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")),
+    files=Files((".jsonl", ".ndjson", ".json"), inside=("json",), looks=JSON_ENDINGS),
     read=read,
     cannot_show="a change deployed without the delivery pipeline",
     titled=True,

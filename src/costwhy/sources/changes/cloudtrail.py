@@ -18,11 +18,11 @@ import msgspec
 
 from costwhy.sources.changes import cloudtrail_calls as calls
 from costwhy.sources.changes.cloudtrail_actors import find_actor
-from costwhy.sources.files import Files
+from costwhy.sources.changes.cloudtrail_queries import plain_values, read_query, to_utc
+from costwhy.sources.files import JSON_ENDINGS, Columns, Files
 from costwhy.sources.format import FilesOrApiConfig, Format, Request, by_region, of_day
 from costwhy.sources.reading import Collector, Reading, clean, to_text
 from costwhy.sources.times import to_time
-from costwhy.sources.wrappings import read_records
 from costwhy.tables import CHANGES
 
 CALLS = ("cloudtrail:LookupEvents",)
@@ -44,11 +44,12 @@ class _Head(msgspec.Struct, rename="camel"):
     event_id: str | None = msgspec.field(default=None, name="eventID")
     read_only: bool | str | None = None
     error_code: str | None = None
+    event_category: str | None = None
     recipient_account_id: str | None = None
 
 
 class _Kind(msgspec.Struct, rename="camel"):
-    """What tells a record that is none of a call."""
+    """What tells a record of another kind."""
 
     event_category: str | None = None
     digest_end_time: str | None = None
@@ -61,9 +62,7 @@ def read(sources: Sequence[Path], service_tags: Collection[str] = SERVICE_TAGS) 
     no changes. Data events, Insights events and digests are left out with a note.
     """
     logs = [file for file in sources if not FILES.is_never(str(file))]
-    return read_events(
-        ((f, read_records(f, ("eventTime", "eventName"))) for f in logs), service_tags
-    )
+    return read_events(((file, read_query(file)) for file in logs), service_tags)
 
 
 def read_events(
@@ -74,16 +73,16 @@ def read_events(
     collector = Collector(CHANGES, "cloudtrail")
 
     def read_one(text: msgspec.Raw | bytes) -> None:
-        if other := _other_kind(text):
-            collector.note(f"{other} are no changes: they were left out")
+        head = _head_of(text)
+        if isinstance(head, str):
+            collector.note(f"CloudTrail's {head} are no changes: they were left out")
             return
-        head = msgspec.json.decode(text, type=_Head)
-        time, reads = to_time(head.event_time), head.read_only
+        time, reads = to_time(to_utc(head.event_time)), head.read_only
         reads = head.event_name.startswith(_READS) if reads is None else reads
         is_change = str(reads).lower() == "false" and not head.error_code
         if is_change and not head.event_id:
             raise ValueError("the record has no eventID")
-        row = _row(msgspec.json.decode(text), head, time, service_tags) if is_change else None
+        row = _row(plain_values(text), head, time, service_tags) if is_change else None
         collector.see(to_text(head.recipient_account_id), time)
         if row:
             collector.keep_once(
@@ -96,13 +95,19 @@ def read_events(
     return collector.reading()
 
 
-def _other_kind(text: msgspec.Raw | bytes) -> str | None:
-    """What CloudTrail writes besides management events; null: it may be one."""
-    kind = msgspec.json.decode(text, type=_Kind)
-    if kind.digest_end_time:
-        return "CloudTrail's digests"
-    named = kind.event_category not in {None, "Management"}
-    return f"CloudTrail's {clean(str(kind.event_category), 30)} events" if named else None
+def _head_of(text: msgspec.Raw | bytes) -> _Head | str:
+    """What every record has; of what is none of a management event, what it is."""
+    try:
+        head: _Head | _Kind = msgspec.json.decode(text, type=_Head)
+    except msgspec.ValidationError:
+        head = msgspec.json.decode(text, type=_Kind)
+        if head.digest_end_time:
+            return "digests"
+        if head.event_category is None:
+            raise
+    if head.event_category not in {None, "Management"}:
+        return f"{clean(str(head.event_category), 30)} events"
+    return head if isinstance(head, _Head) else msgspec.json.decode(text, type=_Head)
 
 
 def _row(
@@ -188,7 +193,14 @@ class Config(FilesOrApiConfig, frozen=True, kw_only=True):
 
 
 FILES = Files(
-    (".json", ".json.gz", ".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz"),
+    (".json", ".jsonl", ".ndjson"),
+    inside=("json", "table"),  # rows of Athena and CloudTrail Lake
+    looks=(*JSON_ENDINGS, ".csv", ".log"),
+    columns=Columns(
+        marks=("eventTime", "eventName"),
+        known=("eventSource", "eventID", "userIdentity"),
+        what="CloudTrail records",
+    ),
     never=("CloudTrail-Digest", "CloudTrail-Insight"),
 )
 FORMAT = Format(

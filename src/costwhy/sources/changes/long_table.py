@@ -22,10 +22,10 @@ import pyarrow.parquet as pq
 
 from costwhy.behaviours import CHANGE_KINDS
 from costwhy.errors import SourceError
-from costwhy.sources import delimited, records
+from costwhy.sources import delimited, packed, records
 from costwhy.sources.changes.cloudtrail_actors import kind_of
 from costwhy.sources.changes.cloudtrail_calls import short_json
-from costwhy.sources.files import Files
+from costwhy.sources.files import JSON_ENDINGS, TABLE_ENDINGS, Columns, Files, bare
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, clean, to_mapping, to_text
@@ -162,10 +162,11 @@ def _plan(planned: object) -> dict[str, Any]:
 
 def _rows_of(file: Path) -> Iterator[tuple[str, Row | Text | None]]:
     """Place and content of each row, by what the file begins with, else by its ending."""
-    ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    ending = bare(file.name).rpartition(".")[2]
     head = records.head_of(file)
     if head.startswith(b"PAR1") or (ending == "parquet" and not head.startswith((b"{", b"["))):
-        yield from _parquet_rows(file)
+        with packed.opened(file) as real:
+            yield from _parquet_rows(real)
     elif head.startswith((b"{", b"[")) or ending in {"json", "jsonl", "ndjson"}:
         yield from read_records(file, ("time", "kind"))
     else:
@@ -196,19 +197,10 @@ FORMAT = Format(
     section="changes",
     source="changes",
     files=Files(
-        (
-            ".csv",
-            ".csv.gz",
-            ".tsv",
-            ".tsv.gz",
-            ".json",
-            ".json.gz",
-            ".jsonl",
-            ".jsonl.gz",
-            ".ndjson",
-            ".ndjson.gz",
-            ".parquet",
-        ),
+        (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet"),
+        inside=("table", "json"),
+        looks=(*TABLE_ENDINGS, *JSON_ENDINGS),
+        columns=Columns(marks=NEEDED, known=("change_id", "actor", "summary"), what="changes"),
     ),
     read=read,
     cannot_show="a change that nobody wrote down",

@@ -20,17 +20,19 @@ from costwhy.sources.cost.effective import (
     Lines,
     one_of,
 )
-from costwhy.sources.cost.exports import bill_format
+from costwhy.sources.cost.exports import bill_files, bill_format
 from costwhy.sources.cost.sql import (
     coalesce,
     first_tag,
     literal,
+    month,
     number,
     quoted,
     require,
     text,
     time,
 )
+from costwhy.sources.files import Columns
 from costwhy.sources.format import Bill, KeysIn
 
 REQUIRED = (
@@ -51,8 +53,8 @@ def expressions(
         REQUIRED,
         "Cost and Usage Report",
     )
-    words, amount, moment = (
-        partial(_column, read, columns, names) for read in (text, number, time)
+    words, amount, moment, begins = (
+        partial(_column, read, columns, names) for read in (text, number, time, month)
     )
     lines = Lines(lambda snake: _plain(snake) in names, words, amount, net=False)
     if lines.has(effective.NET):
@@ -66,7 +68,7 @@ def expressions(
             "start": moment("line_item_usage_start_date"),
             "end": _end(lines, moment),
             "period": coalesce(
-                [moment("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
+                [begins("bill_billing_period_start_date"), moment("line_item_usage_start_date")]
             ),
             "EffectiveCost": lines.effective,
             "BilledCost": lines.billed,
@@ -196,4 +198,9 @@ def _splits(columns: Mapping[str, str]) -> bool:
     return _plain(effective.PARENT) in _names(columns)
 
 
-FORMAT = bill_format(bill=Bill(expressions, splits=_splits))
+COLUMNS = Columns(
+    marks=REQUIRED[:3],
+    known=(REQUIRED[3], "bill_billing_period_start_date", "identity_line_item_id"),
+    what="a bill (Cost and Usage Report)",
+)
+FORMAT = bill_format(bill=Bill(expressions, splits=_splits), files=bill_files(COLUMNS))

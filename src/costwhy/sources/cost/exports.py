@@ -15,19 +15,19 @@ from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
-from costwhy.sources.cost.manifests import ENDING, Manifest, is_manifest, read_manifest
+from costwhy.sources.cost.manifests import Manifest, is_manifest, read_manifest
 from costwhy.sources.cost.paths import export_of, find_period, run_of, stamp_of, stamp_of_text
-from costwhy.sources.files import Choice, Files
+from costwhy.sources.files import TABLE_ENDINGS, Choice, Columns, Files
 from costwhy.sources.format import Format
 
-ENDINGS = (".parquet", ".csv", ".csv.gz")
+ENDINGS = (".parquet", ".csv")
 Group = tuple[object, ...]  # An export and a period
 
 
 def choose(found: Sequence[Path], root: Path) -> Choice:
     """Of the files of a source those that are to be read; manifests among them say which."""
     return newest(
-        [f for f in found if f.name.lower().endswith(ENDINGS) and f.name[0] not in "._"],
+        [f for f in found if not ("manifest" in f.name.lower() and f.suffix.lower() == ".json")],
         [f for f in found if is_manifest(f.name)],
         root,
     )
@@ -139,12 +139,29 @@ def _newest_run(runs: Sequence[Choice]) -> Choice:
     return Choice(kept.files, {**kept.left_out, **replaced}, kept.dates)
 
 
-# A format of bills; what differs is `bill`
+def bill_files(columns: Columns) -> Files:
+    """The files of a format of bills, known by these columns."""
+    return Files(
+        ENDINGS,
+        choose=choose,
+        inside=("table",),
+        looks=TABLE_ENDINGS,
+        columns=columns,
+        manifests=True,
+        part_of=_part_of,
+    )
+
+
+def _part_of(file: Path) -> str:
+    period = find_period(file, file)
+    return "/".join((*export_of(file, period), period.month)) if period else ""
+
+
+# A format of bills; what differs is `bill` and `files`
 bill_format = partial(
     Format,
     section="cost",
     source="cost",
-    files=Files((*ENDINGS, ENDING), choose=choose),
     reads_tags=True,
     cannot_show="what was used by a resource that the bill does not name",
     every_hour=True,

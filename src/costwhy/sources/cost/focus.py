@@ -8,8 +8,18 @@ JSON text.
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from costwhy.sources.cost.exports import bill_format
-from costwhy.sources.cost.sql import coalesce, first_tag, number, require, tag_keys, text, time
+from costwhy.sources.cost.exports import bill_files, bill_format
+from costwhy.sources.cost.sql import (
+    coalesce,
+    first_tag,
+    month,
+    number,
+    require,
+    tag_keys,
+    text,
+    time,
+)
+from costwhy.sources.files import Columns
 from costwhy.sources.format import Bill, KeysIn
 from costwhy.tables import DIMENSION_NAMES
 
@@ -61,7 +71,7 @@ def expressions(
         "start": time(columns, "ChargePeriodStart"),
         "end": time(columns, "ChargePeriodEnd"),
         "period": coalesce(
-            [time(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
+            [month(columns, "BillingPeriodStart"), time(columns, "ChargePeriodStart")]
         ),
         "EffectiveCost": amount("EffectiveCost"),
         "BilledCost": amount("BilledCost" if "BilledCost" in columns else "EffectiveCost"),
@@ -84,4 +94,9 @@ def lacking(columns: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
-FORMAT = bill_format(bill=Bill(expressions, lacking))
+COLUMNS = Columns(
+    marks=("ChargePeriodStart", "ChargePeriodEnd", "EffectiveCost"),
+    known=("BillingCurrency", "BilledCost", "BillingPeriodStart", "ChargeCategory", "ListCost"),
+    what="a bill (FOCUS)",
+)
+FORMAT = bill_format(bill=Bill(expressions, lacking), files=bill_files(COLUMNS))

@@ -13,6 +13,7 @@ from typing import Any
 
 from costwhy.errors import SourceError
 from costwhy.sources.cost.paths import stamp_of
+from costwhy.sources.packed import split
 from costwhy.sources.records import read_bytes
 
 ENDING = "manifest.json"
@@ -44,6 +45,9 @@ class Manifest:
 
     def names_of(self, file: Path) -> str | None:
         """The name that the manifest has for a file: of its path, or of one in its own folder."""
+        return self._name_of(file) or self._name_of(split(file)[0])
+
+    def _name_of(self, file: Path) -> str | None:
         own = _unpacked(file.as_posix())
         tail = "/".join(own.split("/")[-3:])
         for name in self.names:
@@ -57,7 +61,7 @@ class Manifest:
 
     def missing(self, named: Mapping[Path, str]) -> Iterator[Path]:
         """Where the files would be that it names and that are not here: beside the others."""
-        folders = {name.rpartition("/")[0]: file.parent for file, name in named.items()}
+        folders = {name.rpartition("/")[0]: split(file)[0].parent for file, name in named.items()}
         for name in sorted({*self.names} - {*named.values()}):
             folder, _, last = name.rpartition("/")
             yield folders.get(folder, next(iter(folders.values()))) / last

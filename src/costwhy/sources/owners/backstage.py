@@ -10,18 +10,22 @@ more than MAX_DEPTH levels, and tags that would build objects.
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import polars as pl
 import yaml
 
+from costwhy.errors import SourceError
 from costwhy.sources import records
 from costwhy.sources.files import Files
 from costwhy.sources.format import Format
 from costwhy.sources.owners.codeowners import repository_path
 from costwhy.sources.reading import Collector, Reading, to_mapping, to_text
+from costwhy.sources.wrappings import Text, read_records
 from costwhy.tables import CATALOG
 
 KINDS = ("component", "resource", "system", "group", "user", "api", "domain")
@@ -47,8 +51,8 @@ def read(sources: Sequence[Path]) -> Reading:
     """Rows of the catalogue; entities that break the rules, or are defined twice, are set aside."""
     collector, members = Collector(CATALOG, "backstage"), defaultdict[str, list[str]](list)
 
-    def read_one(document: str) -> None:
-        value = _load(document)
+    def read_one(document: str | Text) -> None:
+        value = _load(document) if isinstance(document, str) else _decoded(document)
         entity = to_mapping(value)
         kind = str(entity.get("kind", "")).lower()
         if value is None:
@@ -74,9 +78,13 @@ def read(sources: Sequence[Path]) -> Reading:
     return replace(reading, rows=_with_members(reading.rows, members))
 
 
-def _documents(file: Path) -> Iterator[tuple[str, str]]:
+def _documents(file: Path) -> Iterator[tuple[str, str | Text | None]]:
     """Place (`line 7`) and text of each document, so that a broken one spares the others."""
     text = records.read_text(file)
+    if text.lstrip().startswith(("{", "[")):  # JSON, in which YAML would not read every tab
+        with suppress(SourceError):
+            yield from list(read_records(file, ("apiVersion", "kind", "metadata")))
+            return
     starts = [
         0,
         *(m.start() for m in re.finditer(r"^---(?=\s|$)", text, re.MULTILINE) if m.start()),
@@ -85,6 +93,12 @@ def _documents(file: Path) -> Iterator[tuple[str, str]]:
         if text[start:end].strip("-\n\r\t "):
             number = text.count("\n", 0, start) + 1
             yield f"line {number}", text[start:end]
+
+
+def _decoded(text: Text) -> object:
+    if memoryview(text).nbytes > MAX_BYTES:
+        raise ValueError(f"the entity is larger than {MAX_BYTES // 2**10} kB")
+    return msgspec.json.decode(text)
 
 
 def _row(entity: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -158,6 +172,12 @@ def _load(document: str) -> object:
         _measure(document)
         return yaml.load(document, Loader=_LOADER)  # noqa: S506 - it is a safe one
     except (yaml.YAMLError, RecursionError, OverflowError, TypeError) as error:
+        tab = re.search(r"^ *\t", document, re.MULTILINE)
+        if tab and isinstance(error, yaml.YAMLError):
+            line = document.count("\n", 0, tab.start()) + 1
+            raise ValueError(
+                f"a tab indents line {line} of the document: YAML takes spaces"
+            ) from error
         raise ValueError(f"no YAML: {' '.join(str(error).split())[:300]}") from error
 
 
@@ -192,4 +212,6 @@ def _measure(text: str) -> None:
             )
 
 
-FORMAT = Format(section="owners", source="backstage", files=Files((".yaml", ".yml")), read=read)
+FORMAT = Format(
+    section="owners", source="backstage", files=Files((".yaml", ".yml", ".json")), read=read
+)

@@ -6,9 +6,7 @@
 twice counts once.
 """
 
-import gzip
 import tempfile
-import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -19,18 +17,19 @@ import polars as pl
 
 from costwhy.behaviours import CAPACITY
 from costwhy.errors import SourceError
-from costwhy.sources import delimited, records
-from costwhy.sources.files import Files
+from costwhy.sources import delimited, packed, records, times
+from costwhy.sources.delimited import BEYOND
+from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
 from costwhy.sources.reading import SHOWN, Collector, Reading, fit
 from costwhy.sources.signals import metrics
 from costwhy.sources.signals.metrics import KEY
 from costwhy.tables import COUNT, SIGNALS, TIME
 
-MAX_CSV_BYTES = 4 * 2**30  # The most that one .csv.gz may hold after decompression
-_ROW, _BEYOND = "costwhy row", "costwhy beyond"
+MAX_CSV_BYTES = 4 * 2**30  # The most that one packed CSV may hold after decompression
+_ROW = "costwhy row"
 _COLUMNS = ("time", "service", "caller", "metric", "value")
 _BUCKET = ["time", "service", "caller", "metric"]
-_UNREADABLE = (SourceError, OSError, EOFError, zlib.error, pl.exceptions.PolarsError)
+_UNREADABLE = (SourceError, *records.UNREADABLE, pl.exceptions.PolarsError)
 
 
 def read(sources: Sequence[Path]) -> Reading:
@@ -71,18 +70,49 @@ def _sound(collector: Collector, frames: dict[Path, pl.LazyFrame]) -> dict[Path,
 
 def _open(file: Path, stack: ExitStack) -> pl.LazyFrame:
     """The file's columns, the row's index, and what a CSV line has beyond the last column."""
-    if file.name.lower().endswith(".parquet"):
-        return pl.scan_parquet(file, glob=False, row_index_name=_ROW).with_columns(
-            pl.lit(None, pl.String).alias(_BEYOND)
-        )
-    scan = partial(pl.scan_csv, _plain_csv(file, stack), glob=False, encoding="utf8-lossy")
-    names = scan(infer_schema=False, n_rows=0).collect_schema().names()
-    return scan(
-        schema=dict.fromkeys([*names, _BEYOND], pl.String),
-        row_index_name=_ROW,
-        truncate_ragged_lines=True,
-        missing_columns="insert",
+    content = packed.look(file)
+    if content.kind == "parquet" or (
+        content.kind != "text" and file.name.lower().endswith(".parquet")
+    ):
+        real = stack.enter_context(packed.opened(file, limit=MAX_CSV_BYTES))
+        frame = pl.scan_parquet(real, glob=False, row_index_name=_ROW)
+        return _renamed(frame).with_columns(pl.lit(None, pl.String).alias(BEYOND))
+    header = delimited.find_header(records.in_utf8(content.head).decode(), _COLUMNS)
+    scan = partial(
+        pl.scan_csv,
+        _plain_csv(file, stack),
+        glob=False,
+        encoding="utf8-lossy",
+        separator=header.delimiter,
+        skip_lines=header.line,
     )
+    names = scan(infer_schema=False, n_rows=0).collect_schema().names()
+    frame = _renamed(
+        scan(
+            schema=dict.fromkeys([*names, BEYOND], pl.String),
+            row_index_name=_ROW,
+            truncate_ragged_lines=True,
+            missing_columns="insert",
+        )
+    )
+    return frame if header.delimiter == "," else frame.with_columns(_decimal_points(frame))
+
+
+def _renamed(frame: pl.LazyFrame) -> pl.LazyFrame:
+    names = [name for name in frame.collect_schema().names() if name not in {_ROW, BEYOND}]
+    return frame.rename(dict(zip(names, delimited.plain_names(names), strict=True)))
+
+
+def _decimal_points(frame: pl.LazyFrame) -> pl.Expr:
+    """Values with decimal points, where some value shows that the commas are decimal ones.
+
+    `1,5` and `0,125` do, `1,500` alone does not: then it is no number.
+    """
+    value = pl.col("value").str.strip_chars()
+    sure = value.str.contains(r"^[+-]?(?:\d+,(?:\d{1,2}|\d{4,})|0,\d+)$").any()
+    other = value.str.contains(r"\.").any()
+    is_sure = frame.select(sure & ~other).collect(engine="streaming").item()
+    return value.str.replace(",", ".") if is_sure else value
 
 
 def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
@@ -93,42 +123,36 @@ def _checked(frame: pl.LazyFrame, number: int) -> pl.LazyFrame:
     schema = frame.collect_schema()
     delimited.require_columns(schema, _COLUMNS)
     kind = schema["time"]
-    if not isinstance(kind, pl.Datetime) and kind != pl.String:
+    if not (isinstance(kind, pl.Datetime) or kind == pl.String or kind.is_numeric()):
         raise SourceError(f"the column `time` is {kind}: write a timestamp in UTC")
+    if isinstance(kind, pl.Datetime):
+        time, zoned = pl.col("time").dt.convert_time_zone("UTC").cast(TIME), pl.lit(value=True)
+    else:
+        time, zoned = times.column(pl.col("time"), is_number=kind.is_numeric())
     return frame.select(
         pl.lit(number, pl.Int64).alias("file"),
         (pl.col(_ROW).cast(pl.Int64) + 1).alias("row"),
-        _time(kind),
-        *(
-            pl.col(name).cast(pl.String).replace("", None)
-            for name in ("service", "caller", "metric")
-        ),
-        pl.col("value").cast(pl.Float64, strict=False),
-        pl.concat_str(pl.col(*_COLUMNS, _BEYOND).cast(pl.String), separator=", ", ignore_nulls=True)
+        time,
+        _name("service"),
+        _name("caller"),
+        _name("metric").str.to_lowercase(),
+        _text("value").cast(pl.Float64, strict=False),
+        pl.concat_str(pl.col(*_COLUMNS, BEYOND).cast(pl.String), separator=", ", ignore_nulls=True)
         .str.head(SHOWN)
         .alias("shown"),
-        pl.col(_BEYOND).is_not_null().alias("too_long"),
-        (
-            pl.col("time").str.contains(r"(?:[Zz]|[+-]\d{2}:?\d{2})$")
-            if kind == pl.String
-            else pl.lit(True)
-        ).alias("zoned"),
+        pl.col(BEYOND).is_not_null().alias("too_long"),
+        zoned.alias("zoned"),
     ).with_columns(reason=_reason(), hour=pl.col("time").dt.truncate("1h"))
 
 
-def _time(kind: pl.DataType) -> pl.Expr:
-    """The column `time` in UTC; null where a text is no ISO 8601 time with a zone."""
-    if isinstance(kind, pl.Datetime):
-        return pl.col("time").dt.convert_time_zone("UTC").cast(TIME)
-    return (
-        pl.col("time")
-        .str.strip_chars()
-        .str.replace(" ", "T")
-        .str.replace(r"[Zz]$", "+00:00")
-        .str.replace(r"([+-]\d{2})(\d{2})$", "${1}:${2}")
-        .str.replace(r"T(\d{2}:\d{2})([+-])", "T${1}:00${2}")  # without seconds
-        .str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", strict=False, time_unit="us", time_zone="UTC")
-    )
+def _text(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String).str.strip_chars()
+
+
+def _name(name: str) -> pl.Expr:
+    """A text; null in any spelling is null."""
+    is_null = _text(name).str.to_lowercase().is_in(sorted(delimited.NULLS))
+    return pl.when(~is_null).then(_text(name)).alias(name)
 
 
 def _reason() -> pl.Expr:
@@ -217,14 +241,17 @@ def _without_repeats(
 
 
 def _plain_csv(file: Path, stack: ExitStack) -> Path:
-    """The CSV, decompressed into a temporary file. Raises SourceError beyond MAX_CSV_BYTES."""
-    packed = stack.enter_context(records.open_bytes(file))
-    if not isinstance(packed, gzip.GzipFile):
+    """The CSV in UTF-8, unpacked, in a temporary file where it was not so.
+
+    Raises SourceError beyond MAX_CSV_BYTES.
+    """
+    if file.is_file() and not packed.look(file).packing and records.is_plain(file):
         return file
+    stream = stack.enter_context(packed.open_stream(file))
     # the stack closes it
     target = stack.enter_context(tempfile.NamedTemporaryFile(suffix=".csv"))  # noqa: SIM115
     left = MAX_CSV_BYTES
-    while part := packed.read(2**20):
+    for part in records.in_parts(stream):
         left -= len(part)
         if left < 0:
             raise records.too_large(MAX_CSV_BYTES)
@@ -233,4 +260,12 @@ def _plain_csv(file: Path, stack: ExitStack) -> Path:
     return Path(target.name)
 
 
-FORMAT = metrics.signals_format(files=Files((".parquet", ".csv", ".csv.gz")), read=read)
+FORMAT = metrics.signals_format(
+    files=Files(
+        (".parquet", ".csv", ".tsv"),
+        inside=("table",),
+        looks=TABLE_ENDINGS,
+        columns=Columns(marks=("metric", "value", "caller"), known=_COLUMNS, what="signals"),
+    ),
+    read=read,
+)

@@ -1,0 +1,189 @@
+"""A billing file as the view `raw` of a DuckDB connection, in whatever dialect it is written."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from costwhy.errors import SourceError
+from costwhy.sources import packed
+from costwhy.sources.cost.columns import Columns, literal, quoted
+from costwhy.sources.cost.dialect import Dialect, find_dialect
+from costwhy.sources.cost.plain_copy import Copy, best_copy
+from costwhy.sources.cost.text_lines import TextLines
+from costwhy.sources.format import Bill
+from costwhy.tables import SET_ASIDE
+from costwhy.text import one_line
+
+Connection = duckdb.DuckDBPyConnection
+Tags = Mapping[str, Sequence[str]]
+_CHECKED = "store_rejects=true"  # of a file as it is, of which DuckDB may leave lines out
+_READ_CSV = (
+    "header=false, auto_detect=false, quote='\"', escape='\"', "
+    "hive_partitioning=false, max_line_size=8388608"
+)
+# What DuckDB says of a file that cannot be read, what it means, and what to do
+_MEANINGS = (
+    ("encrypt", "is encrypted", "export it without encryption"),
+    ("memory", "needs more memory than a file may take", "export it in smaller files"),
+)
+
+
+@dataclass(frozen=True)
+class RawBill:
+    """What the view `raw` holds.
+
+    kinds  names and DuckDB types of its columns
+    is_original  a CSV file, of which DuckDB may leave lines out
+    empty  SQL: whether a row is none (all its fields are empty, or repeat the header)
+    aside  rows of `set_aside` of what is no record
+    notes  what whoever runs ingest should know
+    """
+
+    file: Path
+    kinds: Columns
+    is_csv: bool = False
+    is_original: bool = False
+    empty: str = "false"
+    aside: pl.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+
+    def place(self, value: str) -> str:
+        """The file, and the first line of it that has a value."""
+        if not self.is_csv:
+            return self.file.name
+        lines = enumerate(TextLines(self.file), start=1)
+        return next((f"{self.file.name}, line {n}" for n, t in lines if value in t), self.file.name)
+
+
+@contextmanager
+def explained(file: Path) -> Iterator[None]:
+    """Raises SourceError in place of what DuckDB says of a file that cannot be read."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        found = one_line(str(error), 300)
+        for word, meaning, fix in _MEANINGS:
+            if word in found.lower():
+                raise SourceError(f"{file.name} {meaning}", found=found, fix=fix) from error
+        raise SourceError(
+            f"{file.name} cannot be read: it is damaged, cut off, or of another kind",
+            found=found,
+            fix="check the file, and deliver it whole; the rest of the lake is as before",
+        ) from error
+
+
+def open_raw(
+    connection: Connection, file: Path, bill: Bill, tags: Tags, spool: Path
+) -> Iterator[RawBill]:
+    """Ways to read a file: as it is, where it is plain, then by a plain copy in `spool`.
+
+    The second is for files of which the first does not read each record.
+
+    Raises SourceError where the file is none that the format can read.
+    """
+    content = packed.look(file)
+    if "parquet" in content.kind.lower():
+        yield _parquet(connection, file, packed.put(file, spool))
+        return
+    if file.suffix.lower() == ".parquet" and content.kind != "text":
+        raise SourceError(
+            f"{file.name} is no Parquet file, or its beginning is missing",
+            found=content.problem or f"its first bytes are {content.head[:4]!r}",
+            fix="deliver it whole, or give it the ending of what it is",
+        )
+    dialect = find_dialect(file, partial(_as_header, bill, tags))
+    if dialect.is_plain:
+        how = f"delim={literal(dialect.delimiter)}, skip=1, {_CHECKED}"
+        yield _csv(connection, file, packed.put(file, spool), dialect, how)
+    to = spool / "plain.csv"
+    copy = best_copy(file, dialect, to)
+    raw = _csv(connection, file, to, dialect, "delim=','")
+    yield _with_copy(raw, copy)
+
+
+def _as_header(bill: Bill, tags: Tags, cells: Sequence[str]) -> tuple[str, ...]:
+    """The cells as the format's columns; `effective_cost` is EffectiveCost where need be."""
+    try:
+        return _tried(bill, tags, cells)
+    except SourceError:
+        joined = [
+            cell[:2] + cell[2:].replace("_", "").replace(" ", "")
+            if cell[:2].lower() == "x_"
+            else cell.replace("_", "").replace(" ", "")
+            for cell in cells
+        ]
+        try:
+            return _tried(bill, tags, joined)
+        except SourceError:
+            pass
+        raise
+
+
+def _tried(bill: Bill, tags: Tags, names: Sequence[str]) -> tuple[str, ...]:
+    bill.expressions(Columns((name, "VARCHAR") for name in names), tags, lambda _k, _n: set())
+    return tuple(names)
+
+
+def _parquet(connection: Connection, file: Path, real: Path) -> RawBill:
+    view = f"read_parquet({_path(real)}, hive_partitioning=false, binary_as_string=true)"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM {view}")
+    described = connection.execute("DESCRIBE raw").fetchall()
+    stripped = [(str(name).strip(), str(kind)) for name, kind, *_ in described]
+    if any(name != row[0] for (name, _), row in zip(stripped, described, strict=True)):
+        names = ", ".join(
+            f"{quoted(row[0])} AS {quoted(name)}"
+            for (name, _), row in zip(stripped, described, strict=True)
+        )
+        connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS SELECT {names} FROM {view}")
+    return RawBill(file, Columns(stripped))
+
+
+def _csv(connection: Connection, file: Path, read: Path, dialect: Dialect, how: str) -> RawBill:
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dialect.names)
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM read_csv("
+        f"{_path(read)}, columns={{{columns}}}, {how}, {_READ_CSV})"
+    )
+    cells = [*zip(dialect.names, dialect.header, strict=False)]
+    blank = ", ".join(f"nullif(trim({quoted(name)}), '')" for name in dialect.names)
+    header = " AND ".join(f"coalesce({quoted(name)}, '') = {literal(cell)}" for name, cell in cells)
+    notes = tuple(
+        f"{file.name} has the column {name} more than once: the first counts"
+        for name in dict.fromkeys(dialect.repeated)
+    )
+    kinds = Columns((name, "VARCHAR") for name in dialect.names)
+    return RawBill(
+        file, kinds, True, _CHECKED in how, f"(coalesce({blank}) IS NULL OR {header})", notes=notes
+    )
+
+
+def _path(file: Path) -> str:
+    return literal(str(file).replace("[", "[[]"))
+
+
+def _with_copy(raw: RawBill, copy: Copy) -> RawBill:
+    notes = [*raw.notes]
+    if copy.foreign:
+        notes.append(
+            f"{raw.file.name} is not UTF-8: {copy.foreign} lines were read as Windows-1252"
+        )
+    comments = copy.cut.pop("the line is a comment", None)
+    if comments:
+        notes.append(f"{raw.file.name} has {comments.count} lines of comments: they are left out")
+    aside = [
+        {
+            "place": f"line {', '.join(str(number) for number, _ in one.lines)}"
+            + (" and others" if one.count > len(one.lines) else ""),
+            "reason": reason,
+            "record": " | ".join(text for _, text in one.lines),
+            "records": one.count,
+        }
+        for reason, one in sorted(copy.cut.items())
+    ]
+    frame = pl.DataFrame(aside, schema=SET_ASIDE.schema)
+    return replace(raw, aside=frame, notes=tuple(notes))
