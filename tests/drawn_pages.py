@@ -56,7 +56,7 @@ def reconciliation(case: Case) -> Reconciliation:
     one |= {"files": 2, "rows": 1200, "rows_set_aside": 0, **cost}
     total = {**one, "line": "total", "source": None, "billing_period": None, **lost}
     lines = (one | lost, one | {"source": f"{text} two", "billing_period": "2026-09"}, total)
-    row = {"source": "cost", "file": text, "reason": text, "records": 3}
+    row = {"source": "cost", "file": text, "reason": text, "place": text, "records": 3}
     return Reconciliation(
         rows(tables.RECONCILIATION, *lines),
         rows(tables.REASONS, row | {"BillingCurrency": unit, "BilledCost": -1.5}, row),

@@ -380,6 +380,7 @@ REASONS = Table(
         Column("source", TEXT, "cost: rows of a bill; else the format of the records"),
         Column("file", TEXT, "file"),
         Column("reason", TEXT, "why"),
+        Column("place", TEXT, "where they are, as far as it is known: line 3, 4"),
         Column("records", COUNT, "rows or records"),
         *(c for c in SET_ASIDE.columns if c.name == "BillingCurrency"),
         Column("BilledCost", NUMBER, "of these rows; null: not known", "currency", "FOCUS"),

@@ -129,7 +129,8 @@ def once(place: Place, dollars: float, *said: str) -> IngestReport:
     """The total; every word is said; every row is kept or set aside; a second ingest is idle."""
     report = place.ingest()
     assert place.total == pytest.approx(dollars, abs=0.004)
-    told = "\n".join([*report.messages, *place.aside["reason"]])
+    reasons = open_lake(place.folder).table("files")["reason"].drop_nulls()
+    told = "\n".join([*report.messages, *place.aside["reason"], *reasons])
     for word in said:
         assert word in told, told
     again = place.ingest()

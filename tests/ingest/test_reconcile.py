@@ -180,7 +180,7 @@ def test_a_file_counts_in_the_months_that_its_rows_name_and_once_in_the_total(wo
 def test_what_to_know_of_a_bill_stays_with_it_when_nothing_is_read(workspace: Path) -> None:
     first, again = (ingest(read_workspace(workspace)) for _ in range(2))
     assert (again.read, again.messages) == (0, ())
-    assert "billing/ has no column ChargeCategory" in first.messages[0]
+    assert any("billing/ has no column ChargeCategory" in one for one in first.messages)
     assert reconcile(open_lake(workspace)).notes == first.messages
 
 

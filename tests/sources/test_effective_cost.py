@@ -75,14 +75,14 @@ def test_the_spelling_of_the_columns_changes_nothing(tmp_path: Path, spelling: s
         round(sum(effective for _, effective, _ in RULES), 6),
         round(billed, 6),
     )
-    assert reduced(write(tmp_path, rows, spelling)).notes.is_empty()
+    assert reduced(write(tmp_path, rows, spelling)).odd.is_empty()
 
 
 def test_types_in_small_letters_are_the_same_types(tmp_path: Path) -> None:
     rows = [{**row, "line_item_line_item_type": str(row["line_item_line_item_type"]).upper()} for row, _, _ in RULES]  # fmt: skip
     cube = reduced(write(tmp_path, rows))
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(sum(one for _, one, _ in RULES))
-    assert cube.notes.is_empty()
+    assert cube.odd.is_empty()
 
 
 def test_an_unknown_type_is_named_with_its_rows_and_money(tmp_path: Path) -> None:

@@ -135,9 +135,9 @@ def _details(found: "Reconciliation", more: str) -> Iterator[str]:
     from costwhy.ingest.left_out import MOST, amounts_of
 
     for k, row in enumerate(found.reasons.head(MOST).to_dicts()):
-        money = amounts_of(found.reasons[k])
+        known = ", ".join(filter(None, [amounts_of(found.reasons[k]), row["place"]]))
         reason = f"{row['records']:,} of {row['file']}: {row['reason']}"
-        yield f"set aside: {reason}{money and f' ({money})'}"
+        yield f"set aside: {reason}{known and f' ({known})'}"
     rest = found.reasons[MOST:]
     if rest.height:
         yield f"set aside: {rest['records'].sum():,} more: {more}"

@@ -86,7 +86,7 @@ class Part:
                 folder of costwhy.toml
     of          the delivery to which each file belongs; empty: all to `name`
     deliveries  all of them, also those of which no file is left
-    left_out    names of files that are not read, each with the reason
+    copies      files that have the contents of another one: they are not read
     """
 
     name: str
@@ -95,7 +95,7 @@ class Part:
     digest: str
     of: tuple[str, ...] = ()
     deliveries: tuple[str, ...] = ()
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    copies: tuple[Passed, ...] = ()
 
     @property
     def wanted(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Bills of several files: each row counts once, whatever number of files hold it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -18,22 +18,36 @@ from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.ingest.split import find_shares
 from costwhy.sources.cost import paths
 from costwhy.sources.format import Bill
-from costwhy.sources.reading import fit
+from costwhy.sources.reading import clean, fit
 from costwhy.tables import BY_NAME, SET_ASIDE
+from costwhy.text import one_line
 
 Faults = dict[str, str]  # Names of files that could not be read, with the reason
 OF_BILLS = ("hourly", "daily", "overview", "seen", "files", "set_aside")
-ELSEWHERE = " counted from "
 WHY = {  # of rows that do not count, for `set_aside`
     "same": "the same rows are counted from {}",
     "newer": "replaced by what is newer, counted from {}",
     "unsure": "the same charges, some with other costs, are counted from {}",
 }
-MANY = 3  # Files that are named one by one
 SUMS = ("rows", "BilledCost", "EffectiveCost")
 
 
 # ---------------------------------------------------------------- one part
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a part are read."""
+
+    bill: Bill
+    workspace: Workspace
+    beside: Beside
+
+    def read(self, file: Path, without: pl.Series | None = None) -> Cube:
+        """One file, or what is left of it without some cells. Raises SourceError."""
+        beside = replace(self.beside, without=without)
+        workspace = self.workspace
+        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
 
 
 def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
@@ -61,7 +75,7 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         run.hints += counted.told
         gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
         part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
-    run.hints += [*left_out(source, whole), *(f"{source.path}: {note}" for note in notes)]
+    run.hints += [f"{source.path}: {note}" for note in notes]
     for name in sound:
         own = whole.only(name)
         _deliver(source, own, [kept[file] for file in own.names], run)
@@ -87,29 +101,13 @@ def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Fau
     return cubes, faults
 
 
-@dataclass(frozen=True)
-class Reader:
-    """How the files of a part are read."""
-
-    bill: Bill
-    workspace: Workspace
-    beside: Beside
-
-    def read(self, file: Path, without: pl.Series | None = None) -> Cube:
-        """One file, or what is left of it without some cells. Raises SourceError."""
-        beside = replace(self.beside, without=without)
-        workspace = self.workspace
-        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
-
-
 def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> None:
     """A period is a delivery; where paths name none, each period that the rows name."""
     if not cubes:  # all of its files have the contents of others: nothing of it stays
         run.batch.add(Delivery(part.name, part.digest, {n: BY_NAME[n].empty() for n in OF_BILLS}))
         return
     cube = merge(cubes)
-    other = cube.set_aside.filter(~pl.col("reason").str.contains(ELSEWHERE, literal=True))
-    run.messages += (*cube.notes, *said(other))
+    run.messages += cube.notes
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
     run.hints += [f"{source.path}: {note}" for note in told(cube, run.workspace.currency)]
@@ -188,9 +186,10 @@ def count_once(source: Source, part: Part, cubes: Mapping[str, Cube], reader: Re
                 continue
             gone = cells.height == whole.cells.height
             rest = _emptied(whole) if gone else reader.read(part.files[k], cells["cell"])
-            aside = _aside(cells, PurePosixPath(part.names[k]).name, currency)
+            aside = _aside(cells, clean(PurePosixPath(part.names[k]).name), currency)
             kept[part.names[k]] = replace(rest, set_aside=pl.concat([whole.set_aside, aside]))
-    return Counted(kept, _told(editions, overlaps, currency))
+    unsure = [_unsure(one, editions, currency) for one in overlaps if one.why == "unsure"]
+    return Counted(kept, unsure)
 
 
 def is_emptied(before: Cube, after: Cube) -> bool:
@@ -211,7 +210,7 @@ def _edition(source: Source, part: Part, cubes: Mapping[str, Cube]) -> Edition:
             bits=pl.col("bits").bitwise_or(),
         )
     return Edition(
-        part.names[0],
+        one_line(part.names[0], 200),
         paths.family_of(file, source.root),
         (source.dates.get(file, moment), number),
         paths.is_copy(file),
@@ -234,25 +233,6 @@ def _aside(cells: pl.DataFrame, name: str, currency: str) -> pl.DataFrame:
         .with_columns(source=pl.lit("cost"), file=pl.lit(name), BillingCurrency=pl.lit(currency))
         .to_dicts(),
     )
-
-
-def _told(editions: Sequence[Edition], overlaps: Sequence[Overlap], currency: str) -> list[str]:
-    """Messages: one for each pair that is not certain, one for all others of a winner."""
-    told, certain = list[str](), dict[int, list[Overlap]]()
-    for one in overlaps:
-        if one.why == "unsure":
-            told.append(_unsure(one, editions, currency))
-        else:
-            certain.setdefault(one.winner, []).append(one)
-    for winner, losers in certain.items():
-        names = sorted({editions[one.loser].name for one in losers})
-        rows, cost = _sum(pl.concat([one.cells for one in losers]))
-        what = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-        told.append(
-            f"{what}: {rows:,} rows ({_amount(cost, currency)}) are not counted, "
-            f"{editions[winner].name} has the same or newer ones"
-        )
-    return told
 
 
 def _unsure(one: Overlap, editions: Sequence[Edition], currency: str) -> str:
@@ -288,18 +268,3 @@ def _emptied(cube: Cube) -> Cube:
         odd=cube.odd.clear(),
         cells=no_cells(),
     )
-
-
-# ---------------------------------------------------------------- what is not read
-
-
-def left_out(source: Source, part: Part) -> Iterator[str]:
-    """Messages on the files that are not read."""
-    for name, reason in [*part.left_out.items()][:MANY]:
-        yield f"{name} was not read: {reason}"
-    if len(part.left_out) > MANY:
-        yield f"{source.path}: {len(part.left_out) - MANY} more files have contents of others"
-    old = sorted((one.reason, one.file) for one in source.passed if not one.told)
-    if old:
-        reason, file = old[-1]
-        yield f"{source.path}: {len(old)} files were not read; {file.name}: {reason}"

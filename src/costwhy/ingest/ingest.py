@@ -20,6 +20,7 @@ would be wrong money.
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -71,8 +72,8 @@ def ingest(
             elif source.live:
                 read_live(source, source.live, run)
             else:
-                read_files(source, run)
-                list_unread(source, run)
+                copies = read_files(source, run)
+                list_unread(replace(source, passed=(*source.passed, *copies)), run)
                 run.reached = True
         if run.unreached and not run.reached:
             raise run.unreached[0]

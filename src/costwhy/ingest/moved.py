@@ -10,6 +10,7 @@ import polars as pl
 
 from costwhy.ingest.batch import UNREADABLE, Part, Run, Source
 from costwhy.ingest.cells import LASTING
+from costwhy.ingest.find import name_of
 from costwhy.lake.lake import open_lake
 from costwhy.tables import BY_NAME
 
@@ -19,7 +20,8 @@ _COSTS = ("BilledCost", "EffectiveCost")
 
 def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
     """Those whose files now belong to another delivery go: the layout is read in another way."""
-    here = {name for part in parts for name in (*part.names, *part.left_out)}
+    copies = (name_of(one.file, run.workspace) for part in parts for one in part.copies)
+    here = {name for part in parts for name in part.names}.union(copies)
     now = {name for part in parts for name in part.wanted}
     months = {name[-len("2026-10") :] for name in now}
     gone = [

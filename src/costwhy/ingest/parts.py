@@ -17,6 +17,7 @@ from costwhy.ingest.batch import Part, Source
 from costwhy.ingest.find import name_of
 from costwhy.sources import packed
 from costwhy.sources.cost import paths
+from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import REVISION
 
 Contents = Mapping[Path, bytes]  # The digest of each file, or why it cannot be read
@@ -48,11 +49,11 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
             digest.hexdigest(),
             tuple(delivery for delivery, _ in kept),
             tuple(delivery for delivery, _ in group),
-            {
-                names[file]: f"the same contents as {names[same[file]]}"
+            tuple(
+                Passed(file, packed.bytes_of(file), f"the same contents as {names[same[file]]}")
                 for _, file in every
                 if file in same
-            },
+            ),
         )
 
 

@@ -16,12 +16,13 @@ from costwhy.ingest.bills import Faults, read_bill
 from costwhy.ingest.moved import forget_covered, forget_moved
 from costwhy.ingest.parts import parts_of
 from costwhy.sources.format import Live, Request
+from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import Reading, fit
 from costwhy.tables import SET_ASIDE
 
 
-def read_files(source: Source, run: Run) -> None:
-    """All parts that are new or changed.
+def read_files(source: Source, run: Run) -> tuple[Passed, ...]:
+    """All parts that are new or changed. The answer: files that have the contents of others.
 
     Raises SourceError where no file of a bill could be read, ever; of any other source that is a
     message: a bill alone still has answers.
@@ -59,6 +60,7 @@ def read_files(source: Source, run: Run) -> None:
         if source.format.bill:
             raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
         run.messages.append(f"{problem}, the other sources were. {first}")
+    return tuple(one for part in parts for one in part.copies)
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:

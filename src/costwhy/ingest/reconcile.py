@@ -129,8 +129,12 @@ def find_reasons(lake: Lake) -> pl.DataFrame:
     """Why rows and records were set aside (tables.REASONS)."""
     found = (
         _rows_aside(lake)
-        .group_by("source", "file", "reason", "BillingCurrency")
-        .agg(pl.col("records").sum(), *map(_known_sum, AMOUNTS))
+        .group_by("source", "file", "reason", "BillingCurrency", maintain_order=True)
+        .agg(
+            pl.col("place").drop_nulls().first(),
+            pl.col("records").sum(),
+            *map(_known_sum, AMOUNTS),
+        )
     )
     order = ["records", "file", "reason", "BillingCurrency"]
     return REASONS.fit(found.sort(order, descending=[True, False, False, False]))
