@@ -155,7 +155,10 @@ def workspace(tmp_path: Path) -> Path:
     )
     row = '2026-{0}-01T00:00:00Z,,2026-{0}-01T00:00:00Z,USD,1.5,1.5,S3,"{{}}"'.format
     broken = "?,,2026-10-01T00:00:00Z,USD,7,7,S3,"
-    for name, rows in {"a": [row("09")], "b": [row("09"), row("10"), broken, broken]}.items():
+    for name, rows in {
+        "a": [row("09").replace("S3", "EC2")],
+        "b": [row("09"), row("10"), broken, broken],
+    }.items():
         (tmp_path / "billing" / f"{name}.csv").write_text("\n".join([HEAD, *rows, ""]))
     return tmp_path
 

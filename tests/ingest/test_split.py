@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from costwhy.config import Mapping, read_workspace
 from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.cells import Beside
 from costwhy.ingest.cube import Cube, merge
 from costwhy.ingest.ingest import ingest
 from costwhy.ingest.split import find_shares
@@ -53,7 +54,9 @@ def reduced(
         for k, rows in enumerate(files)
     ]
     shares, notes = find_shares(paths, bill, "USD", tmp_path)
-    return merge([reduce_file(path, bill, Mapping(), "USD", shares) for path in paths]), notes
+    return merge(
+        [reduce_file(path, bill, Mapping(), "USD", Beside(shares)) for path in paths]
+    ), notes
 
 
 def by_resource(cube: Cube) -> dict[str, float]:

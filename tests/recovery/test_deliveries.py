@@ -431,12 +431,13 @@ def test_a_wrong_source_is_one_error_that_names_the_key_and_nothing_is_written(t
     assert not (tmp_path / "lake").exists()
 
 
-def test_period_folders_beside_loose_files_are_refused_rather_than_mixed(tmp_path):
+def test_period_folders_beside_loose_files_are_read_together(tmp_path):
     workspace(tmp_path)
     period(tmp_path, "2026-10", 10.0)
-    bill(tmp_path / "billing/loose.csv", "2026-10", 1.0)
-    with pytest.raises(ConfigError, match="its own"):
-        run(tmp_path)
+    run(tmp_path)
+    bill(tmp_path / "billing/loose.csv", "2026-11", 1.0)
+    run(tmp_path)
+    assert by_delivery(tmp_path) == {"focus:billing:2026-10": 10.0, "focus:billing:2026-11": 1.0}
 
 
 def test_a_lake_in_another_currency_is_refused(tmp_path):

@@ -68,9 +68,11 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def bill(*costs: float, month: str = "2026-10") -> bytes:
+    """One row for each cost that is not 0, by the hour."""
     rows = [
         f"{month}-01T{n:02}:00:00Z,,{month}-01T00:00:00Z,USD,{cost},{cost},Amazon S3"
         for n, cost in enumerate(costs)
+        if cost
     ]
     return "\n".join([HEAD, *rows, ""]).encode()
 

@@ -1,8 +1,8 @@
 """One ingest (`Run`): what it reads (`Source`, `Part`), and what is new (`Delivery`, `Batch`)."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -54,8 +54,9 @@ class Source:
     """One entry of costwhy.toml, with its files or its API.
 
     key    where it stands: `cost[0]`
-    root   the path on this machine: of an address, where its mirror is
+    root   the folder on this machine: of an address, where its mirror is
     passed files that are not read
+    dates  of files, where a manifest says when they were delivered
     fault  it could not be reached
     """
 
@@ -66,6 +67,7 @@ class Source:
     files: tuple[Path, ...] = ()
     passed: tuple[Passed, ...] = ()
     root: Path = Path()
+    dates: Mapping[Path, str] = field(default_factory=dict)
     live: Live | None = None
     fault: UnreachableError | None = None
     notes: tuple[str, ...] = ()
@@ -80,14 +82,41 @@ class Source:
 class Part:
     """Files that are read together under one digest.
 
-    names: of the files, as the lake has them: their addresses on S3, or their paths from the folder
-    of costwhy.toml
+    names       of the files, as the lake has them: their addresses on S3, or their paths from the
+                folder of costwhy.toml
+    of          the delivery to which each file belongs; empty: all to `name`
+    deliveries  all of them, also those of which no file is left
+    copies      files that have the contents of another one: they are not read
     """
 
     name: str
     files: tuple[Path, ...]
     names: tuple[str, ...]
     digest: str
+    of: tuple[str, ...] = ()
+    deliveries: tuple[str, ...] = ()
+    copies: tuple[Passed, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The deliveries that the lake has after it was read."""
+        return self.deliveries or (self.name,)
+
+    def only(self, delivery: str) -> "Part":
+        """What of it belongs to one delivery."""
+        if not self.of:
+            return self
+        own = self.at([k for k, name in enumerate(self.of) if name == delivery])
+        return replace(own, name=delivery, of=(), deliveries=())
+
+    def at(self, places: Sequence[int]) -> "Part":
+        """The files at these places."""
+        return replace(
+            self,
+            files=tuple(self.files[k] for k in places),
+            names=tuple(self.names[k] for k in places),
+            of=tuple(self.of[k] for k in places),
+        )
 
 
 @dataclass(frozen=True)
@@ -163,6 +192,7 @@ class Run:
     """One ingest, and what happened so far.
 
     known       the deliveries that the lake has, with their digests
+    places      the files of each of them
     unreadable  files that could not be read before, and still cannot
     hints       messages of what is no fault; each is shown once, after the others
     """
@@ -182,10 +212,11 @@ class Run:
     totals: list[pl.DataFrame] = field(default_factory=list)
     unreached: list[UnreachableError] = field(default_factory=list)
     reached: bool = False
+    places: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def tell(self, name: str, more: int) -> None:
         """What is being read, and how many further files are done."""
-        self.done += more
+        self.done = min(self.done + more, self.total)  # a file may be read again
         self.progress(name, self.done, self.total)
 
     def miss(self, key: str, error: UnreachableError) -> None:

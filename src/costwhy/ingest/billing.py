@@ -21,6 +21,7 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
+from costwhy.ingest.cells import ALONE, Beside, cell_of, cells_of, leave_out, no_cells
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.ingest.raw_bill import Connection, RawBill, Tags, explained, open_raw
 from costwhy.lake.charges import LONGEST, spread
@@ -48,11 +49,11 @@ class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another 
 
 
 def reduce_file(
-    file: Path, bill: Bill, mapping: Mapping, currency: str, shares: Path | None = None
+    file: Path, bill: Bill, mapping: Mapping, currency: str, beside: Beside = ALONE
 ) -> Cube:
     """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
-    shares: how the cost of instances is split among what ran on them (`split.find_shares`)
+    beside: what the other files of its part have to do with it
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
     """
@@ -71,7 +72,7 @@ def reduce_file(
         fault: Exception | None = None
         for raw in open_raw(connection, file, bill, Path(spool)):
             try:
-                return _reduce(connection, raw, bill, tags, shares, currency)
+                return _reduce(connection, raw, bill, tags, beside, currency)
             except (duckdb.Error, _Unread) as error:
                 fault = error
         raise fault if isinstance(fault, duckdb.Error) else duckdb.InvalidInputException(str(fault))
@@ -100,14 +101,14 @@ def _split(expr: MappingType[str, str]) -> dict[str, str]:
 
 
 def _reduce(
-    connection: Connection, raw: RawBill, bill: Bill, tags: Tags, shares: Path | None, currency: str
+    connection: Connection, raw: RawBill, bill: Bill, tags: Tags, beside: Beside, currency: str
 ) -> Cube:
     def expressions(columns: Columns) -> MappingType[str, str]:
         expr = bill.expressions(columns, tags, partial(asked, connection))
         return _split(expr) if shares else expr
 
     columns = Columns(raw.kinds)
-    shares = shares if bill.splits and bill.splits(columns) else None
+    shares = beside.shares if bill.splits and bill.splits(columns) else None
     if shares:
         _join_shares(connection, bill.expressions(columns, {}, partial(asked, connection)), shares)
     expr = expressions(columns)
@@ -117,9 +118,17 @@ def _reduce(
         expr = expressions(columns)
         control = _control(connection, raw, columns, expr, currency)
     _refuse_no_currency(control, raw.file, currency)
+    cells, reason = no_cells(), reason_aside(expr, currency, raw.empty)
+    if beside.without is not None:
+        leave_out(connection, reason, cell_of(expr, beside.compared), beside.without)
+        control = _control(connection, raw, columns, expr, currency)
+    elif beside.compared:
+        query = cells_of(expr, columns, beside.compared, _length(expr))
+        cells = _rows(connection, f"{query} WHERE {reason} IS NULL GROUP BY ALL")
     cube = _star(connection, raw, expr, control, currency)
     return replace(
         cube,
+        cells=cells,
         lacking=bill.lacking(raw.kinds),
         notes=(*raw.notes, *_unreadable(connection, raw, columns, control)),
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from costwhy import tables
+from costwhy.ingest.cells import no_cells
 from costwhy.lake.charges import spread
 from costwhy.text import money, one_line
 
@@ -23,6 +24,7 @@ class Cube:
     """Billing files, reduced. Frames are the lake's tables without `delivery`.
 
     totals   billing_period and the cost columns
+    cells    fingerprints of its rows (`cells.py`); empty where it is not compared
     lacking  columns that the file lacks, and what that costs
     odd      what is odd about how rows count (note), with their number (n) and BilledCost
     notes    what whoever runs ingest should know of the files
@@ -34,6 +36,7 @@ class Cube:
     set_aside: pl.DataFrame
     totals: pl.DataFrame
     lacking: tuple[str, ...] = ()
+    cells: pl.DataFrame = field(default_factory=no_cells)
     odd: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ODD))
     notes: tuple[str, ...] = ()
 

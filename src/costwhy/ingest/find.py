@@ -1,22 +1,17 @@
-"""Every source of a workspace with its files or its API, and the parts in which files are read."""
+"""Every source of a workspace with its files or its API."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
 from dataclasses import replace
-from itertools import takewhile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import msgspec
-
-from costwhy.config import Mapping, Workspace
+from costwhy.config import Workspace
 from costwhy.errors import ConfigError, InputError, SourceError, UnreachableError
-from costwhy.ingest.batch import Part, Progress, Source
-from costwhy.sources import inventory, packed, s3_mirror
-from costwhy.sources.cost import exports
-from costwhy.sources.files import Files
+from costwhy.ingest.batch import Progress, Source
+from costwhy.sources import inventory, s3_mirror
+from costwhy.sources.files import Files, root_of
 from costwhy.sources.inventory import Passed
-from costwhy.sources.reading import REVISION
 from costwhy.sources.registry import format_of
 
 
@@ -75,7 +70,8 @@ def _with_files(
             )
         found = inventory.find(path, folder, files, _lake_of(workspace))
         passed = (*source.passed, *found.passed)
-        return replace(source, files=found.files, passed=passed, root=folder / path)
+        root = root_of(folder / path)
+        return replace(source, files=found.files, passed=passed, dates=found.dates, root=root)
     except UnreachableError as error:
         return replace(source, fault=error)
     except SourceError as error:
@@ -126,70 +122,8 @@ def _refuse_twice(sources: Sequence[Source]) -> None:
                 )
 
 
-# ---------------------------------------------------------------- the parts of a source
-
-
-def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
-    """The parts of a source, in a fixed order.
-
-    The digest is over names and contents, and over what else decides how they are read: the tags
-    for some formats. Whom to ask for owners (`mapping.owners`) never does.
-    """
-    tags = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)
-    salt = repr((REVISION, source.name_of_format, tags if source.format.reads_tags else None))
-    for name, files in sorted(_groups(source, workspace).items()):
-        names, digest = [], hashlib.sha256(salt.encode())
-        for file in files:
-            names.append(name_of(file, workspace))
-            digest.update(b"\0" + names[-1].encode("utf-8", "surrogateescape") + b"\0")
-            try:
-                digest.update(packed.digest_of(file))
-            except OSError as error:  # its reader will say so
-                digest.update(str(error).encode())
-        yield Part(name, files, tuple(names), digest.hexdigest())
-
-
 def name_of(file: Path, workspace: Workspace) -> str:
     """A file as the lake names it: its address on S3, or its path from costwhy.toml's folder."""
     if file.is_relative_to(workspace.folder):
         file = file.relative_to(workspace.folder)
     return s3_mirror.address_of(file) or file.as_posix()
-
-
-def _groups(source: Source, workspace: Workspace) -> dict[str, tuple[Path, ...]]:
-    if source.format.section == "changes":
-        return {
-            f"{source.name_of_format}:{name_of(file, workspace)}": (file,) for file in source.files
-        }
-    if source.format.section != "cost":
-        return {source.name: source.files}
-    groups: dict[str, list[Path]] = {}
-    for file in source.files:
-        groups.setdefault(_period_name(source, file), []).append(file)
-    if source.name in groups and len(groups) > 1:
-        raise ConfigError(
-            f"`{source.key}.path` has folders of billing periods and, outside of them, files",
-            found=str(groups[source.name][0]),
-            fix="give each of the two its own [[cost]] entry",
-        )
-    return {name: tuple(sorted(files)) for name, files in groups.items()}
-
-
-def _period_name(source: Source, file: Path) -> str:
-    """focus:billing:2026-10; focus:billing:EXPORT/2026-10 where the folder has several exports."""
-    above, slash, last = exports.period_of(file).rpartition("/")
-    if not last:
-        return source.name
-    month = last.removeprefix("BILLING_PERIOD=") if "=" in last else f"{last[:4]}-{last[4:6]}"
-    # the folders before the first wildcard, named as `exports.period_of` names them
-    fixed = takewhile(
-        lambda part: not any(mark in part for mark in "*?[") and not exports.PERIOD.fullmatch(part),
-        source.root.parts,
-    )
-    root, export = (
-        PurePosixPath(path.replace("//", "/"))
-        for path in ("/".join(p for p in fixed if p not in {"data", "metadata"}), above)
-    )
-    below = slash and export.is_relative_to(root) and export != root
-    inside = f"{export.relative_to(root).as_posix()}/" if below else ""
-    return f"{source.name}:{inside}{month}"

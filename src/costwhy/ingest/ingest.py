@@ -20,6 +20,7 @@ would be wrong money.
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -33,6 +34,7 @@ from costwhy.ingest.batch import UNREAD, UNREADABLE, Batch, IngestReport, Progre
 from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
 from costwhy.ingest.read import read_files, read_live
+from costwhy.ingest.twice import find_twice
 from costwhy.ingest.unread import list_unread
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
@@ -53,13 +55,15 @@ def ingest(
     """
     with packed.kept(), tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
         sources = find_sources(workspace, progress)
+        known, places = _known(workspace)
         run = Run(
             workspace,
-            _known(workspace),
+            known,
             now or datetime.now(UTC),
             Batch(Path(spool)),
             progress or (lambda _name, _done, _total: None),
             sum(len(source.files) for source in sources),
+            places=places,
         )
         for source in sources:
             run.messages += source.notes
@@ -68,8 +72,8 @@ def ingest(
             elif source.live:
                 read_live(source, source.live, run)
             else:
-                read_files(source, run)
-                list_unread(source, run)
+                copies = read_files(source, run)
+                list_unread(replace(source, passed=(*source.passed, *copies)), run)
                 run.reached = True
         if run.unreached and not run.reached:
             raise run.unreached[0]
@@ -77,9 +81,10 @@ def ingest(
         return _write(sources, run)
 
 
-def _known(workspace: Workspace) -> dict[str, str]:
+def _known(workspace: Workspace) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The deliveries of the lake: their digests, and their files."""
     if not has_lake(workspace.lake_path):
-        return {}
+        return {}, {}
     lake = open_lake(workspace.lake_path)
     if lake.currency != workspace.currency:
         raise ConfigError(
@@ -87,7 +92,8 @@ def _known(workspace: Workspace) -> dict[str, str]:
             found=lake.place,
             fix="give the workspace another lake, or its former currency",
         )
-    return dict(lake.table("deliveries").select("delivery", "digest").iter_rows())
+    known = lake.table("deliveries").select("delivery", "digest", "files").rows()
+    return {name: digest for name, digest, _ in known}, {name: files for name, _, files in known}
 
 
 # ---------------------------------------------------------------- written at once
@@ -145,6 +151,8 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
     version = write(
         workspace.lake_path, SnapshotInfo(workspace.name, workspace.currency, config), changes
     )
+    bills = {one.key: one.name for one in sources if one.format.bill}
+    twice = find_twice(open_lake(workspace.lake_path, version), bills)
     totals = (
         pl.concat(
             [
@@ -165,7 +173,7 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
         rows=int(new["rows"].sum()),
         rows_set_aside=int(new["rows_set_aside"].sum()) + run.unreadable,
         totals=totals.sort("billing_period"),
-        messages=(*run.messages, *dict.fromkeys(run.hints)),
+        messages=(*run.messages, *dict.fromkeys([*run.hints, *twice])),
     )
 
 

@@ -11,28 +11,29 @@ import polars as pl
 
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.ingest import unread
-from costwhy.ingest.aside import said
 from costwhy.ingest.batch import TABLES, UNREADABLE, Delivery, Part, Run, Source
-from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
-from costwhy.ingest.find import parts_of
-from costwhy.ingest.split import find_shares
-from costwhy.sources.format import Bill, Live, Request
+from costwhy.ingest.bills import Faults, read_bill
+from costwhy.ingest.moved import forget_covered, forget_moved
+from costwhy.ingest.parts import parts_of
+from costwhy.sources.format import Live, Request
+from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import Reading, fit
 from costwhy.tables import SET_ASIDE
 
-Faults = dict[str, str]  # Names of files that could not be read, with the reason
 
-
-def read_files(source: Source, run: Run) -> None:
-    """All parts that are new or changed.
+def read_files(source: Source, run: Run) -> tuple[Passed, ...]:
+    """All parts that are new or changed. The answer: files that have the contents of others.
 
     Raises SourceError where no file of a bill could be read, ever; of any other source that is a
     message: a bill alone still has answers.
     """
     any_sound, faults = False, Faults()
-    for part in parts_of(source, run.workspace):
-        if run.known.get(part.name) == part.digest or part.name in run.batch.records:
+    parts = [*parts_of(source, run.workspace)]
+    forget_moved(source, parts, run)
+    for part in parts:
+        if all(
+            run.known.get(name) == part.digest or name in run.batch.records for name in part.wanted
+        ):
             run.skipped += len(part.files)
             run.tell(source.path, len(part.files))
             any_sound = True
@@ -42,11 +43,15 @@ def read_files(source: Source, run: Run) -> None:
         run.batch.note(part.name, [*run.messages[said[0] :], *run.hints[said[1] :]])
         run.read += len(part.files)
         faults |= found
-        any_sound |= not found
-        if found:
-            _keep_former(source, part, found, run)
-        elif part.name + UNREADABLE in run.known:  # it can be read now
-            run.batch.forget([part.name + UNREADABLE], ("set_aside", "files", "deliveries"))
+        any_sound |= not found or any(name in run.batch.records for name in part.wanted)
+        for name in part.wanted:
+            own = part.only(name)
+            bad = {file: reason for file, reason in found.items() if file in own.names}
+            if bad:
+                _keep_former(source, own, bad, run)
+            elif name + UNREADABLE in run.known:  # it can be read now
+                run.batch.forget([name + UNREADABLE], ("set_aside", "files", "deliveries"))
+    forget_covered(source, parts, run)
     nothing_known = len(faults) == len(source.files) or not run.has(source.name)
     if faults and not any_sound and nothing_known:
         name, reason = next(iter(faults.items()))
@@ -55,6 +60,7 @@ def read_files(source: Source, run: Run) -> None:
         if source.format.bill:
             raise SourceError(problem, found=first, fix="do what it says; the lake is as before")
         run.messages.append(f"{problem}, the other sources were. {first}")
+    return tuple(one for part in parts for one in part.copies)
 
 
 def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
@@ -87,60 +93,8 @@ def _keep_former(source: Source, part: Part, faults: Faults, run: Run) -> None:
 def _read_part(source: Source, part: Part, run: Run) -> Faults:
     form = source.format
     if form.bill:
-        return _read_bill(source, form.bill, part, run)
+        return read_bill(source, form.bill, part, run)
     return _read_records(source, form.read, part, run) if form.read else {}
-
-
-def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
-    """A period is a delivery; where paths name none, each period that the rows name."""
-    cubes, faults, workspace = list[Cube](), Faults(), run.workspace
-    shares, notes = find_shares(part.files, bill, workspace.currency, run.batch.spool)
-    for file, name in zip(part.files, part.names, strict=True):
-        try:
-            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
-        except SourceError as error:
-            faults[name] = ". ".join(
-                part
-                for part in (error.problem, error.found, error.fix and f"To do: {error.fix}")
-                if part
-            )
-        run.tell(file.name, 1)
-    if faults:
-        return faults
-    cube = merge(cubes)
-    if cube.hourly.is_empty() and cube.set_aside.height:
-        found = "; ".join((*said(cube.set_aside), *cube.notes))
-        return dict.fromkeys(part.names, f"no row could be read: {found}")
-    run.messages += cube.notes
-    run.batch.series.append(cube.series)
-    run.totals.append(cube.totals)
-    run.hints += [f"{source.path}: {note}" for note in (*notes, *told(cube, workspace.currency))]
-    if cube.lacking:
-        run.hints.append(f"{source.path} has no column {', no '.join(cube.lacking)}")
-    frames = {"set_aside": cube.set_aside, "files": unread.of_bill(source, part, cubes)}
-    whole = Delivery(part.name, part.digest, frames, part.names)
-    if part.name != source.name:
-        run.batch.add(_with_money(whole, cube))
-        return {}
-    run.batch.add(whole)
-    for month in cube.totals["billing_period"].sort():
-        files = tuple(
-            name
-            for name, own in zip(part.names, cubes, strict=True)
-            if month in own.totals["billing_period"]
-        )
-        one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
-        run.batch.add(_with_money(one, of_period(cube, month)))
-    return {}
-
-
-def _with_money(delivery: Delivery, cube: Cube) -> Delivery:
-    return replace(
-        delivery,
-        tables={**delivery.tables, **cube.facts},
-        rows=int(cube.hourly["rows"].sum()),
-        costs=cube.totals.select(pl.col(COSTS).sum()).row(0, named=True),
-    )
 
 
 def _read_records(source: Source, read: Callable[..., Reading], part: Part, run: Run) -> Faults:

@@ -1,8 +1,9 @@
 """Which files belong to a format: by their names, and by the columns of a table."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from costwhy.sources.packed import ARCHIVES, PACKINGS
@@ -61,12 +62,25 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """Which of the files that were found are to be read.
+
+    left_out  the others, each with the reason
+    dates     when a file was delivered, where a manifest says so: ISO 8601, UTC
+    """
+
+    files: tuple[Path, ...]
+    left_out: Mapping[Path, str] = field(default_factory=dict)
+    dates: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Files:
     """Which files belong to a format.
 
     endings   of their names, in small letters and without that of a packing
     never     parts of a path that make it none of them
-    choose    the ones to read, of those that were found; null: all
+    choose    of the files that were found below a root those to read; null: all
     inside    what is read whatever its ending: table, json; empty: the name decides
     looks     further endings of files that are looked into
     columns   by which its tables are known; null: by their endings alone
@@ -77,7 +91,7 @@ class Files:
 
     endings: tuple[str, ...]
     never: tuple[str, ...] = ()
-    choose: Callable[[Sequence[Path]], Sequence[Path]] | None = None
+    choose: Callable[[Sequence[Path], Path], Choice] | None = None
     inside: tuple[str, ...] = ()
     looks: tuple[str, ...] = ()
     columns: Columns | None = None
@@ -134,3 +148,10 @@ def bare(name: str) -> str:
     while plain.endswith(PACKINGS):
         plain = plain.rpartition(".")[0]
     return plain
+
+
+def root_of(place: Path) -> Path:
+    """The folder of a source; of a glob the folders before the first wildcard."""
+    if place.is_dir():
+        return place
+    return Path(*takewhile(lambda part: not any(mark in part for mark in "*?["), place.parts))

@@ -5,8 +5,8 @@ A name says what is worth a look (`Files.is_named`; on S3, what is fetched), the
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from costwhy.errors import SourceError
 from costwhy.sources import packed
-from costwhy.sources.files import KIND, Columns, Files
+from costwhy.sources.files import KIND, Choice, Columns, Files, root_of
 from costwhy.sources.packed import Content
 from costwhy.text import one_line
 
@@ -44,10 +44,14 @@ class Passed:
 
 @dataclass(frozen=True)
 class Found:
-    """The files of a source, in order of name: those to read, and those that are not read."""
+    """The files of a source, in order of name: those to read, and those that are not read.
+
+    dates: of files, where a manifest says when they were delivered
+    """
 
     files: tuple[Path, ...]
     passed: tuple[Passed, ...] = ()
+    dates: Mapping[Path, str] = field(default_factory=dict)
 
 
 def find(path: str, folder: Path, files: Files, aside: Sequence[Path] = ()) -> Found:
@@ -129,16 +133,17 @@ def _sorted_out(names: Sequence[Path], place: Path, files: Files) -> Found:
     data = [file for file in read if not files.is_manifest(file.name)]
     if not data:  # today's error of the reader says which column is missing
         read, other = [*read, *(one.file for one in other)], []
-    chosen = tuple(files.choose(sorted(read)) if files.choose else sorted(read))
-    kept = set(chosen)
+    chosen = (
+        files.choose(sorted(read), root_of(place)) if files.choose else Choice((*sorted(read),))
+    )
+    kept, why = {*chosen.files}, "another delivery of the same period counts"
     old = [
-        Passed(
-            file, packed.bytes_of(file), "another delivery of the same period counts", told=False
-        )
+        Passed(file, packed.bytes_of(file), chosen.left_out.get(file, why), told=False)
         for file in read
         if file not in kept and not files.is_manifest(file.name)
     ]
-    return Found(chosen, tuple(sorted([*passed, *other, *old], key=lambda one: one.file)))
+    every = sorted([*passed, *other, *old], key=lambda one: one.file)
+    return Found(chosen.files, tuple(every), chosen.dates)
 
 
 def _looked_at(names: Sequence[Path], place: Path, files: Files) -> Iterator[tuple[Content, str]]:

@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 from costwhy.errors import SourceError, UnreachableError
 from costwhy.remote import aws
 from costwhy.sources.cost import exports
-from costwhy.sources.cost.exports import MANIFEST
+from costwhy.sources.cost.manifests import is_manifest
 from costwhy.sources.s3_listing import (
     ROOT,
     SCHEME,
@@ -132,12 +132,12 @@ class _Transfer:
         """Manifests first, for they name the others; then what vanished goes; then the rest."""
         storable = self._storable(objects)
         known, self.total = self._index(), len(storable)
-        manifests = [one for one in storable if one.key.endswith(MANIFEST)]
+        manifests = [one for one in storable if is_manifest(one.key)]
         self._fetch_all(manifests, known)
         useful = self._newest(storable, manifests)
         self.total = len(useful)
         removed = self._remove({self._path(one.key) for one in useful})
-        self._fetch_all([one for one in useful if not one.key.endswith(MANIFEST)], known)
+        self._fetch_all([one for one in useful if not is_manifest(one.key)], known)
         self._compact([one for one in useful if self._path(one.key).is_file()])
         return Mirror(self.fetched, self.kept, removed, self.received, tuple(sorted(self.refused)))
 
@@ -161,12 +161,12 @@ class _Transfer:
         """Of billing exports the newest delivery of each period; of other files all."""
         if not manifests:
             return objects
-        by_path = {self._path(o.key): o for o in objects if not o.key.endswith(MANIFEST)}
+        by_path = {self._path(o.key): o for o in objects if not is_manifest(o.key)}
         wanted = exports.newest(
             by_path,
             [self._path(one.key) for one in manifests],
-            lambda path: by_path[path].modified.timestamp(),
-        )
+            self.folder / ROOT / self.bucket,
+        ).files
         return [*manifests, *(by_path[path] for path in wanted if path in by_path)]
 
     def _fetch_all(self, objects: list[S3Object], known: dict[str, S3Object]) -> None:
@@ -207,7 +207,6 @@ class _Transfer:
         except OSError as error:
             raise aws.unreachable(f"{address} could not be stored", error) from None
         path.parent.mkdir(parents=True, exist_ok=True)
-        # the newest of several deliveries is found by its time
         os.utime(partial, (one.modified.timestamp(), one.modified.timestamp()))
         partial.replace(path)
         with self._guard, (self.folder / "index.jsonl").open("ab") as index:

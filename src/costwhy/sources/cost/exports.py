@@ -1,119 +1,142 @@
-"""Which billing files are to be read: only those of the newest delivery of each period.
+"""Which billing files are to be read: of each export and period only those of the newest run.
 
-AWS Data Exports write `data/BILLING_PERIOD=2026-10/...` (overwritten, or an execution's own folder
-below it) and a `metadata/BILLING_PERIOD=2026-10/NAME-Manifest.json` that lists the files of the
-newest delivery. Legacy Cost and Usage Reports write `20261001-20261101/[ASSEMBLY/]NAME-1.csv.gz`
-and a `NAME-Manifest.json` beside it. Files of any other layout are parts of one whole.
+AWS Data Exports write `data/BILLING_PERIOD=2026-10/...` (overwritten, or a run's own folder below
+it) and `metadata/BILLING_PERIOD=2026-10/NAME-Manifest.json`, which lists the files of the newest
+run. Legacy Cost and Usage Reports write `20261001-20261101/[ASSEMBLY/]NAME-1.csv.gz` and a manifest
+beside it, Azure `EXPORT/20261001-20261031/[202610020400/]RUN/part_0_0001.csv` with `manifest.json`.
+
+A manifest of the period says which run counts; else the time of day in the manifest or the folder
+of each run. What has no time, or a date alone (it may be the day of the rows), is read: its rows
+decide (`ingest/overlap.py`). Times of modification never do.
 """
 
-import json
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
-from costwhy.errors import SourceError
-from costwhy.sources.files import TABLE_ENDINGS, Columns, Files
+from costwhy.sources.cost.manifests import Manifest, is_manifest, read_manifest
+from costwhy.sources.cost.paths import export_of, find_period, run_of, stamp_of, stamp_of_text
+from costwhy.sources.files import TABLE_ENDINGS, Choice, Columns, Files
 from costwhy.sources.format import Format
-from costwhy.sources.packed import split
-from costwhy.sources.records import read_bytes
 
 ENDINGS = (".parquet", ".csv")
-MANIFEST = "-Manifest.json"
-PERIOD = re.compile(r"(BILLING_PERIOD=\d{4}-\d{2}|\d{8}-\d{8})")
+Group = tuple[object, ...]  # An export and a period
 
 
-def choose(found: Sequence[Path]) -> tuple[Path, ...]:
+def choose(found: Sequence[Path], root: Path) -> Choice:
     """Of the files of a source those that are to be read; manifests among them say which."""
     return newest(
         [f for f in found if not ("manifest" in f.name.lower() and f.suffix.lower() == ".json")],
-        [f for f in found if f.name.endswith(MANIFEST)],
+        [f for f in found if is_manifest(f.name)],
+        root,
     )
 
 
-def _modified(file: Path) -> float:
-    return split(file)[0].stat().st_mtime
-
-
-def newest(
-    files: Iterable[Path],
-    manifests: Iterable[Path],
-    modified: Callable[[Path], float] = _modified,
-) -> tuple[Path, ...]:
-    """The files of the newest delivery of each period, as its manifest names them.
+def newest(files: Iterable[Path], manifests: Iterable[Path], root: Path) -> Choice:
+    """The files of the newest run of each export and period; the others with the reason.
 
     Files that a manifest names and that are not here are in the answer too: they cannot be read, so
     the period stays as it was. Half a period would be wrong money. Only manifests are read.
 
-    modified: when a file was written, in seconds
+    root: of the source; what is above it says nothing of runs
     """
-    listed = _by_period(manifests)
-    periods: dict[str, list[Path]] = {}
+    listed = [one for one in map(read_manifest, sorted(manifests)) if one]
+    beside = {one.path.parent: one for one in listed}
+    groups: dict[Group, list[Path]] = {}
     for file in files:
-        periods.setdefault(period_of(file), []).append(file)
-    return tuple(
-        sorted(
-            file
-            for period, group in periods.items()
-            for file in _of_period(group, listed.get(period), modified)
-        )
+        groups.setdefault(_group_of(file, root, beside.get(file.parent)), []).append(file)
+    return _joined(
+        _of_period(group, [m for m in listed if _group_of(m.path, root, m) == key], root)
+        if key
+        else Choice(tuple(group))
+        for key, group in groups.items()
     )
 
 
-def _by_period(manifests: Iterable[Path]) -> dict[str, frozenset[str]]:
-    """The files that the manifest of each period names; nothing where it cannot be read.
-
-    The last one counts, and one beside the period's folder before those of executions.
-    """
-    found: dict[str, frozenset[str]] = {}
-    for manifest in sorted(manifests, key=lambda m: (-len(m.parts), _modified(m), str(m))):
-        with suppress(OSError, ValueError, AttributeError, SourceError):
-            content = json.loads(read_bytes(manifest))
-            keys = {
-                str(name).removeprefix("s3://").split("/", 1)[-1]
-                for name in (content.get("dataFiles") or content.get("reportKeys") or [])
-            }
-            if keys and period_of(manifest):
-                found[period_of(manifest)] = frozenset(keys)
-    return found
-
-
-def period_of(file: Path) -> str:
-    """The folder of the billing period, by its name below the export; empty for other layouts."""
-    parts = [k for k, part in enumerate(file.parts) if PERIOD.fullmatch(part)]
-    above = file.parts[: parts[-1] + 1] if parts else ()
-    return "/".join(part for part in above if part not in {"data", "metadata"})
-
-
-def _of_period(
-    group: list[Path], names: frozenset[str] | None, modified: Callable[[Path], float]
-) -> list[Path]:
-    if names is not None:
-        named = {file: name for name in names for file in group if _is_of(file, name)}
-        if named:
-            return [*named, *_missing(named, names)]
-    executions = {f.parent for f in group if not PERIOD.fullmatch(f.parent.name)}
-    if not period_of(group[0]) or len(executions) < 2:
-        return group
-    last = max(executions, key=lambda e: (max(modified(f) for f in group if f.parent == e), e.name))
-    return [f for f in group if f.parent == last]
-
-
-def _is_of(file: Path, name: str) -> bool:
-    """Whether a file, or the archive that it is a member of, is the one that a manifest names."""
-    return any(
-        one.as_posix().endswith(name) or name.endswith("/".join(one.parts[-3:]))
-        for one in {file, split(file)[0]}
+def _joined(choices: Iterable[Choice]) -> Choice:
+    kept = [*choices]
+    return Choice(
+        tuple(sorted(file for one in kept for file in one.files)),
+        {file: reason for one in kept for file, reason in one.left_out.items()},
+        {file: date for one in kept for file, date in one.dates.items()},
     )
 
 
-def _missing(named: Mapping[Path, str], names: frozenset[str]) -> Iterator[Path]:
-    """Where the other files of a manifest would be: beside those that are here."""
-    folders = {name.rpartition("/")[0]: split(file)[0].parent for file, name in named.items()}
-    for name in sorted(names - set(named.values())):
-        folder, _, last = name.rpartition("/")
-        yield folders.get(folder, next(iter(folders.values()))) / last
+def _group_of(file: Path, root: Path, manifest: Manifest | None) -> Group:
+    """The export and the period, by the path, or by the names in the manifest beside the file."""
+    named = Path(manifest.names[0]) if manifest else Path()
+    for path in (file, named):
+        if period := find_period(path, root if path == file else Path()):
+            return (export_of(path, period), period.first, period.last)
+    return ()
+
+
+def _of_period(group: Sequence[Path], manifests: Sequence[Manifest], root: Path) -> Choice:
+    for one in sorted(
+        manifests, key=lambda m: (m.time, _stamp(m.path, root), m.path), reverse=True
+    ):
+        if not _run(one.path, root) and (found := _by_manifest(group, one)):
+            return found
+    runs: dict[tuple[str, ...], list[Path]] = {}
+    for file in group:
+        runs.setdefault(_run(file, root), []).append(file)
+    series: dict[Group, list[Choice]] = {}
+    for run, files in runs.items():
+        own = [m for m in manifests if _run(m.path, root) == run]
+        above = (*takewhile(lambda part: not stamp_of_text(part)[0], run),)
+        export = next((m.export for m in own), "")
+        series.setdefault((export, above[: len(run) - 1]), []).append(_of_run(files, own, root))
+    return _joined([_newest_run(one) for one in series.values()])
+
+
+def _run(path: Path, root: Path) -> tuple[str, ...]:
+    """The folders of the run; without a period in the path its own folder."""
+    period = find_period(path, root)
+    return run_of(path, period) if period else path.parts[:-1]
+
+
+def _stamp(file: Path, root: Path) -> str:
+    return stamp_of(file, root)[0]
+
+
+def _by_manifest(group: Iterable[Path], manifest: Manifest) -> Choice | None:
+    """What a manifest names; null where nothing of it is here."""
+    named = {file: name for file in group if (name := manifest.names_of(file))}
+    if not named:
+        return None
+    files = (*named, *manifest.missing(named))
+    reason = "the manifest of the newest run does not name it"
+    dates = dict.fromkeys(files, manifest.time) if manifest.time else {}
+    return Choice(files, {file: reason for file in group if file not in named}, dates)
+
+
+def _of_run(files: list[Path], manifests: Sequence[Manifest], root: Path) -> Choice:
+    """The files of one run, by its own manifest where it has one, with its date."""
+    for one in manifests:
+        if found := _by_manifest(files, one):
+            return found if found.dates else _dated(found, root)
+    return _dated(Choice(tuple(files)), root)
+
+
+def _dated(run: Choice, root: Path) -> Choice:
+    moment = _stamp(run.files[0], root)
+    return Choice(run.files, run.left_out, dict.fromkeys(run.files, moment) if moment else {})
+
+
+def _newest_run(runs: Sequence[Choice]) -> Choice:
+    """The newest of the runs that have a time, and all those without one."""
+
+    def time_of(run: Choice) -> str:
+        moment = next(iter(run.dates.values()), "")
+        return moment if "T" in moment else ""
+
+    last = max(map(time_of, runs))
+    reason = f"replaced by the run of {last[:16].replace('T', ' ')}"
+    old = [run for run in runs if time_of(run) not in {"", last}]
+    replaced = {file: reason for run in old for file in (*run.files, *run.left_out)}
+    kept = _joined(run for run in runs if run not in old)
+    return Choice(kept.files, {**kept.left_out, **replaced}, kept.dates)
 
 
 def bill_files(columns: Columns) -> Files:
@@ -125,8 +148,13 @@ def bill_files(columns: Columns) -> Files:
         looks=TABLE_ENDINGS,
         columns=columns,
         manifests=True,
-        part_of=period_of,
+        part_of=_part_of,
     )
+
+
+def _part_of(file: Path) -> str:
+    period = find_period(file, file)
+    return "/".join((*export_of(file, period), period.month)) if period else ""
 
 
 # A format of bills; what differs is `bill` and `files`

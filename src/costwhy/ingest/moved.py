@@ -1,0 +1,86 @@
+"""Deliveries of the lake whose bills are now in another one: they would count twice.
+
+What has vanished from the folder, and is in no other delivery, stays.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from costwhy.ingest.batch import UNREADABLE, Part, Run, Source
+from costwhy.ingest.cells import LASTING
+from costwhy.ingest.find import name_of
+from costwhy.lake.lake import open_lake
+from costwhy.tables import BY_NAME
+
+_MONTH = re.compile(r"(?:^|/)(\d{4}-\d{2})$")
+_COSTS = ("BilledCost", "EffectiveCost")
+
+
+def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
+    """Those whose files now belong to another delivery go: the layout is read in another way."""
+    copies = (name_of(one.file, run.workspace) for part in parts for one in part.copies)
+    here = {name for part in parts for name in part.names}.union(copies)
+    now = {name for part in parts for name in part.wanted}
+    months = {name[-len("2026-10") :] for name in now}
+    gone = [
+        name
+        for name, month in _stale(source, parts, run)
+        if (not month or source.name in now or month in months)
+        and not here.isdisjoint(run.places[name])
+    ]
+    run.batch.forget(gone, BY_NAME.keys() - {"series"} if gone else ())
+
+
+def forget_covered(source: Source, parts: Sequence[Part], run: Run) -> None:
+    """Those of which most rows are in what was read now go: the files were moved or renamed."""
+    stale = {
+        name: month
+        for name, month in _stale(source, parts, run)
+        if month and name not in run.batch.replaced["deliveries"]
+    }
+    new = pl.concat([pl.DataFrame(), *_new_days(parts, run)], how="diagonal") if stale else None
+    if new is None or new.is_empty():
+        return
+    lake = open_lake(run.workspace.lake_path)
+    keys = ["day", *LASTING, "ResourceId"]
+    series = pl.concat([lake.table("series"), *run.batch.series]).unique("series_id")
+    old = lake.table("daily").filter(pl.col("delivery").is_in([*stale]))
+    there, was = (
+        frame.join(series.select("series_id", *LASTING), on="series_id")
+        .group_by([*keys, *extra])
+        .agg(pl.col(_COSTS).sum().round(6))
+        for frame, extra in ((new, ()), (old, ("delivery",)))
+    )
+    rows = dict(was.group_by("delivery").len().iter_rows())
+    both = was.join(there, on=[*keys, *_COSTS], how="semi", nulls_equal=True)
+    for name, count in both.group_by("delivery").len().sort("delivery").iter_rows():
+        if 2 * count >= rows[name]:
+            run.batch.forget([name], BY_NAME.keys() - {"series"})
+            run.messages.append(f"{name} left the lake: its files are gone, others have its rows")
+
+
+def _stale(source: Source, parts: Sequence[Part], run: Run) -> Iterator[tuple[str, str]]:
+    """Deliveries of bills that the files of today do not make, with their month.
+
+    Without folders of periods the months of all files are deliveries, whoever has them.
+    """
+    now = {name for part in parts for name in part.wanted}
+    for name in run.places if source.format.section == "cost" else ():
+        of = name.removesuffix(UNREADABLE)
+        month = _MONTH.search(of.removeprefix(f"{source.name}:"))
+        is_ours = of == source.name or (of.startswith(f"{source.name}:") and month)
+        is_month_of_all = source.name in now and "/" not in of[len(source.name) :]
+        if is_ours and of not in now and not is_month_of_all:
+            yield name, month[1] if month else ""
+
+
+def _new_days(parts: Sequence[Part], run: Run) -> Iterator[pl.DataFrame]:
+    """The rows of `daily` that were read now for these parts."""
+    now = {name for part in parts for name in part.wanted}
+    for name, frame in run.batch.frames["daily"]:
+        if any(name == one or name.startswith(f"{one}:") for one in now):
+            yield frame.select("day", "series_id", "ResourceId", *_COSTS)
+    for path in run.batch.spooled["daily"]:
+        yield pl.read_parquet(path, columns=["day", "series_id", "ResourceId", *_COSTS])
