@@ -10,7 +10,8 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ import polars as pl
 from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
-from costwhy.ingest.cells import ALONE, Beside, cell_of, cells_of, leave_out, no_cells
+from costwhy.ingest.cells import ALONE, Beside, cell_of, cells, leave_out, no_cells, row_ids
 from costwhy.ingest.cube import COSTS, Cube, fit_facts
 from costwhy.ingest.raw_bill import Connection, RawBill, Tags, explained, open_raw
+from costwhy.ingest.typed import ABSENT, NO_CURRENCY, NO_ROW, typed, unread
 from costwhy.lake.charges import LONGEST, spread
 from costwhy.sources.cost.columns import Columns
 from costwhy.sources.cost.spelling import find_spelling
-from costwhy.sources.cost.sql import is_written, literal, number, quoted, time
+from costwhy.sources.cost.sql import is_written, literal, number, quoted
 from costwhy.sources.cost.tags import KUBERNETES
 from costwhy.sources.format import Bill
 from costwhy.text import HALF_CENT, shortened
@@ -38,10 +40,9 @@ DUCKDB: dict[str, Any] = {  # of every connection
     "memory_limit": "640MB",
     "threads": 2,
     "preserve_insertion_order": False,
+    # makes a join of each list of words for nothing: a second and 600 MB for a file of ten rows
+    "disabled_optimizers": "in_clause",
 }
-ABSENT = "the charge period is missing or no time"
-NO_CURRENCY = "its currency is missing"
-_NO_ROW = "no row"  # the reason of rows that are none
 
 
 class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another way
@@ -63,14 +64,9 @@ def reduce_file(
         "budget_owner": mapping.budget_tags,
         KUBERNETES: mapping.kubernetes_tags,
     }
-    with (
-        explained(file),
-        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
-        duckdb.connect(config=DUCKDB) as connection,
-    ):
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+    with explained(file), opened() as (connection, spool):
         fault: Exception | None = None
-        for raw in open_raw(connection, file, bill, Path(spool)):
+        for raw in open_raw(connection, file, bill, spool):
             try:
                 return _reduce(connection, raw, bill, tags, beside, currency)
             except (duckdb.Error, _Unread) as error:
@@ -78,59 +74,85 @@ def reduce_file(
         raise fault if isinstance(fault, duckdb.Error) else duckdb.InvalidInputException(str(fault))
 
 
-def _join_shares(connection: Connection, expr: MappingType[str, str], shares: Path) -> None:
-    """Gives each row of `raw` what is split of its instance and hour: x_part, x_kept."""
-    connection.execute("DROP VIEW IF EXISTS whole; ALTER VIEW raw RENAME TO whole")
-    connection.execute(
-        f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
-        f"LEFT JOIN read_parquet({literal(str(shares))}) "
-        f"ON x_instance = {expr['instance']} AND x_start = {expr['start']}"
-    )
+@contextmanager
+def opened() -> Iterator[tuple[Connection, Path]]:
+    """A DuckDB of bounded memory, and a folder that is there as long."""
+    with (
+        tempfile.TemporaryDirectory(prefix="costwhy-") as folder,
+        duckdb.connect(config={**DUCKDB, "temp_directory": folder}) as connection,
+    ):
+        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        yield connection, Path(folder)
 
 
-def _split(expr: MappingType[str, str]) -> dict[str, str]:
-    """The same, with the cost of instances split as `_join_shares` says."""
-    cost, used, is_share = (expr[n] for n in ("EffectiveCost", "ConsumedQuantity", "is_share"))
-    kept = f"WHEN NOT ({is_share}) THEN"
-    return {
-        **expr,
-        "EffectiveCost": f"CASE WHEN x_kept IS NULL THEN {cost} {kept} ({cost}) * x_kept "
-        f"ELSE ({cost}) + ({expr['share']}) * x_part END",
-        "ConsumedQuantity": f"CASE {kept} ({used}) * coalesce(x_kept, 1) ELSE {used} END",
-    }
+@dataclass(frozen=True)
+class _Read:
+    """A file, read.
+
+    query    SQL with a row for each of its rows (`typed.typed`)
+    control  sums by period, reason and currency, `n` rows; `unread NAME`: of NAME no number or time
+    """
+
+    connection: Connection
+    raw: RawBill
+    columns: Columns
+    expr: MappingType[str, str]
+    query: str
+    control: pl.DataFrame
 
 
 def _reduce(
     connection: Connection, raw: RawBill, bill: Bill, tags: Tags, beside: Beside, currency: str
 ) -> Cube:
-    def expressions(columns: Columns) -> MappingType[str, str]:
+    def read(columns: Columns) -> _Read:
         expr = bill.expressions(columns, tags, partial(asked, connection))
-        return _split(expr) if shares else expr
+        shares = beside.shares if bill.splits and bill.splits(columns) else None
+        query = partial(typed, expr, raw, currency, shares=shares)
+        flags = unread(raw, columns)
+        ids = {"row_id": row_ids(columns)} if beside.compared else {}
+        cell = cell_of(beside.compared) if beside.compared else {}
+        _load(connection, query(more={**flags, **ids}), [*flags], cell)
+        _refuse_unread(connection, raw)
+        if beside.without is not None:
+            leave_out(connection, beside.without)
+        control = _control(connection, [*flags])
+        return _Read(
+            connection, raw, columns, expr, query(more={"record": "to_json(raw)"}), control
+        )
 
-    columns = Columns(raw.kinds)
-    shares = beside.shares if bill.splits and bill.splits(columns) else None
-    if shares:
-        _join_shares(connection, bill.expressions(columns, {}, partial(asked, connection)), shares)
-    expr = expressions(columns)
-    control = _control(connection, raw, columns, expr, currency)
-    if any(control[name].sum() for name in control.columns if name.startswith("unread ")):
-        columns = Columns(raw.kinds, find_spelling(partial(_one, connection), columns, raw.place))
-        expr = expressions(columns)
-        control = _control(connection, raw, columns, expr, currency)
-    _refuse_no_currency(control, raw.file, currency)
-    cells, reason = no_cells(), reason_aside(expr, currency, raw.empty)
-    if beside.without is not None:
-        leave_out(connection, reason, cell_of(expr, beside.compared), beside.without)
-        control = _control(connection, raw, columns, expr, currency)
-    elif beside.compared:
-        query = cells_of(expr, columns, beside.compared, _length(expr))
-        cells = _rows(connection, f"{query} WHERE {reason} IS NULL GROUP BY ALL")
-    cube = _star(connection, raw, expr, control, currency)
+    file = read(Columns(raw.kinds))
+    if any(file.control[name].sum() for name in file.control.columns if name.startswith("unread ")):
+        spelling = find_spelling(partial(_one, connection), file.columns, raw.place)
+        file = read(Columns(raw.kinds, spelling))
+    _refuse_no_currency(file.control, raw.file, currency)
     return replace(
-        cube,
-        cells=cells,
+        _star(file),
+        cells=cells(partial(_rows, connection)) if beside.compared else no_cells(),
         lacking=bill.lacking(raw.kinds),
-        notes=(*raw.notes, *_unreadable(connection, raw, columns, control)),
+        notes=(*raw.notes, *_unreadable(file)),
+    )
+
+
+def _load(
+    connection: Connection, query: str, flags: Sequence[str], cell: MappingType[str, str]
+) -> None:
+    """A table `charges`: what facts are made of, by row. Words of dimensions are hashed.
+
+    flags: columns of the query that are taken as they are; cell: SQL of others, by name
+    """
+    dims = ", ".join(map(quoted, tables.DIMENSION_NAMES))
+    length = 'ceil(coalesce(epoch("end") - epoch("start"), 0) / 3600)'
+    columns = [
+        "date_trunc('month', period)::TIMESTAMP AS billing_period",
+        '"start"',
+        f"CAST(greatest(1, least({LONGEST}, {length})) AS BIGINT) AS hours",
+        f"hash({dims}) AS k",
+        *map(quoted, ("ResourceId", *MEASURES, "reason", "note", *flags)),
+        "CASE WHEN reason IS NOT NULL THEN unit END AS BillingCurrency",
+        *(f"{sql} AS {name}" for name, sql in cell.items()),
+    ]
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE charges AS SELECT {', '.join(columns)} FROM ({query})"
     )
 
 
@@ -146,31 +168,14 @@ def asked(
     return connection.execute(sql, parameters).fetchall()
 
 
-def _control(
-    connection: Connection,
-    raw: RawBill,
-    columns: Columns,
-    expr: MappingType[str, str],
-    currency: str,
-) -> pl.DataFrame:
-    """Sums by period, reason and currency, `n` rows; `unread NAME`: of NAME no number or time."""
-    reason = reason_aside(expr, currency, raw.empty)
-    costs = ", ".join(f"fsum({expr[n]}) FILTER (isfinite({expr[n]})) AS {n}" for n in COSTS)
-    unread = "".join(
-        f", count(*) FILTER ({read(columns, name)} IS NULL AND {is_written(columns, name)}) "
-        f"AS {quoted(f'unread {name}')}"
-        for read, names in ((number, columns.asked.numbers), (time, columns.asked.times))
-        for name in sorted(names)
-        if raw.kinds[name] in {"VARCHAR", "DOUBLE", "FLOAT"}
-    )
-    frame = _rows(
+def _control(connection: Connection, flags: Sequence[str]) -> pl.DataFrame:
+    costs = [f"fsum({n}) FILTER (isfinite({n})) AS {n}" for n in COSTS]
+    odd = [f"count(*) FILTER ({quoted(name)}) AS {quoted(name)}" for name in flags]
+    return _rows(
         connection,
-        f"SELECT {_period(expr)}, {reason} AS reason, {expr.get('note', 'NULL::VARCHAR')} AS note, "
-        f"CASE WHEN {reason} IS NOT NULL THEN {_currency(expr)} END AS BillingCurrency, "
-        f"{costs}, count(*) AS n{unread} FROM raw GROUP BY ALL",
+        "SELECT billing_period, reason, note, BillingCurrency, "
+        f"{', '.join([*costs, *odd])}, count(*) AS n FROM charges GROUP BY ALL",
     )
-    _refuse_unread(connection, raw)
-    return frame
 
 
 def _refuse_unread(connection: Connection, raw: RawBill) -> None:
@@ -183,10 +188,6 @@ def _refuse_unread(connection: Connection, raw: RawBill) -> None:
         raise _Unread(str(message.fetchall()[0][0]))
 
 
-def _period(expr: MappingType[str, str]) -> str:
-    return f"date_trunc('month', {expr['period']}) AS billing_period"
-
-
 def _rows(connection: Connection, query: str) -> pl.DataFrame:
     """The rows of a query; a billing period is YYYY-MM."""
     frame: pl.DataFrame = connection.sql(query).pl()
@@ -195,13 +196,9 @@ def _rows(connection: Connection, query: str) -> pl.DataFrame:
     return frame.with_columns(pl.col("billing_period").dt.strftime("%Y-%m"))
 
 
-def _currency(expr: MappingType[str, str]) -> str:
-    return f"upper(trim({expr['BillingCurrency']}))"
-
-
 def _refuse_no_currency(control: pl.DataFrame, file: Path, currency: str) -> None:
     """Raises SourceError where no row names its currency."""
-    control = control.filter(pl.col("reason").ne_missing(pl.lit(_NO_ROW)))
+    control = control.filter(pl.col("reason").ne_missing(pl.lit(NO_ROW)))
     without = control.filter(pl.col("BillingCurrency").is_null())
     if (
         control.height
@@ -216,90 +213,62 @@ def _refuse_no_currency(control: pl.DataFrame, file: Path, currency: str) -> Non
         )
 
 
-def _unreadable(
-    connection: Connection, raw: RawBill, columns: Columns, control: pl.DataFrame
-) -> Iterator[str]:
+def _unreadable(read: _Read) -> Iterator[str]:
     """What is said of amounts that are no numbers, in rows that count."""
-    good = control.filter(pl.col("reason").is_null())
+    good, columns = read.control.filter(pl.col("reason").is_null()), read.columns
     for name in sorted(columns.asked.numbers):
         count = good[f"unread {name}"].sum() if f"unread {name}" in good.columns else 0
         if count:
             words = _one(
-                connection,
+                read.connection,
                 f"array_to_string(list_sort(list(DISTINCT CAST({quoted(name)} AS VARCHAR)) FILTER "
                 f"({number(columns, name)} IS NULL AND {is_written(columns, name)}))[:3], ', ')",
             )[0]
             examples = shortened(str(words), 60)
             yield (
-                f"{raw.file.name}: {count} {'row has' if count == 1 else 'rows have'} no readable "
-                f"{name} ({examples}): left out of its sum"
+                f"{read.raw.file.name}: {count} {'row has' if count == 1 else 'rows have'} no "
+                f"readable {name} ({examples}): left out of its sum"
             )
 
 
-def _star(
-    connection: Connection,
-    raw: RawBill,
-    expr: MappingType[str, str],
-    control: pl.DataFrame,
-    currency: str,
-) -> Cube:
-    dims = ", ".join(expr[name] for name in tables.DIMENSION_NAMES)
-    words = ", ".join(f"any_value({expr[n]}) AS {n}" for n in tables.DIMENSION_NAMES)
-    sums = ", ".join(f"sum({expr[name]}) AS {name}" for name in tables.MEASURE_NAMES)
-    hour, day = (f"date_trunc('{unit}', {expr['start']}) AS {unit}" for unit in ("hour", "day"))
-    hours, days = _length(expr), f"greatest(24, {_length(expr)}) AS hours"
-    hours = f"{hours} AS hours"
-    key, resource = f"hash({dims}) AS k", f"{expr['ResourceId']} AS ResourceId"
-    reason, period = reason_aside(expr, currency, raw.empty), _period(expr)
-    bad = control["reason"].null_count() < control.height
-    good = f"FROM raw {f'WHERE {reason} IS NULL ' if bad else ''}GROUP BY ALL"
-    series, hourly, daily = (
-        _rows(connection, query)
+def _star(read: _Read) -> Cube:
+    hour, day = (f"date_trunc('{unit}', \"start\") AS {unit}" for unit in ("hour", "day"))
+    sums = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
+    good = "FROM charges WHERE reason IS NULL GROUP BY ALL"
+    hourly, daily = (
+        _rows(read.connection, f"SELECT billing_period, k, {query}, {sums} {good}")
         for query in (
-            f"SELECT {key}, {words} {good}",
-            f"SELECT {period}, {hour}, {hours}, {key}, {sums}, count(*) AS rows {good}",
-            f"SELECT {period}, {day}, {days}, {key}, {resource}, {sums} {good}",
+            f"{hour}, hours, count(*) AS rows",
+            f"{day}, greatest(24, hours) AS hours, ResourceId",
         )
     )
-    _refuse_unread(connection, raw)
-    ids, good_rows = _series_ids(series), control.filter(pl.col("reason").is_null())
+    series = _series(read).join(hourly, on="k", how="semi")
+    ids, good_rows = _series_ids(series), read.control.filter(pl.col("reason").is_null())
     cube = Cube(
         series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
         hourly=fit_facts(
             tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))
         ),
         daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
-        set_aside=_aside(connection, raw, reason, control),
+        set_aside=_aside(read),
         totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
         odd=good_rows.filter(pl.col("note").is_not_null())
         .group_by("note")
         .agg(pl.col("n", "BilledCost").sum()),
     )
-    _refuse_lost_cents(cube, raw.file)
+    _refuse_lost_cents(cube, read.raw.file)
     return cube
 
 
-def reason_aside(expr: MappingType[str, str], currency: str, empty: str) -> str:
-    """SQL of why a row is set aside; null where it counts. empty: SQL, whether it is no row."""
-    finite = " ".join(
-        f"WHEN {expr[n]} IS NULL OR NOT isfinite({expr[n]}) THEN '{n} is missing or no number'"
-        for n in ("EffectiveCost", "BilledCost")
+def _series(read: _Read) -> pl.DataFrame:
+    """The words of each combination of dimensions, by its hash."""
+    dims = ", ".join(map(quoted, tables.DIMENSION_NAMES))
+    words = ", ".join(f"any_value({quoted(n)}) AS {quoted(n)}" for n in tables.DIMENSION_NAMES)
+    each = ", ".join(f"{read.expr[n]} AS {quoted(n)}" for n in tables.DIMENSION_NAMES)
+    return _rows(
+        read.connection,
+        f"SELECT hash({dims}) AS k, {words} FROM (SELECT {each} FROM raw) GROUP BY ALL",
     )
-    unit, other, aside = literal(currency), _currency(expr), expr.get("aside", "NULL")
-    return (
-        f"(CASE WHEN {expr['start']} IS NULL OR {expr['period']} IS NULL "
-        f"THEN CASE WHEN {empty} THEN '{_NO_ROW}' ELSE '{ABSENT}' END {finite} "
-        f"WHEN {expr['BillingCurrency']} = {unit} THEN {aside} "
-        f"WHEN {other} IS NULL THEN '{NO_CURRENCY}' "
-        f"WHEN {other} <> {unit} THEN 'in ' || {other} || ', the workspace is in {currency}' "
-        f"ELSE {aside} END)"
-    )
-
-
-def _length(expr: MappingType[str, str]) -> str:
-    """SQL of the length of the charge period in whole hours, an hour at least."""
-    seconds = f"epoch({expr['end']}) - epoch({expr['start']})"
-    return f"CAST(greatest(1, least({LONGEST}, ceil(coalesce({seconds}, 0) / 3600))) AS BIGINT)"
 
 
 def _by_day(daily: pl.DataFrame) -> pl.DataFrame:
@@ -334,13 +303,11 @@ def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
     return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
-def _aside(
-    connection: Connection, raw: RawBill, reason: str, control: pl.DataFrame
-) -> pl.DataFrame:
+def _aside(read: _Read) -> pl.DataFrame:
     """What was set aside, with its money where that can be read, by reason, period, currency."""
     keys = ["reason", "billing_period", "BillingCurrency"]
     bad = (
-        control.filter(pl.col("reason").fill_null(_NO_ROW) != _NO_ROW)
+        read.control.filter(pl.col("reason").fill_null(NO_ROW) != NO_ROW)
         .group_by(keys)
         .agg(
             pl.col("n").sum(),
@@ -348,26 +315,25 @@ def _aside(
         )
         .sort(keys)
     )
-    examples = {
-        why: " | ".join(
-            str(text)[:200]
-            for (text,) in connection.execute(
-                f"SELECT CAST(to_json(raw) AS VARCHAR) FROM raw WHERE {reason} = {literal(why)} "
-                f"LIMIT {EXAMPLES}"
-            ).fetchall()
-        )
-        for why in bad["reason"].unique()
-    }
+    examples = {why: " | ".join(_examples(read, why)) for why in bad["reason"].unique()}
     rows = bad.with_columns(
         record=pl.col("reason").replace_strict(examples, return_dtype=pl.String), records="n"
     )
     known = [name for name in tables.SET_ASIDE.schema if name in rows.columns]
     own = tables.SET_ASIDE.fit(rows.select(known))
     return (
-        pl.concat([own, *([raw.aside] if raw.aside is not None else [])])
+        pl.concat([own, *([read.raw.aside] if read.raw.aside is not None else [])])
         .drop("delivery")
-        .with_columns(source=pl.lit("cost"), file=pl.lit(raw.file.name))
+        .with_columns(source=pl.lit("cost"), file=pl.lit(read.raw.file.name))
     )
+
+
+def _examples(read: _Read, reason: str) -> Iterator[str]:
+    rows = read.connection.execute(
+        f"SELECT CAST(record AS VARCHAR) FROM ({read.query}) WHERE reason = {literal(reason)} "
+        f"LIMIT {EXAMPLES}"
+    )
+    return (str(text)[:200] for (text,) in rows.fetchall())
 
 
 def _refuse_lost_cents(cube: Cube, file: Path) -> None:

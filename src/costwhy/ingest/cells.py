@@ -5,7 +5,7 @@ agree in part. Its fingerprint tells whether two files have the same rows of it:
 over each row, so that their order is nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import duckdb
 import polars as pl
 
 from costwhy import tables
-from costwhy.sources.cost.sql import coalesce, text
+from costwhy.sources.cost.sql import coalesce, quoted, text
 
 # What stays when a bill is delivered again: tags and names of accounts may have changed, and a
 # commitment may cover now what was on demand
@@ -55,54 +55,55 @@ class Beside:
 ALONE = Beside()
 
 
-def cell_of(expr: Mapping[str, str], unit: str) -> str:
-    """SQL of the cell of a row, a hash; unit: day or hour."""
-    words = ", ".join(f"coalesce({expr[name]}, '')" for name in (*LASTING, "ResourceId"))
-    start = f"date_trunc('{unit}', {expr['start']})"
-    return f"hash(date_trunc('month', {expr['period']}), {start}, {words})"
+def cell_of(unit: str) -> dict[str, str]:
+    """SQL of the cell of a row, and of what tells the rows of a cell apart; unit: day or hour."""
+    words = ", ".join(f"coalesce({quoted(name)}, '')" for name in (*LASTING, "ResourceId"))
+    moment = f"date_trunc('{unit}', \"start\")"
+    row = ", ".join(
+        [
+            *(f"round({quoted(name)}, 6)" for name in tables.MEASURE_NAMES),
+            *map(quoted, ("start", "end", *tables.DIMENSION_NAMES)),
+        ]
+    )
+    return {
+        "moment": f"{moment}::TIMESTAMP",
+        "account": quoted("SubAccountId"),
+        "cell": f"hash(date_trunc('month', period), {moment}, {words})",
+        "mark": f"hash({row}) >> 24",
+        "id": "row_id",
+    }
 
 
-def cells_of(expr: Mapping[str, str], columns: Mapping[str, str], unit: str, length: str) -> str:
-    """SQL of the cells of the view `raw`, in the columns of SCHEMA, without WHERE and GROUP BY.
-
-    columns: of the file, with their types; length: SQL of the whole hours of a charge
-    """
-    row = [f"round({expr[name]}, 6)" for name in tables.MEASURE_NAMES]
-    row += [expr["start"], expr["end"], *(expr[name] for name in tables.DIMENSION_NAMES)]
+def row_ids(columns: Mapping[str, str]) -> str:
+    """SQL of a hash of the ids that a row has in the view `raw`; null: it has none."""
     ids = [text(columns, name) for name in columns if _is_row_id(name)]
-    own = _sum(ids, coalesce(ids)) if ids else "NULL::BIGINT"
-    bits = f"((1 << least(24, {length})) - 1) << CAST(hour({expr['start']}) AS BIGINT)"
-    costs = ", ".join(f"sum({expr[name]}) AS {name}" for name in ("BilledCost", "EffectiveCost"))
-    return (
-        f"SELECT date_trunc('month', {expr['period']}) AS billing_period, "
-        f"date_trunc('{unit}', {expr['start']})::TIMESTAMP AS day, "
-        f"{expr['SubAccountId']} AS account, {cell_of(expr, unit)} AS cell, count(*) AS rows, "
-        f"{_sum(row)} AS mark, {own} AS ids, bit_or(({bits}) & 16777215) AS bits, {costs} FROM raw"
+    if not ids:
+        return "NULL::UBIGINT"
+    return f"CASE WHEN {coalesce(ids)} IS NOT NULL THEN hash({', '.join(ids)}) >> 24 END"
+
+
+def cells(rows: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
+    """The cells of the rows that count, as SCHEMA. rows: runs a query on the table `charges`"""
+    costs = ", ".join(f"sum({name}) AS {name}" for name in ("BilledCost", "EffectiveCost"))
+    bits = '((1 << least(24, hours)) - 1) << CAST(hour("start") AS BIGINT)'
+    return rows(
+        "SELECT billing_period, moment AS day, account, cell, count(*) AS rows, "
+        "CAST(sum(mark) AS BIGINT) AS mark, CAST(sum(id) AS BIGINT) AS ids, "
+        f"bit_or(({bits}) & 16777215) AS bits, {costs} "
+        "FROM charges WHERE reason IS NULL GROUP BY ALL"
     )
 
 
-def leave_out(
-    connection: duckdb.DuckDBPyConnection, reason: str, cell: str, without: pl.Series
-) -> None:
-    """Rows of these cells are no more in the view `raw`; what is set aside anyway stays.
-
-    reason, cell: SQL of why a row is set aside, and of its cell
-    """
+def leave_out(connection: duckdb.DuckDBPyConnection, without: pl.Series) -> None:
+    """Rows of these cells are no more in the table `charges`; what is set aside anyway stays."""
     connection.register("elsewhere", pl.DataFrame({"cell": without}))
     connection.execute(
-        "DROP VIEW IF EXISTS every_row; ALTER VIEW raw RENAME TO every_row; "
-        f"CREATE TEMP VIEW raw AS SELECT * FROM every_row WHERE {reason} IS NOT NULL "
-        f"OR {cell} NOT IN (SELECT cell FROM elsewhere)"
+        "DELETE FROM charges WHERE reason IS NULL AND cell IN (SELECT cell FROM elsewhere)"
     )
 
 
 def _is_row_id(column: str) -> bool:
     return "".join(filter(str.isalnum, column.lower())).endswith(_ROW_IDS)
-
-
-def _sum(values: Sequence[str], known: str = "true") -> str:
-    each = f"CASE WHEN {known} IS NOT NULL THEN hash({', '.join(values)}) >> 24 END"
-    return f"CAST(sum({each}) AS BIGINT)"
 
 
 def no_cells() -> pl.DataFrame:

@@ -6,7 +6,6 @@ two may be in different files of a month, so that all of them are asked first. A
 rows is asked for one column only, and one without the column for nothing.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,8 +15,9 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, asked, reason_aside
+from costwhy.ingest.billing import asked, opened
 from costwhy.ingest.raw_bill import Connection, RawBill, open_raw, text_columns
+from costwhy.ingest.typed import typed
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import money
@@ -45,11 +45,11 @@ def find_shares(
     split = [file for file in files if _is_split(file, bill)] if bill.splits else []
     if not split:
         return None, ()
-    parts = _sums(split, bill, currency, ("share", "{is_share}"))
+    parts = _sums(split, bill, currency, ("share", "is_share"))
     names = folder / "split-names.parquet"
     parts.select("x_instance").unique().write_parquet(names)
-    named = f"{{instance}} IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
-    whole = _sums(files, bill, currency, ("EffectiveCost", f"NOT ({{is_share}}) AND {named}"))
+    named = f"instance IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
+    whole = _sums(files, bill, currency, ("EffectiveCost", f"NOT is_share AND {named}"))
     keys = ["x_instance", "x_start"]
     both = parts.join(whole, on=keys, how="left", suffix="_whole")
     moved = pl.min_horizontal("cost", pl.col("cost_whole").fill_null(0))
@@ -80,11 +80,8 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
 
 @contextmanager
 def _opened(file: Path, bill: Bill) -> Iterator[tuple[Connection, RawBill]]:
-    with (
-        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
-        duckdb.connect(config=DUCKDB) as connection,
-    ):
-        yield connection, next(open_raw(connection, file, bill, Path(spool)))
+    with opened() as (connection, spool):
+        yield connection, next(open_raw(connection, file, bill, spool))
 
 
 def _is_split(file: Path, bill: Bill) -> bool:
@@ -109,11 +106,10 @@ def _sums(files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str
             expr = bill.expressions(raw.kinds, {}, partial(asked, connection))
             if "instance" not in expr:
                 continue
-            aside = reason_aside(expr, currency, raw.empty)
             query = (
-                f"SELECT {expr['instance']} AS x_instance, {expr['start']} AS x_start, "
-                f"fsum({expr[what[0]]}) AS cost FROM raw "
-                f"WHERE {what[1].format_map(expr)} AND {aside} IS NULL GROUP BY ALL"
+                f'SELECT instance AS x_instance, "start" AS x_start, fsum({what[0]}) AS cost '
+                f"FROM ({typed(expr, raw, currency)}) WHERE {what[1]} AND reason IS NULL "
+                "GROUP BY ALL"
             )
             found.append(connection.sql(query).pl().cast(SUMS))
     return pl.concat(found).group_by("x_instance", "x_start").agg(pl.col("cost").sum())

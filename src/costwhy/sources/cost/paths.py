@@ -151,8 +151,8 @@ def edition_of(file: Path, root: Path) -> str:
     """The same for files that one run wrote as its parts: their rows are never compared.
 
     `acme-00001.csv.gz` and `acme-00002.csv.gz` in one folder; below the folder of a period any
-    number counts as a part's, elsewhere only one that says so: `part-3`, `2of5`, `-00003`. Parts may
-    be packed each by itself: `acme-1.csv.zip/acme-1.csv`.
+    number counts as a part's, elsewhere only one that says so: `part-3`, `2of5`, `-00003`. Parts
+    may be packed each by itself: `acme-1.csv.zip/acme-1.csv`.
     """
     part = _parts_of(file, root)
     packed = (_unnumbered(n, part) if _is_archive(n) else n for n in file.parts[:-1])
