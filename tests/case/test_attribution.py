@@ -196,7 +196,9 @@ def test_a_published_case_keeps_who_runs_it_and_asks_who_decided(
     analysis: LakeAnalysis, spike: SpikeDollars
 ):
     rows = [{"role": "owner", "team": "published"}, {"role": "owner_then", "team": "earlier"}]
-    kept = KeptEvidence(leaves_of(analysis.model, spike), frozenset(), tables.OWNERS.of(rows))
+    kept = KeptEvidence(
+        leaves_of(analysis.model, spike), frozenset(), owners=tables.OWNERS.of(rows)
+    )
     change = {"service": "api", "actor": "dana", "path": None, "source": "cdevents"}
     owners = owners_of(replace(analysis, evidence=kept), spike, change)
     assert owners.select("role", "team").rows() == [

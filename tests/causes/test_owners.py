@@ -226,8 +226,8 @@ def test_the_order_can_be_set_in_costwhy_toml(tmp_path: Path):
     [
         ('["tags", "gossip"]', "gossip"),
         ('["tags", "tags"]', "twice"),
-        ('"tags"', "array"),
-        ('[["tags"]]', "str"),
+        ('"tags"', "text in quotes, where a list belongs"),
+        ('[["tags"]]', "a list, where text in quotes belongs"),
     ],
 )
 def test_a_word_that_is_no_source_is_one_clear_error(tmp_path: Path, order: str, said: str):

@@ -39,6 +39,7 @@ def bill(file: Path, month: str, *costs: float, currency: str = "USD") -> Path:
         "BillingPeriodStart": first,
         "BillingPeriodEnd": first + timedelta(days=30),
         "BillingCurrency": currency,
+        "ProviderName": "AWS",
     }
     same |= {
         "ServiceName": "AWS Lambda",

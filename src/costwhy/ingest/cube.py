@@ -16,6 +16,7 @@ from costwhy.text import money, one_line
 
 COSTS = tables.MEASURE_NAMES[:3]
 ODD = {"note": pl.String, "n": pl.Int64, "BilledCost": pl.Float64}
+DAY_WITH_A_CHANGE_OF_CLOCKS = 25  # hours
 SEEN_UP_TO = 48  # hours: a longer charge says nothing about the hours that it covers
 
 
@@ -94,7 +95,13 @@ def merge(cubes: Sequence[Cube]) -> Cube:
 
 def told(cube: Cube, currency: str) -> list[str]:
     """What is odd in a cube, with their rows and money."""
-    return [
+    long = cube.hourly.filter(pl.col("hours") > DAY_WITH_A_CHANGE_OF_CLOCKS)
+    whole = long["BilledCost"].sum()
+    spread_out = [
+        f"charges longer than a day count in equal parts over their hours: {long['rows'].sum():,} "
+        f"{'row' if long['rows'].sum() == 1 else 'rows'}, {money(whole, currency)}"
+    ]
+    return (spread_out if long.height else []) + [
         f"{one_line(note, 300)}: "
         f"{rows:,} {'row' if rows == 1 else 'rows'}, {money(billed, currency)}"
         for note, rows, billed in cube.odd.sort("note").select(list(ODD)).iter_rows()

@@ -66,7 +66,7 @@ def explained(file: Path) -> Iterator[None]:
     try:
         yield
     except (duckdb.Error, OSError) as error:
-        found = one_line(str(error), 300)
+        found = one_line((str(error).splitlines() or [type(error).__name__])[0], 300)
         for word, meaning, fix in _MEANINGS:
             if word in found.lower():
                 raise SourceError(f"{file.name} {meaning}", found=found, fix=fix) from error

@@ -48,7 +48,7 @@ LACKS = (
     ("BilledCost", "the effective cost is shown as billed"),
     (
         "ChargePeriodEnd",
-        "each charge counts in the hour in which it starts, however long it lasts",
+        "the length of a charge is not known: each counts in the hour in which it starts",
     ),
     ("ServiceName", "the provider's services are not told apart"),
     ("ChargeCategory", "tax, credits and fees count as usage"),
