@@ -57,6 +57,7 @@ class Source:
     root   the path on this machine: of an address, where its mirror is
     passed files that are not read
     fault  it could not be reached
+    salt   what its entry says on how it is read
     """
 
     key: str
@@ -69,6 +70,7 @@ class Source:
     live: Live | None = None
     fault: UnreachableError | None = None
     notes: tuple[str, ...] = ()
+    salt: str = ""
 
     @property
     def name(self) -> str:

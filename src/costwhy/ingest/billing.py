@@ -38,6 +38,7 @@ DUCKDB: dict[str, Any] = {  # of every connection
     "threads": 2,
     "preserve_insertion_order": False,
 }
+QUIET = "SET enable_progress_bar = false; SET TimeZone = 'UTC'"  # of every connection
 ABSENT = "the charge period is missing or no time"
 NO_CURRENCY = "its currency is missing"
 _NO_ROW = "no row"  # the reason of rows that are none
@@ -67,7 +68,7 @@ def reduce_file(
         tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
         duckdb.connect(config=DUCKDB) as connection,
     ):
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
+        connection.execute(QUIET)
         fault: Exception | None = None
         for raw in open_raw(connection, file, bill, Path(spool)):
             try:

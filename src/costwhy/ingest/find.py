@@ -35,7 +35,9 @@ def find_sources(workspace: Workspace, progress: Progress | None) -> list[Source
 def _found(workspace: Workspace, progress: Progress | None) -> Iterator[Source]:
     for key, entry in workspace.sources.items():
         form = format_of(entry.format)
-        source = Source(key, entry.format, form, getattr(entry, "path", None) or "")
+        salt = repr(entry) if form.settle else ""
+        form = replace(form, bill=form.settle(entry)) if form.settle else form
+        source = Source(key, entry.format, form, getattr(entry, "path", None) or "", salt=salt)
         live = (
             form.live(entry, key, workspace.folder, workspace.mapping.service_tags)
             if form.live
@@ -136,7 +138,8 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
     for some formats. Whom to ask for owners (`mapping.owners`) never does.
     """
     tags = msgspec.structs.replace(workspace.mapping, owners=Mapping().owners)
-    salt = repr((REVISION, source.name_of_format, tags if source.format.reads_tags else None))
+    how = (REVISION, source.name_of_format, tags if source.format.reads_tags else None)
+    salt = repr(how) + source.salt
     for name, files in sorted(_groups(source, workspace).items()):
         names, digest = [], hashlib.sha256(salt.encode())
         for file in files:

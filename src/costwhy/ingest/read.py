@@ -3,7 +3,8 @@
 What cannot be read or reached stays as it was.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -93,18 +94,8 @@ def _read_part(source: Source, part: Part, run: Run) -> Faults:
 
 def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """A period is a delivery; where paths name none, each period that the rows name."""
-    cubes, faults, workspace = list[Cube](), Faults(), run.workspace
-    shares, notes = find_shares(part.files, bill, workspace.currency, run.batch.spool)
-    for file, name in zip(part.files, part.names, strict=True):
-        try:
-            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
-        except SourceError as error:
-            faults[name] = ". ".join(
-                part
-                for part in (error.problem, error.found, error.fix and f"To do: {error.fix}")
-                if part
-            )
-        run.tell(file.name, 1)
+    cubes, notes, faults = _reduce(bill, part, run)
+    workspace = run.workspace
     if faults:
         return faults
     cube = merge(cubes)
@@ -132,6 +123,31 @@ def _read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
         run.batch.add(_with_money(one, of_period(cube, month)))
     return {}
+
+
+def _reduce(bill: Bill, part: Part, run: Run) -> tuple[Sequence[Cube], tuple[str, ...], Faults]:
+    """Each file of a part reduced, what is said of them together, and those that cannot be read."""
+    cubes, faults, workspace = list[Cube](), Faults(), run.workspace
+    files, notes = part.files, tuple[str, ...]()
+    if bill.together:
+        folder = run.batch.spool / hashlib.sha256(part.name.encode()).hexdigest()
+        try:
+            files, notes = bill.together(files, folder)
+        except SourceError as error:
+            return cubes, notes, dict.fromkeys(part.names, _fault(error))
+    shares, more = find_shares(files, bill, workspace.currency, run.batch.spool)
+    for file, name in zip(files, part.names, strict=True):
+        try:
+            cubes.append(reduce_file(file, bill, workspace.mapping, workspace.currency, shares))
+        except SourceError as error:
+            faults[name] = _fault(error)
+        run.tell(file.name, 1)
+    return cubes, (*notes, *more), faults
+
+
+def _fault(error: SourceError) -> str:
+    todo = error.fix and f"To do: {error.fix}"
+    return ". ".join(one for one in (error.problem, error.found, todo) if one)
 
 
 def _with_money(delivery: Delivery, cube: Cube) -> Delivery:

@@ -16,7 +16,7 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, asked, reason_aside
+from costwhy.ingest.billing import DUCKDB, QUIET, asked, reason_aside
 from costwhy.ingest.raw_bill import open_raw
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
@@ -86,6 +86,7 @@ def _sums(
             tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
             duckdb.connect(config=DUCKDB) as connection,
         ):
+            connection.execute(QUIET)
             raw = next(open_raw(connection, file, bill, Path(spool)))
             if not bill.splits(raw.kinds):
                 continue
