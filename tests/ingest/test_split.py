@@ -9,10 +9,12 @@ from aws_bill import SPELLINGS, Item, item, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from costwhy.config import Mapping
+from costwhy.config import Mapping, read_workspace
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cube import Cube, merge
+from costwhy.ingest.ingest import ingest
 from costwhy.ingest.split import find_shares
+from costwhy.lake.lake import open_lake
 from costwhy.sources.cost import cur
 
 NODE, START = "i-0a", datetime(2026, 9, 1)
@@ -72,6 +74,8 @@ def test_a_pod_has_its_share_and_the_instance_what_is_left(tmp_path: Path, spell
     cube, notes = reduced(tmp_path, rows, spelling=spelling)
     assert (totals(cube), notes) == ((1.0, 1.0), ())
     assert by_resource(cube) == {NODE: 0.1, "uid-web": 0.7, "uid-job": 0.2}
+    used = dict(cube.daily.select("ResourceId", "ConsumedQuantity").iter_rows())
+    assert used[NODE] == pytest.approx(0.1), "at the price of an hour, as before"
 
 
 def test_the_instance_and_its_pods_may_be_in_different_files(tmp_path: Path) -> None:
@@ -113,7 +117,7 @@ def test_parts_that_are_more_than_the_whole_are_cut_to_it(tmp_path: Path) -> Non
 def test_a_part_of_an_instance_that_is_not_in_the_bill_is_told(tmp_path: Path) -> None:
     cube, notes = reduced(tmp_path, [node(), pod("web", 0.5), pod("lost", 0.7, node="i-other")])
     assert totals(cube) == (1.0, 1.0)
-    assert notes == ("1 instances of pods or tasks are not in the bill: their split cost of $0.70 is not counted",)  # fmt: skip
+    assert notes == ("1 instance of pods or tasks is not in the bill: their split cost of $0.70 is not counted",)  # fmt: skip
 
 
 def test_a_task_on_fargate_is_billed_itself(tmp_path: Path) -> None:
@@ -165,3 +169,25 @@ def test_the_sums_with_split_rows_are_the_sums_without(
     rows = bill + pods
     files = [one for one in (rows[:cut], rows[cut:]) if one]
     assert totals(reduced(tmp_path, *files)[0]) == totals(reduced(tmp_path, bill)[0])
+
+
+def test_ingest_splits_a_bill_and_says_what_is_odd(tmp_path: Path) -> None:
+    (tmp_path / "costwhy.toml").write_text(
+        '[workspace]\nname = "acme"\ncurrency = "USD"\n[[cost]]\nformat = "cur"\npath = "billing/"\n'
+    )
+    (tmp_path / "billing").mkdir()
+    rows = [node(), pod("web", 0.6), pod("lost", 0.7, node="i-other"), item("NewThing", 5.0)]
+    tags: Item = {"resource_tags_user_service": "web"}
+    files = [rows[:1] + rows[3:], [{**rows[1], **tags}, rows[2]]]
+    columns = dict.fromkeys(name for one in files for row in one for name in row)
+    for k, one in enumerate(files):
+        write(tmp_path / "billing", [{**columns, **row} for row in one], "legacy.parquet", f"f-{k}")
+    report = ingest(read_workspace(tmp_path))
+    lake = open_lake(tmp_path)
+    cost = lake.table("hourly").join(lake.table("series"), on="series_id")
+    web = cost.filter(pl.col("service") == "web")
+    assert (cost["EffectiveCost"].sum(), cost["BilledCost"].sum()) == (6.0, 6.0)
+    assert web["EffectiveCost"].sum() == pytest.approx(0.6), "a pod's cost has its own service"
+    said = "\n".join(report.messages)
+    assert "line item type NewThing is not known: as billed: 1 row, $5.00" in said
+    assert "1 instance of pods or tasks is not in the bill: their split cost of $0.70" in said

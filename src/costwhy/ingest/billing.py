@@ -80,23 +80,24 @@ def reduce_file(
 
 def _join_shares(connection: Connection, expr: MappingType[str, str], shares: Path) -> None:
     """Gives each row of `raw` what is split of its instance and hour: x_part, x_kept."""
-    key = f"coalesce({expr['share_of']}, {expr['instance']})"
     connection.execute("DROP VIEW IF EXISTS whole; ALTER VIEW raw RENAME TO whole")
     connection.execute(
         f"CREATE TEMP VIEW raw AS SELECT whole.*, x_part, x_kept FROM whole "
         f"LEFT JOIN read_parquet({literal(str(shares))}) "
-        f"ON x_instance = {key} AND x_start = {expr['start']}"
+        f"ON x_instance = {expr['instance']} AND x_start = {expr['start']}"
     )
 
 
 def _split(expr: MappingType[str, str]) -> dict[str, str]:
     """The same, with the cost of instances split as `_join_shares` says."""
-    cost = expr["EffectiveCost"]
-    split = (
-        f"CASE WHEN x_kept IS NULL THEN {cost} WHEN {expr['share_of']} IS NULL "
-        f"THEN ({cost}) * x_kept ELSE ({cost}) + ({expr['share']}) * x_part END"
-    )
-    return {**expr, "EffectiveCost": split}
+    cost, used, is_share = (expr[n] for n in ("EffectiveCost", "ConsumedQuantity", "is_share"))
+    kept = f"WHEN NOT ({is_share}) THEN"
+    return {
+        **expr,
+        "EffectiveCost": f"CASE WHEN x_kept IS NULL THEN {cost} {kept} ({cost}) * x_kept "
+        f"ELSE ({cost}) + ({expr['share']}) * x_part END",
+        "ConsumedQuantity": f"CASE {kept} ({used}) * coalesce(x_kept, 1) ELSE {used} END",
+    }
 
 
 def _reduce(
@@ -107,6 +108,7 @@ def _reduce(
         return _split(expr) if shares else expr
 
     columns = Columns(raw.kinds)
+    shares = shares if bill.splits and bill.splits(columns) else None
     if shares:
         _join_shares(connection, bill.expressions(columns, {}, partial(asked, connection)), shares)
     expr = expressions(columns)

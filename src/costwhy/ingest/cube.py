@@ -92,7 +92,8 @@ def merge(cubes: Sequence[Cube]) -> Cube:
 def told(cube: Cube, currency: str) -> list[str]:
     """What is odd in a cube, with their rows and money."""
     return [
-        f"{one_line(note, 300)}: {rows:,} rows, {money(billed, currency)}"
+        f"{one_line(note, 300)}: "
+        f"{rows:,} {'row' if rows == 1 else 'rows'}, {money(billed, currency)}"
         for note, rows, billed in cube.odd.sort("note").select(list(ODD)).iter_rows()
     ]
 

@@ -104,6 +104,17 @@ def open_raw(connection: Connection, file: Path, bill: Bill, spool: Path) -> Ite
     yield _with_copy(raw, copy)
 
 
+def text_columns(file: Path, bill: Bill) -> Columns | None:
+    """The columns of a text file, from its first lines; of Parquet null.
+
+    Raises SourceError where the file is none that the format can read.
+    """
+    if "parquet" in packed.look(file).kind.lower():
+        return None
+    names = find_dialect(file, partial(_as_header, bill)).names
+    return Columns((name, "VARCHAR") for name in names)
+
+
 def _as_header(bill: Bill, cells: Sequence[str]) -> tuple[str, ...]:
     """The cells, where they are the format's columns; else raises SourceError."""
     bill.require(Columns((name, "VARCHAR") for name in cells))

@@ -7,8 +7,8 @@ rows is asked for one column only, and one without the column for nothing.
 """
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +16,13 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import DUCKDB, QUIET, asked, reason_aside
-from costwhy.ingest.raw_bill import open_raw
+from costwhy.ingest.billing import DUCKDB, asked, reason_aside
+from costwhy.ingest.raw_bill import Connection, RawBill, open_raw, text_columns
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill
 from costwhy.text import money
 
+UNREADABLE = (duckdb.Error, SourceError, OSError)
 SUMS: dict[str, pl.DataType] = {
     "x_instance": pl.String(),
     "x_start": pl.Datetime("us"),
@@ -41,13 +42,14 @@ def find_shares(
 
     Null where nothing is split. A file that cannot be read is passed over; its reader says so.
     """
-    parts = _sums(files, bill, currency, ("share_of", "share"), "")
-    if parts.is_empty():
+    split = [file for file in files if _is_split(file, bill)] if bill.splits else []
+    if not split:
         return None, ()
+    parts = _sums(split, bill, currency, ("share", "{is_share}"))
     names = folder / "split-names.parquet"
     parts.select("x_instance").unique().write_parquet(names)
-    only = f"IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
-    whole = _sums(files, bill, currency, ("instance", "EffectiveCost"), only)
+    named = f"{{instance}} IN (SELECT x_instance FROM read_parquet({literal(str(names))}))"
+    whole = _sums(files, bill, currency, ("EffectiveCost", f"NOT ({{is_share}}) AND {named}"))
     keys = ["x_instance", "x_start"]
     both = parts.join(whole, on=keys, how="left", suffix="_whole")
     moved = pl.min_horizontal("cost", pl.col("cost_whole").fill_null(0))
@@ -68,35 +70,50 @@ def _lost(parts: pl.DataFrame, currency: str) -> tuple[str, ...]:
     if parts.is_empty():
         return ()
     cost, names = money(float(parts["cost"].sum()), currency), parts["x_instance"].n_unique()
-    what = f"{names} instances of pods or tasks are not in the bill"
-    return (f"{what}: their split cost of {cost} is not counted",)
+    what = (
+        "1 instance of pods or tasks is"
+        if names == 1
+        else f"{names} instances of pods or tasks are"
+    )
+    return (f"{what} not in the bill: their split cost of {cost} is not counted",)
 
 
-def _sums(
-    files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str], only: str
-) -> pl.DataFrame:
+@contextmanager
+def _opened(file: Path, bill: Bill) -> Iterator[tuple[Connection, RawBill]]:
+    with (
+        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
+        duckdb.connect(config=DUCKDB) as connection,
+    ):
+        yield connection, next(open_raw(connection, file, bill, Path(spool)))
+
+
+def _is_split(file: Path, bill: Bill) -> bool:
+    with suppress(*UNREADABLE):
+        columns = text_columns(file, bill)
+        if bill.splits and (columns is None or bill.splits(columns)):
+            with _opened(file, bill) as (connection, raw):
+                part = bill.splits(raw.kinds)
+                some = f"SELECT 1 FROM raw WHERE {part} LIMIT 1"
+                return bool(part and connection.execute(some).fetchall())
+    return False
+
+
+def _sums(files: Sequence[Path], bill: Bill, currency: str, what: tuple[str, str]) -> pl.DataFrame:
     """A cost by instance and start of the charge period, over all files.
 
-    what: the instance and the cost, as `bill.expressions` names them
+    what: the cost, as `bill.expressions` names it, and the rows that count
     """
     found = [pl.DataFrame(schema=SUMS)]
     for file in files:
-        with (
-            suppress(duckdb.Error, SourceError, OSError),
-            tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
-            duckdb.connect(config=DUCKDB) as connection,
-        ):
-            connection.execute(QUIET)
-            raw = next(open_raw(connection, file, bill, Path(spool)))
-            if not bill.splits(raw.kinds):
-                continue
+        with suppress(*UNREADABLE), _opened(file, bill) as (connection, raw):
             expr = bill.expressions(raw.kinds, {}, partial(asked, connection))
+            if "instance" not in expr:
+                continue
             aside = reason_aside(expr, currency, raw.empty)
             query = (
-                f"SELECT {expr[what[0]]} AS x_instance, {expr['start']} AS x_start, "
-                f"fsum({expr[what[1]]}) AS cost FROM raw "
-                f"WHERE {expr[what[0]]} IS NOT NULL AND {aside} IS NULL GROUP BY ALL"
+                f"SELECT {expr['instance']} AS x_instance, {expr['start']} AS x_start, "
+                f"fsum({expr[what[0]]}) AS cost FROM raw "
+                f"WHERE {what[1].format_map(expr)} AND {aside} IS NULL GROUP BY ALL"
             )
-            some = f"SELECT * FROM ({query}) WHERE x_instance {only}" if only else query
-            found.append(connection.sql(some).pl().cast(SUMS))
+            found.append(connection.sql(query).pl().cast(SUMS))
     return pl.concat(found).group_by("x_instance", "x_start").agg(pl.col("cost").sum())

@@ -189,7 +189,7 @@ class Bill:
     expressions  SQL for each column that the reduction needs, and of what else there is to say:
                  `aside` why a row does not count, `note` what is odd about how it counts
     lacking      which columns a file lacks, and what that costs
-    splits       whether rows may be parts of an instance's cost, which other rows have whole
+    splits       SQL that is true for a row that is a part of what another row has whole; null: none
     together     makes files that can be read of files that are a bill only together, one of each,
                  in a folder; null: they can be read
     """
@@ -197,7 +197,7 @@ class Bill:
     require: Callable[[Columns], None]
     expressions: Callable[[Columns, Tags, Ask], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
-    splits: Callable[[Columns], bool] = lambda _columns: False
+    splits: Callable[[Columns], str | None] | None = None
     together: Callable[[Sequence[Path], Path], Together] | None = None
 
 

@@ -15,6 +15,7 @@ from costwhy.sources.cost.effective import (
     CATEGORY,
     COVERED,
     DISCOUNTS,
+    ONCE,
     UNUSED,
     USAGE,
     Lines,
@@ -26,6 +27,7 @@ from costwhy.sources.cost.sql import (
     literal,
     month,
     number,
+    quoted,
     require,
     text,
     time,
@@ -58,7 +60,8 @@ def expressions(columns: Columns, tags: Tags, ask: Ask) -> dict[str, str]:
     words, amount, moment, begins = (
         partial(_column, read, columns, names) for read in (text, number, time, month)
     )
-    lines = Lines(lambda snake: _plain(snake) in names, words, amount, net=False)
+    raw = partial(_column, lambda _columns, name: quoted(name), columns, names)
+    lines = Lines(lambda snake: _plain(snake) in names, raw, words, amount, net=False)
     if lines.has(effective.NET):
         has_net = f"SELECT 1 FROM raw WHERE {amount(effective.NET)} IS NOT NULL LIMIT 1"
         lines = replace(lines, net=bool(ask(has_net)))
@@ -101,7 +104,8 @@ def _end(lines: Lines, moment: Sql) -> str:
     A reservation's upfront fee ends with its term, in a year or three: it is a charge of one hour.
     """
     end, last = moment("line_item_usage_end_date"), moment("bill_billing_period_end_date")
-    return f"CASE WHEN {lines.upfront} OR {end} > {last} + INTERVAL 1 DAY THEN NULL ELSE {end} END"
+    once = f"CASE WHEN {lines.upfront} OR {end} > {last} + INTERVAL 1 DAY THEN NULL ELSE {end} END"
+    return f"CASE WHEN {one_of(lines.kind, ONCE)} THEN {once} ELSE {end} END"
 
 
 def _list(lines: Lines) -> str:
@@ -109,7 +113,7 @@ def _list(lines: Lines) -> str:
     public = coalesce(
         [lines.amount("pricing_public_on_demand_cost"), lines.amount(effective.UNBLENDED)]
     )
-    none = one_of(lines.kind, ("savingsplannegation", *DISCOUNTS))
+    none = one_of(lines.kind, ("SavingsPlanNegation", *DISCOUNTS))
     return f"CASE WHEN {none} THEN 0 ELSE coalesce({public}, 0) END"
 
 
@@ -170,8 +174,9 @@ def _plain(name: str) -> str:
     return re.sub("[^a-z0-9]", "", name.lower())
 
 
-def _splits(columns: Mapping[str, str]) -> bool:
-    return _plain(effective.PARENT) in _names(columns)
+def _splits(columns: Mapping[str, str]) -> str | None:
+    name = _names(columns).get(_plain(effective.PARENT))
+    return name and f"{text(columns, name)} IS NOT NULL"
 
 
 COLUMNS = FileColumns(

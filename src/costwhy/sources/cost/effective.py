@@ -16,27 +16,28 @@ from costwhy.sources.cost.sql import coalesce, literal
 TYPE = "line_item_line_item_type"
 UNBLENDED, NET = "line_item_unblended_cost", "line_item_net_unblended_cost"
 PARENT = "split_line_item_parent_resource_id"
-COVERED = ("savingsplancoveredusage", "discountedusage")
-UNUSED = ("savingsplanrecurringfee", "rifee")
-USAGE = ("usage", *COVERED)
-OF_PLAN = ("savingsplannegation", "savingsplanupfrontfee", UNUSED[0], COVERED[0])
+COVERED = ("SavingsPlanCoveredUsage", "DiscountedUsage")
+UNUSED = ("SavingsPlanRecurringFee", "RIFee")
+USAGE = ("Usage", *COVERED)
+OF_PLAN = ("SavingsPlanNegation", "SavingsPlanUpfrontFee", UNUSED[0], COVERED[0])
 OF_RESERVATION = (UNUSED[1], COVERED[1])
-REFUNDS = ("refund", "savingsplanrefund")
+REFUNDS = ("Refund", "SavingsPlanRefund")
+ONCE = ("Fee", "SavingsPlanUpfrontFee", *REFUNDS)  # paid at once, for however long
 DISCOUNTS = (
-    "discount",
-    "bundleddiscount",
-    "distributordiscount",
-    "edpdiscount",
-    "privateratediscount",
-    "rivolumediscount",
-    "sppdiscount",
+    "Discount",
+    "BundledDiscount",
+    "DistributorDiscount",
+    "EdpDiscount",
+    "PrivateRateDiscount",
+    "RiVolumeDiscount",
+    "SppDiscount",
 )
 CATEGORY = {
     **dict.fromkeys(USAGE, "Usage"),
-    **dict.fromkeys(("fee", "flatratesubscription", "savingsplanupfrontfee", *UNUSED), "Purchase"),
-    "tax": "Tax",
-    "credit": "Credit",
-    **dict.fromkeys((*REFUNDS, *DISCOUNTS, "savingsplannegation"), "Adjustment"),
+    **dict.fromkeys(("Fee", "FlatRateSubscription", "SavingsPlanUpfrontFee", *UNUSED), "Purchase"),
+    "Tax": "Tax",
+    "Credit": "Credit",
+    **dict.fromkeys((*REFUNDS, *DISCOUNTS, "SavingsPlanNegation"), "Adjustment"),
 }
 PLAN = (
     "savings_plan_savings_plan_effective_cost",
@@ -72,19 +73,20 @@ class Lines:
     """SQL of the costs of a report's rows.
 
     has            whether the report has a column
-    words, amount  SQL of a column as text, and as number
+    raw, words, amount  SQL of a column as it is, as text, and as number
     net            the net columns have values
     """
 
     has: Callable[[str], bool]
+    raw: Sql
     words: Sql
     amount: Sql
     net: bool
 
     @cached_property
     def kind(self) -> str:
-        """The type of a row, in small letters."""
-        return f"lower(trim({self.words(TYPE)}))"
+        """The type of a row, as it is written: it is asked for often."""
+        return self.raw(TYPE)
 
     @cached_property
     def plans(self) -> bool:
@@ -105,7 +107,7 @@ class Lines:
             own = f"coalesce({self.amount(NET)}, {folded})"
         if not self.has(PARENT):
             return own
-        return f"coalesce({own}, CASE WHEN {self.share_of} IS NOT NULL THEN 0 END)"
+        return f"coalesce({own}, CASE WHEN {self.is_share} THEN 0 END)"
 
     @cached_property
     def effective(self) -> str:
@@ -115,12 +117,12 @@ class Lines:
             for name, is_upfront in self._upfront.items()
         }
         if self.plans:
-            rules["savingsplannegation"] = "0"
-            rules["savingsplancoveredusage"] = f"coalesce({self._net(PLAN[0])}, {self.billed})"
-            rules["savingsplanrecurringfee"] = self._unused_plan()
+            rules["SavingsPlanNegation"] = "0"
+            rules["SavingsPlanCoveredUsage"] = f"coalesce({self._net(PLAN[0])}, {self.billed})"
+            rules["SavingsPlanRecurringFee"] = self._unused_plan()
         if self.reservations:
-            rules["discountedusage"] = f"coalesce({self._net(RESERVATION)}, {self.billed})"
-            rules["rifee"] = self._sum(UNUSED_RESERVATION)
+            rules["DiscountedUsage"] = f"coalesce({self._net(RESERVATION)}, {self.billed})"
+            rules["RIFee"] = self._sum(UNUSED_RESERVATION)
         cases = " ".join(f"WHEN {literal(name)} THEN {sql}" for name, sql in rules.items())
         return f"CASE {self.kind} {cases} ELSE {self.billed} END" if rules else self.billed
 
@@ -151,24 +153,24 @@ class Lines:
         return f"CASE {' '.join(notes)} END"
 
     @cached_property
-    def share_of(self) -> str:
-        """The instance that a pod or a task was a part of; null in all other rows."""
-        parent, own = (_id(self.words(n)) for n in (PARENT, "line_item_resource_id"))
-        return f"nullif({parent}, {own})"
+    def is_share(self) -> str:
+        """True for a pod or a task: its row is a part of what an instance costs."""
+        return f"{self.words(PARENT)} IS NOT NULL"
 
     @cached_property
     def split(self) -> dict[str, str]:
-        """Split cost allocation: which instance a row is a part of, and its part; and which
-        instance's hours a row is. Empty where the report has none.
+        """Split cost allocation: whether a row is a part, and of what cost; and the instance of
+        which a row is a part, or whose hours it is. Empty where the report has none.
         """
         if not self.has(PARENT):
             return {}
+        parent, own = (_id(self.words(name)) for name in (PARENT, "line_item_resource_id"))
         hours = f"regexp_matches({self.words('line_item_usage_type')}, '{INSTANCE_HOURS}')"
         return {
-            "share_of": self.share_of,
+            "is_share": self.is_share,
             "share": self._sum(SPLIT),
-            "instance": f"CASE WHEN {one_of(self.kind, USAGE)} AND {hours} "
-            f"AND {self.share_of} IS NULL THEN {_id(self.words('line_item_resource_id'))} END",
+            "instance": f"CASE WHEN {self.is_share} THEN {parent} "
+            f"WHEN {one_of(self.kind, USAGE)} AND {hours} THEN {own} END",
         }
 
     @cached_property
@@ -182,9 +184,9 @@ class Lines:
         )
         of_plan = f"{self.words('savings_plan_savings_plan_a_r_n')} IS NOT NULL"
         either = [own] * self.reservations + [of_plan] * self.plans
-        rules = {"fee": own} if self.reservations else {}
+        rules = {"Fee": own} if self.reservations else {}
         if self.plans:
-            rules["savingsplanupfrontfee"] = "true"
+            rules["SavingsPlanUpfrontFee"] = "true"
         return rules | dict.fromkeys(REFUNDS, self._refunded(" OR ".join(either))) if either else {}
 
     def _refunded(self, of_commitment: str) -> str:
@@ -223,4 +225,4 @@ class Lines:
 
 def _id(sql: str) -> str:
     """The id of a resource that may be named by its ARN."""
-    return f"regexp_extract({sql}, '[^/]+$')"
+    return f"CASE WHEN contains({sql}, '/') THEN regexp_extract({sql}, '[^/]+$') ELSE {sql} END"
