@@ -58,6 +58,7 @@ class Source:
     passed files that are not read
     dates  of files, where a manifest says when they were delivered
     fault  it could not be reached
+    salt   what its entry says on how it is read
     """
 
     key: str
@@ -71,6 +72,7 @@ class Source:
     live: Live | None = None
     fault: UnreachableError | None = None
     notes: tuple[str, ...] = ()
+    salt: str = ""
 
     @property
     def name(self) -> str:

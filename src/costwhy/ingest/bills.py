@@ -1,5 +1,6 @@
 """Bills of several files: each row counts once, whatever number of files hold it."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -42,11 +43,12 @@ class Reader:
     bill: Bill
     workspace: Workspace
     beside: Beside
+    instead: Mapping[Path, Path]  # Files to be read for others: `Bill.together`
 
     def read(self, file: Path, without: pl.Series | None = None) -> Cube:
         """One file, or what is left of it without some cells. Raises SourceError."""
         beside = replace(self.beside, without=without)
-        workspace = self.workspace
+        file, workspace = self.instead.get(file, file), self.workspace
         return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
 
 
@@ -58,9 +60,14 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     """
     kept, whole, gone = dict[str, Cube](), part, True
     unit = "day" if len(editions_of(source, part)) > 1 else ""
+    try:
+        instead, of_all = _together(bill, part, run.batch.spool)
+    except SourceError as error:
+        return dict.fromkeys(part.names, _fault(error))
     while gone:  # what is split is split anew where a file does not count at all
-        shares, notes = find_shares(part.files, bill, run.workspace.currency, run.batch.spool)
-        reader = Reader(bill, run.workspace, Beside(shares, unit))
+        files = [instead.get(file, file) for file in part.files]
+        shares, notes = find_shares(files, bill, run.workspace.currency, run.batch.spool)
+        reader = Reader(bill, run.workspace, Beside(shares, unit), instead)
         cubes, faults = _reduced(reader, part, run)
         bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
         sound = [name for name in whole.wanted if name not in bad]
@@ -75,7 +82,7 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         run.hints += counted.told
         gone = bool(shares) and any(is_emptied(cubes[n], kept[n]) for n in part.names)
         part = part.at([k for k, n in enumerate(part.names) if not is_emptied(cubes[n], kept[n])])
-    run.hints += [f"{source.path}: {note}" for note in notes]
+    run.hints += [f"{source.path}: {note}" for note in (*of_all, *notes)]
     for name in sound:
         own = whole.only(name)
         _deliver(source, own, [kept[file] for file in own.names], run)
@@ -89,8 +96,7 @@ def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Fau
         try:
             cubes[name] = reader.read(file)
         except SourceError as error:
-            texts = (error.problem, error.found, error.fix and f"To do: {error.fix}")
-            faults[name] = ". ".join(text for text in texts if text)
+            faults[name] = _fault(error)
         run.tell(file.name, 1)
     for delivery in () if faults else part.wanted:
         own = [cubes[name] for name in part.only(delivery).names]
@@ -99,6 +105,20 @@ def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Fau
             why = f"no row could be read: {'; '.join(what)}"
             faults |= dict.fromkeys(part.only(delivery).names, why)
     return cubes, faults
+
+
+def _fault(error: SourceError) -> str:
+    texts = (error.problem, error.found, error.fix and f"To do: {error.fix}")
+    return ". ".join(text for text in texts if text)
+
+
+def _together(bill: Bill, part: Part, spool: Path) -> tuple[Mapping[Path, Path], tuple[str, ...]]:
+    """Files to be read in place of the part's, and what is said of them. Raises SourceError."""
+    if not bill.together:
+        return {}, ()
+    folder = spool / hashlib.sha256(part.name.encode()).hexdigest()
+    made, notes = bill.together(part.files, folder)
+    return dict(zip(part.files, made, strict=True)), notes
 
 
 def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> None:
@@ -156,7 +176,12 @@ class Counted:
 
 
 def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
-    """The files of each edition, by their places in the part."""
+    """The files of each edition, by their places in the part.
+
+    A format that reads the files of a part together has counted each row once.
+    """
+    if source.format.bill and source.format.bill.together:
+        return {"": [*range(len(part.files))]}
     found: dict[str, list[int]] = {}
     for place, file in enumerate(part.files):
         found.setdefault(paths.edition_of(file, source.root), []).append(place)

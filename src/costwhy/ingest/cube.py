@@ -95,16 +95,15 @@ def merge(cubes: Sequence[Cube]) -> Cube:
 
 def told(cube: Cube, currency: str) -> list[str]:
     """What is odd in a cube, with their rows and money."""
+    notes = [*cube.odd.sort("note").select(list(ODD)).iter_rows()]
     long = cube.hourly.filter(pl.col("hours") > DAY_WITH_A_CHANGE_OF_CLOCKS)
-    whole = long["BilledCost"].sum()
-    spread_out = [
-        f"charges longer than a day count in equal parts over their hours: {long['rows'].sum():,} "
-        f"{'row' if long['rows'].sum() == 1 else 'rows'}, {money(whole, currency)}"
-    ]
-    return (spread_out if long.height else []) + [
+    if long.height:
+        what = "charges longer than a day count in equal parts over their hours"
+        notes.insert(0, (what, int(long["rows"].sum()), float(long["BilledCost"].sum())))
+    return [
         f"{one_line(note, 300)}: "
         f"{rows:,} {'row' if rows == 1 else 'rows'}, {money(billed, currency)}"
-        for note, rows, billed in cube.odd.sort("note").select(list(ODD)).iter_rows()
+        for note, rows, billed in notes
     ]
 
 

@@ -30,7 +30,9 @@ def find_sources(workspace: Workspace, progress: Progress | None) -> list[Source
 def _found(workspace: Workspace, progress: Progress | None) -> Iterator[Source]:
     for key, entry in workspace.sources.items():
         form = format_of(entry.format)
-        source = Source(key, entry.format, form, getattr(entry, "path", None) or "")
+        salt = repr(entry) if form.settle else ""
+        form = replace(form, bill=form.settle(entry)) if form.settle else form
+        source = Source(key, entry.format, form, getattr(entry, "path", None) or "", salt=salt)
         live = (
             form.live(entry, key, workspace.folder, workspace.mapping.service_tags)
             if form.live

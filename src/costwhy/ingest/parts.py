@@ -30,7 +30,8 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
     for some formats. Whom to ask for owners (`mapping.owners`) never does.
     """
     tags = msgspec.structs.replace(workspace.mapping, owners=config.Mapping().owners)
-    salt = repr((REVISION, source.name_of_format, tags if source.format.reads_tags else None))
+    how = (REVISION, source.name_of_format, tags if source.format.reads_tags else None)
+    salt = repr(how) + source.salt
     contents = {file: _content(file) for file in source.files}
     same = _same(source, contents) if source.format.section == "cost" else {}
     names = {file: name_of(file, workspace) for file in source.files}
@@ -92,7 +93,8 @@ def _groups(source: Source, names: Mapping[Path, str]) -> dict[str, list[Path]]:
         else:
             name = _period_name(source, file) if source.format.section == "cost" else source.name
         groups.setdefault(name, []).append(file)
-    if source.name in groups and source.format.section == "cost":
+    bill = source.format.bill
+    if bill and (source.name in groups or bill.together):
         return {source.name: sorted(source.files)}
     return dict(sorted(groups.items()))
 

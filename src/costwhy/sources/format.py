@@ -178,6 +178,9 @@ class Ask(Protocol):
     def __call__(self, sql: str, parameters: Sequence[object] = (), /) -> list[tuple[Any, ...]]: ...
 
 
+Together = tuple[tuple[Path, ...], tuple[str, ...]]  # Files, and what is said of them
+
+
 @dataclass(frozen=True)
 class Bill:
     """How DuckDB reads a billing file.
@@ -187,12 +190,15 @@ class Bill:
                  `aside` why a row does not count, `note` what is odd about how it counts
     lacking      which columns a file lacks, and what that costs
     splits       SQL that is true for a row that is a part of what another row has whole; null: none
+    together     makes files that can be read of files that are a bill only together, one of each,
+                 in a folder; null: they can be read
     """
 
     require: Callable[[Columns], None]
     expressions: Callable[[Columns, Tags, Ask], dict[str, str]]
     lacking: Callable[[Columns], tuple[str, ...]] = lambda _columns: ()
     splits: Callable[[Columns], str | None] | None = None
+    together: Callable[[Sequence[Path], Path], Together] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +210,7 @@ class Format:
     config       the keys of its entry
     files        its files; null: it has none
     bill         how they are read, where they are bills
+    settle       the same by the keys of an entry, where these decide it
     read         how they are read, where they are not: the files, and with `reads_tags` the names
                  of the tags that name a service
     reads_tags   read again where `service_tags`, `team_tags` or `budget_tags` change
@@ -219,6 +226,7 @@ class Format:
     config: type[SourceConfig] = FilesConfig
     files: Files | None = None
     bill: Bill | None = None
+    settle: Callable[[Any], Bill] | None = None
     read: Callable[..., Reading] | None = None
     reads_tags: bool = False
     live: Callable[[Any, str, Path, Sequence[str]], Live | None] | None = None

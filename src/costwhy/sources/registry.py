@@ -10,6 +10,7 @@ FORMATS = {
     "focus": "cost.focus",
     "cur2": "cost.cur",
     "cur": "cost.cur",
+    "model_costs": "cost.model_costs",
     "changes": "changes.long_table",
     "cloudtrail": "changes.cloudtrail",
     "cdevents": "changes.cdevents",
