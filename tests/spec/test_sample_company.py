@@ -16,6 +16,7 @@ from places import ROOT, SAMPLE
 
 from costwhy.case.investigate import investigate_window
 from costwhy.errors import UsageError
+from costwhy.lake.charges import spread
 from costwhy.lake.lake import Lake
 
 ANSWERS = json.loads((ROOT / "data" / "sample-answers.json").read_text())
@@ -254,7 +255,7 @@ def test_any_window_is_explained_like_a_spike_and_by_the_hour(sample_lake: Lake)
         (begin - timedelta(days=10), begin - timedelta(days=3)),
     )
     case = investigate_window(sample_lake, window, against=against)
-    hourly = sample_lake.table("hourly")
+    hourly = spread(sample_lake.table("hourly"), "hour")
     cost = {
         k: hourly.filter(pl.col("hour").is_between(a, b, closed="left"))["EffectiveCost"].sum()
         for k, (a, b) in {"w": window, "a": against}.items()

@@ -15,7 +15,7 @@ from costwhy.sources import records, wrappings
 from costwhy.tables import SEEN, SET_ASIDE, Table
 from costwhy.text import shortened
 
-REVISION = 1  # Part of every digest: raise it where files that did not change are to be read again
+REVISION = 2  # Part of every digest: raise it where files that did not change are to be read again
 MAX_TEXT = 1000  # Characters that are kept of one text
 SHOWN = 300  # Characters that are shown of a record that was set aside
 # Records of one file and one reason that get a row each; the last row counts the others
