@@ -9,7 +9,7 @@
 Traffic has a day and a week, and 1 % of noise; everything else stands still until the test moves it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -225,3 +225,18 @@ def from_hour(hour: int, times: float) -> Array:
 def changed(line: Line, **values: object) -> Line:
     """The line with other values."""
     return replace(line, **values)
+
+
+def by_day(lake: MemoryLake, products: Collection[str] = ()) -> MemoryLake:
+    """The lake with these products (none named: all) billed by the day."""
+    names = lake.frames["series"].select("series_id", "ServiceName")
+    bill = lake.frames["hourly"].join(names, on="series_id")
+    daily = pl.col("ServiceName").is_in(products) if products else pl.lit(value=True)
+    days = (
+        bill.filter(daily)
+        .group_by("billing_period", pl.col("hour").dt.truncate("1d"), "series_id")
+        .agg(pl.col(tables.MEASURE_NAMES).sum(), rows=pl.lit(1), hours=pl.lit(24))
+    )
+    whole = pl.concat([bill.filter(~daily).drop("ServiceName"), days], how="diagonal_relaxed")
+    frames = {**lake.frames, "hourly": tables.HOURLY.fit(whole)}
+    return replace(lake, frames=frames, place=f"{lake.place}:by day")

@@ -72,7 +72,10 @@ def test_a_wrong_format_names_the_readmes_section_that_exists(tiny, capsys):
             '[[cost]]\nformat = "fokus"\npath = "x"',
             "write one of focus, cur2, cur, model_costs (did you mean focus?)",
         ),
-        ('[[cost]]\nformat = "parquet"\npath = "x"', "write one of focus, cur2, cur, model_costs; "),
+        (
+            '[[cost]]\nformat = "parquet"\npath = "x"',
+            "write one of focus, cur2, cur, model_costs; ",
+        ),
         (
             '[mapping]\nowners = ["tag"]',
             "write one of catalog, tags, codeowners, creator, account (did you mean tags?)",

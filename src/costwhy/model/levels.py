@@ -17,6 +17,7 @@ from scipy.ndimage import median_filter
 from costwhy.arrays import Array, Mask
 
 WEEK = 168
+SEASON_DAYS = 5  # whose median says how large the season is
 BLOCK = 512  # series at a time, so that memory stays small
 LEAST_SPREAD = {"ratio": 0.003, "amount": 0.01, "runs": 0.01, "flow": 0.01}
 
@@ -44,7 +45,8 @@ def levels_of(
     """Series of one style (R x T; amounts and runs in units of their mean) as levels.
 
     new    (R) series that did not exist from the start; they have no season yet
-    noisy  usage tied to no signal: the drift is the 90th percentile of its day-to-day changes
+    noisy  usage tied to no signal: its season grows with its level, and the drift is the 90th
+           percentile of its day-to-day changes
     step   24: one value a day, NaN in the other hours
     """
     out: list[Level] = []
@@ -53,7 +55,8 @@ def levels_of(
         if style == "ratio":
             spread = hourly_spread(level)
         else:
-            level = level - np.where(new[first : first + BLOCK, None], 0.0, pattern(level))
+            season = _scaled_pattern if noisy else pattern
+            level = level - np.where(new[first : first + BLOCK, None], 0.0, season(level))
             if style == "flow":
                 spread = np.array([_spread_around_median(row) for row in level])
             else:
@@ -70,12 +73,12 @@ def levels_of(
     return out
 
 
-def _by_day(level: Array) -> Array:
-    """Means of whole days (R x days); NaN where less than half of a day is defined."""
+def _by_day(level: Array, least: int = 12) -> Array:
+    """Means of whole days (R x days); NaN where fewer hours than `least` are defined."""
     days = level.shape[1] // 24
     hours = level[:, : days * 24].reshape(len(level), days, 24)
     defined = np.isfinite(hours).sum(axis=2)
-    return np.where(defined >= 12, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
+    return np.where(defined >= least, np.nansum(hours, axis=2) / np.maximum(defined, 1), np.nan)
 
 
 def median(values: Array, axis: int = -1) -> Array:
@@ -127,6 +130,24 @@ def _spread_around_median(level: Array) -> float:
     if defined.size > 2 * half:
         defined = defined - median_filter(defined, 2 * half + 1, mode="nearest")
     return float(robust_spread(defined))
+
+
+def _scaled_pattern(values: Array) -> Array:
+    """The week's pattern (R x T), as large as the level of the days around asks for.
+
+    A service that costs twice as much has weekends that are twice as deep. No calls say so where
+    usage is tied to no signal; its own days do.
+    """
+    week = pattern(values)
+    level = median(values)[:, None]
+    days, of_week = _by_day(values, 1), _by_day(np.where(np.isfinite(values), week, np.nan), 1)
+    if days.shape[1] < 2 * SEASON_DAYS:
+        return week
+    ratio = np.where(of_week > 0, days / np.where(of_week > 0, of_week, 1.0), 1.0)
+    ratio = np.clip(np.nan_to_num(ratio, nan=1.0), 0.0, None)
+    scale = median_filter(ratio, (1, SEASON_DAYS), mode="nearest")
+    hours = np.minimum(np.arange(values.shape[1]) // 24, days.shape[1] - 1)
+    return np.asarray(level + (week - level) * scale[:, hours])
 
 
 def pattern(values: Array) -> Array:
