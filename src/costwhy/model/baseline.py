@@ -21,7 +21,7 @@ two polar orders (first to last, last to first) are averaged. That is the struct
 of Dietzenbacher & Los (1998): the rows add up to the whole difference without a remainder.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +40,7 @@ from costwhy.behaviours import (
 from costwhy.errors import InputError
 from costwhy.model.flow import Flow, flow_into
 from costwhy.model.levels import WEEK, pattern
+from costwhy.model.meters import MeterModel
 from costwhy.model.rates import Model, Rate
 
 RECENT = 72  # hours whose median is a level
@@ -309,6 +310,14 @@ def split(model: Model, window: Window, baselines: Sequence[Baseline]) -> list[A
     return total
 
 
+def _services(model: Model, meter: MeterModel) -> Iterator[int]:
+    """Whose calls may move a meter: its own service, and the one that its edge calls."""
+    if meter.service is not None:
+        yield meter.service
+    if meter.edge is not None:
+        yield model.observed.service_rows[model.observed.edges[meter.edge].service]
+
+
 def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scope:
     graph, hours = model.observed.graph, window.hours
     calls, handled = model.observed.calls[:, hours], model.handled[:, hours]
@@ -323,7 +332,7 @@ def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scop
     own = {b.rate.row for b in baselines if b.rate.kind not in ON_EDGES}
     rows = np.flatnonzero(
         [
-            row in own or (m.service is not None and bool(flow.reached[m.service]))
+            row in own or any(flow.reached[service] for service in _services(model, m))
             for row, m in enumerate(model.meters)
         ]
     )

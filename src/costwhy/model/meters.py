@@ -83,7 +83,10 @@ def learn_kind(observed: Observed, handled: Array, row: int) -> MeterModel:
     timed = any(mark in unit for mark in TIMED_UNITS) and "lcu" not in unit
     if begin > NEW_AFTER and first_active(usage) >= begin - 24:
         return MeterModel("use", transfer, service)  # a new service: all of its cost came with it
-    edge = None if timed else _edge_followed(observed, usage, calls, service)
+    edge = None
+    if not timed:
+        edge = _edge_paid(observed, usage, calls, service)
+        edge = _edge_followed(observed, usage, calls, service) if edge is None else edge
     if edge is not None or _follows(usage, calls, timed=timed):
         return MeterModel("use", transfer, service, edge)
     return MeterModel("time", transfer, service)
@@ -100,6 +103,34 @@ def _learn(observed: Observed, handled: Array, row: int) -> MeterModel:
         days = days_of(observed.hours[billed], observed.begin_of(row))
         rule = learn_rule_by_day(usage, calls, days)
     return replace(model, rule=rule)
+
+
+def _edge_paid(observed: Observed, usage: Array, calls: Array, service: int) -> int | None:
+    """The calls to something that has no bill of its own, such as a model, that the usage follows.
+
+    They are billed to the caller: attempts cost, not what the caller was asked for. Incidents tell
+    which of the two it is, so the spread here is the one that sees them.
+    """
+    name, known = observed.services[service], usage > 0
+    whole = _steps(usage, calls)
+    edges = [
+        (_steps(usage, observed.calls[row, : observed.billed]), row)
+        for row, edge in enumerate(observed.edges)
+        if edge.caller == name
+        and not edge.scheduled
+        and edge.service not in observed.billed_services
+    ]
+    least, row = min(edges, default=(np.inf, -1))
+    clear = MOVES < whole < np.inf and least < min(0.5 * whole, USE_NOISE)
+    return row if clear and known.sum() >= 24 else None
+
+
+def _steps(usage: Array, calls: Array) -> float:
+    """Standard deviation of usage per call (logarithm), incidents too; infinite if often idle."""
+    both = (usage > 0) & (calls > 0)
+    if both.sum() < 0.9 * max((usage > 0).sum(), (calls > 0).sum()):
+        return np.inf
+    return float(np.std(np.log(usage[both] / calls[both]))) if both.any() else np.inf
 
 
 def _edge_followed(observed: Observed, usage: Array, calls: Array, service: int) -> int | None:

@@ -101,6 +101,11 @@ class Observed:
         return {name: row for row, name in enumerate(self.services)}
 
     @cached_property
+    def billed_services(self) -> frozenset[str]:
+        """Services that a line of the bill names."""
+        return frozenset(self.meters["service"].drop_nulls())
+
+    @cached_property
     def by_day(self) -> Mask:
         """M: meters whose charges are a day long. Within a day only its sum is known."""
         return self._longer(1) & ~self.is_fee
