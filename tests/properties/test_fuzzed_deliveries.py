@@ -160,8 +160,8 @@ def deliver(folder: Path, seed: int) -> None:
             below = chance.choice(("", "", "BILLING_PERIOD=2026-09", "2026-09", "x/20260901-20261001", "month=13", "data/a=b"))  # fmt: skip
             file = folder / place / below / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            if chance.random() < 0.02:
-                file.mkdir(exist_ok=True)  # a folder that is called like a file
+            if chance.random() < 0.02 and not file.exists():
+                file.mkdir()  # a folder that is called like a file
             elif not file.is_dir():
                 file.write_bytes(data)
         if chance.random() < 0.02:
