@@ -505,3 +505,14 @@ def test_windows_that_overlap_within_a_day_count_each_hour_once(place: Place) ->
     place.write("b/20260902-20260905/y/p.csv", hours[22:])
     once(place, 96.0, "the same rows are counted from")
     assert (place.rows, place.aside["records"].sum()) == (96, 24)
+
+
+def test_windows_compared_by_the_hour_beside_a_file_that_cannot_be_read(place: Place) -> None:
+    hours = [row(k // 24 + 1, 1.0, k % 24, ConsumedQuantity=1) for k in range(96)]
+    place.write("a/20260901-20260902/x/p.csv", hours[:46])
+    place.write("b/20260902-20260905/y/p.csv", hours[22:])
+    place.write("c/20260902-20260905/z/p.parquet", hours).write_bytes(b"PAR1")
+    report = place.ingest()
+    assert place.total == pytest.approx(96.0)
+    assert "z/p.parquet" in "\n".join(report.messages)
+    assert place.ingest().version == report.version

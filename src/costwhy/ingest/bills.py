@@ -59,6 +59,7 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     have rows of theirs.
     """
     kept, whole, gone = dict[str, Cube](), part, True
+    faults, bad = Faults(), set[str]()
     unit = "day" if len(editions_of(source, part)) > 1 else ""
     try:
         instead, of_all = _together(bill, part, run.batch.spool)
@@ -68,8 +69,9 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         files = [instead.get(file, file) for file in part.files]
         shares, notes = find_shares(files, bill, run.workspace.currency, run.batch.spool)
         reader = Reader(bill, run.workspace, Beside(shares, unit), instead)
-        cubes, faults = _reduced(reader, part, run)
-        bad = {of for of, name in zip(part.of, part.names, strict=True) if name in faults}
+        cubes, found = _reduced(reader, part, run)
+        faults |= found
+        bad |= {of for of, name in zip(part.of, part.names, strict=True) if name in found}
         sound = [name for name in whole.wanted if name not in bad]
         if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
             return faults
