@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,12 @@ from costwhy import tables
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, analyse
 from costwhy.case.bill_facts import bill_facts, is_by_day
 from costwhy.case.case import Case
-from costwhy.case.investigate import investigate
+from costwhy.case.investigate import investigate, investigate_window
+from costwhy.case.opened import open_case
+from costwhy.errors import UsageError
+from costwhy.publishing.publish import publish
+from costwhy.publishing.verify import verify
+from costwhy.show.charts import whole_days
 
 ONSET = 30 * 24 + 9  # 09:00 of day 31
 BEGAN = FIRST + timedelta(hours=ONSET)
@@ -189,3 +195,38 @@ def test_a_bill_that_turns_daily_in_mid_month_has_no_alarm() -> None:
     )
     assert analyse(turned).found == ()
     assert np.isfinite(analyse(turned).observed.cost).all()
+
+
+# ---------------------------------------------------------------- shown, published, windows
+
+
+def test_a_published_case_by_the_day_gives_the_same_numbers(tmp_path: Path) -> None:
+    case = case_of(by_day(company().lake()))
+    folder = publish(case, tmp_path)
+    again = open_case(folder).case
+    assert again.by_day
+    assert again.spike == case.spike
+    assert again.behaviour.equals(case.behaviour)
+    verify(folder)  # raises DifferenceError where a number differs
+
+
+def test_charts_of_it_are_by_the_day() -> None:
+    case = case_of(by_day(company().lake()))
+    drawn = whole_days(case.timeline)
+    assert set(drawn["hour"].dt.hour()) == {0}
+    for name in ("actual_cost", "expected_cost"):
+        assert drawn[name].sum() == pytest.approx(case.timeline[name].sum())
+
+
+def test_a_window_beyond_the_end_of_the_bill_is_marked_as_estimated() -> None:
+    late = company()
+    late.lag = 3 * 24
+    lake = by_day(late.lake())
+    end = FIRST + 42 * DAY
+    case = investigate_window(lake, (end - 2 * DAY, end))
+    assert (case.spike.actual_cost, case.spike.nowcast_hours) == (0.0, 48)
+    beyond = case.timeline.filter(pl.col("hour") >= end - 2 * DAY)
+    assert beyond["estimated"].all()
+    assert beyond["actual_cost"].sum() > 1000  # $40 an hour
+    with pytest.raises(UsageError, match="no window"):
+        investigate_window(lake, (end, end + DAY))
