@@ -230,3 +230,16 @@ def test_a_window_beyond_the_end_of_the_bill_is_marked_as_estimated() -> None:
     assert beyond["actual_cost"].sum() > 1000  # $40 an hour
     with pytest.raises(UsageError, match="no window"):
         investigate_window(lake, (end, end + DAY))
+
+
+@pytest.mark.parametrize("days", [False, True])
+def test_days_that_are_missing_from_a_bill_are_no_fall_and_are_said(days: bool) -> None:  # noqa: FBT001
+    lake = SmallCompany(seed=9).lake()
+    lake = by_day(lake) if days else lake
+    begin, end = FIRST + 20 * DAY, FIRST + 24 * DAY
+    rest = lake.frames["hourly"].filter((pl.col("hour") < begin) | (pl.col("hour") >= end))
+    found = analyse(replace(lake, frames={**lake.frames, "hourly": rest}, place=f"hole {days}"))
+    assert found.found == ()
+    assert [(hole.start, hole.end) for hole in bill_facts(found).holes] == [(begin, end)]
+    assert any("taken for missing, not for free" in one for one in bill_facts(found).sentences)
+    assert bill_facts(analyse(lake)).holes == ()

@@ -14,6 +14,7 @@ import polars as pl
 from costwhy.case.analysis import LakeAnalysis, LakeReader, analyse
 from costwhy.lake.charges import spread
 from costwhy.model.bill_end import FEE, AccountEnd
+from costwhy.model.holes import Hole, find_holes
 from costwhy.model.observed import DAY, Observed
 from costwhy.spikes.dollars import SpikeDollars
 from costwhy.text import cents, clock, count_of, money, plain_value
@@ -44,6 +45,7 @@ class BillFacts:
     thin         share of the cost on lines that are charged on fewer than THIN_DAYS days
     by_day       share of the cost in charges of a day
     accounts     each with its own end
+    holes        days in the middle without a charge of an account
     lacks        sections of costwhy.toml without a record
     """
 
@@ -56,6 +58,7 @@ class BillFacts:
     thin: float
     by_day: float
     accounts: tuple[AccountEnd, ...]
+    holes: tuple[Hole, ...]
     lacks: tuple[str, ...]
     by_service: tuple[tuple[str, float], ...]
     currency: str = ""
@@ -68,7 +71,13 @@ class BillFacts:
     @property
     def sentences(self) -> list[str]:
         """The facts in sentences, for people who ask why there is no more."""
-        return [*_whole(self), *_resolution(self), *_ends(self), *what_is_missing(self.lacks)]
+        return [
+            *_whole(self),
+            *_resolution(self),
+            *_ends(self),
+            *_holes(self),
+            *what_is_missing(self.lacks),
+        ]
 
 
 def bill_facts(analysis: LakeAnalysis) -> BillFacts:
@@ -112,6 +121,7 @@ def bill_facts(analysis: LakeAnalysis) -> BillFacts:
         thin=float(lines.filter(thin)["cost"].sum()) / whole,
         by_day=float(long) / whole,
         accounts=observed.accounts,
+        holes=find_holes(observed),
         lacks=unasked(analysis),
         by_service=tuple(services.head(TOP_SERVICES).iter_rows()),
         currency=analysis.lake.currency,
@@ -182,7 +192,17 @@ def _ends(facts: BillFacts) -> Iterator[str]:
         yield f"The newest day of {accounts} is not over: the bill ends before it, at {end}."
 
 
-def _name(one: AccountEnd) -> str:
+def _holes(facts: BillFacts) -> Iterator[str]:
+    for hole in facts.holes[:MOST_NAMED]:
+        yield (
+            f"{_name(hole)}: no charge from {clock(hole.start)} to {clock(hole.end)}; it is "
+            "taken for missing, not for free."
+        )
+    if len(facts.holes) > MOST_NAMED:
+        yield f"{len(facts.holes) - MOST_NAMED} more such holes."
+
+
+def _name(one: AccountEnd | Hole) -> str:
     return f"account {one.account}" if one.account else f"the bill of {one.provider or 'nobody'}"
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from costwhy.arrays import Mask
 from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
 from costwhy.model.baseline import Baseline, Window, baseline, dollars_alone, mean_rate
+from costwhy.model.holes import Hole, find_holes, in_hole
 from costwhy.model.levels import pattern
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.shifts import SHORTEST, Shift, find_shifts, suspects
@@ -86,7 +87,14 @@ def find(model: Model) -> tuple[Spike, ...]:
         episodes += _of_shifts(model, rate, shifts)
     # What the company spends in a billed hour; credits and refunds do not lower it.
     company = (float(np.maximum(cost, 0.0).sum()) or abs(float(cost.sum()))) / max(1, billed)
-    clear = (e for e in episodes if e is not None and _clear_of_noise(e, company))
+    holes = find_holes(model.observed)
+    clear = (
+        e
+        for e in episodes
+        if e is not None
+        and _clear_of_noise(e, company)
+        and not (holes and _is_hole(e, model, holes))
+    )
     groups: list[list[Episode]] = []
     for episode in sorted(clear, key=lambda e: -abs(e.dollars)):
         group = next((g for g in groups if any(_same_incident(model, episode, e) for e in g)), [])
@@ -160,6 +168,15 @@ def episode_of(model: Model, rate: Rate, shift: Shift, baseline_hours: Mask) -> 
         return None
     usual = baseline(model, rate, window, baseline_hours)
     return Episode(rate, shift, baseline_hours.copy(), usual, dollars_alone(model, window, usual))
+
+
+def _is_hole(episode: Episode, model: Model, holes: tuple[Hole, ...]) -> bool:
+    """Whether the bill of these hours is missing: that is no fall."""
+    if episode.dollars > 0 or episode.rate.kind in ON_EDGES:
+        return False
+    shift, hours = episode.shift, np.zeros(len(model.observed.hours), dtype=bool)
+    hours[shift.start : shift.end] = True
+    return in_hole(model.observed, holes, episode.rate.row, hours)
 
 
 def _clear_of_noise(episode: Episode, company: float) -> bool:
