@@ -245,7 +245,7 @@ def test_any_way_of_delivering_a_bill(bill, daily, way):
 
 
 @pytest.mark.long
-@settings(EVERY, max_examples=400)
+@settings(EVERY, max_examples=150)
 @given(ways, st.booleans(), bills)
 def test_many_ways_of_delivering_a_bill(way, daily, bill):
     check(bill, daily, way)

@@ -131,7 +131,7 @@ def _sorted_out(names: Sequence[Path], place: Path, files: Files) -> Found:
         elif files.inside or not reason.startswith(KIND):
             passed.append(one)
     data = [file for file in read if not files.is_manifest(file.name)]
-    if not data:  # today's error of the reader says which column is missing
+    if not data:  # the reader says which column is missing
         read, other = [*read, *(one.file for one in other)], []
     chosen = (
         files.choose(sorted(read), root_of(place)) if files.choose else Choice((*sorted(read),))
