@@ -134,21 +134,21 @@ def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> N
 
 def test_only_the_newest_delivery_of_a_period_counts(tmp_path: Path) -> None:
     data, metadata = (tmp_path / part / "BILLING_PERIOD=2026-10" for part in ("data", "metadata"))
-    for execution in ("2026-10-05T00", "2026-10-09T00"):
+    for execution in ("2026-10-05T04", "2026-10-09T04"):
         (data / execution).mkdir(parents=True)
         (data / execution / "x-00001.csv").write_text("a\n")
     metadata.mkdir(parents=True)
     (metadata / "x-Manifest.json").write_text(
         json.dumps(
-            {"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T00/x-00001.csv"]}
+            {"dataFiles": ["s3://bucket/data/BILLING_PERIOD=2026-10/2026-10-05T04/x-00001.csv"]}
         )
     )
     assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == [
-        "2026-10-05T00"
+        "2026-10-05T04"
     ], "the manifest says which"
     (metadata / "x-Manifest.json").unlink()
     assert [f.parent.name for f in find_files(".", tmp_path, focus.FORMAT.files)] == [
-        "2026-10-09T00"
+        "2026-10-09T04"
     ], "without one, the newest folder"
 
 

@@ -13,7 +13,7 @@ from costwhy.ingest import unread
 from costwhy.ingest.aside import said
 from costwhy.ingest.batch import Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
-from costwhy.ingest.cells import Beside, no_cells
+from costwhy.ingest.cells import Beside, joined, no_cells
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.ingest.split import find_shares
@@ -28,6 +28,7 @@ OF_BILLS = ("hourly", "daily", "overview", "seen", "files", "set_aside")
 WHY = {  # of rows that do not count, for `set_aside`
     "same": "the same rows are counted from {}",
     "newer": "replaced by what is newer, counted from {}",
+    "part": "only a part of the day, counted whole from {}",
     "unsure": "the same charges, some with other costs, are counted from {}",
 }
 SUMS = ("rows", "BilledCost", "EffectiveCost")
@@ -72,6 +73,9 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
         cubes, found = _reduced(reader, part, run)
         faults |= found
         bad |= {of for of, name in zip(part.of, part.names, strict=True) if name in found}
+        if not unit and len(editions_of(source, part, cubes)) > 1:
+            unit = "day"
+            continue
         sound = [name for name in whole.wanted if name not in bad]
         if any(map(run.has, bad)) or all(run.known.get(n) == part.digest for n in sound):
             return faults
@@ -177,17 +181,41 @@ class Counted:
     by_hour: bool = False
 
 
-def editions_of(source: Source, part: Part) -> dict[str, list[int]]:
+def editions_of(
+    source: Source, part: Part, cubes: Mapping[str, Cube] | None = None
+) -> dict[str, list[int]]:
     """The files of each edition, by their places in the part.
 
-    A format that reads the files of a part together has counted each row once.
+    A format that reads the files of a part together has counted each row once. Files that differ in
+    a bare number may be parts, or months to date: the latter have each other's rows.
     """
     if source.format.bill and source.format.bill.together:
         return {"": [*range(len(part.files))]}
     found: dict[str, list[int]] = {}
     for place, file in enumerate(part.files):
         found.setdefault(paths.edition_of(file, source.root), []).append(place)
+    cubes = cubes or {}
+    for name, places in [*found.items()] if cubes else ():
+        files = [part.files[k] for k in places]
+        days = [cubes[part.names[k]].daily for k in places if part.names[k] in cubes]
+        if len(days) > 1 and not any(map(paths.says_part, files)) and _repeat(days):
+            del found[name]
+            found |= {f"{name} {k}": [k] for k in places}
     return found
+
+
+def _repeat(days: Sequence[pl.DataFrame]) -> bool:
+    """Whether half of the charges of a file are in another one too, by resource and day."""
+    keys = ["day", "series_id", "ResourceId", *COSTS[:2]]
+    rows = [
+        frame.filter(pl.col("BilledCost") != 0).select(
+            pl.struct(keys).hash().alias("row"), file=pl.lit(k)
+        )
+        for k, frame in enumerate(days)
+    ]
+    whole = pl.concat(rows).with_columns(files=pl.col("file").n_unique().over("row"))
+    shares = whole.group_by("file").agg(share=(pl.col("files") > 1).mean())
+    return bool((shares["share"] >= 0.5).sum() > 1)
 
 
 def count_once(source: Source, part: Part, cubes: Mapping[str, Cube], reader: Reader) -> Counted:
@@ -196,7 +224,7 @@ def count_once(source: Source, part: Part, cubes: Mapping[str, Cube], reader: Re
     cubes: of all rows; with cells, where there are several editions
     """
     kept = {name: cubes[name] for name in part.names}
-    groups = [*editions_of(source, part).values()]
+    groups = [*editions_of(source, part, cubes).values()]
     if len(groups) < 2:
         return Counted(kept)
     currency = reader.workspace.currency
@@ -229,13 +257,7 @@ def _edition(source: Source, part: Part, cubes: Mapping[str, Cube]) -> Edition:
     moment, number = paths.stamp_of(file, source.root)
     whole = pl.concat([cubes[name].cells for name in part.names])
     if len(part.names) > 1:
-        first = ["billing_period", "day", "account"]
-        whole = whole.group_by("cell").agg(
-            pl.col(first).first(),
-            pl.col("rows", "mark", *SUMS[1:]).sum(),
-            ids=pl.when(pl.col("ids").count() > 0).then(pl.col("ids").sum()),
-            bits=pl.col("bits").bitwise_or(),
-        )
+        whole = joined(whole, "cell")
     return Edition(
         one_line(part.names[0], 200),
         paths.family_of(file, source.root),

@@ -21,14 +21,18 @@ LASTING = (
     "ProviderName", "BillingAccountId", "SubAccountId", "RegionId", "ServiceName", "x_UsageType",
     "x_Operation", "ChargeCategory",
 )  # fmt: skip
+_RENAMED = {"ProviderName", "SubAccountName"}  # AWS is Amazon Web Services
 _ROW_IDS = ("lineitemid", "rowid", "recordid", "chargeid", "usagerecordid")
-# `day` begins the cell, `bits` has one for each hour of the day with charges, `mark` and `ids` are
+# `wide` is the cell of a file without resources, `named` is 1 where there is one, `day` begins the
+# cell, `bits` has one for each hour of the day with charges, `mark` and `ids` are
 # sums over the rows and over their ids; null: the file has no ids
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "billing_period": pl.String,
     "day": pl.Datetime("us"),
     "account": pl.String,
     "cell": pl.UInt64,
+    "wide": pl.UInt64,
+    "named": pl.Int64,
     "rows": pl.Int64,
     "mark": pl.Int64,
     "ids": pl.Int64,
@@ -57,21 +61,32 @@ ALONE = Beside()
 
 def cell_of(unit: str) -> dict[str, str]:
     """SQL of the cell of a row, and of what tells the rows of a cell apart; unit: day or hour."""
-    words = ", ".join(f"coalesce({quoted(name)}, '')" for name in (*LASTING, "ResourceId"))
+    lasting = [_plain(name) for name in LASTING if name not in _RENAMED]
+    below = [f"{name} < 0" for name in ("BilledCost", "EffectiveCost")]  # a credit, a correction
+    words = ", ".join([*lasting, *below])
     moment = f"date_trunc('{unit}', \"start\")"
+    key = f"date_trunc('month', period), {moment}, {words}"
+    kept = [name for name in tables.DIMENSION_NAMES if name not in {*_RENAMED, "RegionId"}]
     row = ", ".join(
         [
             *(f"round({quoted(name)}, 6)" for name in tables.MEASURE_NAMES),
-            *map(quoted, ("start", "end", *tables.DIMENSION_NAMES)),
+            *map(quoted, ("start", "end", *kept)),
         ]
     )
     return {
         "moment": f"{moment}::TIMESTAMP",
         "account": quoted("SubAccountId"),
-        "cell": f"hash(date_trunc('month', period), {moment}, {words})",
+        "cell": f"hash({key}, {_plain('ResourceId')})",
+        "wide": f"hash({key})",
+        "named": 'CAST("ResourceId" IS NOT NULL AS BIGINT)',
         "mark": f"hash({row}) >> 24",
         "id": "row_id",
     }
+
+
+def _plain(name: str) -> str:
+    """SQL of a word in lower case without blanks: `East US` is `eastus`."""
+    return f"lower(replace(coalesce({quoted(name)}, ''), ' ', ''))"
 
 
 def row_ids(columns: Mapping[str, str]) -> str:
@@ -87,10 +102,21 @@ def cells(rows: Callable[[str], pl.DataFrame]) -> pl.DataFrame:
     costs = ", ".join(f"sum({name}) AS {name}" for name in ("BilledCost", "EffectiveCost"))
     bits = '((1 << least(24, hours)) - 1) << CAST(hour("start") AS BIGINT)'
     return rows(
-        "SELECT billing_period, moment AS day, account, cell, count(*) AS rows, "
+        "SELECT billing_period, moment AS day, account, cell, wide, max(named) AS named, "
+        "count(*) AS rows, "
         "CAST(sum(mark) AS BIGINT) AS mark, CAST(sum(id) AS BIGINT) AS ids, "
         f"bit_or(({bits}) & 16777215) AS bits, {costs} "
         "FROM charges WHERE reason IS NULL GROUP BY ALL"
+    )
+
+
+def joined(rows: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Cells of several files, or of several resources, as one for each value of `key`."""
+    return rows.group_by(key).agg(
+        pl.col({"billing_period", "day", "account", "cell", "wide", "named"} - {key}).first(),
+        pl.col("rows", "mark", "BilledCost", "EffectiveCost").sum(),
+        ids=pl.when(pl.col("ids").count() > 0).then(pl.col("ids").sum()),
+        bits=pl.col("bits").bitwise_or(),
     )
 
 

@@ -21,6 +21,7 @@ from functools import cached_property
 
 import polars as pl
 
+from costwhy.ingest.cells import joined
 from costwhy.sources.cost.paths import Stamp
 
 SCOPE = ["billing_period", "day", "account"]
@@ -54,11 +55,15 @@ class Edition:
         days = self.cells["day"].n_unique()
         return (self.stamp, days, int(self.cells["rows"].sum()), not self.copied, self.name)
 
-    def touching(self, shared: pl.Series) -> "Edition":
+    @cached_property
+    def has_resources(self) -> bool:
+        """Whether its rows name resources."""
+        return bool(self.cells["named"].max())
+
+    def touching(self, shared: pl.Series, wide: pl.Series) -> "Edition":
         """The same, with a column that says which cells are in another edition too."""
-        return replace(
-            self, cells=self.cells.with_columns(touches=pl.col("cell").is_in(shared.implode()))
-        )
+        touches = pl.col("cell").is_in(shared.implode()) | pl.col("wide").is_in(wide.implode())
+        return replace(self, cells=self.cells.with_columns(touches=touches))
 
     def without(self, cells: pl.DataFrame) -> "Edition":
         """The rest of it."""
@@ -72,7 +77,7 @@ class Overlap:
     loser, winner  their places in the list of editions
     cells          of the loser, as `cells.SCHEMA`; they do not count
     alike          in both, and both count; null: nothing of that sort
-    why            same, newer or unsure
+    why            same, newer, part (of a day) or unsure
     by_hour        some cells are in both with other hours: cells by the hour would tell more
     """
 
@@ -89,9 +94,12 @@ def find_overlaps(editions: Sequence[Edition]) -> list[Overlap]:
     if not _any_shared([one.scopes.select(SCOPE) for one in editions], SCOPE):
         return []
     shared = _shared([one.cells["cell"] for one in editions])
-    if shared.is_empty():
+    is_mixed = len({one.has_resources for one in editions}) > 1
+    wide = _shared([one.cells["wide"].unique() for one in editions if is_mixed])
+    if shared.is_empty() and wide.is_empty():
         return []
-    left, kept, found = [one.touching(shared) for one in editions], list[int](), list[Overlap]()
+    left = [one.touching(shared, wide) for one in editions]
+    kept, found = list[int](), list[Overlap]()
     touched = [bool(one.cells["touches"].any()) for one in left]
     for place in sorted(range(len(left)), key=lambda k: editions[k].rank, reverse=True):
         for winner in kept if touched[place] else ():
@@ -106,7 +114,7 @@ def find_overlaps(editions: Sequence[Edition]) -> list[Overlap]:
 
 
 def _shared(cells: Sequence[pl.Series]) -> pl.Series:
-    whole = pl.concat(cells)
+    whole = pl.concat([pl.Series(dtype=pl.UInt64), *cells])
     return whole.filter(whole.is_duplicated()).unique()
 
 
@@ -117,7 +125,8 @@ def _any_shared(frames: Sequence[pl.DataFrame], keys: list[str]) -> bool:
 def _between(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int, Overlap]]:
     """What the lower and the higher of two editions lose."""
     older, newer = left[low], left[high]
-    both = _both(older, newer)
+    key = "cell" if older.has_resources == newer.has_resources else "wide"
+    both = _both(older, newer, key)
     if both.is_empty():
         return
     ours, theirs = _rows_in(older, newer), _rows_in(newer, older)
@@ -131,21 +140,24 @@ def _between(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int
     partly = both.filter(~pl.col("agree") & (pl.col("bits") != pl.col("bits_there"))).height > 0
     rows, rows_there = int(agree["rows"].sum()), int(agree["rows_there"].sum())
     if versions or 2 * rows >= ours or 2 * rows_there >= theirs:
-        cells = older.cells.join(both, on="cell", how="semi")
+        cells = older.cells.join(both, on=key, how="semi")
         why = "same" if agree.height == both.height else "unsure"
         yield low, Overlap(low, high, cells, why, by_hour=partly)
     elif rows:
-        cells = older.cells.join(agree, on="cell", how="semi")
+        cells = older.cells.join(agree, on=key, how="semi")
         yield low, Overlap(low, high, cells, "unsure", by_hour=partly)
     elif 2 * alike >= min(ours, theirs) or partly:
-        same = older.cells.join(both, on="cell", how="semi")
+        same = older.cells.join(both, on=key, how="semi")
         yield low, Overlap(low, high, none, "unsure", same, by_hour=partly)
 
 
-def _both(one: Edition, other: Edition) -> pl.DataFrame:
-    """Cells in both, in hours that both have; whether they agree."""
-    here, there = (edition.cells.filter("touches") for edition in (one, other))
-    both = here.join(there, on="cell", suffix="_there").filter(
+def _both(one: Edition, other: Edition, key: str) -> pl.DataFrame:
+    """Cells in both, in hours that both have; whether they agree.
+
+    key: `cell`; `wide` where only one of them names resources
+    """
+    here, there = (joined(edition.cells.filter("touches"), key) for edition in (one, other))
+    both = here.join(there, on=key, suffix="_there").filter(
         (pl.col("bits") & pl.col("bits_there")) != 0
     )
     ids = (pl.col("ids") == pl.col("ids_there")).fill_null(value=True)
@@ -169,7 +181,7 @@ def _is_newer(stamp: Stamp, other: Stamp) -> bool:
 
 
 def _replaced(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int, Overlap]]:
-    """An older edition whole, where the newer has all of its days; else on the days of both.
+    """An older edition whole, where the newer has all its days and accounts; else where both are.
 
     A day of which only a part is in the newer one counts from the older one.
     """
@@ -179,6 +191,7 @@ def _replaced(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[in
     within = (pl.col("bits_there") & ~pl.col("bits")) == 0
     fuller = days.filter(lacking & within)
     has_all = set(older.cells["day"]) <= set(newer.cells["day"])
+    has_all &= set(older.cells["account"]) <= set(newer.cells["account"])
     if has_all and fuller.is_empty():
         yield low, Overlap(low, high, older.cells, "newer")
         return
@@ -188,4 +201,4 @@ def _replaced(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[in
         yield low, Overlap(low, high, cells, "newer")
     cells = newer.cells.join(fuller, on=SCOPE, how="semi", nulls_equal=True)
     if cells.height:
-        yield high, Overlap(high, low, cells, "newer")
+        yield high, Overlap(high, low, cells, "part")

@@ -1,5 +1,6 @@
 """A billing file as the view `raw` of a DuckDB connection, in whatever dialect it is written."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -155,7 +156,8 @@ def _csv(connection: Connection, file: Path, read: Path, dialect: Dialect, how: 
 
 
 def _path(file: Path) -> str:
-    return literal(str(file).replace("[", "[[]"))
+    """SQL of a file's name, of which no character is a pattern."""
+    return literal(re.sub(r"([\[*?])", r"[\1]", str(file)))
 
 
 def _with_copy(raw: RawBill, copy: Copy) -> RawBill:

@@ -21,6 +21,10 @@ from costwhy.text import one_line
 HEADERS = 200  # Lines of a text among which the header may be
 SHOWN = 6  # Columns shown of a file that is none of the format
 _NOT = "not "
+_LINKS = {
+    True: "a link to a folder, which is not followed: name that folder in `path` of another entry",
+    False: "a link to a file that is not there",
+}
 _ADVICE = {
     "Excel": "an Excel workbook: save it as CSV",
     "old Excel": "an Excel workbook: save it as CSV",
@@ -104,12 +108,13 @@ def _name(file: Path, place: Path) -> str:
 
 
 def _below(place: Path, files: Files, aside: Sequence[Path]) -> list[Path]:
+    """Every file, and every link to a folder or to nothing; a link to a folder is not followed."""
     return [
         file
         for file in place.rglob("*")
         if not any(file.is_relative_to(one) and one.is_relative_to(place) for one in aside)
         and not files.is_silent(file.relative_to(place).as_posix())
-        and file.is_file()
+        and (file.is_file() or file.is_symlink())
     ]
 
 
@@ -150,6 +155,9 @@ def _looked_at(names: Sequence[Path], place: Path, files: Files) -> Iterator[tup
     """Every file and every member, with the reason why it is not read; empty where it is."""
     for file in names:
         name = _name(file, place)
+        if not file.is_file():
+            yield Content(file, 0, "link"), _LINKS[file.is_dir()]
+            continue
         is_by_glob = not place.is_dir() and file != place
         why = "" if is_by_glob or file == place else files.why_not(name)
         if why or files.is_manifest(name):

@@ -6,17 +6,25 @@ run. Legacy Cost and Usage Reports write `20261001-20261101/[ASSEMBLY/]NAME-1.cs
 beside it, Azure `EXPORT/20261001-20261031/[202610020400/]RUN/part_0_0001.csv` with `manifest.json`.
 
 A manifest of the period says which run counts; else the time of day in the manifest or the folder
-of each run. What has no time, or a date alone (it may be the day of the rows), is read: its rows
-decide (`ingest/overlap.py`). Times of modification never do.
+of each run. What has no time, or a date alone, or a time that may be that of the rows (`dt=...`,
+midnight), is read: its rows decide (`ingest/overlap.py`). Times of modification never do.
 """
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import takewhile
+from itertools import groupby, takewhile
 from pathlib import Path
 
 from costwhy.sources.cost.manifests import Manifest, is_manifest, read_manifest
-from costwhy.sources.cost.paths import export_of, find_period, run_of, stamp_of, stamp_of_text
+from costwhy.sources.cost.paths import (
+    export_of,
+    family_of,
+    find_period,
+    is_run_id,
+    run_of,
+    stamp_of,
+    stamp_of_text,
+)
 from costwhy.sources.files import TABLE_ENDINGS, Choice, Columns, Files
 from costwhy.sources.format import Format
 
@@ -42,10 +50,14 @@ def newest(files: Iterable[Path], manifests: Iterable[Path], root: Path) -> Choi
     root: of the source; what is above it says nothing of runs
     """
     listed = [one for one in map(read_manifest, sorted(manifests)) if one]
-    beside = {one.path.parent: one for one in listed}
+    beside: dict[Path, list[Manifest]] = {}
+    for one in listed:
+        beside.setdefault(one.path.parent, []).append(one)
     groups: dict[Group, list[Path]] = {}
     for file in files:
-        groups.setdefault(_group_of(file, root, beside.get(file.parent)), []).append(file)
+        near = beside.get(file.parent, [])
+        own = next((one for one in near if one.names_of(file)), near[0] if near else None)
+        groups.setdefault(_group_of(file, root, own), []).append(file)
     return _joined(
         _of_period(group, [m for m in listed if _group_of(m.path, root, m) == key], root)
         if key
@@ -73,11 +85,8 @@ def _group_of(file: Path, root: Path, manifest: Manifest | None) -> Group:
 
 
 def _of_period(group: Sequence[Path], manifests: Sequence[Manifest], root: Path) -> Choice:
-    for one in sorted(
-        manifests, key=lambda m: (m.time, _stamp(m.path, root), m.path), reverse=True
-    ):
-        if not _run(one.path, root) and (found := _by_manifest(group, one)):
-            return found
+    if found := _of_manifests(group, [m for m in manifests if not _run(m.path, root)], root):
+        return found
     runs: dict[tuple[str, ...], list[Path]] = {}
     for file in group:
         runs.setdefault(_run(file, root), []).append(file)
@@ -86,8 +95,30 @@ def _of_period(group: Sequence[Path], manifests: Sequence[Manifest], root: Path)
         own = [m for m in manifests if _run(m.path, root) == run]
         above = (*takewhile(lambda part: not stamp_of_text(part)[0], run),)
         export = next((m.export for m in own), "")
-        series.setdefault((export, above[: len(run) - 1]), []).append(_of_run(files, own, root))
-    return _joined([_newest_run(one) for one in series.values()])
+        is_sure = bool(own) or any(map(is_run_id, run)) or not any(map(_may_be_partition, run))
+        key = (export, above[: len(run) - 1], is_sure)
+        series.setdefault(key, []).append(_of_run(files, own, root))
+    return _joined(
+        [_newest_run(runs) if key[-1] else _joined(runs) for key, runs in series.items()]
+    )
+
+
+def _of_manifests(
+    group: Sequence[Path], manifests: Sequence[Manifest], root: Path
+) -> Choice | None:
+    """What the newest manifest of each export names; null where nothing of it is here."""
+
+    def export(one: Manifest) -> tuple[str, str]:
+        return one.export, family_of(one.path, root)
+
+    chosen = []
+    for _, same in groupby(sorted(manifests, key=export), key=export):
+        every = sorted(same, key=lambda m: (m.time, _stamp(m.path, root), m.path), reverse=True)
+        chosen += [next((found for m in every if (found := _by_manifest(group, m))), Choice(()))]
+    whole = _joined(chosen)
+    counted = {*whole.files}
+    left_out = {file: why for file, why in whole.left_out.items() if file not in counted}
+    return Choice(whole.files, left_out, whole.dates) if whole.files else None
 
 
 def _run(path: Path, root: Path) -> tuple[str, ...]:
@@ -96,8 +127,14 @@ def _run(path: Path, root: Path) -> tuple[str, ...]:
     return run_of(path, period) if period else path.parts[:-1]
 
 
+def _may_be_partition(part: str) -> bool:
+    """Whether a folder may be named for the hours of its rows, and not for its run."""
+    return "=" in part or stamp_of_text(part)[0].endswith("T00:00:00")
+
+
 def _stamp(file: Path, root: Path) -> str:
-    return stamp_of(file, root)[0]
+    """Of the outermost folder that has a date, or of the name."""
+    return stamp_of(file, root)[0].partition(" ")[0]
 
 
 def _by_manifest(group: Iterable[Path], manifest: Manifest) -> Choice | None:

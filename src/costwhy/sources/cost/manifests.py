@@ -35,7 +35,7 @@ class Manifest:
 
     names   of its files, as in the store: `prefix/export/.../part.csv`
     time    of the run, ISO 8601 in UTC; empty: not known
-    export  its name, where the manifest says it
+    export  its scope and name, where the manifest says them
     """
 
     path: Path
@@ -88,9 +88,10 @@ def read_manifest(path: Path) -> Manifest | None:
     run = content.get("runInfo")
     told = {**content, **(run if isinstance(run, dict) else {})}
     config = content.get("exportConfig")
-    export = config.get("exportName") if isinstance(config, dict) else None
+    named = config if isinstance(config, dict) else {}
+    export = "/".join(str(named[key]) for key in ("resourceId", "exportName") if named.get(key))
     time = next((t for key in _TIMES if (t := _time(told.get(key)))), "")
-    return Manifest(path, names, time, str(export or "")) if names else None
+    return Manifest(path, names, time, export) if names else None
 
 
 def _time(value: object) -> str:

@@ -34,9 +34,10 @@ _DATE = re.compile(
 )
 _NUMBER = re.compile(
     r"(?<![a-z])(?:v|ver|version|run|rev|revision|exec|execution|attempt|snapshot|job)[-_ =.]?(\d+)"
-    r"|^(\d+)$",
+    r"|^(\d{1,3})$",  # a longer one may be a year or an account
     re.IGNORECASE,
 )
+_DOTTED = re.compile(r"(?<!\d)(0[1-9]|[12]\d|3[01])\.(0[1-9]|1[0-2])\.(20\d\d)(?!\d)")
 _COPY = re.compile(
     r"^(?:copy|kopie|copie) (?:\(\d+\) )?(?:of|von|de) "
     r"|[ _-]*(?:\(\d+\)|(?<![a-z])(?:copy|kopie|copie)(?:[ _-]?\(?\d+\)?)?)$",
@@ -44,7 +45,7 @@ _COPY = re.compile(
 )
 _PART = re.compile(
     r"(?<![a-z0-9])((?:part|chunk|split|slice|piece|shard|teil)[-_ .]?)\d+(?:[-_]\d+)*"
-    r"|(?<=[-_.])(?:0\d{3,})(?=$|[-_.])|(?<=[-_ .(])\d+[-_ ]?of[-_ ]?\d+",
+    r"|(?<=[-_.])(?:0\d{4,})(?=$|[-_.])|(?<=[-_ .(])\d+[-_ ]?of[-_ ]?\d+",
     re.IGNORECASE,
 )
 _ANY_PART = re.compile(_PART.pattern + r"|(?<![0-9a-z])\d+(?![0-9a-z])", re.IGNORECASE)
@@ -118,7 +119,7 @@ def _is_column(part: str) -> bool:
 
 def stamp_of_text(text: str) -> Stamp:
     """The last date with what it has of a time, and the last number of a run."""
-    text = _GUID.sub("", text)
+    text = _GUID.sub("", _iso(text))
     found, number = [*_DATE.finditer(text)], [*_NUMBER.finditer(text)]
     moment = ""
     if found:
@@ -130,16 +131,22 @@ def stamp_of_text(text: str) -> Stamp:
 
 
 def stamp_of(file: Path, root: Path) -> Stamp:
-    """What the outermost folder below the period, or below the root, says of the run; or the name.
+    """All dates in the folders below the period, or below the root, and in the name; a number.
 
-    Names of periods are no dates of runs.
+    Outermost first: `2026-10-05 2026-09-30` is a folder of October with a file of September. Names
+    of periods are no dates of runs.
     """
     period = find_period(file, root)
     below = period.end if period else len(root.parts) if file.is_relative_to(root) else 0
-    for part in (*file.parts[below:-1], _ENDINGS.sub("", file.name)):
-        if (stamp := stamp_of_text(_COPY.sub("", part))) != ("", 0):
-            return stamp
-    return "", 0
+    parts = (*file.parts[below:-1], _ENDINGS.sub("", file.name))
+    stamps = [stamp_of_text(_COPY.sub("", part)) for part in parts]
+    moments, numbers = ([one[k] for one in stamps if one[k]] for k in (0, 1))
+    return " ".join(map(str, moments)), int(next(iter(numbers), 0))
+
+
+def _iso(text: str) -> str:
+    """The same with a date like 20.09.2026 as 2026-09-20."""
+    return _DOTTED.sub(r"\3-\2-\1", text)
 
 
 def is_copy(file: Path) -> bool:
@@ -159,13 +166,23 @@ def edition_of(file: Path, root: Path) -> str:
     return "/".join([*packed, _unnumbered(file.name, part)])
 
 
+def says_part(file: Path) -> bool:
+    """Whether its name says that it is a part: `part-3`, `2of5`, `-00003`; a bare `3` does not."""
+    return bool(_PART.search(_ENDINGS.sub("", file.name)))
+
+
+def is_run_id(part: str) -> bool:
+    """Whether the name of a folder has the id of a run, as those of AWS and Azure have."""
+    return bool(_GUID.search(part))
+
+
 def _is_archive(name: str) -> bool:
     return name.lower().endswith(ARCHIVES)
 
 
 def _unnumbered(name: str, part: re.Pattern[str]) -> str:
     stem = _ENDINGS.sub("", name)
-    return _without_part(stem, part) + name[len(stem) :].lower()
+    return _without_part(_iso(stem), part) + name[len(stem) :].lower()
 
 
 def _parts_of(file: Path, root: Path) -> re.Pattern[str]:
@@ -198,7 +215,7 @@ def family_of(file: Path, root: Path) -> str:
     period = find_period(file, root)
     below = len(root.parts) if file.is_relative_to(root) else 0
     name = _ENDINGS.sub("", file.name)
-    name = _without_part(_COPY.sub("", name), _parts_of(file, root))
+    name = _without_part(_iso(_COPY.sub("", name)), _parts_of(file, root))
     if period:
         columns = [part for part in file.parts[period.end : -1] if _is_column(part)]
         above = [part for part in file.parts[: period.start] if part not in {"data", "metadata"}]
@@ -207,4 +224,4 @@ def family_of(file: Path, root: Path) -> str:
 
 
 def _undated(text: str) -> str:
-    return _NUMBER.sub("@", _DATE.sub("@", _GUID.sub("@", text))).lower()
+    return _NUMBER.sub("@", _DATE.sub("@", _GUID.sub("@", _iso(text)))).lower()

@@ -20,11 +20,11 @@ _ZONES = {
     "AEDT": 11, "NZST": 12, "NZDT": 13,
 }  # fmt: skip
 _ZONE = r"\s*([+-][0-9]{2}(:?[0-9]{2})?|[A-Z]{1,4}|[A-Z][A-Za-z]+/[A-Za-z0-9_/+-]+)$"
-_HAS_ZONE = r"([0-9]:[0-9:.,]*|[AP]M|T[0-9]{2})" + _ZONE
+_HAS_ZONE = r"([0-9]:[0-9:.,]*|[AP]M|T[0-9]{2,6})" + _ZONE
 _DAY = r"([0-9]{1,2})[/-]([0-9]{1,2})[/-]([0-9]{2}|[0-9]{4})\b.*"
-_CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%g", " %I:%M:%S %p", " %I:%M %p")
+_CLOCKS = ("", " %H:%M:%S", " %H:%M", " %H:%M:%S.%g", " %I:%M:%S %p", " %I:%M %p", " %H%M%S")
 _DATES = (
-    "%d.%m.%y", "%d.%m.%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d/%b/%Y", "%b %d, %Y",
+    "%Y%m%d", "%d.%m.%y", "%d.%m.%Y", "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d/%b/%Y", "%b %d, %Y",
     "%B %d, %Y",
 )  # fmt: skip
 _FIRST_YEAR = 2000  # of a date without a four-digit year in front: an earlier one was misread
@@ -48,7 +48,8 @@ def _certain(mark: str, thousands: str) -> str:
 def _bare(text: str) -> str:
     """A number's text without blanks, signs of currency and marks of thousands; its minus first."""
     bare = rf"regexp_replace({text}, '[\s''’$€£¥₹\x{{A0}}\x{{202F}}\x{{2009}}]', '', 'g')"
-    bare = f"replace(regexp_replace({bare}, '^[A-Z]{{3}}|[A-Z]{{3}}$', '', 'g'), '−', '-')"
+    codes = "^([(+-]?)(?:[A-Z]{3}|US|CA|AU|NZ|HK|SG)|[A-Z]{3}$"
+    bare = f"replace(regexp_replace({bare}, {literal(codes)}, '\\1', 'g'), '−', '-')"
     return rf"regexp_replace({bare}, '^(?:([^-].*)-|\(([^-].*)\))$', '-\1\2')"
 
 
@@ -116,6 +117,7 @@ def odd_wall(text: str, day_first: bool | None) -> str:  # noqa: FBT001 - one of
     clean = f"upper(trim({text}))"
     body = f"regexp_replace(rtrim(left({clean}, length({clean}) - length({_zone_upper(text)}))), "
     body += r"'([0-9])T([0-9])', '\1 \2')"
+    body = rf"regexp_replace({body}, '([0-9]{{4}}), ([0-9])', '\1 \2')"
     days = [f"{order}{end}" for order in _ORDERS[bool(day_first)] for end in ("%y", "%Y")]
     forms = ", ".join(literal(d + c) for d in (*_DATES, *days) for c in _CLOCKS)
     value = f"TRY_CAST(replace({clean}, ',', '.') AS DOUBLE)"
