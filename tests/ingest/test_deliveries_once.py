@@ -516,3 +516,151 @@ def test_windows_compared_by_the_hour_beside_a_file_that_cannot_be_read(place: P
     assert place.total == pytest.approx(96.0)
     assert "z/p.parquet" in "\n".join(report.messages)
     assert place.ingest().version == report.version
+
+
+# ---------------------------------------------------------------- what an attack found
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("2026-09/Kosten_10.09.2026.csv", "2026-09/Kosten_20.09.2026.csv"),
+        ("2026-09/costs-09-10-2026.csv", "2026-09/costs-09-20-2026.csv"),
+        ("2026-09/focus-run-1.csv", "2026-09/focus-run-2.csv"),
+        ("2026-09/week 36.csv", "2026-09/week 37.csv"),
+        ("2026-09/focus-1789000000.csv", "2026-09/focus-1789900000.csv"),
+        ("2026-09/export-1.csv", "2026-09/export-2.csv"),
+        ("costs_0910.csv", "costs_0920.csv"),
+        ("Kosten_10.09.2026.csv", "Kosten_20.09.2026.csv"),
+    ],
+)
+def test_a_month_to_date_is_no_part_whatever_its_number_is(
+    place: Place, old: str, new: str
+) -> None:
+    place.write(old, days(1, 10))
+    place.write(new, days(1, 20))
+    once(place, 20 * DAY, "counted from")
+
+
+@pytest.mark.parametrize("name", ["rep-{}.csv", "rep_{}.csv", "{}.csv"])
+def test_bare_numbers_of_parts_stay_parts(place: Place, name: str) -> None:
+    for k in (1, 2, 3):
+        place.write(f"2026-09/{name.format(k)}", days(1, 10, ResourceId=f"vm-{k}"))
+    assert once(place, 30 * DAY).messages == ()
+
+
+@pytest.mark.parametrize("folder", ["123456789012", "2026", "backup 2026-10-09"])
+def test_a_folder_does_not_hide_the_date_in_the_name(place: Place, folder: str) -> None:
+    place.write(f"{folder}/focus_2026-09-30.csv", days(1, 20))
+    place.write(f"{folder}/focus_2026-10-05.csv", days(1, 20, cost=9.0))
+    once(place, 180.0, "replaced by what is newer")
+
+
+def test_folders_of_accounts_are_no_runs(place: Place) -> None:
+    place.write("1001/bill.csv", days(1, 10, SubAccountId=""))
+    place.write("1002/bill.csv", days(1, 10, cost=3.0, SubAccountId=""))
+    once(place, 10 * DAY + 30.0, "both are counted")
+
+
+@pytest.mark.parametrize(
+    "layout", ["f/billing_period=2026-09/dt=2026-09-{:02}T01/x.csv", "f/2026-09/2026-09-{:02}T00-00-00Z/x.csv"]
+)  # fmt: skip
+def test_folders_of_hours_complete_each_other(place: Place, layout: str) -> None:
+    for day in (1, 2, 3):
+        place.write(layout.format(day), days(day, day))
+    once(place, 3 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"ResourceId": "vm-0"}, {"ResourceId": ""}),
+        ({"RegionId": "East US"}, {"RegionId": "eastus"}),
+        ({"ProviderName": "AWS"}, {"ProviderName": "Amazon Web Services"}),
+        ({"ResourceId": "/SUBSCRIPTIONS/A/vm-0"}, {"ResourceId": "/subscriptions/a/vm-0"}),
+    ],
+)
+def test_one_bill_in_two_shapes_counts_once(place: Place, before: Row, after: Row) -> None:
+    names = [*HEAD, "RegionId"]
+    for name, shape in (("one", before), ("two", after)):
+        file = place.write(f"{name}/BILLING_PERIOD=2026-09/a-00001.csv", [])
+        file.write_text(text_of(days(1, 20, **shape), names))
+    once(place, 20 * DAY, "the same rows are counted from")
+
+
+def test_hours_with_resources_and_days_without_count_once(place: Place) -> None:
+    hours = [
+        row(day, 0.5, hour, ResourceId=f"vm-{k}")
+        for day in range(1, 6) for hour in range(24) for k in range(2)
+    ]  # fmt: skip
+    place.write("hourly/BILLING_PERIOD=2026-09/h-00001.csv", hours)
+    place.write("daily/BILLING_PERIOD=2026-09/d-00001.csv", days(1, 5, cost=24.0, ResourceId=""))
+    once(place, 120.0, "the same rows are counted from")
+
+
+def test_halves_of_a_bill_one_without_resources_complete_each_other(place: Place) -> None:
+    place.write("machines.csv", days(1, 10))
+    place.write("support.csv", days(1, 10, ResourceId="", ServiceName="Support"))
+    assert once(place, 20 * DAY).messages == ()
+
+
+def test_a_correction_is_added_to_what_it_corrects(place: Place) -> None:
+    place.write("focus-2026-09-30.csv", days(1, 20))
+    place.write("focus-2026-10-03.csv", days(3, 7, cost=-3.0))
+    once(place, 20 * DAY - 15.0)
+
+
+def test_an_account_that_a_newer_file_lacks_stays(place: Place) -> None:
+    other = days(1, 10, cost=6.0, SubAccountId="sub-2")
+    place.write("focus-2026-09-20.csv", [*days(1, 20), *other])
+    place.write("focus-2026-09-21.csv", days(1, 20))
+    once(place, 20 * DAY + 60.0)
+
+
+def test_manifests_of_two_exports_in_one_folder_both_count(place: Place) -> None:
+    folder = "BILLING_PERIOD=2026-09"
+    for name, account in (("acctA", "a"), ("acctB", "b")):
+        place.write(f"{folder}/{name}-00001.csv", days(1, 10, SubAccountId=account))
+        named = {"dataFiles": [f"s3://bucket/{folder}/{name}-00001.csv"]}
+        place.manifest(f"{folder}/{name}-Manifest.json", named)
+    once(place, 20 * DAY)
+
+
+def test_manifests_of_two_months_in_one_flat_folder_both_count(place: Place) -> None:
+    for month in ("08", "09"):
+        start = {"BillingPeriodStart": f"2026-{month}-01T00:00:00Z"}
+        moment = {"ChargePeriodStart": f"2026-{month}-02T00:00:00Z", "ChargePeriodEnd": f"2026-{month}-03T00:00:00Z"}  # fmt: skip
+        place.write(f"focus-2026-{month}-00001.csv", [row(2, **start, **moment)])
+        named = {"dataFiles": [f"s3://b/BILLING_PERIOD=2026-{month}/focus-2026-{month}-00001.csv"]}
+        place.manifest(f"focus-2026-{month}-Manifest.json", named)
+    once(place, 2 * DAY)
+
+
+def test_exports_of_two_subscriptions_with_one_name_both_count(place: Place) -> None:
+    for k, (run, account) in enumerate(((ALPHA, "a"), (BETA, "b"))):
+        folder = f"costs/20260901-20260930/20260921040{k}/{run}"
+        place.write(f"{folder}/part_0_0001.csv", days(1, 10, SubAccountId=account))
+        content = {
+            "exportConfig": {"exportName": "costs", "resourceId": f"/subscriptions/{account}"},
+            "runInfo": {"submittedTime": f"2026-09-21T04:0{k}:00Z"},
+            "blobs": [{"blobName": f"exports/{folder}/part_0_0001.csv"}],
+        }
+        place.manifest(f"{folder}/manifest.json", content)
+    once(place, 20 * DAY)
+
+
+@pytest.mark.parametrize("name", ["bill*.csv", "bill?.csv", "bill[1].csv"])
+def test_a_name_is_never_a_pattern(place: Place, name: str) -> None:
+    place.write(name, days(1, 5))
+    place.write("bill1.csv", days(6, 10, cost=3.0))
+    place.write("bill-other.csv", days(11, 15, cost=2.0))
+    once(place, 5 * DAY + 15.0 + 10.0)
+    assert place.aside.is_empty()
+
+
+def test_a_link_to_a_folder_or_to_nothing_is_named(place: Place, tmp_path: Path) -> None:
+    place.write("111/bill.csv", days(1, 5))
+    (tmp_path / "elsewhere").mkdir()
+    (place.billing / "222").symlink_to(tmp_path / "elsewhere")
+    (place.billing / "august.csv").symlink_to(tmp_path / "gone.csv")
+    once(place, 5 * DAY, "a link to a folder", "a link to a file that is not there")
