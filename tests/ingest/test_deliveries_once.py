@@ -664,3 +664,43 @@ def test_a_link_to_a_folder_or_to_nothing_is_named(place: Place, tmp_path: Path)
     (place.billing / "222").symlink_to(tmp_path / "elsewhere")
     (place.billing / "august.csv").symlink_to(tmp_path / "gone.csv")
     once(place, 5 * DAY, "a link to a folder", "a link to a file that is not there")
+
+
+# ---------------------------------------------------------------- spellings
+
+
+@pytest.mark.parametrize(
+    ("written", "cost"),
+    [("US$12.50", 12.5), ("USD 12.50", 12.5), ("(USD 3.00)", -3.0), ("-US$1,234.50", -1234.5), ("12.50EUR", 12.5)],
+)  # fmt: skip
+def test_costs_with_a_currency_are_read(place: Place, written: str, cost: float) -> None:
+    place.write("bill.csv", [row(1), row(2, written)])  # type: ignore[arg-type]
+    once(place, DAY + cost)
+
+
+@pytest.mark.parametrize(
+    "written", ["9/13/2026, 12:00:00 AM", "20260913T000000Z", "13.09.2026", "9/13/2026 00:00"]
+)
+def test_times_as_portals_write_them_are_read(place: Place, written: str) -> None:
+    file = place.write("bill.csv", [row(1), row(13, ChargePeriodStart=written)])
+    once(place, 2 * DAY)
+    hours = open_lake(place.folder).table("overview")["hour"]
+    assert file.exists()
+    assert f"{hours.max():%Y-%m-%d}" == "2026-09-13"
+
+
+def test_an_export_that_was_renamed_and_restated_counts_once(place: Place) -> None:
+    place.write("exp/BILLING_PERIOD=2026-09/x-00001.csv", days(1, 20))
+    place.ingest()
+    shutil.rmtree(place.billing / "exp")
+    place.write("exp2/BILLING_PERIOD=2026-09/x-00001.csv", days(1, 20, cost=12.0))
+    once(place, 240.0, "its files are gone")
+
+
+def test_files_of_a_flat_folder_that_go_away_are_named(place: Place) -> None:
+    for day in range(1, 11):
+        place.write(f"costs-2026-09-{day:02}.csv", days(day, day))
+    place.ingest()
+    for day in range(1, 6):
+        (place.billing / f"costs-2026-09-{day:02}.csv").unlink()
+    once(place, 5 * DAY, "no longer there", "costs-2026-09-01.csv", "and 2 more")

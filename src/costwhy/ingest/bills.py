@@ -15,6 +15,7 @@ from costwhy.ingest.batch import Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cells import Beside, joined, no_cells
 from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
+from costwhy.ingest.moved import tell_gone
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.ingest.split import find_shares
 from costwhy.sources.cost import paths
@@ -144,6 +145,7 @@ def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> Non
     if part.name != source.name:
         run.batch.add(_with_money(whole, cube))
         return
+    tell_gone(source, part, run)
     run.batch.add(whole)
     for month in cube.totals["billing_period"].sort():
         files = tuple(

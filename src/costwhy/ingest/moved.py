@@ -13,9 +13,10 @@ from costwhy.ingest.cells import LASTING
 from costwhy.ingest.find import name_of
 from costwhy.lake.lake import open_lake
 from costwhy.tables import BY_NAME
+from costwhy.text import one_line
 
+MANY = 3  # Files that are named one by one
 _MONTH = re.compile(r"(?:^|/)(\d{4}-\d{2})$")
-_COSTS = ("BilledCost", "EffectiveCost")
 
 
 def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
@@ -33,8 +34,33 @@ def forget_moved(source: Source, parts: Sequence[Part], run: Run) -> None:
     run.batch.forget(gone, BY_NAME.keys() - {"series"} if gone else ())
 
 
+def tell_gone(source: Source, part: Part, run: Run) -> None:
+    """Says which files of a folder without periods counted, and are no longer there.
+
+    It is replaced whole, so what only they had no longer counts.
+    """
+    found = (*source.files, *(one.file for one in source.passed))
+    here = {name_of(file, run.workspace) for file in found}
+    counted = {
+        file
+        for name, files in run.places.items()
+        if name == part.name or name.startswith(f"{part.name}:")
+        for file in files
+    }
+    if gone := sorted(counted - here - {*part.names}):
+        more = f" and {len(gone) - MANY} more" if len(gone) > MANY else ""
+        run.messages.append(
+            f"{source.path}: files that counted are no longer there, and no longer count: "
+            f"{', '.join(one_line(name, 100) for name in gone[:MANY])}{more}. To keep months whose "
+            "files go away, keep each in a folder of its period: 2026-09/"
+        )
+
+
 def forget_covered(source: Source, parts: Sequence[Part], run: Run) -> None:
-    """Those of which most rows are in what was read now go: the files were moved or renamed."""
+    """Those whose charges are mostly in what was read now go: the files were moved or renamed.
+
+    Their costs may have been restated since.
+    """
     stale = {
         name: month
         for name, month in _stale(source, parts, run)
@@ -49,16 +75,18 @@ def forget_covered(source: Source, parts: Sequence[Part], run: Run) -> None:
     old = lake.table("daily").filter(pl.col("delivery").is_in([*stale]))
     there, was = (
         frame.join(series.select("series_id", *LASTING), on="series_id")
-        .group_by([*keys, *extra])
-        .agg(pl.col(_COSTS).sum().round(6))
+        .select([*keys, *extra])
+        .unique()
         for frame, extra in ((new, ()), (old, ("delivery",)))
     )
     rows = dict(was.group_by("delivery").len().iter_rows())
-    both = was.join(there, on=[*keys, *_COSTS], how="semi", nulls_equal=True)
+    both = was.join(there, on=keys, how="semi", nulls_equal=True)
     for name, count in both.group_by("delivery").len().sort("delivery").iter_rows():
         if 2 * count >= rows[name]:
             run.batch.forget([name], BY_NAME.keys() - {"series"})
-            run.messages.append(f"{name} left the lake: its files are gone, others have its rows")
+            run.messages.append(
+                f"{name} left the lake: its files are gone, others have its charges"
+            )
 
 
 def _stale(source: Source, parts: Sequence[Part], run: Run) -> Iterator[tuple[str, str]]:
@@ -81,6 +109,6 @@ def _new_days(parts: Sequence[Part], run: Run) -> Iterator[pl.DataFrame]:
     now = {name for part in parts for name in part.wanted}
     for name, frame in run.batch.frames["daily"]:
         if any(name == one or name.startswith(f"{one}:") for one in now):
-            yield frame.select("day", "series_id", "ResourceId", *_COSTS)
+            yield frame.select("day", "series_id", "ResourceId")
     for path in run.batch.spooled["daily"]:
-        yield pl.read_parquet(path, columns=["day", "series_id", "ResourceId", *_COSTS])
+        yield pl.read_parquet(path, columns=["day", "series_id", "ResourceId"])
