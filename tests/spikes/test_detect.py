@@ -12,6 +12,7 @@ from small_company import ALL, HOURS, Line, SmallCompany, changed, from_hour
 from costwhy.model.baseline import Window
 from costwhy.model.observe import observe
 from costwhy.model.rates import Model, fit
+from costwhy.spikes import detect
 from costwhy.spikes.detect import Spike, find, moved_rates
 
 ONSET = 700
@@ -314,3 +315,18 @@ def test_a_rate_of_a_window_that_moved_some_cents_is_one_of_its_rates():
     more_usage(company, "disk", from_hour(ONSET, 1.01))  # 4 cents an hour
     moved = moved_rates(model_of(company), Window(ONSET, ONSET + 10), None)
     assert any(b.rate.usage_type == "TimedStorage-ByteHrs" for b in moved)
+
+
+def test_of_many_rates_a_first_look_keeps_those_that_moved_most(monkeypatch):
+    company = SmallCompany()
+    company.retries["db", "api"] *= from_hour(ONSET, 2.0)
+    more_usage(company, "search", from_hour(ONSET, 1.2))
+    model = model_of(company)
+    for against in (None, Window(ONSET - 48, ONSET)):
+        window = Window(ONSET, ONSET + 48)
+        every = [b.rate.name for b in moved_rates(model, window, against)[:2]]
+        with monkeypatch.context() as few:
+            few.setattr(detect, "MOST_COMPUTED", 6)
+            moved = moved_rates(model, window, against)
+        assert [b.rate.name for b in moved[:2]] == every
+        assert len(moved) <= 6 < len(model.rates)

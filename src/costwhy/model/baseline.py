@@ -21,7 +21,7 @@ two polar orders (first to last, last to first) are averaged. That is the struct
 of Dietzenbacher & Los (1998): the rows add up to the whole difference without a remainder.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +40,6 @@ from costwhy.behaviours import (
 from costwhy.errors import InputError
 from costwhy.model.flow import Flow, flow_into
 from costwhy.model.levels import WEEK, pattern
-from costwhy.model.meters import MeterModel
 from costwhy.model.rates import Model, Rate
 
 RECENT = 72  # hours whose median is a level
@@ -285,8 +284,11 @@ def cost_with(model: Model, window: Window, baselines: Sequence[Baseline]) -> Ar
 
 
 def dollars_alone(model: Model, window: Window, baseline: Baseline) -> float:
-    """What one rate cost in the window, all others being as they were."""
-    return float((model.cost[:, window.hours] - cost_with(model, window, [baseline])).sum())
+    """What one rate cost in the window, all others being as they were.
+
+    Summed over the meters that it can move: a company has tens of thousands of others.
+    """
+    return -float(_change(_scope(model, window, [baseline]), [baseline]).sum())
 
 
 def split(model: Model, window: Window, baselines: Sequence[Baseline]) -> list[Array]:
@@ -310,14 +312,6 @@ def split(model: Model, window: Window, baselines: Sequence[Baseline]) -> list[A
     return total
 
 
-def _services(model: Model, meter: MeterModel) -> Iterator[int]:
-    """Whose calls may move a meter: its own service, and the one that its edge calls."""
-    if meter.service is not None:
-        yield meter.service
-    if meter.edge is not None:
-        yield model.observed.service_rows[model.observed.edges[meter.edge].service]
-
-
 def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scope:
     graph, hours = model.observed.graph, window.hours
     calls, handled = model.observed.calls[:, hours], model.handled[:, hours]
@@ -330,12 +324,11 @@ def _scope(model: Model, window: Window, baselines: Sequence[Baseline]) -> _Scop
     np.add.at(outside, graph.entered[into], calls[graph.entries[into]])
     np.add.at(outside, flow.called, flow.unrelated)
     own = {b.rate.row for b in baselines if b.rate.kind not in ON_EDGES}
-    rows = np.flatnonzero(
-        [
-            row in own or any(flow.reached[service] for service in _services(model, m))
-            for row, m in enumerate(model.meters)
-        ]
-    )
+    is_own = np.zeros(len(model.meters), dtype=bool)
+    is_own[list(own)] = True
+    # the last place stands for meters that no service's calls move
+    reached = np.append(flow.reached, False)
+    rows = np.flatnonzero(is_own | reached[model.moved_by].any(axis=0))
     meters = [model.meters[row] for row in rows]
     return _Scope(
         model,

@@ -87,6 +87,21 @@ class Model(Basis):
         """Usage that a commitment would cover (M x T)."""
         return committed(self.usage, self.covered)
 
+    @cached_property
+    def moved_by(self) -> Ints:
+        """Rows of the services whose calls may move a meter (2 x M); -1: none.
+
+        Its own service, and the one that its edge calls.
+        """
+        observed = self.observed
+        called = [-1 if m.edge is None else observed.edges[m.edge].service for m in self.meters]
+        return np.array(
+            [
+                [-1 if m.service is None else m.service for m in self.meters],
+                [-1 if c == -1 else observed.service_rows[str(c)] for c in called],
+            ]
+        )
+
     def parts(self, kind: str, row: int) -> tuple[Array, Array]:
         """Numerator and denominator of a rate of calls or usage (T each)."""
         observed, one = self.observed, np.ones(len(self.observed.hours))

@@ -40,9 +40,10 @@ def restore_lost_tags(
             if charged.size < LEAST_HOURS or charged[-1] + 1 + SLACK >= billed:
                 continue  # hardly charged, or still charged
             end, others = int(charged[-1]) + 1, others[others != meter]
-            before = usage[:, max(0, end - WEEK) : end].mean(axis=1)
-            gains = (usage[:, end + SLACK : end + 72].mean(axis=1) - before)[others]
-            if others.size and gains.max() >= LEAST_SHARE * before[meter]:
+            week = slice(max(0, end - WEEK), end)
+            gains = usage[others, end + SLACK : end + 72].mean(axis=1)
+            gains -= usage[others, week].mean(axis=1)
+            if others.size and gains.max() >= LEAST_SHARE * usage[meter, week].mean():
                 lost.append(LostTag(meter, end, int(others[gains == gains.max()][-1])))
     for successor, losers in groupby(
         sorted(lost, key=lambda tag: tag.successor), key=lambda tag: tag.successor
@@ -57,11 +58,12 @@ def _add_back(arrays: list[Array], successor: int, lost: list[LostTag]) -> None:
     Each meter gets a part in proportion to its usage before. The successor keeps its own usage: the
     mean of the week before.
     """
-    usage, first = arrays[0].copy(), min(tag.hour for tag in lost)
-    own = usage[successor, max(0, first - WEEK) : first].mean()
+    usage, first = arrays[0], min(tag.hour for tag in lost)
+    whole = usage[successor].copy()
+    own = whole[max(0, first - WEEK) : first].mean()
     weights = {t.meter: float(usage[t.meter, max(0, t.hour - WEEK) : t.hour].mean()) for t in lost}
     for tag in lost:
-        hours, total = np.arange(tag.hour, usage.shape[1]), usage[successor, tag.hour :]
+        hours, total = np.arange(tag.hour, whole.size), whole[tag.hour :]
         # Those that share it: all that ended by then, or with this one.
         ended = sum(
             weights[t.meter] * (t.hour <= np.maximum(hours, tag.hour + SLACK)) for t in lost

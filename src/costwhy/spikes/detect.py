@@ -17,7 +17,7 @@ from costwhy.arrays import Mask
 from costwhy.behaviours import ON_EDGES, SCHEDULE, SEASONAL, SHARED, UNIT_PRICE, UNMETERED
 from costwhy.model.baseline import Baseline, Window, baseline, dollars_alone, mean_rate
 from costwhy.model.holes import Hole, find_holes, in_hole
-from costwhy.model.levels import pattern
+from costwhy.model.levels import BLOCK, WEEK, pattern
 from costwhy.model.rates import Model, Rate
 from costwhy.spikes.shifts import SHORTEST, Shift, find_shifts, suspects
 
@@ -32,6 +32,7 @@ LEAST_HOURS = 6  # at LEAST_SHARE: the least worth of a spike
 LEAST_MONEY = 1.0  # of the currency, however small the bill
 LEAST_GROWTH = 0.1  # of a rate with a season: traffic wanders by a few per cent without a cause
 MOST_RATES = 16  # of a window that a person picks
+MOST_COMPUTED = 400  # of its rates; the others moved least by a first look
 DAILY = 26  # hours from one charge to the next: what is charged less often is a fee
 WARM_UP = 96  # hours before the first onset that can be found
 
@@ -262,6 +263,37 @@ def _spike(group: list[Episode], company: float) -> Spike | None:
 # ---------------------------------------------------------------- any window that a person picks
 
 
+def _candidates(model: Model, window: Window, before: Window) -> list[Rate]:
+    """The rates worth a baseline: of many those whose levels moved most, times what they cost.
+
+    The baseline of a rate takes milliseconds, its level none. What begins in the window counts
+    whole.
+    """
+    rates = [*model.rates]
+    if len(rates) <= MOST_COMPUTED:
+        return rates
+    cost = np.abs(model.cost[:, window.hours]).sum(axis=1)
+    moved_by, services = model.moved_by, len(model.observed.service_rows)
+    of_service = np.zeros(services + 1)  # the last: of no service
+    for rows in (moved_by[0], np.where(moved_by[1] == moved_by[0], -1, moved_by[1])):
+        np.add.at(of_service, rows, cost)
+    worth = np.zeros(len(rates))
+    hours = slice(max(before.start, before.end - WEEK), before.end)
+    for first in range(0, len(rates), BLOCK):
+        part = rates[first : first + BLOCK]
+        now, past = (
+            np.ma.masked_invalid([rate.level[h] for rate in part]) for h in (window.hours, hours)
+        )
+        move = np.ma.filled(np.abs(now.mean(axis=1) - past.mean(axis=1)), 1.0)
+        worth[first : first + BLOCK] = move * [
+            of_service[model.observed.service_rows[str(rate.service)]]
+            if rate.kind in ON_EDGES
+            else cost[rate.row]
+            for rate in part
+        ]
+    return [rates[k] for k in np.sort(np.argsort(-worth, kind="stable")[:MOST_COMPUTED])]
+
+
 def moved_rates(model: Model, window: Window, against: Window | None) -> list[Baseline]:
     """The rates that moved most dollars in a window, largest first, with their baselines.
 
@@ -270,7 +302,7 @@ def moved_rates(model: Model, window: Window, against: Window | None) -> list[Ba
     noise = 0.02 * abs(float(model.cost[:, window.hours].sum()))
     found, hours = [], np.zeros(len(model.observed.hours), dtype=bool)
     hours[(against or window).hours] = True
-    for rate in model.rates:
+    for rate in _candidates(model, window, against or Window(0, window.start)):
         if against is None:
             usual = baseline(model, rate, window)
         else:
