@@ -99,7 +99,8 @@ class Model(Basis):
             [
                 [-1 if m.service is None else m.service for m in self.meters],
                 [-1 if c == -1 else observed.service_rows[str(c)] for c in called],
-            ]
+            ],
+            dtype=np.intp,  # of no meters too
         )
 
     def parts(self, kind: str, row: int) -> tuple[Array, Array]:
