@@ -9,7 +9,7 @@
 Traffic has a day and a week, and 1 % of noise; everything else stands still until the test moves it.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -58,9 +58,13 @@ class MemoryLake:
     place: str = "memory"
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def table(self, name: str) -> pl.DataFrame:
-        """The table of that name."""
-        return self.frames[name]
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The table of that name, or these columns of it."""
+        return self.frames[name].select(columns or pl.all())
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        """The same, lazily."""
+        return self.table(name).lazy()
 
     def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
         """None: it keeps no earlier versions."""

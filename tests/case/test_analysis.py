@@ -1,7 +1,7 @@
 """A lake is analysed once for all who ask; who asks for another lake does not wait for it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -26,10 +26,10 @@ class GatedLake(MemoryLake):
     gate: threading.Event = field(default_factory=threading.Event)
     read: list[str] = field(default_factory=list)
 
-    def table(self, name: str) -> pl.DataFrame:
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
         self.read.append(name)
         assert self.gate.wait(WAIT)
-        return super().table(name)
+        return super().table(name, columns)
 
 
 def gated(lake: MemoryLake, place: str) -> GatedLake:

@@ -10,7 +10,7 @@ from small_company import FIRST, MemoryLake, SmallCompany, from_hour
 from costwhy import tables
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of, resources_of
-from costwhy.case.frames import leaves_of
+from costwhy.case.leaves import leaves_of
 from costwhy.causes.changes import MovedRate
 from costwhy.causes.triggers import RankedTriggers
 from costwhy.spikes.dollars import SpikeDollars
@@ -148,7 +148,8 @@ def with_days(lake: MemoryLake, *days: tuple[str, str | None, float]) -> LakeAna
         {"series_id": ids[usage], "ResourceId": name, "day": midnight + timedelta(days=d)}
         for usage, name, d in days
     ]
-    return replace(found, frames=found.frames | {"daily": tables.DAILY.of(rows)})
+    other = replace(lake, frames=lake.frames | {"daily": tables.DAILY.of(rows)})
+    return replace(found, lake=other)
 
 
 def test_a_resource_is_new_if_it_was_first_billed_on_the_day_of_the_start_or_the_next(
@@ -169,7 +170,7 @@ def test_a_resource_is_new_if_it_was_first_billed_on_the_day_of_the_start_or_the
 
 
 def test_a_published_case_knows_its_new_resources(analysis: LakeAnalysis, spike: SpikeDollars):
-    kept = KeptEvidence(leaves_of(analysis.model, spike), frozenset({"kept"}))
+    kept = KeptEvidence(leaves_of(analysis, spike), frozenset({"kept"}))
     assert onset_of(replace(analysis, evidence=kept), spike).resources == {"kept"}
 
 
@@ -196,9 +197,7 @@ def test_a_published_case_keeps_who_runs_it_and_asks_who_decided(
     analysis: LakeAnalysis, spike: SpikeDollars
 ):
     rows = [{"role": "owner", "team": "published"}, {"role": "owner_then", "team": "earlier"}]
-    kept = KeptEvidence(
-        leaves_of(analysis.model, spike), frozenset(), owners=tables.OWNERS.of(rows)
-    )
+    kept = KeptEvidence(leaves_of(analysis, spike), frozenset(), owners=tables.OWNERS.of(rows))
     change = {"service": "api", "actor": "dana", "path": None, "source": "cdevents"}
     owners = owners_of(replace(analysis, evidence=kept), spike, change)
     assert owners.select("role", "team").rows() == [

@@ -65,7 +65,7 @@ def test_a_spike_in_a_bill_by_the_day_has_the_dollars_of_the_hourly_one(hourly, 
 
 
 def test_its_sums_are_those_of_the_bill(daily) -> None:
-    billed = daily.frames["hourly"]["EffectiveCost"].sum()
+    billed = daily.lake.table("hourly")["EffectiveCost"].sum()
     assert daily.observed.cost.sum() == pytest.approx(billed, abs=0.005)
 
 

@@ -21,12 +21,12 @@ from costwhy.case.frames import (
     coverage_table,
     dependencies_table,
     drivers_table,
-    leaves_of,
     ledger_table,
     shown_hours,
     timeline_of,
     timeline_table,
 )
+from costwhy.case.leaves import DRIVER_DIMENSIONS, leaves_of
 from costwhy.errors import InputError
 from costwhy.spikes.dollars import SpikeDollars
 
@@ -77,14 +77,14 @@ def test_a_spike_that_nothing_moved_leaves_all_to_the_remainder(spike: SpikeDoll
 
 
 def test_drivers_and_their_remainder_are_the_excess(analysis: LakeAnalysis, spike: SpikeDollars):
-    drivers, remainder = drivers_table(leaves_of(analysis.model, spike), excess_of(spike))
+    drivers, remainder = drivers_table(leaves_of(analysis, spike), excess_of(spike))
     assert drivers["cost_change"].sum() + remainder == pytest.approx(excess_of(spike), abs=1e-6)
     largest = json.loads(drivers["where"][0])
     assert largest == {"x_UsageType": "ReadRequestUnits"}  # no null is written
 
 
 def test_a_driver_of_no_cent_is_none(monkeypatch: pytest.MonkeyPatch):
-    names = dict.fromkeys(frames.DRIVER_DIMENSIONS)
+    names = dict.fromkeys(DRIVER_DIMENSIONS)
     found = pl.DataFrame(
         [{**names, "service": s, "cost_change": d} for s, d in (("a", 2.0), ("b", 0.004))]
     )
@@ -97,7 +97,7 @@ def test_a_driver_of_no_cent_is_none(monkeypatch: pytest.MonkeyPatch):
 def test_the_leaves_are_the_whole_bill_of_the_spikes_billed_hours(
     company: SmallCompany, analysis: LakeAnalysis, spike: SpikeDollars
 ):
-    leaves = leaves_of(analysis.model, spike)
+    leaves = leaves_of(analysis, spike)
     billed = slice(ONSET, HOURS - LAG)
     assert leaves["actual_cost"].sum() == pytest.approx(
         sum(company.cost(name)[billed].sum() for name in company.lines)

@@ -192,7 +192,7 @@ def test_the_first_member_by_name_speaks_for_a_team_without_contact():
 # ---------------------------------------------------------------- since when
 
 
-def hourly(*hours: tuple[int, dict[str, Any], float]) -> pl.DataFrame:
+def hourly(*hours: tuple[int, dict[str, Any], float]) -> pl.LazyFrame:
     """Cost by hour: (hour, line of the bill, dollars)."""
     return table(
         "hourly",
@@ -200,7 +200,7 @@ def hourly(*hours: tuple[int, dict[str, Any], float]) -> pl.DataFrame:
             {"hour": DAY + timedelta(hours=h), "series_id": of["series_id"], "EffectiveCost": cost}
             for h, of, cost in hours
         ),
-    )
+    ).lazy()
 
 
 A, B = line("web", "a"), line("web", "b")

@@ -1,5 +1,6 @@
 """What is read from the lake's tables: one axis of hours, calls by edge, usage and cost by meter."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,9 +23,9 @@ class DrawnLake:
 
     frames: dict[str, pl.DataFrame]
 
-    def table(self, name: str) -> pl.DataFrame:
-        """The table of that name."""
-        return self.frames[name]
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The table of that name, or these columns of it."""
+        return self.frames[name].select(columns or pl.all())
 
 
 def cost(hours, **columns) -> list[dict]:

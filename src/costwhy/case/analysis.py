@@ -4,7 +4,7 @@ Viewers of the app are threads of one process. The last few analyses are shared 
 while one is made, only those who ask for the same one wait.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,19 +12,22 @@ from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 
-from costwhy import tables
 from costwhy.cache import Cache
+from costwhy.case.kept import Learned, keep, load
 from costwhy.causes.changes import KnownChanges, find_known_changes
 from costwhy.causes.owners import ORDER, Directory
 from costwhy.model.observe import observe
 from costwhy.model.observed import Observed, Tables
 from costwhy.model.rates import Model, fit
+from costwhy.model.tail import FOLD_BY, Folding
 from costwhy.spikes.detect import find
 from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of, spike_row
+from costwhy.tables import METER
 
 FEW_HOURS = 12  # a charge that occurs in fewer hours is a fee, not spend by the hour
 LOG_DELAY = timedelta(minutes=15)  # in which CloudTrail delivers; a whole day's file says less
-TABLES = ("series", "hourly", "daily", "changes", "catalog", "seen", "set_aside")
+TABLES = ("series", "changes", "catalog", "seen", "set_aside")
+LARGE = ("hourly", "daily")
 
 
 class FoundSpike(NamedTuple):
@@ -39,7 +42,7 @@ class LakeAnalysis:
     """What is known of a lake as of a time.
 
     found          its spikes, largest rise first
-    frames         the lake's TABLES
+    frames         the lake's TABLES; those of LARGE are scanned where they are asked for
     known_changes  those that somebody may have decided
     evidence       of a published case: what stands in for the data that it leaves behind
     """
@@ -52,6 +55,23 @@ class LakeAnalysis:
     known_changes: KnownChanges
     evidence: "KeptEvidence | None" = None
 
+    @property
+    def rows(self) -> dict[str, pl.LazyFrame]:
+        """The lake's tables, small and large ones, lazily."""
+        large = {name: self.lake.scan(name) for name in LARGE}
+        return {name: frame.lazy() for name, frame in self.frames.items()} | large
+
+    def lines_of(self, meters: Sequence[int]) -> pl.DataFrame:
+        """The series of these meters: series_id and row."""
+        observed, series = self.observed, self.frames["series"]
+        own = observed.meters.with_row_index("row")[list(meters)]
+        folded = observed.folded
+        alone = series if folded is None else series.join(folded, on="series_id", how="anti")
+        lines = alone.join(own, on=METER, nulls_equal=True).select("series_id", "row")
+        if folded is None:
+            return lines
+        return pl.concat([lines, folded.join(own.select("row"), on="row", how="semi")])
+
     @cached_property
     def directory(self) -> Directory:
         """Who runs what, by the sources in the order of costwhy.toml.
@@ -63,9 +83,9 @@ class LakeAnalysis:
             self.frames["series"],
             tuple(self.lake.config.get("mapping", {}).get("owners", ORDER)),
             self.known_changes.rows,
-            tables.HOURLY.empty()
+            None
             if self.evidence
-            else self.frames["hourly"].filter(pl.col("hour") < self.observed.billed_through),
+            else self.rows["hourly"].filter(pl.col("hour") < self.observed.billed_through),
             tuple(self.lake.history("catalog")),
         )
 
@@ -74,7 +94,7 @@ class LakeAnalysis:
 class KeptEvidence:
     """What a published case keeps in place of data that it leaves behind.
 
-    leaves     the whole bill of the spike's billed hours, see `frames.leaves_of`
+    leaves     the whole bill of the spike's billed hours, see `leaves.leaves_of`
     resources  those that were first billed when the spike began
     ended      those that were last billed then
     owners     who ran it, now and then (tables.OWNERS)
@@ -116,23 +136,47 @@ class LakeReader(Tables, Protocol):
 _ANALYSES: Cache[LakeAnalysis] = Cache(most=4)
 
 
-def analyse(lake: LakeReader, as_of: datetime | None = None) -> LakeAnalysis:
-    """The analysis of a lake as of a time; by default of the newest hour of any source."""
-    return _ANALYSES.get((lake.place, lake.version, as_of), lambda: _analysis(lake, as_of))
+def analyse(
+    lake: LakeReader, as_of: datetime | None = None, by: Sequence[str] = ()
+) -> LakeAnalysis:
+    """The analysis of a lake as of a time; by default of the newest hour of any source.
+
+    by: columns by which it is asked, so that folded lines keep them
+    """
+    whole = _ANALYSES.get((lake.place, lake.version, as_of), lambda: _analysis(lake, as_of))
+    asked = tuple(sorted({*by} & {*METER} - {*FOLD_BY}))
+    if whole.observed.folded is None or not asked:
+        return whole
+    key = (lake.place, lake.version, as_of, asked)
+    return _ANALYSES.get(key, lambda: _analysis(lake, as_of, asked))
 
 
-def _analysis(lake: LakeReader, as_of: datetime | None) -> LakeAnalysis:
-    observed = observe(lake, as_of)
-    model = fit(observed)
+def _analysis(lake: LakeReader, as_of: datetime | None, by: Sequence[str] = ()) -> LakeAnalysis:
+    learned = _learned(lake, as_of, by)
+    model = learned.model
+    observed = model.observed
     frames = {name: lake.table(name) for name in TABLES}
     if as_of is not None:
         frames["changes"] = frames["changes"].filter(
             pl.min_horizontal(pl.coalesce("known_at", "time"), pl.col("time") + LOG_DELAY) <= as_of
         )
     services = frozenset([*observed.services, *observed.meters["service"].drop_nulls()])
-    spikes = (dollars_of(model, spike) for spike in find(model))
+    spikes = (dollars_of(model, spike) for spike in learned.spikes)
     largest_first = sorted(spikes, key=lambda spike: -float(spike.hourly.sum()))
     found = tuple(FoundSpike(spike, spike_row(model, spike)) for spike in largest_first)
     return LakeAnalysis(
         lake, observed, model, found, frames, find_known_changes(frames["changes"], services)
     )
+
+
+def _learned(lake: LakeReader, as_of: datetime | None, by: Sequence[str]) -> Learned:
+    """The model and its spikes; of the newest hour they are kept beside the lake."""
+    is_whole = as_of is None and not by
+    kept = load(lake) if is_whole else None
+    if kept is not None:
+        return kept
+    model = fit(observe(lake, as_of, Folding(by=by)))
+    learned = Learned(model, find(model))
+    if is_whole:
+        keep(lake, learned)
+    return learned

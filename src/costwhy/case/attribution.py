@@ -26,16 +26,16 @@ def resources_of(analysis: LakeAnalysis, spike: SpikeDollars) -> Resources:
     kept = analysis.evidence
     if kept:
         return Resources(tuple(sorted(kept.resources)), tuple(sorted(kept.ended)))
-    own = analysis.observed.meters[list(spike.moved_meters)].unique()
-    lines = analysis.frames["series"].join(own, on=list(tables.METER), how="semi", nulls_equal=True)
+    lines = analysis.lines_of(spike.moved_meters)
     day = analysis.observed.hours[spike.window.start].replace(hour=0)
     days = (
-        analysis.frames["daily"]
-        .join(lines, on="series_id", how="semi")
+        analysis.rows["daily"]
+        .join(lines.lazy(), on="series_id", how="semi")
         .drop_nulls("ResourceId")
         .group_by("ResourceId")
         .agg(first=pl.col("day").min(), last=pl.col("day").max())
         .sort("ResourceId")
+        .collect()
     )
     near = timedelta(days=1)
     over = pl.col("last") < analysis.observed.billed_through - 2 * near  # late lines are not over

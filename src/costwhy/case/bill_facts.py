@@ -47,6 +47,7 @@ class BillFacts:
     accounts     each with its own end
     holes        days in the middle without a charge of an account
     lacks        sections of costwhy.toml without a record
+    folded       small lines that are added up to fewer: lines, rows that they make, their cost
     """
 
     rows: int
@@ -62,6 +63,7 @@ class BillFacts:
     lacks: tuple[str, ...]
     by_service: tuple[tuple[str, float], ...]
     currency: str = ""
+    folded: tuple[int, int, float] | None = None
 
     @property
     def is_by_day(self) -> bool:
@@ -83,22 +85,16 @@ class BillFacts:
 def bill_facts(analysis: LakeAnalysis) -> BillFacts:
     """The facts of the whole bill in a lake."""
     series, observed = analysis.frames["series"], analysis.observed
-    facts = analysis.frames["hourly"].with_columns(pl.col("hours").fill_null(1))
-    facts = facts.join(series, on="series_id").filter(
-        pl.col("hour").is_between(observed.hours[0].replace(hour=0), observed.as_of)
+    facts = (
+        analysis.rows["hourly"]
+        .with_columns(pl.col("hours").fill_null(1), day=pl.col("hour").dt.truncate("1d"))
+        .filter(pl.col("hour").is_between(observed.hours[0].replace(hour=0), observed.as_of))
+        .group_by("series_id", "day", "hours", paid=pl.col("EffectiveCost") > 0)
+        .agg(pl.col("EffectiveCost", "rows").sum())
+        .collect()
+        .join(series.select("series_id", "ServiceName", "ChargeCategory"), on="series_id")
     )
-    days = spread(
-        facts.with_columns(day=pl.col("hour").dt.truncate("1d")).select(
-            "day",
-            "series_id",
-            "hours",
-            "EffectiveCost",
-            "BilledCost",
-            "ListCost",
-            "ConsumedQuantity",
-        ),
-        "day",
-    )
+    days = spread(facts.select("day", "series_id", "hours", "EffectiveCost"), "day")
     dated = days.filter(pl.col("hours") <= FEE)  # the days of fees say nothing of the bill's
     dated = dated if dated.height else days
     cost, weight = pl.col("EffectiveCost").sum(), pl.col("EffectiveCost").abs().sum()
@@ -125,7 +121,15 @@ def bill_facts(analysis: LakeAnalysis) -> BillFacts:
         lacks=unasked(analysis),
         by_service=tuple(services.head(TOP_SERVICES).iter_rows()),
         currency=analysis.lake.currency,
+        folded=_folded(observed),
     )
+
+
+def _folded(observed: Observed) -> tuple[int, int, float] | None:
+    if observed.folded is None:
+        return None
+    rows = observed.folded["row"].unique().to_list()
+    return observed.folded.height, len(rows), float(observed.cost[rows].sum())
 
 
 def unasked(analysis: LakeAnalysis) -> tuple[str, ...]:
@@ -163,6 +167,12 @@ def _whole(facts: BillFacts) -> Iterator[str]:
         yield (
             f"It is too thin for a normal: {facts.thin:.0%} of it is on lines that are charged on "
             f"fewer than {THIN_DAYS} days, or now and then. No spike can be told from chance there."
+        )
+    if facts.folded is not None:
+        lines, rows, cost = facts.folded
+        yield (
+            f"{count_of(lines, 'small line')} of it, {money(cost, currency)} together, are added "
+            f"up to {rows:,} by service and product; the drivers of a spike name each."
         )
 
 

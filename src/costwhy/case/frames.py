@@ -17,6 +17,7 @@ from costwhy import tables
 from costwhy.arrays import Array
 from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES  # RETRIES: also the name of a column
 from costwhy.case.analysis import LOG_DELAY, LakeAnalysis
+from costwhy.case.leaves import DRIVER_DIMENSIONS
 from costwhy.errors import InputError
 from costwhy.model.baseline import calls_with
 from costwhy.model.observed import HOUR, Observed, states
@@ -27,9 +28,6 @@ from costwhy.spikes.drivers import find_drivers
 from costwhy.text import cents, plain_value
 
 SHOWN_AROUND = timedelta(days=7)  # of the timeline, before the spike and after its end
-DRIVER_DIMENSIONS = (
-    *("SubAccountId", "RegionId", "service", "ServiceName", "x_UsageType", "x_Operation"),
-)
 MOST_EDGES = 4  # of the table of calls
 MOST_PATHS = 20
 LEAST_OF_PATH = 0.01  # share of a behaviour's dollars that a bill line must have
@@ -56,14 +54,6 @@ def behaviour_table(spike: SpikeDollars, excess: float) -> tuple[pl.DataFrame, f
         .sort((pl.col("cost_change") + pl.col("nowcast_change")).abs(), descending=True)
     )
     return table, cents(excess - float(table["cost_change"].sum()))
-
-
-def leaves_of(model: Model, spike: SpikeDollars) -> pl.DataFrame:
-    """The cost of all meters in the spike's billed hours, of those that it did not move too."""
-    actual = model.cost[:, spike.window.start : spike.window.start + spike.billed].sum(axis=1)
-    return model.observed.meters.select(DRIVER_DIMENSIONS).with_columns(
-        actual_cost=actual, expected_cost=actual - spike.excess[:, : spike.billed].sum(axis=1)
-    )
 
 
 def drivers_table(leaves: pl.DataFrame, excess: float) -> tuple[pl.DataFrame, float]:

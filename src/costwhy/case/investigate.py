@@ -20,6 +20,7 @@ from costwhy.case.analysis import FEW_HOURS, LakeAnalysis, LakeReader, analyse
 from costwhy.case.attribution import is_planned, onset_of, owners_of, resources_of
 from costwhy.case.bill_facts import bill_document, bill_facts, is_by_day, unasked
 from costwhy.case.case import Case
+from costwhy.case.leaves import leaves_of
 from costwhy.case.story import headline
 from costwhy.causes.lost_tags import find_lost_tags
 from costwhy.causes.triggers import rank_triggers
@@ -84,7 +85,7 @@ def nobody_owns(
 
 def nobody_owns_of(analysis: LakeAnalysis) -> tuple[float, float, pl.DataFrame]:
     """What nobody owns of an analysed lake."""
-    return ownership_gap(analysis.observed, analysis.frames, analysis.directory)
+    return ownership_gap(analysis.observed, analysis.rows, analysis.directory)
 
 
 def lost_tags(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
@@ -93,7 +94,7 @@ def lost_tags(lake: LakeReader, as_of: datetime | None = None) -> pl.DataFrame:
     As `tables.LOST_TAGS`, most dollars since first.
     """
     analysis = analyse(lake, as_of)
-    return find_lost_tags(analysis.observed, analysis.frames, analysis.known_changes)
+    return find_lost_tags(analysis.observed, analysis.rows, analysis.known_changes)
 
 
 def investigate(lake: LakeReader, spike_id: str, as_of: datetime | None = None) -> Case:
@@ -123,7 +124,7 @@ def investigate_window(
     hour, times the hours of this one. `where`: only the lines of the bill with these values.
     Raises UsageError where the window is empty or outside the data.
     """
-    analysis = analyse(lake, as_of)
+    analysis = analyse(lake, as_of, tuple(where or ()))
     other = _indices(analysis.observed, against) if against else None
     spike = dollars_of_window(
         analysis.model, _indices(analysis.observed, window), other, where or {}
@@ -155,7 +156,7 @@ def case_of(analysis: LakeAnalysis, spike: SpikeDollars, row: SpikeRow) -> Case:
     observed, model, evidence = analysis.observed, analysis.model, analysis.evidence
     behaviour, behaviour_remainder = frames.behaviour_table(spike, row.excess_cost)
     drivers, drivers_remainder = frames.drivers_table(
-        evidence.leaves if evidence else frames.leaves_of(model, spike), row.excess_cost
+        evidence.leaves if evidence else leaves_of(analysis, spike), row.excess_cost
     )
     resources = resources_of(analysis, spike)
     ranked = rank_triggers(analysis.known_changes, onset_of(analysis, spike, resources.began))

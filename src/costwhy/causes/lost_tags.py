@@ -24,7 +24,7 @@ UNTAGGED_WITHIN = timedelta(hours=24)
 
 
 def find_lost_tags(
-    observed: Observed, lake_tables: Mapping[str, pl.DataFrame], changes: KnownChanges
+    observed: Observed, lake_tables: Mapping[str, pl.LazyFrame], changes: KnownChanges
 ) -> pl.DataFrame:
     """Tags that are gone while the usage goes on (tables.LOST_TAGS), most dollars since first."""
     rows = []
@@ -65,16 +65,21 @@ def _losses(observed: Observed) -> list[list[LostTag]]:
 
 
 def _resources(
-    lake_tables: Mapping[str, pl.DataFrame], meters: pl.DataFrame, when: datetime
+    lake_tables: Mapping[str, pl.LazyFrame], meters: pl.DataFrame, when: datetime
 ) -> list[str]:
     """Resources that had the tags in the week before, and are billed without them since."""
-    series, daily = lake_tables["series"], lake_tables["daily"]
+    series, daily = lake_tables["series"].lazy().collect(), lake_tables["daily"].lazy()
     tagged = series.join(meters, on=list(tables.METER), how="semi", nulls_equal=True)
     untagged = series.filter(pl.col("service").is_null() | pl.col("team").is_null())
     before = pl.col("day").is_between(when - timedelta(days=8), when)
     since = pl.col("day") >= when - timedelta(days=1)
     had, lost = (
-        set(daily.filter(days).join(lines, on="series_id", how="semi")["ResourceId"].drop_nulls())
+        {
+            *daily.filter(days)
+            .join(lines.lazy(), on="series_id", how="semi")
+            .select(pl.col("ResourceId").drop_nulls().unique())
+            .collect()["ResourceId"]
+        }
         for days, lines in ((before, tagged), (since, untagged))
     )
     return sorted(had & lost)

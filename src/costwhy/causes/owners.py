@@ -59,7 +59,7 @@ class Directory:
     series   the lines of the bill with their tags (tables.SERIES)
     order    the sources to ask
     changes  who created what (tables.CHANGES)
-    hourly   cost by hour, which dates the tags; empty: they are not dated
+    hourly   cost by hour, which dates the tags; None: they are not dated
     past     the catalogue at each time at which it was read, oldest first
     """
 
@@ -67,7 +67,7 @@ class Directory:
     series: pl.DataFrame
     order: tuple[str, ...] = ORDER
     changes: pl.DataFrame = field(default_factory=tables.CHANGES.empty)
-    hourly: pl.DataFrame = field(default_factory=tables.HOURLY.empty)
+    hourly: pl.LazyFrame | None = None
     past: tuple[tuple[datetime, pl.DataFrame], ...] = ()
 
     def owner(
@@ -194,19 +194,20 @@ def _service(catalog: pl.DataFrame, name: str) -> dict[str, Any]:
     return entity_of(catalog, name, "component", "resource")
 
 
-def _terms_of_tags(series: pl.DataFrame, hourly: pl.DataFrame, service: str) -> list[Answer]:
+def _terms_of_tags(series: pl.DataFrame, hourly: pl.LazyFrame | None, service: str) -> list[Answer]:
     """The teams that the tags of a service name; if they are not dated, the most frequent one.
 
     Another team takes over in the hour in which it has SWITCH of the tagged dollars.
     """
     tagged = series.filter((pl.col("service") == service) & pl.col("team").is_not_null())
     undated = _dated([(None, _mode(tagged["team"]))])
-    if hourly.is_empty():
+    if hourly is None:
         return undated
     sure = (
-        hourly.join(tagged.select("series_id", "team"), on="series_id")
+        hourly.join(tagged.lazy().select("series_id", "team"), on="series_id")
         .group_by("hour", "team")
         .agg(cost=pl.col("EffectiveCost").abs().sum())
+        .collect()
         .filter(pl.col("cost") > 0)
         .with_columns(share=pl.col("cost") / pl.col("cost").sum().over("hour"))
         .sort("hour", "share", "team", descending=[False, True, False])

@@ -95,7 +95,7 @@ class Traces:
 
 
 def ownership_gap(
-    observed: Observed, lake_tables: Mapping[str, pl.DataFrame], directory: Directory
+    observed: Observed, lake_tables: Mapping[str, pl.LazyFrame], directory: Directory
 ) -> tuple[float, float, pl.DataFrame]:
     """Usage charges of the last 30 billed days with neither service nor team.
 
@@ -103,24 +103,30 @@ def ownership_gap(
     """
     end = observed.billed_through
     begin = max(observed.hours[0], end - timedelta(days=GAP_DAYS))
-    series = lake_tables["series"].filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
+    series = lake_tables["series"].lazy().collect()
+    series = series.filter(pl.col("ChargeCategory").fill_null("Usage") == "Usage")
     unowned = series.filter(pl.col("service").is_null() & pl.col("team").is_null())
-    hourly = (
-        spread(lake_tables["hourly"], "hour")
-        .filter(pl.col("hour").is_between(begin, end, closed="left"))
-        .join(series, on="series_id", how="semi")
+    charged = (
+        lake_tables["hourly"]
+        .lazy()
+        .filter(pl.col("hour") < end)
+        .filter(pl.col("hour") + pl.duration(hours=pl.col("hours").fill_null(1)) > begin)
+        .select("series_id", "hour", "hours", "EffectiveCost")
+        .join(series.lazy(), on="series_id", how="semi")
+        .collect()
     )
+    hourly = spread(charged, "hour").filter(pl.col("hour").is_between(begin, end, closed="left"))
     lost = hourly.join(unowned, on="series_id", how="semi")
     cost, total = (float(rows["EffectiveCost"].sum()) for rows in (lost, hourly))
     traces, rows = traces_of(lake_tables, directory), []
-    for item in _items(lost, lake_tables["daily"].join(unowned, on="series_id")):
+    for item in _items(lost, lake_tables["daily"].lazy().join(unowned.lazy(), on="series_id")):
         likely = traces.likely_team(item["ResourceId"], item["account"], item["usage_type"])
         where = {name: item[name] for name in IDENTITY if item[name] is not None}
         rows.append((json.dumps(where), round(item["cost"], 2), *likely))
     return cost, (cost / total if total else 0.0), tables.GAP.of(rows)
 
 
-def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
+def _items(hourly: pl.DataFrame, daily: pl.LazyFrame) -> list[dict[str, Any]]:
     """The largest items: by resource, else by the rest of IDENTITY.
 
     Resources are billed by the day: of the days at the edges of the window they have the same share
@@ -135,30 +141,37 @@ def _items(hourly: pl.DataFrame, daily: pl.DataFrame) -> list[dict[str, Any]]:
     }
     items = (
         daily.with_columns(whole=cost.sum().over("series_id", "day"))
-        .join(hourly.group_by("series_id", day=day).agg(inside=cost.sum()), on=["series_id", "day"])
+        .join(
+            hourly.lazy().group_by("series_id", day=day).agg(inside=cost.sum()),
+            on=["series_id", "day"],
+        )
         .group_by("ResourceId", *(unnamed.then(name).alias(name) for name in IDENTITY[1:]))
         .agg(cost=pl.when(pl.col("whole") != 0).then(part).otherwise(0.0).sum(), **most)
         .filter(pl.col("cost").abs() >= LEAST)
         .sort(-pl.col("cost").round(2), *IDENTITY)  # equal cents, by name
     )
-    return items.head(GAP_ITEMS).to_dicts()
+    return items.head(GAP_ITEMS).collect().to_dicts()
 
 
-def traces_of(lake_tables: Mapping[str, pl.DataFrame], directory: Directory) -> Traces:
+def traces_of(lake_tables: Mapping[str, pl.LazyFrame], directory: Directory) -> Traces:
     """What the lake's daily cost, series and changes say about resources."""
-    series, changes = lake_tables["series"], lake_tables["changes"]
+    series, changes = (lake_tables[name].lazy().collect() for name in ("series", "changes"))
+    like = ("SubAccountId", "x_UsageType", "team")
+    teams = series.filter(pl.col("team").is_not_null()).select("series_id", *like)
     tagged = (
         lake_tables["daily"]
+        .lazy()
         .drop_nulls("ResourceId")
-        .join(series.filter(pl.col("team").is_not_null()), on="series_id")
-        .sort("day")
+        .group_by("ResourceId", "series_id")
+        .agg(pl.col("day").max())
+        .join(teams.lazy(), on="series_id")
+        .sort("day", "ResourceId", "series_id")
+        .collect()
     )
     return Traces(
         directory,
         former=dict(tagged.group_by("ResourceId").agg(pl.col("team").last()).iter_rows()),
-        like=tagged.group_by("SubAccountId", "x_UsageType", "team").agg(
-            n=pl.col("ResourceId").n_unique()
-        ),
+        like=tagged.group_by(like).agg(n=pl.col("ResourceId").n_unique()),
         created=changes.filter(pl.col("kind") == "create"),
         services=sorted(set(series["service"].drop_nulls()), key=lambda name: (-len(name), name)),
     )

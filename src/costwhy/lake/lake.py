@@ -13,7 +13,7 @@ whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -64,13 +64,16 @@ class Lake:
     config: Mapping[str, Any] = field(repr=False)
     _versions: Mapping[str, int] = field(repr=False)
 
-    def table(self, name: str) -> pl.DataFrame:
+    def table(self, name: str, /, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """All rows of a table of `tables.LAKE_TABLES`; of `changes`, each event once.
+
+        columns: only these.
 
         Raises LakeError for another name, or where files are gone.
         """
         try:
-            return self.scan(name).collect()
+            rows = self.scan(name)
+            return (rows if columns is None else rows.select(columns)).collect()
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
@@ -79,7 +82,7 @@ class Lake:
                 "or ingest into a new folder",
             ) from (None if is_remote(self.place) else error)
 
-    def scan(self, name: str) -> pl.LazyFrame:
+    def scan(self, name: str, /) -> pl.LazyFrame:
         """The same, lazily."""
         if name not in BY_NAME:
             raise LakeError(

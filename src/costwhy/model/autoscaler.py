@@ -17,6 +17,7 @@ from costwhy.arrays import Array, Ints
 from costwhy.model.levels import robust_spread
 
 LEAST_MATCH = 0.5  # a rule must reproduce this share of the hours
+LEAST_FIRST = 0.2  # and without a wait, on coarse candidates, this share: else none is looked for
 DAILY_NOISE = 0.05  # relative: sums by the day that a rule explains lie this close to it
 DAILY_BETTER = 0.5  # and have at most this share of the noise of the sums themselves
 STILL = 0.01  # relative noise of sums that do not move with anything
@@ -40,6 +41,8 @@ class AutoscalerRule:
         """Instances that this rule keeps for these calls (... x T), or with another `each`."""
         wanted = np.ceil((calls + self.spare) / (self.each if each is None else each) - 1e-9)
         wanted, half = np.maximum(self.floor, wanted), self.hold // 2
+        if not self.hold:
+            return np.asarray(wanted)
         return np.asarray(maximum_filter1d(wanted, self.hold + 1, mode="nearest", origin=half))
 
     def usage(self, calls: Array) -> Array:
@@ -69,6 +72,8 @@ def learn_rule(usage: Array, calls: Array) -> AutoscalerRule | None:
         for hold in (0, 1, 2):
             rule = AutoscalerRule(floor, 1.0, step, hold)
             rules.append(_best_each(rule, coarse, instances, calls))
+            if hold == 0 and rules[-1].match < LEAST_FIRST:
+                break
             rules.append(
                 _best_each(rule, rules[-1].each * np.linspace(0.97, 1.03, 61), instances, calls)
             )

@@ -59,10 +59,7 @@ def bill_end(hourly: pl.DataFrame, series: pl.DataFrame) -> BillEnd:
 
     hourly, series: tables of the lake, not empty
     """
-    length = pl.col("hours").fill_null(1)
-    facts = hourly.with_columns(hours=length, end=pl.col("hour") + pl.duration(hours=length)).join(
-        series.select("series_id", *_ACCOUNT), on="series_id"
-    )
+    facts = _facts(hourly, series)
     regular = facts.filter(pl.col("hours") <= FEE)
     found = _accounts(regular if regular.height else facts)
     found = _believed(found)
@@ -87,6 +84,22 @@ def bill_end(hourly: pl.DataFrame, series: pl.DataFrame) -> BillEnd:
         tuple(AccountEnd(*row) for row in found.select(names).iter_rows()),
         waits.select(pl.col("end").min()).item() if waits.height else newest,
     )
+
+
+def _facts(hourly: pl.DataFrame, series: pl.DataFrame) -> pl.DataFrame:
+    """Charges with their account and end; but for those of a day the sums of each account."""
+    length = pl.col("hours").fill_null(1)
+    facts = (
+        hourly.lazy()
+        .with_columns(hours=length, end=pl.col("hour") + pl.duration(hours=length))
+        .join(series.lazy().select("series_id", *_ACCOUNT), on="series_id")
+        .select("series_id", *_ACCOUNT, "hour", "hours", "end", "EffectiveCost")
+    )
+    of_day = pl.col("hours").is_between(24, FEE)
+    sums = pl.col("series_id").first(), pl.col("EffectiveCost").sum()
+    others = facts.filter(~of_day).group_by(*_ACCOUNT, "hour", "hours", "end").agg(*sums)
+    names = facts.collect_schema().names()
+    return pl.concat([facts.filter(of_day), others.select(names)]).collect()
 
 
 def _believed(accounts: pl.DataFrame) -> pl.DataFrame:

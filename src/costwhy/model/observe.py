@@ -16,23 +16,33 @@ from costwhy.lake.charges import spread
 from costwhy.model.bill_end import FEE, BillEnd, bill_end
 from costwhy.model.daily import follow_signals
 from costwhy.model.observed import DAY, HOUR, MEASURES, Edge, Observed, Tables
+from costwhy.model.tail import Folding, fold
 from costwhy.model.untagged import restore_lost_tags
 from costwhy.tables import METER
+
+READ = {  # of each table the columns that are used; None: all
+    "series": None,
+    "hourly": ("series_id", "hour", "hours", "rows", "ConsumedQuantity", "EffectiveCost"),
+    "signals": None,
+}
 
 MOST_RETRIES = 0.95  # of all attempts; a counter that shows more counts something else
 LONGEST_GAP = timedelta(days=366)  # without a charge: what lies beyond it has a wrong date
 BY_DAY_SHARE = 0.1  # of a meter's cost in charges longer than an hour
 FEE_SHARE = 0.5  # of a meter's cost in charges longer than two days
+ALL_BUT_THE_TAIL = Folding()
 TINY = 1e-9  # weight of a row that costs nothing
 
 
-def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
+def observe(
+    lake: Tables, as_of: datetime | None = None, folding: Folding = ALL_BUT_THE_TAIL
+) -> Observed:
     """Everything in the lake on one axis of hours, as it was known at `as_of`.
 
     A past `as_of` gets bills with the delay that the newest bills have today.
     Raises LakeError where no billed row is in the lake.
     """
-    series, hourly, signals = (lake.table(name) for name in ("series", "hourly", "signals"))
+    series, hourly, signals = (lake.table(name, columns) for name, columns in READ.items())
     if hourly.is_empty():
         raise LakeError(
             "there is no billed hour in the lake",
@@ -59,9 +69,13 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
     names = tuple(
         sorted({e.caller for e in edges if e.internal and e.caller} | {e.service for e in edges})
     )
-    meters, arrays, charges = _meters(hourly, series, hours[: billed or 1], len(hours))
+    charges = hourly.filter(pl.col("hour") < hours[0] + max(1, billed) * HOUR).lazy()
+    lines = fold(series, charges, bill.closed, folding)
+    meters, rows_of = _rows(lines)
+    arrays, charged = _arrays(hourly, rows_of, hours[: billed or 1], (meters.height, len(hours)))
     lost = restore_lost_tags(meters, arrays, billed)
-    capacity, rows = _capacity(signals, hours), (arrays[name] for name in MEASURES)
+    capacity, measures = _capacity(signals, hours), (arrays[name] for name in MEASURES)
+    folded = rows_of.filter("folded").select("series_id", "row")
     observed = Observed(
         hours,
         billed,
@@ -71,12 +85,13 @@ def observe(lake: Tables, as_of: datetime | None = None) -> Observed:
         retries,
         capacity,
         meters,
-        *rows,
+        *measures,
         lost_tags=lost,
-        lengths=charges["length"].to_numpy(),
-        begins=charges["begin"].to_numpy(),
+        lengths=charged["length"].to_numpy(),
+        begins=charged["begin"].to_numpy(),
         ended=_ended(meters, bill, hours),
         accounts=bill.accounts,
+        folded=folded if folded.height else None,
     )
     return follow_signals(observed)
 
@@ -174,18 +189,31 @@ def _capacity(signals: pl.DataFrame, hours: tuple[datetime, ...]) -> dict[str, A
     return capacity
 
 
-def _meters(
-    hourly: pl.DataFrame, series: pl.DataFrame, billed: tuple[datetime, ...], hours: int
-) -> tuple[pl.DataFrame, dict[str, Array], pl.DataFrame]:
-    """Meters; usage, cost, covered and covered_cost (M x T each); length and begin of charges."""
-    keys = series.select(METER).unique(maintain_order=True).sort(METER)
-    rows_of = series.join(keys.with_row_index("row"), on=METER, nulls_equal=True).select(
-        "series_id",
-        "row",
-        is_covered=(pl.col("PricingCategory") == "Committed").fill_null(value=False),
+def _rows(lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The meters in order; and by series its row, whether a commitment covers it, and its weight.
+
+    lines: of `fold`. What is folded has one price, covered or not.
+    """
+    meters = lines.select(METER).unique(maintain_order=True).sort(METER)
+    covered = (pl.col("PricingCategory") == "Committed").fill_null(value=False)
+    rows_of = lines.join(meters.with_row_index("row"), on=METER, nulls_equal=True).select(
+        "series_id", "row", "folded", "weight", is_covered=covered & ~pl.col("folded")
     )
-    usage, cost = pl.col("ConsumedQuantity").fill_null(0), pl.col("EffectiveCost")
-    facts = hourly.with_columns(pl.col("hours").fill_null(1)).join(rows_of, on="series_id")
+    return meters, rows_of
+
+
+def _arrays(
+    hourly: pl.DataFrame,
+    rows_of: pl.DataFrame,
+    billed: tuple[datetime, ...],
+    shape: tuple[int, int],
+) -> tuple[dict[str, Array], pl.DataFrame]:
+    """Usage, cost, covered and covered_cost (M x T each); length and begin of charges (M)."""
+    usage = pl.col("ConsumedQuantity").fill_null(0) * pl.col("weight")
+    cost = pl.col("EffectiveCost")
+    facts = hourly.with_columns(pl.col("hours").fill_null(1)).join(
+        rows_of.drop("folded"), on="series_id"
+    )
     sums = (
         _on_axis(spread(facts, "hour"), billed)
         .group_by("row", "t")
@@ -196,8 +224,7 @@ def _meters(
             covered_cost=(cost * pl.col("is_covered")).sum(),
         )
     )
-    grids = {name: _grid(sums, "row", name, (keys.height, hours)) for name in MEASURES}
-    return keys, grids, _charges(facts, keys.height)
+    return {name: _grid(sums, "row", name, shape) for name in MEASURES}, _charges(facts, shape[0])
 
 
 def _charges(facts: pl.DataFrame, meters: int) -> pl.DataFrame:

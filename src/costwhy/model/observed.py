@@ -28,8 +28,11 @@ CLOSED_AFTER = 5  # day of the month until which the provider may restate the mo
 class Tables(Protocol):
     """Anything that has the lake's tables: `lake.Lake`, or a published case."""
 
-    def table(self, name: str) -> pl.DataFrame:
-        """The table of that name, see `tables.py`."""
+    def table(self, name: str, /, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The table of that name, see `tables.py`; of large ones only these columns."""
+
+    def scan(self, name: str, /) -> pl.LazyFrame:
+        """The same, lazily."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class Observed:
     begins: Ints | None = field(default=None, kw_only=True)  # M, hour (UTC) at which its days begin
     ended: Ints | None = field(default=None, kw_only=True)  # M, the hour in which its account ended
     accounts: tuple[AccountEnd, ...] = field(default=(), kw_only=True)
+    # series_id and row of the lines that are folded into one meter (`tail.py`); None: none are
+    folded: pl.DataFrame | None = field(default=None, kw_only=True)
 
     @property
     def handled(self) -> Array:

@@ -19,8 +19,8 @@ from costwhy.behaviours import CAPACITY, ON_EDGES, RETRIES
 from costwhy.case.analysis import KeptEvidence, LakeAnalysis
 from costwhy.case.attribution import resources_of
 from costwhy.case.case import Case
-from costwhy.case.frames import leaves_of
 from costwhy.case.investigate import case_of
+from costwhy.case.leaves import leaves_of
 from costwhy.causes.changes import LOOK_BACK, UNDO_AFTER, KnownChanges, hour_of
 from costwhy.errors import InputError
 from costwhy.model.observed import Edge, Observed
@@ -99,7 +99,7 @@ def collect_evidence(analysis: LakeAnalysis, spike_id: str) -> Evidence:
         tables={
             **_hours(observed, meters, edges),
             **_context(analysis, spike, services),
-            "leaves": leaves_of(model, dollars),
+            "leaves": leaves_of(analysis, dollars),
             "owners": case_of(analysis, dollars, spike_row(model, dollars)).owners.filter(
                 pl.col("role").is_in(["owner", "owner_then"])
             ),
@@ -260,8 +260,11 @@ class _CaseLake:
     frames: dict[str, pl.DataFrame]
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def table(self, name: str) -> pl.DataFrame:
-        return self.frames[name]
+    def table(self, name: str, /, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        return self.frames[name].select(columns or pl.all())
+
+    def scan(self, name: str, /) -> pl.LazyFrame:
+        return self.frames[name].lazy()
 
     def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
         return []
