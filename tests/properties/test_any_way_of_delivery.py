@@ -2,9 +2,12 @@
 
 import itertools
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -44,7 +47,7 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # to shrink files takes 
 
 
 @settings(
-    max_examples=15,
+    max_examples=30,
     deadline=None,
     phases=PHASES,
     suppress_health_check=[HealthCheck.too_slow],
@@ -55,6 +58,23 @@ PHASES = (Phase.explicit, Phase.reuse, Phase.generate)  # to shrink files takes 
     order=st.randoms(use_true_random=False),
 )
 def test_each_row_counts_once(hourly, picks, order):
+    count_once(hourly, picks, order)
+
+
+@pytest.mark.parametrize(
+    ("hourly", "picks"),
+    [
+        (False, [{23}, {16, 2, 11, 12, 21, 3, 23, 20, 15, 6, 1, 14}, {8, 9, 20, 14}]),
+        (True, [{0, 43, 60, 55}, {58, 7, 38, 31}, {34, 67, 68, 5}, {4, 38}, {44}]),
+        (True, [{59, 20, 5, 23}, {17, 34}, {0, 47, 20, 21, 22, 56}, {16, 19}]),
+    ],
+)
+def test_rows_that_name_no_resource_count_once_if_a_file_has_only_such(hourly, picks):
+    count_once(hourly, picks, Random(1))  # noqa: S311
+
+
+def count_once(hourly: bool, picks: Sequence[set[int]], order: Random) -> None:  # noqa: FBT001
+    """Files with these rows of the bill, in any order, have the sums of the rows."""
     whole = bill(hourly)
     held = [sorted(k % whole.height for k in pick) for pick in picks]
     with tempfile.TemporaryDirectory() as name:

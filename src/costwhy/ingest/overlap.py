@@ -125,8 +125,7 @@ def _any_shared(frames: Sequence[pl.DataFrame], keys: list[str]) -> bool:
 def _between(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int, Overlap]]:
     """What the lower and the higher of two editions lose."""
     older, newer = left[low], left[high]
-    key = "cell" if older.has_resources == newer.has_resources else "wide"
-    both = _both(older, newer, key)
+    key, both = _compared(older, newer)
     if both.is_empty():
         return
     ours, theirs = _rows_in(older, newer), _rows_in(newer, older)
@@ -149,6 +148,24 @@ def _between(left: Sequence[Edition], low: int, high: int) -> Iterator[tuple[int
     elif 2 * alike >= min(ours, theirs) or partly:
         same = older.cells.join(both, on=key, how="semi")
         yield low, Overlap(low, high, none, "unsure", same, by_hour=partly)
+
+
+def _compared(older: Edition, newer: Edition) -> tuple[str, pl.DataFrame]:
+    """The key by which two editions agree most, and the cells in both.
+
+    Where only one of them names resources, that is without them, or its rows that name none. Sums
+    without resources that mostly differ are of other resources, and not another state of the same.
+    """
+    both = {"cell": _both(older, newer, "cell")}
+    if older.has_resources != newer.has_resources:
+        wide = _both(older, newer, "wide")
+        mostly = 2 * _agreeing(wide) >= int(wide["rows"].sum())
+        both["wide"] = wide if mostly else wide.filter("agree")
+    return max(both.items(), key=lambda item: _agreeing(item[1]))  # of equals the exact one
+
+
+def _agreeing(both: pl.DataFrame) -> int:
+    return int(both.filter("agree")["rows"].sum())
 
 
 def _both(one: Edition, other: Edition, key: str) -> pl.DataFrame:
