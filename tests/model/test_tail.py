@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_company import ALL, FIRST, HOURS, Line, MemoryLake, SmallCompany, from_hour
 
-from costwhy import tables
 from costwhy.case.analysis import LakeAnalysis, analyse
 from costwhy.case.investigate import explain, investigate, investigate_window
 from costwhy.model.observe import observe
 from costwhy.model.observed import Observed
-from costwhy.model.tail import FOLD_BY, Folding
+from costwhy.model.tail import ALWAYS, FOLD_BY, Folding
 
 ONSET = 30 * 24
 DAY = timedelta(days=1)
@@ -58,7 +57,7 @@ def test_the_dollars_of_each_hour_are_the_same_at_any_threshold(least: float, fe
     lake = company(lines=20).lake()
     whole, folded = observed(lake, few=10**9), observed(lake, few, least)
     assert folded.cost.sum(axis=0) == pytest.approx(whole.cost.sum(axis=0), abs=1e-9)
-    by = [name for name in FOLD_BY if name in tables.METER]
+    by = list(ALWAYS)
     one, other = sums(whole, by), sums(folded, by)
     assert one.select(by).equals(other.select(by))
     assert other["cost"].to_numpy() == pytest.approx(one["cost"].to_numpy(), abs=1e-9)
@@ -80,6 +79,21 @@ def test_the_small_lines_of_a_service_are_one_meter() -> None:
     assert {name for name, value in meter.items() if value is not None} <= set(FOLD_BY)
     assert (meter["service"], meter["ConsumedUnit"]) == ("api", "Requests")
     assert found.meters.height == 7 + 1 + 40 - found.folded.height
+
+
+def test_what_is_still_small_is_one_meter_of_the_service_over_all_products() -> None:
+    found = SmallCompany()
+    for product in ("Amazon SQS", "Amazon SNS", "Amazon S3"):
+        found.lines[product] = Line(
+            "api", f"{product}-Requests", "Requests", 1e-8 * ALL, per_call=ALL, product=product
+        )
+    one = observed(found.lake())
+    assert one.folded is not None
+    assert one.folded.height == 3
+    [row] = one.folded["row"].unique().to_list()
+    meter = one.meters.row(row, named=True)
+    assert (meter["service"], meter["ServiceName"]) == ("api", None)
+    assert one.cost[row] == pytest.approx(3e-8 * found.handled("api"))
 
 
 def test_a_line_that_becomes_large_stands_alone() -> None:

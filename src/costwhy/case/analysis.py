@@ -19,7 +19,7 @@ from costwhy.causes.owners import ORDER, Directory
 from costwhy.model.observe import observe
 from costwhy.model.observed import Observed, Tables
 from costwhy.model.rates import Model, fit
-from costwhy.model.tail import FOLD_BY, Folding
+from costwhy.model.tail import ALWAYS, Folding
 from costwhy.spikes.detect import find
 from costwhy.spikes.dollars import SpikeDollars, SpikeRow, dollars_of, spike_row
 from costwhy.tables import METER
@@ -144,7 +144,7 @@ def analyse(
     by: columns by which it is asked, so that folded lines keep them
     """
     whole = _ANALYSES.get((lake.place, lake.version, as_of), lambda: _analysis(lake, as_of))
-    asked = tuple(sorted({*by} & {*METER} - {*FOLD_BY}))
+    asked = tuple(sorted({*by} & {*METER} - {*ALWAYS}))
     if whole.observed.folded is None or not asked:
         return whole
     key = (lake.place, lake.version, as_of, asked)
