@@ -59,9 +59,11 @@ class MemoryLake:
     version: int = 1
     config: Mapping[str, Any] = field(default_factory=dict)
 
-    def table(self, name: str) -> pl.DataFrame:
-        """The table of that name."""
-        return self.frames[name]
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pl.DataFrame:
+        return self.frames[name].select(columns or pl.all())
+
+    def scan(self, name: str) -> pl.LazyFrame:
+        return self.frames[name].lazy()
 
     def history(self, _name: str) -> list[tuple[datetime, pl.DataFrame]]:
         """None: it keeps no earlier versions."""

@@ -69,7 +69,7 @@ def ask(seed: int, share: float) -> list[Asked]:
     company = simulate(Settings(seed, 42, 12, ()))
     lake = lake_of(company)
     s = analyse(lake)
-    series, daily, changes = s.frames["series"], s.frames["daily"], s.known_changes.rows
+    series, daily, changes = s.frames["series"], s.lake.table("daily"), s.known_changes.rows
     hidden = hidden_of(daily, series, share, np.random.default_rng([seed, 7]))
     kept = daily.filter(
         ~pl.col("ResourceId").is_in(hidden["ResourceId"].implode()).fill_null(value=False)
