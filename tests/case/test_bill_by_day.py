@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from small_company import DAYS, FIRST, Line, MemoryLake, SmallCompany, by_day, from_hour
+from small_company import FIRST, Line, MemoryLake, SmallCompany, by_day, from_hour
 
 from costwhy import tables
 from costwhy.case.analysis import FoundSpike, LakeAnalysis, analyse
@@ -102,29 +102,6 @@ def test_bills_of_both_kinds_each_have_their_spike() -> None:
     assert (web.row.start, db.row.start) == (FIRST + 24 * DAY, BEGAN)
     assert is_by_day(found.observed, db.dollars)
     assert not is_by_day(found.observed, web.dollars)
-
-
-def one_day(times: float, *, seed: int = 1) -> MemoryLake:
-    """A bill by the day alone; on its 31st day db costs so many times as much."""
-    lake = SmallCompany(seed)
-    rng = np.random.default_rng(seed)
-    each = rng.lognormal(0, 0.04, DAYS)
-    each[30] = times
-    lake.lines["db"].per_call = lake.lines["db"].per_call * np.repeat(each, 24)
-    return alone(by_day(lake.lake()))
-
-
-@pytest.mark.parametrize("times", [2.0, 10.0])
-def test_one_day_alone_is_a_spike_of_that_day(times: float) -> None:
-    row = only(analyse(one_day(times))).row
-    assert (row.start, row.end) == (FIRST + 30 * DAY, FIRST + 31 * DAY)
-    normal = SmallCompany().cost("db")[30 * 24 : 31 * 24].sum()
-    assert row.excess_cost == pytest.approx((times - 1) * normal, rel=0.15)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_noise_of_four_per_cent_has_no_such_day(seed: int) -> None:
-    assert analyse(one_day(1.0, seed=seed)).found == ()
 
 
 def test_a_monthly_fee_is_a_fee_and_no_spike() -> None:

@@ -21,7 +21,6 @@ SHORTEST_RAMP = 24
 # Of a level by the day, in days: a base that is shorter is not believed, a ramp is no shorter
 LEAST_DAYS, SHORTEST_DAILY_RAMP = 5, 4
 RAMP_BETTER = 0.7  # a level and a line leave this share of what one step leaves unexplained
-LONE = 8.0  # spreads that a single day of a bill by the day must stand off
 LEAST_SHIFT = 0.02  # of the logarithm, or of the mean
 
 
@@ -75,25 +74,9 @@ def find_shifts(levels: Sequence[Level]) -> Iterable[list[Shift]]:
             starts = change_points(
                 [defined[k] for k in members], noise, penalty=20.0, shortest=shortest
             )
-            segments |= {
-                k: sorted({*found, *_lone_days(part[k], defined[k])})
-                for k, found in zip(members, starts, strict=True)
-            }
+            segments |= dict(zip(members, starts, strict=True))
         for k, level in enumerate(part):
             yield list(_shifts(level, segments[k])) if len(segments.get(k, ())) > 1 else []
-
-
-def _lone_days(level: Level, values: Array) -> list[int]:
-    """Cuts around each single day of a bill by the day that stands far off the days beside it.
-
-    The cutting takes a lone value for an outlier; of a whole day it is an incident.
-    """
-    if level.step < 24 or values.size < LEAST_DEFINED:
-        return []
-    near = np.lib.stride_tricks.sliding_window_view(np.pad(values, 3, mode="reflect"), 7)
-    far = np.abs(values - np.median(near, axis=1)) > LONE * max(level.spread, level.drift)
-    lone = far & ~np.append(far[1:], False) & ~np.insert(far[:-1], 0, False)
-    return [cut for day in np.flatnonzero(lone[1:-1]) + 1 for cut in (int(day), int(day) + 1)]
 
 
 def _shifts(level: Level, starts: list[int]) -> Iterable[Shift]:
