@@ -18,7 +18,8 @@ from pathlib import Path
 import duckdb
 
 from costwhy.config import Mapping
-from costwhy.ingest.billing import DUCKDB, reduce_file
+from costwhy.ingest.billing import reduce_file
+from costwhy.ingest.duck import DUCKDB
 from costwhy.sources.cost import focus
 from costwhy.sources.cost.sql import literal
 from costwhy.tables import DIMENSION_NAMES, MEASURE_NAMES
@@ -57,10 +58,11 @@ def _rows(count: int, k: int) -> str:
 
 def ours(files: list[Path]) -> float:
     """Total EffectiveCost by the reduction."""
-    return sum(
-        float(reduce_file(file, focus.FORMAT.bill, Mapping(), "USD").totals["EffectiveCost"].sum())
-        for file in files
-    )
+    with tempfile.TemporaryDirectory() as spool:
+        cubes = (
+            reduce_file(file, focus.FORMAT.bill, Mapping(), "USD", Path(spool)) for file in files
+        )
+        return sum(float(cube.totals["EffectiveCost"].sum()) for cube in cubes)
 
 
 def bare(files: list[Path]) -> float:

@@ -1,7 +1,9 @@
 """Where things are: the repository, the sample company, public data, the cases with known answers."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ CASES = (
     *("two_at_once-1101", "unowned_resource-1102", "usage_per_call-1103"),
 )
 """Names of the cases in SHARED / "cases": written down, so that they are counted where absent."""
+
+SPOOL = Path(tempfile.mkdtemp(prefix="costwhy-tests-"))
+"""Where the facts of bills that tests reduce lie until the process ends."""
+atexit.register(shutil.rmtree, SPOOL, ignore_errors=True)
 
 
 def external(*values: object, id: str | None = None) -> Any:  # noqa: A002  pytest's own word

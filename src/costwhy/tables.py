@@ -6,6 +6,7 @@ money is in the workspace's currency. A null means what its column states, else 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import polars as pl
 
@@ -17,6 +18,8 @@ TEXT = pl.String
 NUMBER = pl.Float64
 COUNT = pl.Int64
 TEXTS = pl.List(pl.String)
+Rows = pl.DataFrame | pl.LazyFrame
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 
 
 @dataclass(frozen=True)
@@ -49,19 +52,20 @@ class Table:
         """These rows: mappings, whose absent columns are null, or values in the columns' order."""
         return pl.DataFrame(rows, schema=self.schema, orient="row")
 
-    def fit(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def fit(self, frame: Frame) -> Frame:
         """The frame with this table's columns, in order, cast to its types; absent ones are null.
 
         Raises InputError when a column cannot be cast or is not of this table.
         """
-        unknown = [name for name in frame.columns if name not in self.schema]
+        given = frame.collect_schema()
+        unknown = [name for name in given if name not in self.schema]
         if unknown:
             raise InputError(
                 f"table {self.name!r} has no column {unknown[0]!r}",
                 found=", ".join(self.schema.names()),
             )
         columns = [
-            (pl.col(name) if name in frame.columns else pl.lit(None)).cast(dtype).alias(name)
+            (pl.col(name) if name in given else pl.lit(None)).cast(dtype).alias(name)
             for name, dtype in self.schema.items()
         ]
         try:

@@ -8,6 +8,7 @@ import pytest
 from aws_bill import SPELLINGS, Item, item, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import SPOOL
 
 from costwhy.config import Mapping, read_workspace
 from costwhy.ingest.billing import reduce_file
@@ -55,12 +56,13 @@ def reduced(
     ]
     shares, notes = find_shares(paths, bill, "USD", tmp_path)
     return merge(
-        [reduce_file(path, bill, Mapping(), "USD", Beside(shares)) for path in paths]
+        [reduce_file(path, bill, Mapping(), "USD", SPOOL, Beside(shares)) for path in paths],
+        SPOOL,
     ), notes
 
 
 def by_resource(cube: Cube) -> dict[str, float]:
-    rows = cube.daily.group_by("ResourceId").agg(pl.col("EffectiveCost").sum())
+    rows = cube.scan("daily").collect().group_by("ResourceId").agg(pl.col("EffectiveCost").sum())
     return {(name or "").rpartition("/")[2]: round(cost, 6) for name, cost in rows.iter_rows()}
 
 
@@ -77,7 +79,7 @@ def test_a_pod_has_its_share_and_the_instance_what_is_left(tmp_path: Path, spell
     cube, notes = reduced(tmp_path, rows, spelling=spelling)
     assert (totals(cube), notes) == ((1.0, 1.0), ())
     assert by_resource(cube) == {NODE: 0.1, "uid-web": 0.7, "uid-job": 0.2}
-    used = dict(cube.daily.select("ResourceId", "ConsumedQuantity").iter_rows())
+    used = dict(cube.scan("daily").collect().select("ResourceId", "ConsumedQuantity").iter_rows())
     assert used[NODE] == pytest.approx(0.1), "at the price of an hour, as before"
 
 

@@ -126,8 +126,9 @@ def test_a_series_is_kept_once(tmp_path):
 def test_rows_may_wait_in_parquet_files(tmp_path):
     files = []
     for n in range(3):
-        files.append(tmp_path / f"{n}.parquet")
-        BY_NAME["hourly"].fit(bill(f"d{n}", float(n))).write_parquet(files[-1])
+        file = tmp_path / f"{n}.parquet"
+        BY_NAME["hourly"].fit(bill(f"d{n}", float(n))).write_parquet(file)
+        files.append(pl.scan_parquet(file))
     write(tmp_path / "lake", ABOUT, {"hourly": Replacement(tuple(files), ("d0",))})
     assert total(open_lake(tmp_path / "lake")) == 0.0 + 1.0 + 2.0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.ingest.billing import reduce_file
@@ -86,7 +87,7 @@ def read(data: bytes) -> Cube:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "focus.csv"
         file.write_bytes(data)
-        return reduce_file(file, focus.FORMAT.bill, Mapping(), "USD")
+        return reduce_file(file, focus.FORMAT.bill, Mapping(), "USD", SPOOL)
 
 
 @settings(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -94,9 +95,9 @@ def read(data: bytes) -> Cube:
 def test_any_dialect_is_the_same_money(body: list[tuple[int, int, int, str]], way: Way) -> None:
     cube = read(written(body, way))
     assert cube.set_aside.height == 0
-    assert int(cube.hourly["rows"].sum()) == len(body)
-    totals = cube.hourly.select(pl.col(COSTS).sum().round(2)).row(0)
+    assert int(cube.scan("hourly").collect()["rows"].sum()) == len(body)
+    totals = cube.scan("hourly").collect().select(pl.col(COSTS).sum().round(2)).row(0)
     cost = round(sum(row[0] for row in body) / 100, 2)
     assert totals == (cost, cost, round(sum(row[1] for row in body) / 100, 2))
-    assert {t.strftime("%Y-%m") for t in cube.hourly["hour"]} == {"2026-09"}
+    assert {t.strftime("%Y-%m") for t in cube.scan("hourly").collect()["hour"]} == {"2026-09"}
     assert cube.totals["billing_period"].to_list() == ["2026-09"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from places import DATA, SHARED, external
+from places import DATA, SHARED, SPOOL, external
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
@@ -46,18 +46,27 @@ def test_the_public_focus_sample_is_read_whole(
     categories: dict[str, int],
     dollars: tuple[float, float],
 ) -> None:
-    cube = reduce_file(file, focus.FORMAT.bill, Mapping(service_tags=("application",)), "USD")
-    assert (cube.hourly["rows"].sum(), cube.set_aside.height) == (sum(providers.values()), 0)
+    cube = reduce_file(
+        file, focus.FORMAT.bill, Mapping(service_tags=("application",)), "USD", SPOOL
+    )
+    assert (cube.scan("hourly").collect()["rows"].sum(), cube.set_aside.height) == (
+        sum(providers.values()),
+        0,
+    )
     assert cube.totals["BilledCost"].sum() == pytest.approx(dollars[0], abs=1e-9)
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(dollars[1], abs=1e-9)
     rows = (
-        cube.hourly.join(cube.series, on="series_id")
+        cube.scan("hourly")
+        .collect()
+        .join(cube.series, on="series_id")
         .group_by("ProviderName")
         .agg(pl.col("rows").sum())
     )
     assert dict(rows.iter_rows()) == providers
     kinds = (
-        cube.hourly.join(cube.series, on="series_id")
+        cube.scan("hourly")
+        .collect()
+        .join(cube.series, on="series_id")
         .group_by("ChargeCategory")
         .agg(pl.col("rows").sum())
     )
@@ -70,8 +79,8 @@ def test_the_public_focus_sample_is_read_whole(
 
 @pytest.mark.parametrize(("file", "rows"), own_and_shared(*CUR))
 def test_the_public_legacy_report_is_read_whole(file: Path, rows: int) -> None:
-    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
-    assert (cube.hourly["rows"].sum(), cube.set_aside.height) == (rows, 0)
+    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD", SPOOL)
+    assert (cube.scan("hourly").collect()["rows"].sum(), cube.set_aside.height) == (rows, 0)
     assert cube.totals["billing_period"].to_list() == ["2023-11"]
     raw = pl.read_csv(file, infer_schema=False)["lineItem/UnblendedCost"].cast(pl.Float64)
     assert cube.totals["BilledCost"].sum() == pytest.approx(raw.sum(), abs=1e-9)
@@ -102,8 +111,8 @@ def test_effective_cost_follows_the_rules_of_amortised_cost(tmp_path: Path) -> N
         reservation_effective_cost=[None, None, None, 0.4, None, None], reservation_unused_recurring_fee=[None, None, None, None, 0.25, None],
         savings_plan_total_commitment_to_date=[None, None, None, None, None, 1.0], savings_plan_used_commitment=[None, None, None, None, None, 0.9],
     )  # fmt: skip
-    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
-    rows = cube.hourly.join(cube.series, on="series_id")
+    cube = reduce_file(file, cur.FORMAT.bill, Mapping(), "USD", SPOOL)
+    rows = cube.scan("hourly").collect().join(cube.series, on="series_id")
     assert cube.totals["EffectiveCost"].sum() == pytest.approx(1.0 + 0.6 + 0.4 + 0.25 + 0.10)
     by_kind = rows.group_by("ChargeCategory", "PricingCategory", "CommitmentDiscountStatus").agg(
         pl.col("EffectiveCost").sum().round(9)
@@ -119,16 +128,17 @@ def test_the_same_combination_has_the_same_id_in_every_file(tmp_path: Path) -> N
             cur.FORMAT.bill,
             Mapping(),
             "USD",
+            SPOOL,
         )
         for n in (1, 3)
     ]
     assert cubes[0].series.equals(cubes[1].series)
-    both = merge(cubes)
+    both = merge(cubes, SPOOL)
     assert (
         both.series.height,
-        both.hourly.height,
-        both.hourly["rows"].sum(),
-        both.hourly["EffectiveCost"].sum(),
+        both.scan("hourly").collect().height,
+        both.scan("hourly").collect()["rows"].sum(),
+        both.scan("hourly").collect()["EffectiveCost"].sum(),
     ) == (1, 1, 4, 4.0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from aws_bill import SPELLINGS, Item, item, write
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.ingest.billing import reduce_file
@@ -16,7 +17,7 @@ RI, SP = "arn:aws:ec2:us-east-1:1:reserved-instances/a", "arn:aws:savingsplans::
 
 def reduced(file: Path) -> Cube:
     assert cur.FORMAT.bill
-    return reduce_file(file, cur.FORMAT.bill, Mapping(), "USD")
+    return reduce_file(file, cur.FORMAT.bill, Mapping(), "USD", SPOOL)
 
 
 def costs(file: Path) -> tuple[float, float]:
@@ -155,7 +156,7 @@ def test_an_upfront_fee_is_a_charge_of_one_hour_and_a_recurring_fee_of_its_month
         item("RIFee", 36.0, unused_recurring_fee=0.25, **month),
         item("Tax", 2.5, usage_end_date=datetime(2026, 10, 1)),
     ]
-    hourly = reduced(write(tmp_path, rows)).hourly
+    hourly = reduced(write(tmp_path, rows)).scan("hourly").collect()
     assert dict(hourly.select("BilledCost", "hours").iter_rows()) == {525.6: 1, 12.0: 1, 36.0: 719, 2.5: 720}  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
@@ -21,15 +22,18 @@ def read(folder: Path, *rows: dict[str, object], kind: str = "csv") -> Cube:
     frame = frame.select(pl.exclude([name for name in frame.columns if frame[name].dtype == pl.Null]))  # fmt: skip
     file = folder / f"bill.{kind}"
     frame.write_csv(file) if kind == "csv" else frame.write_parquet(file)
-    return reduce_file(file, focus.FORMAT.bill, Mapping(), "USD")
+    return reduce_file(file, focus.FORMAT.bill, Mapping(), "USD", SPOOL)
 
 
 def rows(cube: Cube, *names: str) -> list[tuple[object, ...]]:
-    return sorted(cube.hourly.join(cube.series, on="series_id").select(names).rows(), key=str)
+    return sorted(
+        cube.scan("hourly").collect().join(cube.series, on="series_id").select(names).rows(),
+        key=str,
+    )
 
 
 def total(cube: Cube, name: str = "EffectiveCost") -> float:
-    return round(float(cube.hourly[name].sum()), 6)
+    return round(float(cube.scan("hourly").collect()[name].sum()), 6)
 
 
 # ---------------------------------------------------------------- columns
@@ -99,7 +103,7 @@ def test_a_single_row_without_effective_cost_is_set_aside_with_what_was_billed(t
 def test_a_file_without_any_cost_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("ChargePeriodStart,BillingCurrency\n2026-09-01,USD\n")
     with pytest.raises(SourceError, match="column EffectiveCost is missing"):
-        reduce_file(tmp_path / "a.csv", focus.FORMAT.bill, Mapping(), "USD")
+        reduce_file(tmp_path / "a.csv", focus.FORMAT.bill, Mapping(), "USD", SPOOL)
 
 
 # ---------------------------------------------------------------- shares of split charges
@@ -158,7 +162,13 @@ def test_a_charge_that_may_count_twice_is_said_with_its_money(tmp_path: Path) ->
 
 def test_a_share_is_a_row_of_its_own_resource(tmp_path: Path) -> None:
     cube = read(tmp_path, share("web", 6.0), rest(4.0))
-    found = cube.daily.join(cube.series, on="series_id").select("ResourceId", "service").rows()
+    found = (
+        cube.scan("daily")
+        .collect()
+        .join(cube.series, on="series_id")
+        .select("ResourceId", "service")
+        .rows()
+    )
     assert sorted(found, key=str) == [("node-1", None), ("web", "web")]
 
 
@@ -175,7 +185,7 @@ def test_the_view_of_google_cloud_in_bigquery_as_parquet(tmp_path: Path) -> None
         [{{'key': 'k8s-namespace', 'value': 'shop', 'x_type': 'label', 'x_inherited': false}}, {{'key': 'team', 'value': 'shop-team', 'x_type': 'label', 'x_inherited': true}}] AS Tags,
         [{{'name': 'credit', 'amount': 0.1}}] AS x_Credits) TO '{file}'"""
     )
-    cube = reduce_file(file, focus.FORMAT.bill, Mapping(), "USD")
+    cube = reduce_file(file, focus.FORMAT.bill, Mapping(), "USD", SPOOL)
     assert rows(cube, "ProviderName", "service", "team", "EffectiveCost", "BilledCost", "ListCost") == [
         ("Google Cloud", "shop", "shop-team", 12.25, 12.25, 14.0)
     ]  # fmt: skip
@@ -194,7 +204,7 @@ DATA = Path(__file__).parent.parent / "data" / "focus"
     ],
 )
 def test_bills_as_they_are_exported(name: str, cost: float, services: dict[str | None, float]) -> None:  # fmt: skip
-    cube = reduce_file(DATA / name, focus.FORMAT.bill, Mapping(), "USD")
+    cube = reduce_file(DATA / name, focus.FORMAT.bill, Mapping(), "USD", SPOOL)
     assert total(cube) == cost
-    by = cube.hourly.join(cube.series, on="series_id").group_by("service").agg(pl.col("EffectiveCost").sum())  # fmt: skip
+    by = cube.scan("hourly").collect().join(cube.series, on="series_id").group_by("service").agg(pl.col("EffectiveCost").sum())  # fmt: skip
     assert dict(by.iter_rows()) == services

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
@@ -67,12 +68,17 @@ def read(folder: Path, services: dict[str, str] | None = None, **reports: object
     made, notes = together(services or {}, files, folder / "made")
     bill = model_costs.FORMAT.bill
     mapping = Mapping(service_tags=("service", "api_key", "project"))
-    return merge([reduce_file(one, bill, mapping, "USD") for one in made]), notes
+    return merge([reduce_file(one, bill, mapping, "USD", SPOOL) for one in made], SPOOL), notes
 
 
 def rows(cube: Cube, *names: str) -> list[tuple[object, ...]]:
-    joined = cube.hourly.join(cube.series, on="series_id").with_columns(
-        pl.col("EffectiveCost", "ConsumedQuantity").round(9), at=pl.col("hour").dt.hour()
+    joined = (
+        cube.scan("hourly")
+        .collect()
+        .join(cube.series, on="series_id")
+        .with_columns(
+            pl.col("EffectiveCost", "ConsumedQuantity").round(9), at=pl.col("hour").dt.hour()
+        )
     )
     return sorted(joined.select(names).rows(), key=str)
 
@@ -182,7 +188,7 @@ def test_a_flat_table_of_parquet(tmp_path: Path) -> None:
                           "line_item": ["gpt-5, output"], "project_name": ["support"], "project_id": ["proj_s"]})  # fmt: skip
     frame.write_parquet(tmp_path / "costs.parquet")
     made, _ = together({}, [tmp_path / "costs.parquet"], tmp_path / "made")
-    cube = reduce_file(made[0], model_costs.FORMAT.bill, Mapping(), "USD")
+    cube = reduce_file(made[0], model_costs.FORMAT.bill, Mapping(), "USD", SPOOL)
     assert rows(cube, "x_UsageType", "EffectiveCost", "SubAccountName", "ProviderName") == [("gpt-5, output", 2.5, "support", "OpenAI")]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.ingest.billing import reduce_file
@@ -43,8 +44,8 @@ def named(
     file: Path, mapping: Mapping | None = None, form: object = focus
 ) -> list[tuple[object, ...]]:
     """Service, team and budget of each row of `hourly`."""
-    cube = reduce_file(file, form.FORMAT.bill, mapping or Mapping(), "USD")
-    rows = cube.hourly.join(cube.series, on="series_id")
+    cube = reduce_file(file, form.FORMAT.bill, mapping or Mapping(), "USD", SPOOL)
+    rows = cube.scan("hourly").collect().join(cube.series, on="series_id")
     return sorted(rows.select("service", "team", "budget_owner").rows(), key=str)
 
 
@@ -182,8 +183,8 @@ def test_words_for_nothing_name_no_team(word: str, tmp_path: Path) -> None:
 
 def test_tags_that_cannot_be_read_are_said_with_their_number_and_an_example(tmp_path: Path) -> None:
     file = bill(tmp_path, '{"service": "web"}', "<tags/>", "see the wiki", "NULL", "", kind="csv")
-    cube = reduce_file(file, focus.FORMAT.bill, Mapping(), "USD")
-    assert (cube.hourly["rows"].sum(), cube.set_aside.height) == (5, 0)
+    cube = reduce_file(file, focus.FORMAT.bill, Mapping(), "USD", SPOOL)
+    assert (cube.scan("hourly").collect()["rows"].sum(), cube.set_aside.height) == (5, 0)
     [(note, rows, cost)] = cube.odd.rows()
     assert (rows, cost) == (2, 20.5)
     assert note.startswith("Tags could not be read")

@@ -103,8 +103,10 @@ def bill() -> Iterator[Item]:
 @pytest.mark.parametrize("spelling", [SPELLINGS[0], SPELLINGS[2]])
 def test_the_term_of_a_commitment_costs_what_was_paid(tmp_path: Path, spelling: str) -> None:
     assert cur.FORMAT.bill
-    cube = reduce_file(write(tmp_path, list(bill()), spelling), cur.FORMAT.bill, Mapping(), "USD")
-    rows = cube.hourly.join(cube.series, on="series_id")
+    cube = reduce_file(
+        write(tmp_path, list(bill()), spelling), cur.FORMAT.bill, Mapping(), "USD", SPOOL
+    )
+    rows = cube.scan("hourly").collect().join(cube.series, on="series_id")
     assert cube.set_aside.is_empty()
     terms = rows.group_by("SubAccountId").agg(pl.col("EffectiveCost", "BilledCost").sum())
     for account, effective, billed in terms.iter_rows():

@@ -13,7 +13,7 @@ from costwhy.errors import UnreachableError
 from costwhy.sources import s3_mirror
 from costwhy.sources.format import Format, Live
 from costwhy.sources.inventory import Passed
-from costwhy.tables import BY_NAME
+from costwhy.tables import BY_NAME, SET_ASIDE, Rows
 
 SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
@@ -127,7 +127,7 @@ class Delivery:
 
     name: str
     digest: str
-    tables: Mapping[str, pl.DataFrame]
+    tables: Mapping[str, Rows]
     files: tuple[str, ...] = ()
     rows: int = 0
     costs: Mapping[str, float] = field(default_factory=dict)
@@ -135,13 +135,13 @@ class Delivery:
     @property
     def record(self) -> dict[str, object]:
         """Its row of `deliveries`, but for the time."""
-        aside = self.tables["set_aside"]["records"].sum() if "set_aside" in self.tables else 0
+        aside = self.tables.get("set_aside", SET_ASIDE.empty()).lazy()
         return {
             "delivery": self.name,
             "digest": self.digest,
             "files": list(self.files),
             "rows": self.rows,
-            "rows_set_aside": aside,
+            "rows_set_aside": aside.select(pl.col("records").sum()).collect().item(),
             **self.costs,
         }
 
@@ -161,22 +161,25 @@ class Batch:
     frames: dict[str, list[tuple[str, pl.DataFrame]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    spooled: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    spooled: dict[str, list[pl.LazyFrame]] = field(default_factory=lambda: defaultdict(list))
     replaced: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def add(self, delivery: Delivery) -> None:
         """A delivery in place of what it was before."""
         self.records[delivery.name] = delivery.record
         self.forget([delivery.name], {*delivery.tables, "deliveries"})
-        for name, frame in delivery.tables.items():
-            if frame.height >= SPOOLED:
+        for name, rows in delivery.tables.items():
+            if isinstance(rows, pl.LazyFrame):
+                self._spool(name, delivery.name, rows)
+            elif rows.height >= SPOOLED:
                 path = self.spool / f"{name}-{len(self.spooled[name])}.parquet"
-                BY_NAME[name].fit(frame.with_columns(delivery=pl.lit(delivery.name))).write_parquet(
-                    path
-                )
-                self.spooled[name].append(path)
-            elif frame.height:
-                self.frames[name].append((delivery.name, frame))
+                rows.write_parquet(path)
+                self._spool(name, delivery.name, pl.scan_parquet(path))
+            elif rows.height:
+                self.frames[name].append((delivery.name, rows))
+
+    def _spool(self, name: str, delivery: str, rows: pl.LazyFrame) -> None:
+        self.spooled[name].append(BY_NAME[name].fit(rows.with_columns(delivery=pl.lit(delivery))))
 
     def note(self, delivery: str, notes: Iterable[str]) -> None:
         """What to know of a delivery: kept in its row, so that a run that skips it says it too."""

@@ -6,11 +6,8 @@ cannot be read are set aside with their reason. The star's totals must equal the
 billing period and cost column, to the cent.
 """
 
-import hashlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,26 +20,20 @@ from costwhy import tables
 from costwhy.config import Mapping
 from costwhy.errors import SourceError
 from costwhy.ingest.cells import ALONE, Beside, cell_of, cells, leave_out, no_cells, row_ids
-from costwhy.ingest.cube import COSTS, Cube, fit_facts
-from costwhy.ingest.raw_bill import Connection, RawBill, Tags, explained, open_raw
+from costwhy.ingest.cube import COSTS, Cube
+from costwhy.ingest.duck import Connection, opened
+from costwhy.ingest.raw_bill import ROW, RawBill, Tags, explained, open_raw
+from costwhy.ingest.star import MEASURES, refuse_lost_cents, series_of, write_facts
 from costwhy.ingest.typed import ABSENT, NO_CURRENCY, NO_ROW, typed, unread
-from costwhy.lake.charges import LONGEST, spread
+from costwhy.lake.charges import LONGEST
 from costwhy.sources.cost.columns import Columns
 from costwhy.sources.cost.spelling import find_spelling
 from costwhy.sources.cost.sql import is_written, literal, number, quoted
 from costwhy.sources.cost.tags import KUBERNETES
 from costwhy.sources.format import Bill
-from costwhy.text import HALF_CENT, shortened
+from costwhy.text import shortened
 
-MEASURES = tables.MEASURE_NAMES
 EXAMPLES = 5  # Rows shown for each reason
-DUCKDB: dict[str, Any] = {  # of every connection
-    "memory_limit": "640MB",
-    "threads": 2,
-    "preserve_insertion_order": False,
-    # makes a join of each list of words for nothing: a second and 600 MB for a file of ten rows
-    "disabled_optimizers": "in_clause",
-}
 
 
 class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another way
@@ -50,10 +41,11 @@ class _Unread(Exception):  # noqa: N818 - no fault: the file is read in another 
 
 
 def reduce_file(
-    file: Path, bill: Bill, mapping: Mapping, currency: str, beside: Beside = ALONE
+    file: Path, bill: Bill, mapping: Mapping, currency: str, spool: Path, beside: Beside = ALONE
 ) -> Cube:
     """The star of one file, or of a member of an archive, `archive.zip/member.csv`.
 
+    spool: a folder for the files of its facts, which stay
     beside: what the other files of its part have to do with it
 
     Raises SourceError where the file cannot be read as a whole, or lacks a column.
@@ -64,25 +56,15 @@ def reduce_file(
         "budget_owner": mapping.budget_tags,
         KUBERNETES: mapping.kubernetes_tags,
     }
-    with explained(file), opened() as (connection, spool):
+    with explained(file), opened() as (connection, short):
         fault: Exception | None = None
-        for raw in open_raw(connection, file, bill, spool):
+        for raw in open_raw(connection, file, bill, short):
             try:
-                return _reduce(connection, raw, bill, tags, beside, currency)
+                read = _read(connection, raw, bill, tags, beside, currency)
+                return _cube(read, bill, beside, spool)
             except (duckdb.Error, _Unread) as error:
                 fault = error
         raise fault if isinstance(fault, duckdb.Error) else duckdb.InvalidInputException(str(fault))
-
-
-@contextmanager
-def opened() -> Iterator[tuple[Connection, Path]]:
-    """A DuckDB of bounded memory, and a folder that is there as long."""
-    with (
-        tempfile.TemporaryDirectory(prefix="costwhy-") as folder,
-        duckdb.connect(config={**DUCKDB, "temp_directory": folder}) as connection,
-    ):
-        connection.execute("SET enable_progress_bar = false; SET TimeZone = 'UTC'")
-        yield connection, Path(folder)
 
 
 @dataclass(frozen=True)
@@ -101,9 +83,11 @@ class _Read:
     control: pl.DataFrame
 
 
-def _reduce(
+def _read(
     connection: Connection, raw: RawBill, bill: Bill, tags: Tags, beside: Beside, currency: str
-) -> Cube:
+) -> _Read:
+    """The table `charges`, by the spelling of the file."""
+
     def read(columns: Columns) -> _Read:
         expr = bill.expressions(columns, tags, partial(asked, connection))
         shares = beside.shares if bill.splits and bill.splits(columns) else None
@@ -111,7 +95,9 @@ def _reduce(
         flags = unread(raw, columns)
         ids = {"row_id": row_ids(columns)} if beside.compared else {}
         cell = cell_of(beside.compared) if beside.compared else {}
-        _load(connection, query(more={**flags, **ids}), [*flags], cell)
+        place = {"place": ROW if raw.numbered else "NULL::BIGINT"}
+        rows = query(more={**flags, **ids, **place}, view=raw.numbered or "raw")
+        _load(connection, rows, [*flags], cell)
         _refuse_unread(connection, raw)
         if beside.without is not None:
             leave_out(connection, beside.without)
@@ -125,11 +111,15 @@ def _reduce(
         spelling = find_spelling(partial(_one, connection), file.columns, raw.place)
         file = read(Columns(raw.kinds, spelling))
     _refuse_no_currency(file.control, raw.file, currency)
+    return file
+
+
+def _cube(read: _Read, bill: Bill, beside: Beside, spool: Path) -> Cube:
     return replace(
-        _star(file),
-        cells=cells(partial(_rows, connection)) if beside.compared else no_cells(),
-        lacking=bill.lacking(raw.kinds),
-        notes=(*raw.notes, *_unreadable(file)),
+        _star(read, spool),
+        cells=cells(partial(_rows, read.connection)) if beside.compared else no_cells(),
+        lacking=bill.lacking(read.raw.kinds),
+        notes=(*read.raw.notes, *_unreadable(read)),
     )
 
 
@@ -147,7 +137,7 @@ def _load(
         '"start"',
         f"CAST(greatest(1, least({LONGEST}, {length})) AS BIGINT) AS hours",
         f"hash({dims}) AS k",
-        *map(quoted, ("ResourceId", *MEASURES, "reason", "note", *flags)),
+        *map(quoted, ("place", "ResourceId", *MEASURES, "reason", "note", *flags)),
         "CASE WHEN reason IS NOT NULL THEN unit END AS BillingCurrency",
         *(f"{sql} AS {name}" for name, sql in cell.items()),
     ]
@@ -231,76 +221,23 @@ def _unreadable(read: _Read) -> Iterator[str]:
             )
 
 
-def _star(read: _Read) -> Cube:
-    hour, day = (f"date_trunc('{unit}', \"start\") AS {unit}" for unit in ("hour", "day"))
-    sums = ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
-    good = "FROM charges WHERE reason IS NULL GROUP BY ALL"
-    hourly, daily = (
-        _rows(read.connection, f"SELECT billing_period, k, {query}, {sums} {good}")
-        for query in (
-            f"{hour}, hours, count(*) AS rows",
-            f"{day}, greatest(24, hours) AS hours, ResourceId",
-        )
-    )
-    series = _series(read).join(hourly, on="k", how="semi")
-    ids, good_rows = _series_ids(series), read.control.filter(pl.col("reason").is_null())
-    cube = Cube(
-        series=tables.SERIES.fit(series.join(ids, on="k").drop("k")),
-        hourly=fit_facts(
-            tables.HOURLY, hourly.join(ids, on="k").drop("k").with_columns(_utc("hour"))
-        ),
-        daily=fit_facts(tables.DAILY, _by_day(daily.join(ids, on="k").drop("k"))),
+def _star(read: _Read, spool: Path) -> Cube:
+    good = read.control.filter(pl.col("reason").is_null())
+    series = series_of(read.connection, read.expr, read.raw.numbered)
+    hourly, daily = write_facts(read.connection, series, spool)
+    totals = good.group_by("billing_period").agg(pl.col(COSTS).sum())
+    refuse_lost_cents(totals, hourly, read.raw.file.name)
+    return Cube(
+        series=tables.SERIES.fit(series.drop("k")),
+        hourly=hourly,
+        daily=daily,
+        rows=int(good["n"].sum()),
         set_aside=_aside(read),
-        totals=good_rows.group_by("billing_period").agg(pl.col(COSTS).sum()),
-        odd=good_rows.filter(pl.col("note").is_not_null())
+        totals=totals,
+        odd=good.filter(pl.col("note").is_not_null())
         .group_by("note")
         .agg(pl.col("n", "BilledCost").sum()),
     )
-    _refuse_lost_cents(cube, read.raw.file)
-    return cube
-
-
-def _series(read: _Read) -> pl.DataFrame:
-    """The words of each combination of dimensions, by its hash."""
-    dims = ", ".join(map(quoted, tables.DIMENSION_NAMES))
-    words = ", ".join(f"any_value({quoted(n)}) AS {quoted(n)}" for n in tables.DIMENSION_NAMES)
-    each = ", ".join(f"{read.expr[n]} AS {quoted(n)}" for n in tables.DIMENSION_NAMES)
-    return _rows(
-        read.connection,
-        f"SELECT hash({dims}) AS k, {words} FROM (SELECT {each} FROM raw) GROUP BY ALL",
-    )
-
-
-def _by_day(daily: pl.DataFrame) -> pl.DataFrame:
-    """A charge of several days as an equal part on each of them."""
-    keys = ["billing_period", "day", "series_id", "ResourceId"]
-    parts = spread(daily.with_columns(_utc("day")), "day").drop("hours", "part")
-    if parts.height == daily.height:
-        return parts
-    sums = [pl.when(pl.col(n).count() > 0).then(pl.col(n).sum()).alias(n) for n in MEASURES]
-    return parts.group_by(keys).agg(sums)
-
-
-def _utc(column: str) -> pl.Expr:
-    return pl.col(column).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-
-
-def _series_ids(series: pl.DataFrame) -> pl.DataFrame:
-    """Columns k and series_id: the first 63 bits of SHA-256 over the dimensions."""
-    words = (
-        "\x1f".join("\x00" if one is None else str(one) for one in row)
-        for row in series.select(tables.DIMENSION_NAMES).iter_rows()
-    )
-    ids = [
-        int.from_bytes(digest[:8], "big") >> 1
-        for digest in (hashlib.sha256(text.encode()).digest() for text in words)
-    ]
-    if len(set(ids)) != series.height:
-        raise SourceError(
-            "two combinations of dimensions have the same hash",
-            fix="report this, with the two rows",
-        )
-    return series.select("k").with_columns(series_id=pl.Series(ids, dtype=pl.Int64))
 
 
 def _aside(read: _Read) -> pl.DataFrame:
@@ -334,21 +271,3 @@ def _examples(read: _Read, reason: str) -> Iterator[str]:
         f"LIMIT {EXAMPLES}"
     )
     return (str(text)[:200] for (text,) in rows.fetchall())
-
-
-def _refuse_lost_cents(cube: Cube, file: Path) -> None:
-    """Raises SourceError where the star's totals are not the file's own, to the cent."""
-    both = cube.totals.join(
-        cube.hourly.group_by("billing_period").agg(pl.col(COSTS).sum()),
-        on="billing_period",
-        how="left",
-        suffix="_star",
-    )
-    for name in COSTS:
-        off = (both[name] - both[f"{name}_star"]).abs().max()
-        if isinstance(off, float) and off > HALF_CENT:
-            raise SourceError(
-                f"{file.name}: the reduction lost money in {name}",
-                found=str(both.to_dicts()),
-                fix="report this; nothing was written",
-            )

@@ -14,7 +14,7 @@ from costwhy.ingest.aside import said
 from costwhy.ingest.batch import Delivery, Part, Run, Source
 from costwhy.ingest.billing import reduce_file
 from costwhy.ingest.cells import Beside, joined, no_cells
-from costwhy.ingest.cube import COSTS, Cube, merge, of_period, told
+from costwhy.ingest.cube import COSTS, Cube, merge, told
 from costwhy.ingest.moved import tell_gone
 from costwhy.ingest.overlap import Edition, Overlap, find_overlaps
 from costwhy.ingest.split import find_shares
@@ -45,13 +45,16 @@ class Reader:
     bill: Bill
     workspace: Workspace
     beside: Beside
+    spool: Path
     instead: Mapping[Path, Path]  # Files to be read for others: `Bill.together`
 
     def read(self, file: Path, without: pl.Series | None = None) -> Cube:
         """One file, or what is left of it without some cells. Raises SourceError."""
         beside = replace(self.beside, without=without)
         file, workspace = self.instead.get(file, file), self.workspace
-        return reduce_file(file, self.bill, workspace.mapping, workspace.currency, beside)
+        return reduce_file(
+            file, self.bill, workspace.mapping, workspace.currency, self.spool, beside
+        )
 
 
 def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
@@ -70,7 +73,7 @@ def read_bill(source: Source, bill: Bill, part: Part, run: Run) -> Faults:
     while gone:  # what is split is split anew where a file does not count at all
         files = [instead.get(file, file) for file in part.files]
         shares, notes = find_shares(files, bill, run.workspace.currency, run.batch.spool)
-        reader = Reader(bill, run.workspace, Beside(shares, unit), instead)
+        reader = Reader(bill, run.workspace, Beside(shares, unit), run.batch.spool, instead)
         cubes, found = _reduced(reader, part, run)
         faults |= found
         bad |= {of for of, name in zip(part.of, part.names, strict=True) if name in found}
@@ -107,7 +110,7 @@ def _reduced(reader: Reader, part: Part, run: Run) -> tuple[dict[str, Cube], Fau
         run.tell(file.name, 1)
     for delivery in () if faults else part.wanted:
         own = [cubes[name] for name in part.only(delivery).names]
-        if any(c.set_aside.height for c in own) and all(c.hourly.is_empty() for c in own):
+        if any(c.set_aside.height for c in own) and not any(c.rows for c in own):
             what = [text for cube in own for text in (*said(cube.set_aside), *cube.notes)]
             why = f"no row could be read: {'; '.join(what)}"
             faults |= dict.fromkeys(part.only(delivery).names, why)
@@ -133,7 +136,7 @@ def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> Non
     if not cubes:  # all of its files have the contents of others: nothing of it stays
         run.batch.add(Delivery(part.name, part.digest, {n: BY_NAME[n].empty() for n in OF_BILLS}))
         return
-    cube = merge(cubes)
+    cube = merge(cubes, run.batch.spool)
     run.messages += cube.notes
     run.batch.series.append(cube.series)
     run.totals.append(cube.totals)
@@ -154,15 +157,18 @@ def _deliver(source: Source, part: Part, cubes: Sequence[Cube], run: Run) -> Non
             if month in own.totals["billing_period"]
         )
         one = replace(whole, name=f"{part.name}:{month}", tables={}, files=files)
-        run.batch.add(_with_money(one, of_period(cube, month)))
+        run.batch.add(_with_money(one, cube, month))
 
 
-def _with_money(delivery: Delivery, cube: Cube) -> Delivery:
+def _with_money(delivery: Delivery, cube: Cube, month: str | None = None) -> Delivery:
+    """The delivery with the facts of one billing period, or of all."""
+    totals = cube.totals if month is None else cube.totals.filter(billing_period=month)
+    counts = cube.scan("hourly", month).select(pl.col("rows").sum())
     return replace(
         delivery,
-        tables={**delivery.tables, **cube.facts},
-        rows=int(cube.hourly["rows"].sum()),
-        costs=cube.totals.select(pl.col(COSTS).sum()).row(0, named=True),
+        tables={**delivery.tables, **cube.facts(month)},
+        rows=int(counts.collect().item()),
+        costs=totals.select(pl.col(COSTS).sum()).row(0, named=True),
     )
 
 
@@ -199,21 +205,22 @@ def editions_of(
     cubes = cubes or {}
     for name, places in [*found.items()] if cubes else ():
         files = [part.files[k] for k in places]
-        days = [cubes[part.names[k]].daily for k in places if part.names[k] in cubes]
+        days = [cubes[part.names[k]] for k in places if part.names[k] in cubes]
         if len(days) > 1 and not any(map(paths.says_part, files)) and _repeat(days):
             del found[name]
             found |= {f"{name} {k}": [k] for k in places}
     return found
 
 
-def _repeat(days: Sequence[pl.DataFrame]) -> bool:
+def _repeat(cubes: Sequence[Cube]) -> bool:
     """Whether half of the charges of a file are in another one too, by resource and day."""
     keys = ["day", "series_id", "ResourceId", *COSTS[:2]]
     rows = [
-        frame.filter(pl.col("BilledCost") != 0).select(
-            pl.struct(keys).hash().alias("row"), file=pl.lit(k)
-        )
-        for k, frame in enumerate(days)
+        cube.scan("daily")
+        .filter(pl.col("BilledCost") != 0)
+        .select(pl.struct(keys).hash().alias("row"), file=pl.lit(k))
+        .collect()
+        for k, cube in enumerate(cubes)
     ]
     whole = pl.concat(rows).with_columns(files=pl.col("file").n_unique().over("row"))
     shares = whole.group_by("file").agg(share=(pl.col("files") > 1).mean())
@@ -251,7 +258,7 @@ def count_once(source: Source, part: Part, cubes: Mapping[str, Cube], reader: Re
 
 def is_emptied(before: Cube, after: Cube) -> bool:
     """Whether nothing of a file counts."""
-    return after.hourly.is_empty() and not before.hourly.is_empty()
+    return bool(before.rows and not after.rows)
 
 
 def _edition(source: Source, part: Part, cubes: Mapping[str, Cube]) -> Edition:
@@ -313,8 +320,9 @@ def _emptied(cube: Cube) -> Cube:
     return replace(
         cube,
         series=cube.series.clear(),
-        hourly=cube.hourly.clear(),
-        daily=cube.daily.clear(),
+        hourly=None,
+        daily=None,
+        rows=0,
         totals=cube.totals.clear(),
         odd=cube.odd.clear(),
         cells=no_cells(),

@@ -177,7 +177,7 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
     )
 
 
-def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
+def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[pl.LazyFrame, ...]:
     table = BY_NAME[name]
     if name == "series":
         return pl.concat(batch.series).unique("series_id").sort("series_id")
@@ -191,11 +191,8 @@ def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[Path, ...]:
         counts = pl.DataFrame({"name": [n for n, _ in found], "n": [r.height for _, r in found]})
         names = counts.select(delivery=pl.col("name").repeat_by("n").explode()).to_series()
         frame = pl.concat([rows for _, rows in found]).with_columns(names)
-    if name not in batch.spooled:
-        return table.fit(frame)
-    last = batch.spool / f"{name}-last.parquet"
-    table.fit(frame).write_parquet(last)
-    return (*batch.spooled[name], last)
+    own = table.fit(frame)
+    return (*batch.spooled[name], own.lazy()) if name in batch.spooled else own
 
 
 __all__ = ["IngestReport", "Progress", "ingest"]

@@ -107,8 +107,8 @@ def _stale(source: Source, parts: Sequence[Part], run: Run) -> Iterator[tuple[st
 def _new_days(parts: Sequence[Part], run: Run) -> Iterator[pl.DataFrame]:
     """The rows of `daily` that were read now for these parts."""
     now = {name for part in parts for name in part.wanted}
-    for name, frame in run.batch.frames["daily"]:
-        if any(name == one or name.startswith(f"{one}:") for one in now):
-            yield frame.select("day", "series_id", "ResourceId")
-    for path in run.batch.spooled["daily"]:
-        yield pl.read_parquet(path, columns=["day", "series_id", "ResourceId"])
+    keys = ["day", "series_id", "ResourceId"]
+    for rows in run.batch.spooled["daily"]:
+        name = pl.col("delivery")
+        ours = pl.any_horizontal(name.is_in(now), *(name.str.starts_with(f"{n}:") for n in now))
+        yield rows.filter(ours).select(keys).collect()

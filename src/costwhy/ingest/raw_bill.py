@@ -11,6 +11,8 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
+from costwhy.ingest.duck import Connection
+from costwhy.ingest.map_keys import write_map_keys
 from costwhy.sources import packed
 from costwhy.sources.cost.columns import Columns, literal, quoted
 from costwhy.sources.cost.dialect import Dialect, find_dialect
@@ -20,13 +22,13 @@ from costwhy.sources.format import Bill
 from costwhy.tables import SET_ASIDE
 from costwhy.text import one_line
 
-Connection = duckdb.DuckDBPyConnection
 Tags = Mapping[str, Sequence[str]]
 _CHECKED = "store_rejects=true"  # of a file as it is, of which DuckDB may leave lines out
 _READ_CSV = (
     "header=false, auto_detect=false, quote='\"', escape='\"', "
     "hive_partitioning=false, max_line_size=8388608"
 )
+ROW = "file_row_number"  # DuckDB's word
 # What DuckDB says of a file that cannot be read, what it means, and what to do
 _MEANINGS = (
     ("encrypt", "is encrypted", "export it without encryption"),
@@ -43,6 +45,7 @@ class RawBill:
     empty  SQL: whether a row is none (all its fields are empty, or repeat the header)
     aside  rows of `set_aside` of what is no record
     notes  what whoever runs ingest should know
+    numbered  a view with the number of each row besides, `file_row_number`; empty: there is none
     """
 
     file: Path
@@ -52,6 +55,7 @@ class RawBill:
     empty: str = "false"
     aside: pl.DataFrame | None = None
     notes: tuple[str, ...] = ()
+    numbered: str = ""
 
     def place(self, value: str) -> str:
         """The file, and the first line of it that has a value."""
@@ -123,17 +127,21 @@ def _as_header(bill: Bill, cells: Sequence[str]) -> tuple[str, ...]:
 
 
 def _parquet(connection: Connection, file: Path, real: Path) -> RawBill:
-    view = f"read_parquet({_path(real)}, hive_partitioning=false, binary_as_string=true)"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS SELECT * FROM {view}")
-    described = connection.execute("DESCRIBE raw").fetchall()
+    how = f"{_path(real)}, hive_partitioning=false, binary_as_string=true"
+    described = connection.execute(f"DESCRIBE FROM read_parquet({how})").fetchall()
     stripped = [(str(name).strip(), str(kind)) for name, kind, *_ in described]
-    if any(name != row[0] for (name, _), row in zip(stripped, described, strict=True)):
-        names = ", ".join(
-            f"{quoted(row[0])} AS {quoted(name)}"
-            for (name, _), row in zip(stripped, described, strict=True)
-        )
-        connection.execute(f"CREATE OR REPLACE TEMP VIEW raw AS SELECT {names} FROM {view}")
-    return RawBill(file, Columns(stripped))
+    names = ", ".join(
+        f"{quoted(row[0])} AS {quoted(name)}"
+        for (name, _), row in zip(stripped, described, strict=True)
+    )
+    view = "CREATE OR REPLACE TEMP VIEW"
+    connection.execute(f"{view} raw AS SELECT {names} FROM read_parquet({how})")
+    write_map_keys(connection, real, dict(stripped))
+    if ROW in map(str.lower, dict(stripped)):
+        return RawBill(file, Columns(stripped))
+    more = f"{names}, {ROW} FROM read_parquet({how}, {ROW}=true)"
+    connection.execute(f"{view} numbered AS SELECT {more}")
+    return RawBill(file, Columns(stripped), numbered="numbered")
 
 
 def _csv(connection: Connection, file: Path, read: Path, dialect: Dialect, how: str) -> RawBill:

@@ -15,8 +15,9 @@ import duckdb
 import polars as pl
 
 from costwhy.errors import SourceError
-from costwhy.ingest.billing import asked, opened
-from costwhy.ingest.raw_bill import Connection, RawBill, open_raw, text_columns
+from costwhy.ingest.billing import asked
+from costwhy.ingest.duck import Connection, opened
+from costwhy.ingest.raw_bill import RawBill, open_raw, text_columns
 from costwhy.ingest.typed import typed
 from costwhy.sources.cost.sql import literal
 from costwhy.sources.format import Bill

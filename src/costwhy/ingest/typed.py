@@ -33,18 +33,20 @@ def typed(
     *,
     shares: Path | None = None,
     more: Mapping[str, str] | None = None,
+    view: str = "raw",
 ) -> str:
     """A query with a row for each row of `raw`: a column for each expression, and the reason.
 
     expr    SQL of the columns that the format reads (`Bill.expressions`)
     shares  how instances are split (`split.find_shares`)
     more    SQL of other columns
+    view    `raw`, or `RawBill.numbered`
 
     `reason` is why a row is set aside, null where it counts; `unit` is its currency.
     """
     named = {**_FALLBACKS, **expr, "empty": raw.empty, **(more or {})}
     columns = ", ".join(f"{sql} AS {quoted(name)}" for name, sql in named.items())
-    query = f"SELECT {columns} FROM raw"
+    query = f"SELECT {columns} FROM {view}"
     if shares:
         query = (
             f"SELECT * REPLACE ({_SPLIT}) FROM ({query}) LEFT JOIN "

@@ -57,7 +57,7 @@ def of_bill(source: Source, part: Part, cubes: Iterable[Cube]) -> pl.DataFrame:
         [
             {
                 **_row(part, number),
-                "rows": int(cube.hourly["rows"].sum()),
+                "rows": cube.rows,
                 "rows_set_aside": int(cube.set_aside["records"].sum()),
                 **{name: cube.totals[name].sum() for name in ("EffectiveCost", "BilledCost")},
             }

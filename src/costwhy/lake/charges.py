@@ -2,12 +2,12 @@
 
 import polars as pl
 
-from costwhy.tables import MEASURE_NAMES
+from costwhy.tables import MEASURE_NAMES, Frame
 
 LONGEST = 24 * 366  # hours of a charge period
 
 
-def spread(facts: pl.DataFrame, unit: str) -> pl.DataFrame:
+def spread(facts: Frame, unit: str) -> Frame:
     """Rows longer than an hour (`hours`) as equal parts: one for each hour, or day, of theirs.
 
     unit: the column of their start, `hour` or `day`. Adds `part`, the number of the part.
@@ -16,9 +16,7 @@ def spread(facts: pl.DataFrame, unit: str) -> pl.DataFrame:
     parts = ((pl.col("hours").fill_null(1) + size - 1) // size).clip(1, LONGEST // size)
     long = facts.with_columns(part=parts).filter(pl.col("part") > 1)
     short = facts.filter(parts <= 1).with_columns(part=pl.lit(0, pl.Int64))
-    if long.is_empty():
-        return short
-    sums = [name for name in MEASURE_NAMES if name in facts.columns]
+    sums = [name for name in MEASURE_NAMES if name in facts.collect_schema()]
     begin = pl.col(unit).dt.offset_by(pl.col("part").cast(pl.String) + step[1:])
     return pl.concat(
         [

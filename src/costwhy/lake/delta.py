@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -18,7 +17,8 @@ from costwhy.tables import BY_NAME
 WRITER = WriterProperties(compression="ZSTD")
 # Old snapshots need the logs of their table versions.
 KEEP_LOGS = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
-Rows = pl.DataFrame | tuple[Path, ...]  # a frame, or Parquet files
+Rows = pl.DataFrame | tuple[pl.LazyFrame, ...]  # in memory, or on disk
+CHUNK = 250_000  # rows of what is on disk that are in memory at a time
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ def write_table(folder: str, name: str, change: Replacement, base: int | None) -
         change = Replacement(
             pl.concat(_frames(change.rows)).join(known, on="series_id", how="anti")
         )
-    columns = (f["delivery"] for f in _frames(change.rows, ["delivery"]) if "delivery" in f.columns)
-    names = sorted({*change.drop, *(name for one in columns for name in one.unique().drop_nulls())})
+    names = sorted({*change.drop, *_deliveries(change.rows)})
     replaces = base is not None and bool(names) and _has_any(path, base, names)
     if base is not None and len(change.rows) == 0 and not replaces:
         return None
@@ -80,13 +79,22 @@ def _take_back(path: str, base: int | None) -> None:
         table.restore(base, post_commithook_properties=KEEP_LOGS)
 
 
-def _frames(rows: Rows, columns: list[str] | None = None) -> Iterator[pl.DataFrame]:
-    """The rows, no more than one file of them in memory."""
-    return (
-        iter([rows])
-        if isinstance(rows, pl.DataFrame)
-        else (pl.read_parquet(file, columns=columns) for file in rows)
-    )
+def _frames(rows: Rows) -> Iterator[pl.DataFrame]:
+    """The rows; of those on disk no more than CHUNK in memory."""
+    if isinstance(rows, pl.DataFrame):
+        yield rows
+        return
+    for frame in rows:
+        yield from frame.collect_batches(chunk_size=CHUNK, maintain_order=True)
+
+
+def _deliveries(rows: Rows) -> set[str]:
+    found = set[str]()
+    for frame in [rows.lazy()] if isinstance(rows, pl.DataFrame) else rows:
+        if "delivery" in frame.collect_schema():
+            names = frame.select(pl.col("delivery").unique()).collect(engine="streaming")
+            found.update(names["delivery"].drop_nulls())
+    return found
 
 
 def _has_any(path: str, base: int, names: list[str]) -> bool:

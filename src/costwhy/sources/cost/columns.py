@@ -1,5 +1,6 @@
 """The columns of a billing file, found in any case, and how the file spells numbers and times."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -59,6 +60,11 @@ def ask(columns: Mapping[str, str], kind: str, name: str) -> None:
     """Notes that a column is read as `numbers` or `times`."""
     if isinstance(columns, Columns):
         getattr(columns.asked, kind).add(name)
+
+
+def is_map(kind: str) -> bool:
+    """Whether a DuckDB type is a map of plain values."""
+    return bool(re.fullmatch(r"MAP\([A-Z]+, [A-Z]+\)", kind))
 
 
 def quoted(name: str) -> str:
