@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from aws_bill import SPELLINGS, Item, item, write
+from places import SPOOL
 
 from costwhy.config import Mapping
 from costwhy.ingest.billing import reduce_file
