@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from costwhy.config import read_workspace
 from costwhy.errors import ConfigError, CostwhyError, SourceError
 from costwhy.ingest.ingest import ingest
 from costwhy.lake.lake import open_lake
+from costwhy.sources import packed
 
 TOML = """[workspace]
 name = "acme"
@@ -288,3 +290,19 @@ def test_every_error_is_one_of_the_tree() -> None:
     assert issubclass(ConfigError, CostwhyError)
     assert json.dumps(str(ConfigError("a", found="b", fix="c"))) == '"a\\nFound: b\\nTo do: c"'
     assert shutil.which("python3")
+
+
+def test_unchanged_files_are_not_opened_again(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sizes and times tell; `rehash` opens each file, and finds what they hide."""
+    for file in workspace.rglob("*"):
+        os.utime(file, (1, 1))
+    ingest(read_workspace(workspace))
+    opened: list[Path] = []
+    digest = packed.digest_of
+    monkeypatch.setattr(packed, "digest_of", lambda file: opened.append(file) or digest(file))
+    assert ingest(read_workspace(workspace)).read == 0
+    assert not opened
+    assert ingest(read_workspace(workspace), rehash=True).read == 0
+    assert opened

@@ -22,6 +22,7 @@ import polars as pl
 import pyarrow as pa
 from platformdirs import user_cache_path
 
+from costwhy import own_code
 from costwhy.lake.lake import Lake
 from costwhy.lake.store import create_once, is_remote
 from costwhy.model.rates import Model
@@ -65,21 +66,19 @@ def keep(lake: object, learned: Learned) -> None:
 
 
 def _file(lake: Lake) -> Path:
-    about = (lake.place, lake.version, lake.created_at.isoformat(), _code())
+    about = (
+        lake.place,
+        lake.version,
+        lake.created_at.isoformat(),
+        own_code.digest(),
+        np.__version__,
+        pl.__version__,
+    )
     name = hashlib.sha256(repr(about).encode()).hexdigest()[:24] + ENDING
     if not is_remote(lake.place):
         return Path(lake.place, FOLDER, name)
     place = hashlib.sha256(lake.place.encode()).hexdigest()[:12]
     return user_cache_path("costwhy") / f"{FOLDER}-{place}" / name
-
-
-@functools.cache
-def _code() -> str:
-    """Digest of costwhy's own code and of the libraries that compute."""
-    digest = hashlib.sha256(f"{np.__version__} {pl.__version__}".encode())
-    for file in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 @functools.cache

@@ -35,13 +35,19 @@ _HEADINGS = ("bills", "currency", "", "files", "rows", "billed", "effective")
 @click.command()
 @words_argument()
 @json_option
-def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> None:
+@click.option(
+    "--rehash",
+    is_flag=True,
+    help="Read every file again to see whether it changed, also where its size and time are the "
+    "same.",
+)
+def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool, rehash: bool) -> None:
     """Read every source of a workspace into its lake. It is safe to run again.
 
     Ends with what was read, set aside and not read, by period and currency.
     """
     place, _ = split_words(words, workspace)
-    report = ingest_workspace(place)
+    report = ingest_workspace(place, rehash=rehash)
     from costwhy.ingest.reconcile import reconcile
 
     lake = cw.open_lake(place)
@@ -62,7 +68,7 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool) -> N
         out.print(f"  {one_line_of(line)}")
 
 
-def ingest_workspace(workspace: str) -> "IngestReport":
+def ingest_workspace(workspace: str, *, rehash: bool = False) -> "IngestReport":
     """Ingest with a progress bar and notes on standard error."""
     from costwhy.config import read_workspace
     from costwhy.ingest.ingest import ingest
@@ -79,7 +85,7 @@ def ingest_workspace(workspace: str) -> "IngestReport":
         def show(name: str, done: int, total: int) -> None:
             bar.update(task, description=one_line_of(name[-48:]), completed=done, total=total)
 
-        report = ingest(read_workspace(workspace), show)
+        report = ingest(read_workspace(workspace), show, rehash=rehash)
     for message in report.messages:
         note(message)
     return report

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import polars as pl
@@ -74,7 +75,7 @@ class Source:
     notes: tuple[str, ...] = ()
     salt: str = ""
 
-    @property
+    @cached_property  # asked for each of its files
     def name(self) -> str:
         """What the names of its deliveries begin with: `focus:billing`."""
         return source_name(self.name_of_format, self.path)

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as MappingType
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from costwhy.config import Workspace
@@ -126,6 +127,10 @@ def _refuse_twice(sources: Sequence[Source]) -> None:
 
 def name_of(file: Path, workspace: Workspace) -> str:
     """A file as the lake names it: its address on S3, or its path from costwhy.toml's folder."""
-    if file.is_relative_to(workspace.folder):
-        file = file.relative_to(workspace.folder)
-    return s3_mirror.address_of(file) or file.as_posix()
+    return _name(file, workspace.folder)
+
+
+@lru_cache(maxsize=1 << 16)  # asked several times of each file
+def _name(file: Path, folder: Path) -> str:
+    inside = file.relative_to(folder) if file.is_relative_to(folder) else file
+    return s3_mirror.address_of(inside) or inside.as_posix()

@@ -18,6 +18,7 @@ could be read. A part with a file that cannot be read keeps what it delivered be
 would be wrong money.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,7 +28,9 @@ from pathlib import Path
 
 import msgspec
 import polars as pl
+from platformdirs import user_cache_path
 
+from costwhy import own_code
 from costwhy.config import Workspace
 from costwhy.errors import ConfigError
 from costwhy.ingest.batch import UNREAD, UNREADABLE, Batch, IngestReport, Progress, Run, Source
@@ -39,21 +42,32 @@ from costwhy.ingest.unread import list_unread
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
 from costwhy.sources import packed
+from costwhy.sources.file_memory import FileMemory, remembered
 from costwhy.tables import BY_NAME
 
 
 def ingest(
-    workspace: Workspace, progress: Progress | None = None, now: datetime | None = None
+    workspace: Workspace,
+    progress: Progress | None = None,
+    now: datetime | None = None,
+    *,
+    rehash: bool = False,
 ) -> IngestReport:
     """Read every source into the lake. Safe to run again: the same input changes nothing.
 
-    now: up to when APIs are asked (default: the present)
+    now     up to when APIs are asked (default: the present)
+    rehash  read every file to see whether it changed, also where its size and time are the same
 
     Raises ConfigError where a source's entry is wrong, InputError where its path is of another
     kind, SourceError where nothing of a source could be read, UnreachableError where no source
     could be reached, LakeError where somebody else is writing; the lake is then as before.
     """
-    with packed.kept(), tempfile.TemporaryDirectory(prefix="costwhy-") as spool:
+    memory = FileMemory(_memory_of(workspace), own_code.digest(), forget=rehash)
+    with (
+        packed.kept(),
+        remembered(memory),
+        tempfile.TemporaryDirectory(prefix="costwhy-") as spool,
+    ):
         sources = find_sources(workspace, progress)
         known, places = _known(workspace)
         run = Run(
@@ -79,6 +93,15 @@ def ingest(
             raise run.unreached[0]
         _leave_out(sources, run)
         return _write(sources, run)
+
+
+def _memory_of(workspace: Workspace) -> Path:
+    """Beside the lake; of a lake on S3 in the user's cache folder."""
+    place = workspace.lake_path
+    if "://" not in place:
+        return Path(place, "files.known")
+    mark = hashlib.sha256(f"{place} {workspace.folder.resolve()}".encode()).hexdigest()[:12]
+    return user_cache_path("costwhy") / f"files-{mark}.known"
 
 
 def _known(workspace: Workspace) -> tuple[dict[str, str], dict[str, list[str]]]:

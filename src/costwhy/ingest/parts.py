@@ -17,6 +17,7 @@ from costwhy.ingest.batch import Part, Source
 from costwhy.ingest.find import name_of
 from costwhy.sources import packed
 from costwhy.sources.cost import paths
+from costwhy.sources.file_memory import recall
 from costwhy.sources.inventory import Passed
 from costwhy.sources.reading import REVISION
 
@@ -60,7 +61,7 @@ def parts_of(source: Source, workspace: Workspace) -> Iterator[Part]:
 
 def _content(file: Path) -> bytes:
     try:
-        return packed.digest_of(file)
+        return recall(file, "sha256", lambda: packed.digest_of(file))
     except OSError as error:  # its reader will say so
         return str(error).encode()
 
@@ -112,8 +113,9 @@ def _period_name(source: Source, file: Path) -> str:
 
 def _together(source: Source, groups: Mapping[str, list[Path]]) -> Iterator[Group]:
     """Deliveries of bills whose days meet, as one; of other sources each by itself."""
-    spans = {name: _span(source, files) for name, files in groups.items()}
-    if source.format.section != "cost" or None in spans.values():
+    is_bill = source.format.section == "cost"
+    spans = {name: _span(source, files) if is_bill else None for name, files in groups.items()}
+    if None in spans.values():
         yield from ([one] for one in groups.items())
         return
     group, until = Group(), date.min

@@ -4,21 +4,25 @@ A name says what is worth a look (`Files.is_named`; on S3, what is fetched), the
 """
 
 import glob
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from costwhy.errors import SourceError
 from costwhy.sources import packed
+from costwhy.sources.file_memory import recall
 from costwhy.sources.files import KIND, Choice, Columns, Files, root_of
 from costwhy.sources.packed import Content
 from costwhy.text import one_line
 
 HEADERS = 200  # Lines of a text among which the header may be
+ARCHIVE = ("zip", "tar")  # kinds of which each member is looked at
 SHOWN = 6  # Columns shown of a file that is none of the format
 _NOT = "not "
 _LINKS = {
@@ -109,13 +113,14 @@ def _name(file: Path, place: Path) -> str:
 
 def _below(place: Path, files: Files, aside: Sequence[Path]) -> list[Path]:
     """Every file, and every link to a folder or to nothing; a link to a folder is not followed."""
-    return [
-        file
-        for file in place.rglob("*")
-        if not any(file.is_relative_to(one) and one.is_relative_to(place) for one in aside)
-        and not files.is_silent(file.relative_to(place).as_posix())
-        and (file.is_file() or file.is_symlink())
-    ]
+    found = []
+    for folder, folders, names in os.walk(place):
+        here = Path(folder)
+        folders[:] = [one for one in folders if here / one not in aside]
+        links = [one for one in folders if (here / one).is_symlink()]
+        above = "" if here == place else f"{here.relative_to(place).as_posix()}/"
+        found += [here / one for one in (*names, *links) if not files.is_silent(above + one)]
+    return [file for file in found if file.is_file() or file.is_symlink()]
 
 
 # ---------------------------------------------------------------- what each file is
@@ -123,7 +128,7 @@ def _below(place: Path, files: Files, aside: Sequence[Path]) -> list[Path]:
 
 def _sorted_out(names: Sequence[Path], place: Path, files: Files) -> Found:
     """Files to read and others; a table of other columns is read only where nothing else is."""
-    if list(names) == [place] and packed.look(place).kind not in {"zip", "tar"}:
+    if list(names) == [place] and packed.look(place).kind not in ARCHIVE:
         return Found((place,))
     read, passed, other = list[Path](), list[Passed](), list[Passed]()
     for content, reason in _looked_at(names, place, files):
@@ -163,19 +168,32 @@ def _looked_at(names: Sequence[Path], place: Path, files: Files) -> Iterator[tup
         if why or files.is_manifest(name):
             yield Content(file, file.stat().st_size, "named"), why
             continue
-        if not files.inside and not _may_be_archive(file):
-            yield Content(file, file.stat().st_size, "named"), ""
+        kind, reason = _of_plain(file, files, name)
+        if kind not in ARCHIVE:
+            yield Content(file, file.stat().st_size, kind), reason
             continue
         for content in packed.contents(file):
-            member = "" if content.path == file else content.path.relative_to(file).as_posix()
+            member = content.path.relative_to(file).as_posix() if content.path != file else ""
             if not member:
                 yield content, why_not_read(content, files, name)
             elif not files.is_silent(member):
                 yield content, files.why_not(member) or why_not_read(content, files, member)
 
 
-def _may_be_archive(file: Path) -> bool:
-    return packed.look(file).kind in {"zip", "tar"}
+def _of_plain(file: Path, files: Files, name: str) -> tuple[str, str]:
+    """The kind of a file, and why it is not read; of an archive its members tell."""
+    about = (name, files.endings, files.inside, files.looks, files.columns and files.columns.what)
+    fact = recall(
+        file, repr(about), lambda: msgspec.msgpack.encode(_looked_into(file, files, name))
+    )
+    return msgspec.msgpack.decode(fact, type=tuple[str, str])
+
+
+def _looked_into(file: Path, files: Files, name: str) -> tuple[str, str]:
+    content = packed.look(file)
+    if content.kind in ARCHIVE:
+        return content.kind, ""
+    return (content.kind, why_not_read(content, files, name)) if files.inside else ("named", "")
 
 
 def why_not_read(content: Content, files: Files, name: str) -> str:
