@@ -80,7 +80,8 @@ def test_what_fails_is_not_remembered_and_without_a_memory_all_is_found(
             recall(file, "kind", find)
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail)
+    with pytest.raises(RuntimeError):
+        fail()
     ask(tmp_path, file, find)
     recall(file, "kind", find)
     assert find.times == 3
