@@ -6,6 +6,7 @@ money is in the workspace's currency. A null means what its column states, else 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import polars as pl
@@ -41,7 +42,7 @@ class Table:
     meaning: str
     columns: tuple[Column, ...]
 
-    @property
+    @cached_property
     def schema(self) -> pl.Schema:
         return pl.Schema({column.name: column.dtype for column in self.columns})
 

@@ -14,7 +14,7 @@ from costwhy.errors import UnreachableError
 from costwhy.sources import s3_mirror
 from costwhy.sources.format import Format, Live
 from costwhy.sources.inventory import Passed
-from costwhy.tables import BY_NAME, SET_ASIDE, Rows
+from costwhy.tables import BY_NAME, Rows
 
 SPOOLED = 200_000  # Rows: a larger frame waits on disk until it is written
 UNREADABLE = ":unreadable"
@@ -136,13 +136,15 @@ class Delivery:
     @property
     def record(self) -> dict[str, object]:
         """Its row of `deliveries`, but for the time."""
-        aside = self.tables.get("set_aside", SET_ASIDE.empty()).lazy()
+        aside = self.tables.get("set_aside")
+        if isinstance(aside, pl.LazyFrame):
+            aside = aside.select("records").collect()
         return {
             "delivery": self.name,
             "digest": self.digest,
             "files": list(self.files),
             "rows": self.rows,
-            "rows_set_aside": aside.select(pl.col("records").sum()).collect().item(),
+            "rows_set_aside": 0 if aside is None else int(aside["records"].sum()),
             **self.costs,
         }
 

@@ -102,9 +102,10 @@ def _read_records(source: Source, read: Callable[..., Reading], part: Part, run:
     tags = [run.workspace.mapping.service_tags] if source.format.reads_tags else []
     reading = read(part.files, *tags)
     run.tell(part.files[-1].name, len(part.files))
-    aside = reading.set_aside.with_columns(
-        pl.col("file").replace(dict(zip(map(str, part.files), part.names, strict=True)))
-    )
+    aside = reading.set_aside
+    if aside.height:
+        names = dict(zip(map(str, part.files), part.names, strict=True))
+        aside = aside.with_columns(pl.col("file").replace(names))
     reasons = dict(aside.filter(pl.col("place").is_null()).select("file", "reason").iter_rows())
     faults = {name: str(reasons[name]) for name in part.names if name in reasons}
     if faults and (run.has(part.name) or len(faults) == len(part.files)):

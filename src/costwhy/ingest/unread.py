@@ -70,7 +70,8 @@ def of_records(
     source: Source, part: Part, rows: int, aside: pl.DataFrame, faults: Mapping[str, str]
 ) -> pl.DataFrame:
     """Rows of `files` for files that are read together; how many rows each has is known of one."""
-    counts = dict(aside.group_by("file").agg(pl.col("records").sum()).iter_rows())
+    by_file = aside.group_by("file").agg(pl.col("records").sum()) if aside.height else aside
+    counts = dict(by_file.select("file", "records").iter_rows())
     return _table(
         source,
         [

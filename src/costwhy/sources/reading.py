@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,13 @@ class Collector:
 
 def fit(table: Table, rows: list[dict[str, Any]]) -> pl.DataFrame:
     """Rows as a frame with the table's columns, without `delivery`: ingest adds it."""
-    return pl.DataFrame(
-        rows, schema={name: dtype for name, dtype in table.schema.items() if name != "delivery"}
-    )
+    nothing = _nothing(table)
+    return pl.DataFrame(rows, schema=nothing.schema) if rows else nothing
+
+
+@cache  # of ten thousand small files most set nothing aside
+def _nothing(table: Table) -> pl.DataFrame:
+    return table.empty().drop("delivery", strict=False)
 
 
 def clean(text: str, limit: int = MAX_TEXT) -> str:
