@@ -23,8 +23,9 @@ from costwhy.tables import METER
 READ = {  # of each table the columns that are used; None: all
     "series": None,
     "hourly": ("series_id", "hour", "hours", "rows", "ConsumedQuantity", "EffectiveCost"),
-    "signals": None,
+    "signals": ("hour", "service", "caller", "metric", "value", "buckets"),
 }
+WORDS = ("service", "caller", "metric")  # of signals: numbers in their place are grouped faster
 
 MOST_RETRIES = 0.95  # of all attempts; a counter that shows more counts something else
 LONGEST_GAP = timedelta(days=366)  # without a charge: what lies beyond it has a wrong date
@@ -52,7 +53,9 @@ def observe(
     hourly = _without_stray_dates(hourly)
     bill = bill_end(hourly, series)
     latest = max(one.end for one in bill.accounts)
-    signals = signals.filter(pl.col("hour") < latest + LONGEST_GAP)
+    signals = signals.filter(pl.col("hour") < latest + LONGEST_GAP).with_columns(
+        pl.col(WORDS).cast(pl.Categorical)
+    )
     newest = latest
     if signals.height:
         newest = max(latest, signals.select(pl.col("hour").max()).item() + HOUR)
@@ -164,7 +167,8 @@ def _calls(
     """Edges, their calls and their retries (E x T each)."""
     edge, metric = ["service", "caller"], pl.col("metric")
     sums = _on_axis(signals, hours).group_by(*edge, "metric", "t").agg(pl.col("value").sum())
-    keys = sums.filter(metric == "calls").select(edge).unique().sort(edge, nulls_last=False)
+    keys = sums.filter(metric == "calls").select(edge).unique()
+    keys = keys.sort(pl.col(edge).cast(pl.String), nulls_last=False)  # in the order of letters
     rows = sums.join(keys.with_row_index("row"), on=edge, how="inner", nulls_equal=True)
     calls, retries = (
         _grid(rows.filter(metric == name), "row", "value", (keys.height, len(hours)))
