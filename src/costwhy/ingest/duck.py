@@ -10,7 +10,7 @@ import duckdb
 
 Connection = duckdb.DuckDBPyConnection
 DUCKDB: dict[str, Any] = {  # of every connection
-    "memory_limit": "640MB",
+    "memory_limit": "512MB",
     "threads": 2,
     "preserve_insertion_order": False,
     # makes a join of each list of words for nothing: a second and 600 MB for a file of ten rows
