@@ -3,12 +3,13 @@
     uv run python benchmarks/scale.py [--lines 1000000,10000000] [--folder DIR]
 
 Bills are those of `shape.py`, kept in DIR for the next run (default: a temporary folder). Each step runs in a process of its own.
-*bare* is two group-bys over the same keys, the tags looked up in the map, results fetched (`reduce.py`); *ingest* is what a user runs,
+*bare* is two group-bys over the same keys, the tags looked up in the map, results fetched (`reduce.py`); *polars* (streaming) and *pandas* (`--group bench`, up to a million lines) do the same group-bys. *ingest* is what a user runs,
 from the empty folder to a lake; *again* finds nothing new; *model* is the first opening, *opened* the second.
 *window* is any day of the bill that somebody drags.
 """
 
 import argparse
+import operator
 import resource
 import shutil
 import subprocess
@@ -17,8 +18,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
+import polars as pl
+import pyarrow.parquet as pq
 import reduce
 import shape
 
@@ -27,12 +31,48 @@ from costwhy.case.analysis import analyse
 from costwhy.case.investigate import investigate_window
 from costwhy.config import read_workspace
 from costwhy.ingest.ingest import ingest
+from costwhy.tables import DIMENSION_NAMES, MEASURE_NAMES
 
 
 def bare(folder: Path) -> str:
     """Two group-bys of each file."""
-    files = sorted((folder / "bill").rglob("*.parquet"))
-    return f"{reduce.bare(files):.2f}"
+    return f"{reduce.bare(_bill(folder)):.2f}"
+
+
+def by_polars(folder: Path) -> str:
+    """The same group-bys by polars, streaming."""
+    dims = [name for name in DIMENSION_NAMES if name not in {"service", "team", "budget_owner"}]
+    total = 0.0
+    for file in _bill(folder):
+        rows = pl.scan_parquet(file, hive_partitioning=False).with_columns(
+            pl.col("Tags").map.get(key).alias(key) for key in ("service", "team")
+        )
+        for unit, more in (("1h", []), ("1d", ["ResourceId"])):
+            keys = [pl.col("ChargePeriodStart").dt.truncate(unit), *dims, "service", "team", *more]
+            sums = rows.group_by(keys).agg(pl.col(MEASURE_NAMES).sum()).collect(engine="streaming")
+            total += float(sums["EffectiveCost"].sum()) / 2
+    return f"{total:.2f}"
+
+
+def by_pandas(folder: Path) -> str:
+    """The same by pandas, which holds a file whole."""
+    dims = [name for name in DIMENSION_NAMES if name not in {"service", "team", "budget_owner"}]
+    total = 0.0
+    for file in _bill(folder):
+        names = ["ChargePeriodStart", "ResourceId", "Tags", *dims, *MEASURE_NAMES]
+        table = pq.ParquetFile(file).read(columns=names)
+        rows = table.to_pandas(maps_as_pydicts="lossy")
+        for key in ("service", "team"):
+            rows[key] = rows["Tags"].map(operator.methodcaller("get", key))
+        for unit, more in (("h", []), ("D", ["ResourceId"])):
+            keys = [rows["ChargePeriodStart"].dt.floor(unit), *dims, "service", "team", *more]
+            sums = rows.groupby(keys, dropna=False)[list(MEASURE_NAMES)].sum()
+            total += float(sums["EffectiveCost"].sum()) / 2
+    return f"{total:.2f}"
+
+
+def _bill(folder: Path) -> list[Path]:
+    return sorted((folder / "bill").rglob("*.parquet"))
 
 
 def ingested(folder: Path) -> str:
@@ -62,8 +102,11 @@ def windows(folder: Path) -> str:
     return f"CPU s each: median {sorted(took)[5]:.2f}, most {max(took):.2f}"
 
 
+MOST_FOR_PANDAS = 1_000_000  # lines: it needs some 3 GB for a million
 STEPS: dict[str, Callable[[Path], str]] = {
     "bare": bare,
+    "polars": by_polars,
+    "pandas": by_pandas,
     "ingest": ingested,
     "again": ingested,
     "model": model,
@@ -93,7 +136,8 @@ def _measure(folder: Path, lines: int) -> None:
     print(f"{'step':8s} {'CPU s':>8s} {'to bare':>8s} {'wall s':>7s} {'peak MB':>8s}")
     shutil.rmtree(folder / "lake", ignore_errors=True)
     first = 0.0
-    for step in STEPS:
+    peers = {"pandas"} if lines > MOST_FOR_PANDAS or not find_spec("pandas") else set()
+    for step in (step for step in STEPS if step not in peers):
         cpu, peak, said, wall = _run(step, folder)
         first = first or float(cpu)
         print(
