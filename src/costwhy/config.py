@@ -7,6 +7,7 @@ import difflib
 import re
 import tomllib
 import typing
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -42,9 +43,19 @@ class About(_Keys, frozen=True, kw_only=True):
 
 
 class LakePlace(_Keys, frozen=True, kw_only=True):
-    """[lake]: a folder relative to costwhy.toml, or s3://bucket/prefix"""
+    """[lake]: a folder relative to costwhy.toml, or s3://bucket/prefix
+
+    `keep`: how long a version that was replaced can still be read, in hours ("6h") or days ("7d").
+    """
 
     path: str = "lake"
+    keep: str = "6h"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[1-9][0-9]{0,3}[hd]", self.keep):
+            raise ValueError(
+                f"`keep` is {self.keep!r}: write hours or days, such as 6h or 7d, at least 1h"
+            )
 
 
 class Mapping(_Keys, frozen=True, kw_only=True):
@@ -196,6 +207,12 @@ class Workspace(_Tables, frozen=True, kw_only=True):
         """Where the lake is: an absolute folder, or an s3:// address."""
         path = self.lake.path
         return path if path.startswith("s3://") else str((self.folder / path).resolve())
+
+    @property
+    def keep(self) -> timedelta:
+        """How long a version of the lake that was replaced can still be read."""
+        hours = int(self.lake.keep[:-1]) * (24 if self.lake.keep.endswith("d") else 1)
+        return timedelta(hours=hours)
 
     @property
     def sources(self) -> dict[str, SourceConfig]:

@@ -61,6 +61,8 @@ def ingest(*, words: tuple[str, ...], workspace: str | None, as_json: bool, reha
     new = f", {report.rows:,} rows, {report.rows_set_aside:,} set aside" if report.read else ""
     files = f"{report.read:,} files read, {report.skipped:,} unchanged"
     out.print(f"version {report.version}: {files}{new}")
+    if report.freed:
+        out.print(f"old versions removed: {size(report.freed)} freed")
     more = with_workspace("`costwhy ingest --json` lists all", place)
     for line in _table(found.sums, more):
         out.print(escape(line))
@@ -107,6 +109,7 @@ def _document(
         "rows_set_aside": report.rows_set_aside,
         "totals": report.totals.to_dicts(),
         "messages": report.messages,
+        "bytes_freed": report.freed,
         "set_aside": counts.sort(order, descending=[True, False, False]).to_dicts(),
         "reconciliation": found.sums.to_dicts(),
         "set_aside_reasons": found.reasons.to_dicts(),

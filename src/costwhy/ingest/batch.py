@@ -33,6 +33,7 @@ class IngestReport:
     read      files, or days of an API; those that had not changed count as `skipped`
     totals    billing_period and the cost columns, of the periods that were read
     messages  what was set aside whole, left out, or is absent
+    freed     bytes of old versions that were removed
     """
 
     version: int
@@ -42,6 +43,7 @@ class IngestReport:
     rows_set_aside: int
     totals: pl.DataFrame
     messages: tuple[str, ...]
+    freed: int = 0
 
 
 def source_name(name_of_format: str, path: str) -> str:

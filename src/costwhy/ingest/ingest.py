@@ -32,7 +32,7 @@ from platformdirs import user_cache_path
 
 from costwhy import own_code
 from costwhy.config import Workspace
-from costwhy.errors import ConfigError
+from costwhy.errors import ConfigError, CostwhyError
 from costwhy.ingest.batch import UNREAD, UNREADABLE, Batch, IngestReport, Progress, Run, Source
 from costwhy.ingest.cube import COSTS
 from costwhy.ingest.find import find_sources
@@ -41,6 +41,7 @@ from costwhy.ingest.twice import find_twice
 from costwhy.ingest.unread import list_unread
 from costwhy.lake.delta import Replacement
 from costwhy.lake.lake import SnapshotInfo, has_lake, open_lake, write
+from costwhy.lake.vacuum import vacuum
 from costwhy.sources import packed
 from costwhy.sources.file_memory import FileMemory, remembered
 from costwhy.tables import BY_NAME
@@ -92,7 +93,7 @@ def ingest(
         if run.unreached and not run.reached:
             raise run.unreached[0]
         _leave_out(sources, run)
-        return _write(sources, run)
+        return _with_vacuum(workspace, _write(sources, run))
 
 
 def _memory_of(workspace: Workspace) -> Path:
@@ -198,6 +199,14 @@ def _write(sources: Sequence[Source], run: Run) -> IngestReport:
         totals=totals.sort("billing_period"),
         messages=(*run.messages, *dict.fromkeys([*run.hints, *twice])),
     )
+
+
+def _with_vacuum(workspace: Workspace, report: IngestReport) -> IngestReport:
+    """Old versions removed. What was read is in the lake, so a failure of this is a message."""
+    try:
+        return replace(report, freed=vacuum(workspace.lake_path, workspace.keep))
+    except CostwhyError as error:
+        return replace(report, messages=(*report.messages, f"old versions stay: {error}"))
 
 
 def _rows(name: str, batch: Batch) -> pl.DataFrame | tuple[pl.LazyFrame, ...]:

@@ -8,7 +8,8 @@ LAKE is a folder, or s3://bucket/prefix with objects in place of files and a lea
 lock. An investigation reads several tables that must agree, so what a reader opens is a snapshot:
 it is written last, whole, and only once. A writer that is killed leaves Delta versions that no
 snapshot names; the next writer takes them back. A reader keeps the snapshot that it opened,
-whatever is written meanwhile; older ones stay readable. docs/decisions/0001.
+whatever is written meanwhile; older ones stay readable for a while (`lake/vacuum.py`).
+docs/decisions/0001, 0012.
 """
 
 import functools
@@ -35,12 +36,17 @@ from costwhy.lake.delta import (
     write_table,
 )
 from costwhy.lake.lock import lock
+from costwhy.lake.snapshots import (
+    create_snapshot,
+    find_documents,
+    known_versions,
+    read_document,
+    read_snapshot,
+    was_removed,
+)
 from costwhy.lake.store import Files, is_remote, store_of
 from costwhy.tables import BY_NAME, CHANGES
 from costwhy.text import currency_code
-
-FORMAT = 1
-FOLDER = "snapshots"
 
 
 @dataclass(frozen=True)
@@ -69,12 +75,13 @@ class Lake:
 
         columns: only these.
 
-        Raises LakeError for another name, or where files are gone.
+        Raises LakeError for another name, where files are gone, and where the version was removed.
         """
         try:
             rows = self.scan(name)
             return (rows if columns is None else rows.select(columns)).collect()
         except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+            read_snapshot(store_of(self.place), self.version)  # says where it was removed
             raise LakeError(
                 f"table {name!r} of version {self.version} cannot be read",
                 found=reason_of(self.place, error),
@@ -92,6 +99,10 @@ class Lake:
             )
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
+        read_snapshot(store_of(self.place), self.version)  # whoever reads later cannot say it
+        return self._rows(name)
+
+    def _rows(self, name: str) -> pl.LazyFrame:
         rows = scan_table(table_path(self.place, name), self._versions[name])
         schema, known = BY_NAME[name].schema, rows.collect_schema()
         rows = rows.select(  # a lake of a former version lacks what was added since
@@ -102,6 +113,7 @@ class Lake:
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
+        read_snapshot(store_of(self.place), self.version)  # says where it was removed
         version, path = self._versions.get(name), table_path(self.place, name)
         return [] if version is None else files_of(path, version)
 
@@ -109,17 +121,19 @@ class Lake:
         """A table in this and the versions before, oldest first, each with its time of writing.
 
         Only versions in which the table differs; those that can no longer be read are left out.
-        For small tables.
+        Of a removed version only `snapshots.LASTING` is there. For small tables.
         """
+        store = store_of(self.place)
+        documents = {v: doc for v, doc in find_documents(store).items() if v <= self.version}
+        try:
+            changed = _changing(store, documents, name)
+        except FileNotFoundError:  # a vacuum removed what was listed a moment ago
+            return self.history(name)
         tables = []
-        for version in _changing_versions(
-            store_of(self.place),
-            [version for version in self.versions() if version <= self.version],
-            name,
-        ):
-            earlier = open_lake(self.place, version)
-            with suppress(LakeError):
-                tables.append((earlier.created_at, earlier.table(name)))
+        for content in changed:
+            earlier = _lake_of(self.place, content)
+            with suppress(DeltaError, OSError, pl.exceptions.PolarsError):
+                tables.append((earlier.created_at, earlier._rows(name).collect()))
         return tables
 
     def versions(self) -> list[int]:
@@ -133,7 +147,7 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
     version: by default the newest. Raises LakeError where there is no lake, or not that version;
     ConfigError where costwhy.toml is wrong.
     """
-    folder = _lake_folder(place)
+    folder = lake_folder(place)
     store = store_of(folder)
     known = known_versions(store)
     if not known:
@@ -143,33 +157,43 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
             fix="run `costwhy ingest` first",
         )
     if version is not None and version not in known:
+        if 0 < version < known[-1]:
+            raise was_removed(version, known)
         raise LakeError(
             f"the lake has no version {version}",
             found=f"versions {known[0]} to {known[-1]}",
             fix="open one of these",
         )
-    chosen = known[-1] if version is None else version
-    content = read_snapshot(store, chosen)
+    return _lake_of(folder, read_snapshot(store, known[-1] if version is None else version))
+
+
+def _lake_of(folder: str, content: dict[str, Any]) -> Lake:
     return Lake(
         place=folder,
-        version=chosen,
+        version=content["version"],
         workspace=content["workspace"],
-        currency=currency_code(content["currency"], f"version {chosen} of the lake {folder}"),
+        currency=currency_code(
+            content["currency"], f"version {content['version']} of the lake {folder}"
+        ),
         created_at=datetime.fromisoformat(content["created_at"]),
         config=content.get("config", {}),
         _versions=content["tables"],
     )
 
 
-def _changing_versions(store: Files, known: list[int], name: str) -> list[int]:
-    """Versions in which a table differs from the version before.
+def _changing(store: Files, documents: Mapping[int, str], name: str) -> list[dict[str, Any]]:
+    """Snapshots in which a table differs from the version before. Raises FileNotFoundError.
 
     Versions of a table only rise: where two snapshots have the same one, so have all between.
     """
+    known = list(documents)
 
     @functools.cache
+    def read(k: int) -> dict[str, Any]:
+        return read_document(store, known[k], documents[known[k]])
+
     def at(k: int) -> int | None:
-        version: int | None = read_snapshot(store, known[k])["tables"].get(name)
+        version: int | None = read(k)["tables"].get(name)
         return version
 
     def between(low: int, high: int) -> list[int]:
@@ -179,12 +203,12 @@ def _changing_versions(store: Files, known: list[int], name: str) -> list[int]:
         return [high] if high - low == 1 else between(low, middle) + between(middle, high)
 
     found = [0, *between(0, len(known) - 1)] if known else []
-    return [known[k] for k in found if at(k) is not None]
+    return [read(k) for k in found if at(k) is not None]
 
 
 def has_lake(place: str | Path) -> bool:
     """Whether there is a version to open."""
-    return bool(known_versions(store_of(_lake_folder(place))))
+    return bool(known_versions(store_of(lake_folder(place))))
 
 
 def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replacement]) -> int:
@@ -194,7 +218,7 @@ def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replaceme
     series_id is new; in the other tables a delivery is replaced whole. Raises LakeError where
     somebody else is writing, or the folder cannot be written.
     """
-    folder = _lake_folder(place)
+    folder = lake_folder(place)
     store = store_of(folder)
     try:
         with lock(folder) as check_lock:
@@ -225,7 +249,8 @@ def write(place: str | Path, info: SnapshotInfo, changes: Mapping[str, Replaceme
         ) from (None if is_remote(folder) else error)  # Delta's text on S3 may show credentials
 
 
-def _lake_folder(place: str | Path) -> str:
+def lake_folder(place: str | Path) -> str:
+    """Where the lake of a place is: a folder, or an s3:// address. Raises LakeError."""
     text = str(place)
     if "://" not in text and (Path(text).name == FILE_NAME or Path(text, FILE_NAME).is_file()):
         text = read_workspace(text).lake_path
@@ -238,47 +263,3 @@ def _lake_folder(place: str | Path) -> str:
             fix="name a folder, or s3://bucket/prefix, as `lake.path`",
         )
     return str(Path(text).resolve())
-
-
-# ---------------------------------------------------------------- snapshots
-
-
-def known_versions(store: Files) -> list[int]:
-    """Versions of a lake, oldest first."""
-    stems = [name.removesuffix(".json") for name in store.names(FOLDER) if name.endswith(".json")]
-    return sorted(int(stem) for stem in stems if stem.isdigit())
-
-
-def read_snapshot(store: Files, version: int) -> dict[str, Any]:
-    """A snapshot, checked. Raises LakeError where it is unreadable or of another format."""
-    try:
-        content = json.loads(store.read(_name(version)))
-    except (OSError, ValueError) as error:
-        raise LakeError(
-            f"snapshot {version} of the lake cannot be read",
-            found=str(error),
-            fix="open an older version, or ingest into a new folder",
-        ) from error
-    form = content.get("costwhy_lake") if isinstance(content, dict) else content
-    if form != FORMAT or not isinstance(content, dict):
-        raise LakeError(
-            "the lake is of another format",
-            found=f"snapshot {version} says {form!r}",
-            fix=f"this costwhy reads format {FORMAT}; ingest into a new folder",
-        )
-    return content
-
-
-def create_snapshot(store: Files, version: int, content: dict[str, object]) -> None:
-    """Complete under its number or not there at all, and never over another one."""
-    content = {"costwhy_lake": FORMAT, "version": version} | content
-    if not store.create(_name(version), json.dumps(content, indent=1).encode()):
-        raise LakeError(
-            "the lake is being written by another costwhy",
-            found=f"snapshot {version} is there already",
-            fix="run it again",
-        )
-
-
-def _name(version: int) -> str:
-    return f"{FOLDER}/{version:012d}.json"

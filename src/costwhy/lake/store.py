@@ -12,7 +12,7 @@ verdicts and messages are not restated with a bill.
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -56,7 +56,7 @@ def create_once(file: Path, content: bytes, mode: int = 0o666) -> bool:
 
 
 class Folder:
-    """Files below a folder: `names`, `read` and `create` are those of `Bucket`, on a disk."""
+    """Files below a folder: the public functions are those of `Bucket`, on a disk."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
@@ -70,6 +70,15 @@ class Folder:
     def create(self, name: str, content: bytes) -> bool:
         return create_once(self.path / name, content)
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        place = self.path / folder
+        files = [file for file in place.rglob("*") if file.is_file()]
+        return {file.relative_to(place).as_posix(): file.stat().st_size for file in files}
+
+    def remove(self, names: Sequence[str]) -> None:
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
 
 class Bucket:
     """Objects below an address; what S3 refuses becomes LakeError or UnreachableError."""
@@ -80,6 +89,10 @@ class Bucket:
         self.client = aws.client("s3")
 
     def names(self, folder: str) -> list[str]:
+        return list(self.sizes(folder))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """All files below a folder of the store, and their bytes."""
         prefix = self._key(folder) + "/"
         listing = self.client.get_paginator("list_objects_v2")
         with self._calling():
@@ -88,7 +101,7 @@ class Bucket:
                 for page in listing.paginate(Bucket=self.bucket, Prefix=prefix)
                 for content in page.get("Contents", [])
             ]
-        return [content["Key"].removeprefix(prefix) for content in found]
+        return {content["Key"].removeprefix(prefix): content["Size"] for content in found}
 
     def get(self, name: str) -> tuple[bytes, str, float]:
         """Content, ETag, and age in seconds by the clock of S3. Raises FileNotFoundError."""
@@ -122,6 +135,21 @@ class Bucket:
         """Delete the object with this ETag; another one stays."""
         with suppress(FileExistsError, FileNotFoundError), self._calling():
             self.client.delete_object(Bucket=self.bucket, Key=self._key(name), IfMatch=etag)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Delete objects; those that are gone already are no error. Raises LakeError."""
+        for k in range(0, len(names), 1000):  # as many as one request may name
+            keys = [{"Key": self._key(name)} for name in names[k : k + 1000]]
+            with self._calling():
+                answer = self.client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True}
+                )
+            for fault in answer.get("Errors", [])[:1]:
+                raise LakeError(
+                    f"old files of the lake {self.address} cannot be removed",
+                    found=shown(f"{fault.get('Key')}: {fault.get('Code')}"),
+                    fix="allow s3:DeleteObject there (docs/aws.md)",
+                )
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
