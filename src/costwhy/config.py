@@ -46,13 +46,14 @@ class LakePlace(_Keys, frozen=True, kw_only=True):
     """[lake]: a folder relative to costwhy.toml, or s3://bucket/prefix
 
     `keep`: how long a version that was replaced can still be read, in hours ("6h") or days ("7d").
+    Empty: as long as somebody has it open; on S3, where nobody can know that, six hours.
     """
 
     path: str = "lake"
-    keep: str = "6h"
+    keep: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch("[1-9][0-9]{0,3}[hd]", self.keep):
+        if not re.fullmatch("|[1-9][0-9]{0,3}[hd]", self.keep):
             raise ValueError(
                 f"`keep` is {self.keep!r}: write hours or days, such as 6h or 7d, at least 1h"
             )
@@ -211,7 +212,8 @@ class Workspace(_Tables, frozen=True, kw_only=True):
     @property
     def keep(self) -> timedelta:
         """How long a version of the lake that was replaced can still be read."""
-        hours = int(self.lake.keep[:-1]) * (24 if self.lake.keep.endswith("d") else 1)
+        keep = self.lake.keep or ("6h" if "://" in self.lake_path else "0h")
+        hours = int(keep[:-1]) * (24 if keep.endswith("d") else 1)
         return timedelta(hours=hours)
 
     @property

@@ -54,9 +54,27 @@ def test_the_same_input_read_twice_changes_nothing(workspace: Path) -> None:
 
 def test_a_changed_file_restates_its_period(workspace: Path) -> None:
     ingest(read_workspace(workspace))
+    before = open_lake(workspace)
     (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(cost="4")]) + "\n")
     assert ingest(read_workspace(workspace)).version == 2
     assert cost(workspace) == 4.0
+    assert before.table("hourly")["EffectiveCost"].sum() == 3.0
+
+
+def test_what_nobody_reads_any_more_is_removed_and_its_bytes_are_told(workspace: Path) -> None:
+    ingest(read_workspace(workspace))
+    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(cost="4")]) + "\n")
+    assert ingest(read_workspace(workspace)).freed > 0
+    assert open_lake(workspace).versions() == [2]
+    assert ingest(read_workspace(workspace)).freed == 0
+
+
+def test_with_keep_versions_stay_readable(workspace: Path) -> None:
+    toml = workspace / "costwhy.toml"
+    toml.write_text(toml.read_text() + '\n[lake]\nkeep = "7d"\n')
+    ingest(read_workspace(workspace))
+    (workspace / "billing" / "a.csv").write_text("\n".join([HEAD, row(cost="4")]) + "\n")
+    assert ingest(read_workspace(workspace)).freed == 0
     assert open_lake(workspace, version=1).table("hourly")["EffectiveCost"].sum() == 3.0
 
 

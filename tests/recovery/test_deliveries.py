@@ -157,12 +157,13 @@ def test_the_same_input_of_every_sort_twice_changes_nothing(tmp_path):
     assert open_lake(tmp_path).versions() == [1]
 
 
-def test_a_period_delivered_again_is_replaced_whole_and_the_old_numbers_stay_readable(tmp_path):
+def test_a_period_delivered_again_is_replaced_whole_and_who_reads_keeps_the_old_numbers(tmp_path):
     workspace(tmp_path)
     period(tmp_path, "2026-09", 1.0)
     period(tmp_path, "2026-10", 10.0, 10.0, part=1)
     second = period(tmp_path, "2026-10", 5.0, part=2)
     run(tmp_path)
+    reader = open_lake(tmp_path)
     period(tmp_path, "2026-10", 7.0, part=1)
     second.unlink()
     report = run(tmp_path)
@@ -170,6 +171,7 @@ def test_a_period_delivered_again_is_replaced_whole_and_the_old_numbers_stay_rea
     for table in COST_TABLES:
         assert total(tmp_path, table) == 1.0 + 7.0, table
         assert total(tmp_path, table, version=1) == 1.0 + 10.0 + 10.0 + 5.0, table
+    assert reader.table("hourly")["EffectiveCost"].sum() == 26.0
 
 
 def test_a_period_that_vanishes_from_the_folder_stays_in_the_lake(tmp_path):

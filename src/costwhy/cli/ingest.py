@@ -109,7 +109,6 @@ def _document(
         "rows_set_aside": report.rows_set_aside,
         "totals": report.totals.to_dicts(),
         "messages": report.messages,
-        "bytes_freed": report.freed,
         "set_aside": counts.sort(order, descending=[True, False, False]).to_dicts(),
         "reconciliation": found.sums.to_dicts(),
         "set_aside_reasons": found.reasons.to_dicts(),

@@ -8,7 +8,7 @@ LAKE is a folder, or s3://bucket/prefix with objects in place of files and a lea
 lock. An investigation reads several tables that must agree, so what a reader opens is a snapshot:
 it is written last, whole, and only once. A writer that is killed leaves Delta versions that no
 snapshot names; the next writer takes them back. A reader keeps the snapshot that it opened,
-whatever is written meanwhile; older ones stay readable for a while (`lake/vacuum.py`).
+whatever is written meanwhile; older ones go once nobody reads them (`vacuum.py`).
 docs/decisions/0001, 0012.
 """
 
@@ -16,7 +16,7 @@ import functools
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,9 +42,10 @@ from costwhy.lake.snapshots import (
     known_versions,
     read_document,
     read_snapshot,
+    snapshot_name,
     was_removed,
 )
-from costwhy.lake.store import Files, is_remote, store_of
+from costwhy.lake.store import Files, Hold, is_remote, store_of
 from costwhy.tables import BY_NAME, CHANGES
 from costwhy.text import currency_code
 
@@ -69,6 +70,7 @@ class Lake:
     created_at: datetime
     config: Mapping[str, Any] = field(repr=False)
     _versions: Mapping[str, int] = field(repr=False)
+    _held: Hold | None = field(default=None, repr=False, compare=False)
 
     def table(self, name: str, /, columns: Sequence[str] | None = None) -> pl.DataFrame:
         """All rows of a table of `tables.LAKE_TABLES`; of `changes`, each event once.
@@ -100,16 +102,7 @@ class Lake:
         if name not in self._versions:
             return BY_NAME[name].empty().lazy()
         read_snapshot(store_of(self.place), self.version)  # whoever reads later cannot say it
-        return self._rows(name)
-
-    def _rows(self, name: str) -> pl.LazyFrame:
-        rows = scan_table(table_path(self.place, name), self._versions[name])
-        schema, known = BY_NAME[name].schema, rows.collect_schema()
-        rows = rows.select(  # a lake of a former version lacks what was added since
-            pl.col(column) if column in known else pl.lit(None, dtype).alias(column)
-            for column, dtype in schema.items()
-        )
-        return each_once(rows) if name == CHANGES.name else rows
+        return _rows(self.place, name, self._versions[name])
 
     def files(self, name: str) -> list[str]:
         """The Parquet files of a table in this version, for DuckDB."""
@@ -131,14 +124,24 @@ class Lake:
             return self.history(name)
         tables = []
         for content in changed:
-            earlier = _lake_of(self.place, content)
             with suppress(DeltaError, OSError, pl.exceptions.PolarsError):
-                tables.append((earlier.created_at, earlier._rows(name).collect()))
+                rows = _rows(self.place, name, content["tables"][name]).collect()
+                tables.append((datetime.fromisoformat(content["created_at"]), rows))
         return tables
 
     def versions(self) -> list[int]:
         """All versions that can be opened, oldest first."""
         return known_versions(store_of(self.place))
+
+
+def _rows(place: str, name: str, version: int) -> pl.LazyFrame:
+    rows = scan_table(table_path(place, name), version)
+    schema, known = BY_NAME[name].schema, rows.collect_schema()
+    rows = rows.select(  # a lake of a former version lacks what was added since
+        pl.col(column) if column in known else pl.lit(None, dtype).alias(column)
+        for column, dtype in schema.items()
+    )
+    return each_once(rows) if name == CHANGES.name else rows
 
 
 def open_lake(place: str | Path, version: int | None = None) -> Lake:
@@ -164,7 +167,14 @@ def open_lake(place: str | Path, version: int | None = None) -> Lake:
             found=f"versions {known[0]} to {known[-1]}",
             fix="open one of these",
         )
-    return _lake_of(folder, read_snapshot(store, known[-1] if version is None else version))
+    chosen = known[-1] if version is None else version
+    try:
+        held = store.hold(snapshot_name(chosen))
+    except FileNotFoundError:  # a vacuum was faster
+        if version is None:
+            return open_lake(place)
+        raise was_removed(chosen, known_versions(store)) from None
+    return replace(_lake_of(folder, read_snapshot(store, chosen)), _held=held)
 
 
 def _lake_of(folder: str, content: dict[str, Any]) -> Lake:

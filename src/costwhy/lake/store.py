@@ -9,6 +9,7 @@ Of two who write the same name at once, one succeeds. Documents belong to no ver
 verdicts and messages are not restated with a bill.
 """
 
+import fcntl
 import json
 import os
 import uuid
@@ -55,6 +56,16 @@ def create_once(file: Path, content: bytes, mode: int = 0o666) -> bool:
     return True
 
 
+class Hold:
+    """A shared lock on an open file, freed when nobody has this any more, or the process ends."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+
 class Folder:
     """Files below a folder: the public functions are those of `Bucket`, on a disk."""
 
@@ -69,6 +80,27 @@ class Folder:
 
     def create(self, name: str, content: bytes) -> bool:
         return create_once(self.path / name, content)
+
+    def hold(self, name: str) -> Hold | None:
+        """Lets others know that a file is in use: see `is_held`. Raises FileNotFoundError."""
+        descriptor = os.open(self.path / name, os.O_RDONLY)
+        held = Hold(descriptor)
+        with suppress(OSError):  # a disk without locks: `keep` protects readers there
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink == 0:  # removed in between
+            raise FileNotFoundError(name)
+        return held
+
+    def is_held(self, name: str) -> bool:
+        """Whether a reader, in any process, has the file."""
+        with suppress(FileNotFoundError), (self.path / name).open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+        return False
 
     def sizes(self, folder: str) -> dict[str, int]:
         place = self.path / folder
@@ -90,6 +122,14 @@ class Bucket:
 
     def names(self, folder: str) -> list[str]:
         return list(self.sizes(folder))
+
+    def hold(self, _name: str) -> Hold | None:
+        """None: S3 has no locks that end with their holder; `keep` protects readers there."""
+        return None
+
+    def is_held(self, _name: str) -> bool:
+        """It is not known."""
+        return False
 
     def sizes(self, folder: str) -> dict[str, int]:
         """All files below a folder of the store, and their bytes."""

@@ -1,7 +1,8 @@
 """What only versions of the past need is removed, so that a lake does not grow for ever.
 
-A version can be read for `keep` after another one replaced it; the newest stays. Files that no such
-version names go: data, entries of Delta's logs, snapshots, models, and what killed writers left.
+A version can be read for `keep` after another one replaced it, and as long as somebody has it open;
+the newest stays. Files that no such version names go: data, entries of Delta's logs, snapshots,
+models, and what killed writers left.
 Published cases carry their data and need no version. docs/decisions/0012.
 
 Killed anywhere, it leaves a mark, and the next run goes on:
@@ -85,12 +86,14 @@ def vacuum(place: str | Path, keep: timedelta) -> int:
 
 
 def _find_going(store: Files, until: datetime) -> dict[int, dict[str, Any]]:
-    """Snapshots that were replaced before `until`."""
+    """Snapshots that were replaced before `until`, and that nobody reads."""
     found = {}
     for version, following in pairwise(known_versions(store)):
         replaced_at = datetime.fromisoformat(read_snapshot(store, following)["created_at"])
-        if replaced_at >= until:
+        if replaced_at > until:
             break
+        if store.is_held(snapshot_name(version)):
+            continue
         found[version] = read_snapshot(store, version)
     return found
 
