@@ -19,18 +19,19 @@ def _():
     import costwhy as cw
     from costwhy.case.bill_facts import facts_of
     from costwhy.ingest.reconcile import reconcile
+    from costwhy.serve.viewer import read_workspace
     from costwhy.show import chart_data, charts, html, investigation
     from costwhy.show.notebook import LIST, element, position, section
 
     return (
-        LIST, chart_data, charts, cw, element, facts_of, html, investigation, mo, pl, position, reconcile,
-        section,
+        LIST, chart_data, charts, cw, element, facts_of, html, investigation, mo, pl, position,
+        read_workspace, reconcile, section,
     )
 
 
 @app.cell
-def _(cw, facts_of, mo):
-    lake = cw.open_lake(mo.cli_args().get("workspace") or ".")
+def _(cw, facts_of, mo, read_workspace):
+    lake = cw.open_lake(read_workspace(mo.app_meta().request, mo.cli_args().get("workspace") or "."))
     spikes, spend, bill = cw.find_spikes(lake), cw.overview(lake), facts_of(lake)
     return bill, lake, spend, spikes
 
@@ -91,7 +92,9 @@ def _(case, chart_data, charts, element, html, mo, section):
     section(
         "What moved", "Dollars by behaviour; they add up to the excess.",
         charts.moved(chart_data.moved(case)), html.behaviours(case),
-        mo.accordion({title: element(part(case)) for title, part in _parts.items()}),
+        mo.accordion(
+            {title: lambda part=part: element(part(case)) for title, part in _parts.items()}, lazy=True,
+        ),
     )
     return
 
@@ -127,7 +130,7 @@ def _(axis, case, chart_data, charts, element, html, lit, mo, section):
     section(
         "What changed", "Recorded changes and the probability that each of them did it.",
         charts.changes(chart_data.changes(case), axis, lit.value), lit,
-        html.triggers(case), mo.accordion({_title: element(html.coverage(case))}),
+        html.triggers(case), mo.accordion({_title: lambda: element(html.coverage(case))}, lazy=True),
     )
     return
 
@@ -181,21 +184,28 @@ def _(case, get_reply, html, investigation, keep, mo, section, verdict):
 
 
 @app.cell
-def _(charts, cw, html, lake, pl, section):
-    past = cw.nowcast_ledger(lake)
-    whole = past.filter(pl.col("service").is_null())
-    section(
-        "How good the estimates were",
-        "Hours without a bill, estimated as on each day, and the bill that came.",
-        html.estimates(past, lake.currency), *([charts.estimates(whole)] if whole.height else []),
-    )
+def _(charts, cw, html, lake, mo, pl, section):
+    # what stands far below is made when it comes into view
+    def estimates():
+        past = cw.nowcast_ledger(lake)
+        whole = past.filter(pl.col("service").is_null())
+        return section(
+            "How good the estimates were",
+            "Hours without a bill, estimated as on each day, and the bill that came.",
+            html.estimates(past, lake.currency), *([charts.estimates(whole)] if whole.height else []),
+        )
+
+    mo.lazy(estimates)
     return
 
 
 @app.cell
-def _(cw, html, lake, section):
-    lost, gap = html.lost_tags(cw.lost_tags(lake), lake.currency), cw.nobody_owns(lake)
-    section("What nobody owns", "", lost, html.gap(*gap, lake.currency))
+def _(cw, html, lake, mo, section):
+    def unowned():
+        lost, gap = html.lost_tags(cw.lost_tags(lake), lake.currency), cw.nobody_owns(lake)
+        return section("What nobody owns", "", lost, html.gap(*gap, lake.currency))
+
+    mo.lazy(unowned)
     return
 
 

@@ -200,7 +200,7 @@ def wall(folder: Path, auth: Auth, **bounds: Any) -> Iterator[Site]:
     authenticator = Authenticator(auth, key, revoked, IdList(state / "logged-out.txt"))
     site = Site(port, authenticator, key, revoked, folder / "access.jsonl")
     sites = {site.host: site.origin, "costs.example.com": "https://costs.example.com"}
-    bounded = GuardedSite(sites, str(published), NOTEBOOK, **bounds)
+    bounded = GuardedSite(sites, {"published": str(published)}, NOTEBOOK, **bounds)
     server = uvicorn.Server(config(Guard(site.app, bounded, authenticator, AccessLog(site.log))))
 
     def serve() -> None:

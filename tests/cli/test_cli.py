@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from importlib.metadata import version
 from pathlib import Path
@@ -442,3 +443,40 @@ def test_the_app_ingests_first_answers_on_this_machine_and_ends_with_its_parent(
     assert f"http://127.0.0.1:{port}" in said.decode()
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0, "the app outlived its parent"
+
+
+HEAVY = ("boto3", "httpx2", "scipy.stats", "marimo", "altair", "polars", "duckdb")
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import costwhy", HEAVY),
+        ("from costwhy.cli.main import main; main(['--help'])", HEAVY),
+        ("import costwhy.lake.lake", ("boto3", "botocore", "httpx2")),
+        ("import costwhy.case.investigate", ("boto3", "botocore", "httpx2", "scipy.stats")),
+        ("import costwhy.serve.server", ("boto3", "marimo", "polars", "scipy")),
+    ],
+)
+def test_what_is_dear_to_import_waits_until_it_is_used(statement, absent):
+    asked = f"{statement}\nimport sys; print(sorted(set({absent}) & set(sys.modules)))"
+    said = subprocess.run(
+        [sys.executable, "-c", asked], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert said.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_app_says_its_address_when_it_answers_and_ends_cleanly(sample_workspace, end):
+    command = [sys.executable, "-m", "costwhy.cli", "app", str(sample_workspace), "--headless"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as app:
+        address = re.search(r"http://127\.0\.0\.1:\d+", app.stderr.readline())[0]
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.status == 200
+        rebound = urllib.request.Request(address, headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(rebound, timeout=10)
+        app.send_signal(end)
+        _, said = app.communicate(timeout=20)
+    assert said == ""
+    assert app.returncode == (130 if end == signal.SIGINT else -signal.SIGTERM)

@@ -8,9 +8,11 @@ import getpass
 import hashlib
 import os
 import shutil
-import socket
 import sys
+import threading
 import warnings
+import webbrowser
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -39,11 +41,7 @@ _LINK_DAYS = 14
 @headless_option
 def app(*, words: tuple[str, ...], workspace: str | None, port: int, headless: bool) -> None:
     """Open the investigation notebook of a workspace as an app."""
-    from costwhy.lake.lake import has_lake
-
     place, _ = split_words(words, workspace)
-    if not has_lake(place):
-        ingest_workspace(place)
     _open_app(Path(place).resolve(), port, headless=headless)
 
 
@@ -53,8 +51,7 @@ def app(*, words: tuple[str, ...], workspace: str | None, port: int, headless: b
 def demo(*, port: int, headless: bool) -> None:
     """Open the investigation notebook on the sample company."""
     workspace = demo_workspace()
-    if ingest_workspace(str(workspace)).read:
-        errors.print(f"the sample company is in {one_line_of(workspace)}")
+    errors.print(f"the sample company is in {one_line_of(workspace)}")
     _open_app(workspace, port, headless=headless)
 
 
@@ -91,27 +88,47 @@ def shipped(in_repository: str, in_wheel: str) -> Path:
 
 
 def _open_app(workspace: Path, port: int, *, headless: bool) -> None:
-    """Become marimo, read-only, for this machine only. No browser where there is no display."""
-    try:
-        with socket.create_server(("127.0.0.1", port)) as probe:
-            port = probe.getsockname()[1]
-    except OSError as error:
-        raise UsageError(
-            f"port {port} cannot be listened on", found=str(error), fix="try another --port"
-        ) from error
-    errors.print(f"[bold]http://127.0.0.1:{port}[/]  (Ctrl+C ends it)")
-    has_display = sys.platform in {"darwin", "win32"} or any(
+    """Serve the investigation to this machine. No browser where there is no display.
+
+    While bills are read and the server starts, a thread imports what the notebook uses, and then
+    makes what it shows first.
+    """
+    from costwhy.serve import server
+
+    with server.listen("127.0.0.1", port) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        has_lake = threading.Event()
+        threading.Thread(target=_prepare, args=(workspace, has_lake), daemon=True).start()
+        _ingest_once(workspace)
+        has_lake.set()
+
+        def ready() -> None:
+            server.show_addresses([address])
+            if not headless and _has_display():
+                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+
+        notebook = shipped("notebooks", "_notebooks") / "investigate.py"
+        server.serve_workspace(workspace, notebook, listener, ready)
+
+
+def _ingest_once(workspace: Path) -> None:
+    from costwhy.lake.lake import has_lake
+
+    if not has_lake(workspace):
+        ingest_workspace(str(workspace))
+
+
+def _prepare(workspace: Path, has_lake: threading.Event) -> None:
+    from costwhy.show import investigation
+
+    has_lake.wait()
+    with suppress(Exception):  # the notebook says what is wrong
+        investigation.prepare(str(workspace))
+
+
+def _has_display() -> bool:
+    return sys.platform in {"darwin", "win32"} or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
-    )
-    os.execv(  # noqa: S606 - our own words
-        sys.executable,
-        [
-            *(sys.executable, "-m", "marimo", "-q", "run"),
-            str(shipped("notebooks", "_notebooks") / "investigate.py"),
-            *("--host", "127.0.0.1", "--port", str(port)),
-            *([] if has_display and not headless else ["--headless"]),
-            *("--", "--workspace", str(workspace)),
-        ],
     )
 
 

@@ -11,7 +11,6 @@ from deltalake import DeltaTable, PostCommitHookProperties, WriterProperties, wr
 from deltalake.exceptions import TableNotFoundError
 
 from costwhy.lake.store import is_remote, storage_options
-from costwhy.remote import aws
 from costwhy.tables import BY_NAME
 
 WRITER = WriterProperties(compression="ZSTD")
@@ -130,7 +129,11 @@ def files_of(path: str, version: int) -> list[str]:
 
 def reason_of(folder: str, error: Exception) -> str:
     """What went wrong, without credentials."""
-    return aws.reason_of(error) if is_remote(folder) else str(error)
+    if not is_remote(folder):
+        return str(error)
+    from costwhy.remote import aws  # noqa: PLC0415 - a folder needs no client of AWS
+
+    return aws.reason_of(error)
 
 
 def table_path(folder: str, name: str) -> str:

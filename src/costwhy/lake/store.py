@@ -18,13 +18,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import boto3
 import msgspec
 
 from costwhy.errors import LakeError, UnreachableError
-from costwhy.remote import aws
 from costwhy.text import shown, to_utc
 
 ENDING = ".json"
@@ -116,9 +114,11 @@ class Bucket:
     """Objects below an address; what S3 refuses becomes LakeError or UnreachableError."""
 
     def __init__(self, address: str) -> None:
-        self.address = address
+        from costwhy.remote import aws  # noqa: PLC0415 - a folder needs no client of AWS
+
+        self.address, self._aws = address, aws
         self.bucket, _, self.prefix = address.removeprefix("s3://").partition("/")
-        self.client = aws.client("s3")
+        self.client: Any = aws.client("s3")
 
     def names(self, folder: str) -> list[str]:
         return list(self.sizes(folder))
@@ -199,8 +199,8 @@ class Bucket:
         """Raises FileExistsError where a condition fails, FileNotFoundError without an object."""
         try:
             yield
-        except aws.FAULTS as error:
-            code = aws.code_of(error)
+        except self._aws.FAULTS as error:
+            code = self._aws.code_of(error)
             if code in {"PreconditionFailed", "412", "ConditionalRequestConflict", "409"}:
                 raise FileExistsError from None
             if code in {"NoSuchKey", "404"}:
@@ -211,7 +211,8 @@ class Bucket:
                     found=self.address,
                     fix="correct `lake.path`",
                 ) from None
-            raise aws.unreachable(f"the lake {self.address} cannot be reached", error) from None
+            problem = f"the lake {self.address} cannot be reached"
+            raise self._aws.unreachable(problem, error) from None
 
 
 Files = Folder | Bucket
@@ -234,6 +235,10 @@ def storage_options(place: str) -> dict[str, str]:
     """
     if not is_remote(place):
         return {}
+    import boto3  # noqa: PLC0415 - a folder needs no client of AWS
+
+    from costwhy.remote import aws  # noqa: PLC0415
+
     problem = "there are no AWS credentials for the lake"
     try:
         session = boto3.session.Session()

@@ -80,6 +80,8 @@ _SCOPE = frozenset(
     {"type", "asgi", "http_version", "method", "scheme", "query_string", "server", "subprotocols"}
 )
 _HEADERS = frozenset({"host", "accept", "accept-language", "content-type", "content-length"})
+_HASHED = re.compile(r"-[A-Za-z0-9_-]{8}\.[a-z0-9]+$")  # such a name changes with its contents
+_FOR_EVER, _FOR_A_DAY = "public, max-age=31536000, immutable", "private, max-age=86400"
 _CLOSED = 3000  # a code that marimo's page takes for "not authorized", and does not try again
 _FILES = re.compile(r"@file/([0-9]+-[A-Za-z0-9_.-]{1,120})")
 _MOST_SESSIONS, _MOST_OF_ONE = 400, 40  # of the process, and of one owner
@@ -227,8 +229,10 @@ class Guard:
         response = await call_app(self._app, self._inner_scope(scope, request, visitor), receive)
         if path == PAGE and response.status_code == 200 and request.method == "GET":
             return finish_page(response, self._site.notebook)
-        if path in ICONS or path.startswith("/assets/"):  # their names change with their contents
-            response.headers["cache-control"] = "private, max-age=86400"
+        if path.startswith("/assets/"):
+            response.headers["cache-control"] = _FOR_EVER if _HASHED.search(path) else _FOR_A_DAY
+        elif path in ICONS:
+            response.headers["cache-control"] = _FOR_A_DAY
         return response
 
     def _inner_scope(self, scope: Scope, request: GuardedRequest, visitor: Visitor | None) -> Scope:
@@ -237,6 +241,8 @@ class Guard:
         names = _HEADERS if request.path == PAGE else _HEADERS | cache  # its policy is its text's
         if request.method == "POST":
             names |= {"marimo-session-id", "marimo-server-token"}
+        elif request.path.startswith("/assets/") and "range" not in request.headers:
+            names |= {"accept-encoding"}  # nothing else: the length of what is packed can tell
         sent = ((name, only_value(request.headers, name)) for name in sorted(names))
         inner = {name: value for name, value in scope.items() if name in _SCOPE} | {
             "path": request.path,
@@ -248,10 +254,10 @@ class Guard:
         }
         if visitor is None:
             return inner
-        who, published = visitor.who, self._site.published
+        who = visitor.who
         return inner | {
             "user": {"username": who, "display_name": who, "is_authenticated": True},
-            "meta": {"case": visitor.case, "who": who, "published": published},
+            "meta": {"case": visitor.case, "who": who, **self._site.shown},
         }
 
     # ------------------------------------------------------------ WebSockets

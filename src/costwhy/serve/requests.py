@@ -75,14 +75,15 @@ def _user_name(value: str | None) -> str | None:
 class Site:
     """The settings of a guard.
 
-    `origins`: Origin by Host, {"costs.example.com": "https://costs.example.com"}. `most_bytes`: of
-    a request's body; of a login's the 64th part. `patience`: seconds within which a body must
+    `origins`: Origin by Host, {"costs.example.com": "https://costs.example.com"}. `shown`: what the
+    notebook shows, for `meta` in the scope, {"published": "published"}. `most_bytes`: of a
+    request's body; of a login's the 64th part. `patience`: seconds within which a body must
     arrive. `watch`: seconds between two checks of an open page's visitor. `keep`: seconds that a
     session keeps its owner after its last WebSocket, longer than marimo keeps the session.
     """
 
     origins: Mapping[str, str]
-    published: str
+    shown: Mapping[str, str]
     notebook: Path
     most_bytes: int = 256 * 1024
     patience: float = 20.0

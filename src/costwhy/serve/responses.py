@@ -36,6 +36,8 @@ _SECURITY = {
 _KEPT = frozenset(
     {
         "content-type",
+        "content-encoding",
+        "vary",
         "etag",
         "last-modified",
         "content-range",

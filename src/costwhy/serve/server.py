@@ -1,16 +1,25 @@
-"""The server of `costwhy serve`: marimo in run mode, behind the guard, run by uvicorn."""
+"""The server of `costwhy serve`, `app` and `demo`: marimo behind the guard, run by uvicorn.
+
+marimo and what the notebook uses are imported where they are used: they take seconds.
+"""
 
 import mimetypes
+import os
 import re
+import secrets
 import socket
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
-import marimo
 import uvicorn
 from platformdirs import user_state_path
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp
 
 from costwhy.errors import InputError, UsageError
 from costwhy.serve.access_log import AccessLog
@@ -48,19 +57,66 @@ def default_state() -> Path:
 
 
 def serve(published: str, notebook: Path, options: ServeOptions) -> None:
-    """Serve until it is ended. Shows the address on standard error.
+    """Serve until it is ended. Shows the address on standard error when it answers.
 
     Raises UsageError where the address, the login, a site or the port cannot be used; InputError
     where the published folder or the notebook is missing, or others may read the secret key;
     ConfigError where the users' file is wrong.
     """
     check_address(options.host, options.auth)
-    with _listen(options.host, options.port) as listener:
+    with listen(options.host, options.port) as listener:
         port = listener.getsockname()[1]
         app = create_app(published, notebook, options, port)
-        for site in options.sites or (f"http://{_bracketed(options.host)}:{port}",):
-            click.echo(f"{click.style(site, bold=True)}  (Ctrl+C ends it)", err=True)
-        uvicorn.Server(config(app)).run(sockets=[listener])
+        sites = options.sites or (f"http://{_bracketed(options.host)}:{port}",)
+        threading.Thread(target=_open_cases, args=(published,), daemon=True).start()
+        run(app, listener, lambda: show_addresses(sites))
+
+
+def _open_cases(published: str) -> None:
+    """What the first viewer would wait for: the notebook's imports, and the cases."""
+    from costwhy.show import leadership  # noqa: PLC0415
+
+    with suppress(Exception):  # the notebook says what is wrong
+        leadership.open_board(published)
+
+
+def serve_workspace(
+    workspace: Path, notebook: Path, listener: socket.socket, ready: Callable[[], None]
+) -> None:
+    """Serve the investigation of a workspace to this machine until it is ended.
+
+    Anybody on this machine may look, and no other site's page. The notebook gets the workspace by
+    the ASGI scope, see `viewer.read_workspace`. `ready` is called when it answers.
+    """
+    none, nowhere = Auth(), Path(os.devnull)
+    nobody = IdList(nowhere)
+    authenticator = Authenticator(none, secrets.token_bytes(32), nobody, nobody)
+    sites = read_sites(ServeOptions(none), listener.getsockname()[1])
+    site = Site(sites, {"workspace": str(workspace)}, notebook.resolve())
+    app = Guard(notebook_app(notebook), site, authenticator, AccessLog(nowhere))
+    run(app, listener, ready)
+
+
+def show_addresses(addresses: Iterable[str]) -> None:
+    """Print where the app is."""
+    for address in addresses:
+        click.echo(f"{click.style(address, bold=True)}  (Ctrl+C ends it)", err=True)
+
+
+def run(app: Guard, listener: socket.socket, ready: Callable[[], None]) -> None:
+    """Run the app on a socket until it is ended. `ready` is called when it answers."""
+    server = _Server(config(app))
+    server.ready = ready
+    server.run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    ready: Callable[[], None]
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self.ready()
 
 
 def create_app(published: str, notebook: Path, options: ServeOptions, port: int) -> Guard:
@@ -80,7 +136,17 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
     authenticator = Authenticator(
         options.auth, read_secret(state), revoked, IdList(state / "logged-out.txt")
     )
-    site = Site(read_sites(options, port), str(folder or published), notebook.resolve())
+    site = Site(
+        read_sites(options, port), {"published": str(folder or published)}, notebook.resolve()
+    )
+    packed = GZipMiddleware(notebook_app(notebook))  # it may go over a network
+    return Guard(packed, site, authenticator, AccessLog(options.log))
+
+
+def notebook_app(notebook: Path) -> ASGIApp:
+    """A notebook in marimo's run mode."""
+    import marimo  # noqa: PLC0415
+
     mimetypes.add_type("text/javascript", ".js")  # some machines call it text/plain
     builder = marimo.create_asgi_app(
         quiet=True,
@@ -89,8 +155,7 @@ def create_app(published: str, notebook: Path, options: ServeOptions, port: int)
         session_ttl=120,  # seconds that marimo keeps a session whose page has gone
         show_tracebacks=False,
     )
-    app = builder.with_app(path="", root=str(notebook.resolve())).build()
-    return Guard(app, site, authenticator, AccessLog(options.log))
+    return builder.with_app(path="", root=str(notebook.resolve())).build()
 
 
 def _check_paths(folder: Path | None, notebook: Path, state: Path) -> None:
@@ -182,7 +247,7 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A socket on this address; `::` takes IPv4 too."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]

@@ -12,6 +12,14 @@ class Viewer:
     who: str
 
 
+def read_workspace(request: object, workspace: str = ".") -> str:
+    """The workspace that `costwhy app` shows, where `request` is `mo.app_meta().request`.
+
+    Without it (`marimo edit`, a script, a test) it is `workspace`.
+    """
+    return str((getattr(request, "meta", None) or {}).get("workspace", workspace))
+
+
 def read_viewer(request: object, published: str = "published") -> Viewer:
     """The viewer of this session, where `request` is `mo.app_meta().request`.
 

@@ -11,15 +11,24 @@ import polars as pl
 
 from costwhy import tables
 from costwhy.case.analysis import LakeReader
+from costwhy.case.bill_facts import facts_of
 from costwhy.case.case import Case
-from costwhy.case.investigate import investigate, investigate_window
+from costwhy.case.investigate import find_spikes, investigate, investigate_window
 from costwhy.errors import CostwhyError
 from costwhy.feedback import verdicts
+from costwhy.lake.lake import open_lake
 from costwhy.show.notebook import picked_id
 from costwhy.text import clock, money, to_utc
 
 _WINDOW = re.compile(r"^(\d{8}T\d{2})/(\d{8}T\d{2})$")
 LEAST_WINDOW = timedelta(hours=2)  # a shorter drag on the chart is a click
+
+
+def prepare(place: str) -> None:
+    """Make what the notebook asks for first; the analysis of the lake is kept for all viewers."""
+    lake = open_lake(place)
+    case_of(lake, read_shown(None, find_spikes(lake)))
+    facts_of(lake)
 
 
 def read_shown(value: object, spikes: pl.DataFrame) -> str | None:
