@@ -10,9 +10,8 @@ import logging
 import os
 import re
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -58,10 +57,8 @@ def client(service: str, region: str | None = None, config: Config = CONFIG) -> 
     for name in ("boto3", "botocore"):  # at DEBUG they write session tokens
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.INFO))
-    try:  # the types of boto3 want the service as a literal
-        made = cast("Any", boto3.session.Session()).client(
-            service, region_name=region, config=config
-        )
+    try:
+        made = _session().client(service, region_name=region, config=config)
     except FAULTS as error:
         raise unreachable(f"AWS's {service} cannot be asked", error) from None
     if service != "s3":  # an object may well be a page
@@ -78,10 +75,17 @@ def _refuse_page(response_dict: dict[str, Any], **_: object) -> None:
         )
 
 
+def _session() -> Any:
+    """boto3's session: Any, since its types want the service as a literal."""
+    import boto3  # noqa: PLC0415 - half a second, for those who ask AWS
+
+    return boto3.session.Session()
+
+
 def default_region() -> str:
     """The region of the usual configuration. Raises UnreachableError where it names none."""
     try:
-        region = boto3.session.Session().region_name
+        region: str | None = _session().region_name
     except FAULTS as error:
         raise unreachable("the AWS configuration cannot be read", error) from None
     if not region:
@@ -126,7 +130,7 @@ def _secrets(error: Exception) -> list[str]:
     ]
     if not isinstance(error, NOT_SIGNED_IN):
         with suppress(*FAULTS):
-            if (credentials := boto3.session.Session().get_credentials()) is not None:
+            if (credentials := _session().get_credentials()) is not None:
                 found += [credentials.secret_key, credentials.token, credentials.access_key]
     return sorted({secret for secret in found if secret}, key=len, reverse=True)
 
