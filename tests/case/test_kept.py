@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from costwhy import own_code
 from costwhy.cache import Cache
 from costwhy.case import analysis, kept
 from costwhy.case.analysis import analyse
@@ -61,7 +62,7 @@ def test_other_code_learns_anew_and_replaces_what_was_kept(
     lake = workspace()
     analyse(lake)
     [before] = files(lake)
-    monkeypatch.setattr(kept, "_code", lambda: "another")
+    monkeypatch.setattr(own_code, "digest", lambda: "another")
     analyse(workspace())
     [after] = files(lake)
     assert before != after
